@@ -1,0 +1,1 @@
+"""Tests that keep running inside a live system, on Celery and Redis."""

@@ -1,0 +1,184 @@
+"""The values that cross processes: executions, signal events, reports.
+
+All datetimes are aware and in UTC; all durations are seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import field
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Any, Final
+from urllib.parse import quote, unquote
+
+from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+#: Header names, the reference's four and LiveCheck's own two.
+HEADER_ID: Final = "LiveCheck-Test-Id"
+HEADER_NAME: Final = "LiveCheck-Test-Name"
+HEADER_TIMESTAMP: Final = "LiveCheck-Test-Timestamp"
+HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
+HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
+HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
+
+_SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*; "
+_SHORT_ID = 15
+
+
+class State(StrEnum):
+    """State of a suite, and verdict of one execution (reference: ``livecheck.models.State``)."""
+
+    INIT = "INIT"
+    PASS = "PASS"  # noqa: S105 - a verdict, not a password
+    FAIL = "FAIL"
+    ERROR = "ERROR"
+    TIMEOUT = "TIMEOUT"
+    STALL = "STALL"
+    SKIP = "SKIP"
+
+    def is_ok(self) -> bool:
+        """Whether nothing is wrong: INIT, PASS or SKIP."""
+        return self in (State.INIT, State.PASS, State.SKIP)
+
+
+@dataclass(frozen=True)
+class TestExecution:
+    """One requested run of a case (reference: ``TestExecution``).
+
+    Attributes:
+        id: the caller's name for the run, the key of its signals.
+        case_name: full name of the case.
+        timestamp: when it was requested.
+        test_args: positional arguments for ``run()``, as JSON.
+        test_kwargs: keyword arguments for ``run()``, as JSON.
+        expires: from when on it is no longer run.
+        synthetic: whether a fake request, not a user, caused it.
+    """
+
+    __test__ = False  # not for pytest to collect
+
+    id: str
+    case_name: str
+    timestamp: AwareDatetime
+    test_args: list[Any]
+    test_kwargs: dict[str, Any]
+    expires: AwareDatetime
+    synthetic: bool = False
+
+    def as_headers(self) -> dict[str, str]:
+        """The test's identity as message or HTTP headers; arguments stay behind."""
+        headers = {
+            HEADER_ID: quote(self.id, safe=_SAFE_IN_HEADER),
+            HEADER_NAME: quote(self.case_name, safe=_SAFE_IN_HEADER),
+            HEADER_TIMESTAMP: self.timestamp.isoformat(),
+            HEADER_EXPIRES: self.expires.isoformat(),
+        }
+        if self.synthetic:
+            headers[HEADER_SYNTHETIC] = "1"
+        return headers
+
+    @classmethod
+    def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:
+        """The test the headers carry; None when they carry none, or a malformed one.
+
+        The reference raises on a partial set of headers. A bad header must not cost a request anything.
+        """
+        try:
+            return cls(
+                id=unquote(headers[HEADER_ID]),
+                case_name=unquote(headers[HEADER_NAME]),
+                timestamp=headers[HEADER_TIMESTAMP],
+                test_args=[],
+                test_kwargs={},
+                expires=headers[HEADER_EXPIRES],
+                synthetic=headers.get(HEADER_SYNTHETIC) == "1",
+            )
+        except (KeyError, TypeError, AttributeError, ValidationError):
+            return None
+
+    @property
+    def ident(self) -> str:
+        """``case:id``."""
+        return f"{self.case_name}:{self.id}"
+
+    @property
+    def shortident(self) -> str:
+        """Last part of the case name and the id, cut to 15 characters."""
+        return f"{self.short_case_name}:{self.id[:_SHORT_ID]}"
+
+    @property
+    def short_case_name(self) -> str:
+        """Last part of the dotted case name."""
+        return self.case_name.rpartition(".")[2]
+
+    @property
+    def human_date(self) -> str:
+        """When it was requested, for people."""
+        return f"Today {self.timestamp:%H:%M:%S}" if self.was_issued_today else f"{self.timestamp:%Y-%m-%d %H:%M:%S}"
+
+    @property
+    def was_issued_today(self) -> bool:
+        """Whether it was requested on the current day (UTC)."""
+        return self.timestamp.astimezone(UTC).date() == datetime.now(UTC).date()
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether ``expires`` has passed, by this machine's clock."""
+        return datetime.now(UTC) >= self.expires
+
+
+@dataclass(frozen=True)
+class SignalEvent:
+    """One signal sent to one test (reference: ``SignalEvent``).
+
+    Attributes:
+        signal_name: name of the signal on its case.
+        case_name: full name of the case.
+        key: id of the test it is for.
+        value: the value, as JSON text.
+        error: why the sender could not carry the value, if it could not.
+        received_at: when Redis got it, seconds since the epoch; None before that.
+    """
+
+    signal_name: str
+    case_name: str
+    key: str
+    value: str = "null"
+    error: str | None = None
+    received_at: float | None = None
+
+
+@dataclass(frozen=True)
+class TestReport:
+    """Outcome of one execution, or of a suite when ``test`` is None (reference: ``TestReport``).
+
+    Attributes:
+        case_name: full name of the case.
+        state: the verdict.
+        test: the execution; None for a report about the suite.
+        runtime: seconds from start to verdict.
+        signal_latency: seconds ``wait()`` waited for each signal (as the reference; an early signal reads about 0).
+        signal_since_trigger: seconds from the trigger to each signal that arrived.
+        error: what broke, one line.
+        traceback: where it broke.
+        at: when the verdict was recorded, seconds since the epoch by Redis; None before that.
+    """
+
+    __test__ = False
+
+    case_name: str
+    state: State
+    test: TestExecution | None = None
+    runtime: float | None = None
+    signal_latency: dict[str, float] = field(default_factory=dict)
+    signal_since_trigger: dict[str, float] = field(default_factory=dict)
+    error: str | None = None
+    traceback: str | None = None
+    at: float | None = None
+
+
+EXECUTION: Final = TypeAdapter(TestExecution)
+EVENT: Final = TypeAdapter(SignalEvent)
+REPORT: Final = TypeAdapter(TestReport)
