@@ -1,1 +1,80 @@
-"""Tests that keep running inside a live system, on Celery and Redis."""
+"""Tests that keep running inside a live system, on Celery and Redis.
+
+>>> from livecheck_celery import LiveCheck, Signal
+>>> livecheck = LiveCheck()
+>>> @livecheck.case(probability=0.1)
+... class test_order:
+...     order_sent_to_db: Signal[dict]
+...     def run(self, side):
+...         assert self.order_sent_to_db.wait(timeout=10)["side"] == side
+"""
+
+from typing import TYPE_CHECKING, Any
+
+from livecheck_celery.case import Case
+from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.errors import (
+    BrokerUnavailable,
+    ConfigurationError,
+    DuplicateTest,
+    InvalidPayload,
+    LiveCheckError,
+    LiveCheckTestFailed,
+    LiveCheckTestRaised,
+    LiveCheckTestSkipped,
+    LiveCheckTestTimeout,
+    RedisTooOld,
+    RedisUnavailable,
+    ServiceDown,
+    SuiteFailed,
+    SuiteStalled,
+    UnknownCase,
+    UnknownSignal,
+)
+from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.runner import TestRunner
+from livecheck_celery.signals import BaseSignal, Signal
+
+if TYPE_CHECKING:
+    from livecheck_celery.worker import app
+
+__all__ = [
+    "BaseSignal",
+    "BrokerUnavailable",
+    "Case",
+    "ConfigurationError",
+    "DuplicateTest",
+    "InvalidPayload",
+    "LiveCheck",
+    "LiveCheckError",
+    "LiveCheckTestFailed",
+    "LiveCheckTestRaised",
+    "LiveCheckTestSkipped",
+    "LiveCheckTestTimeout",
+    "RedisTooOld",
+    "RedisUnavailable",
+    "ServiceDown",
+    "Signal",
+    "SignalEvent",
+    "State",
+    "SuiteFailed",
+    "SuiteStalled",
+    "TestExecution",
+    "TestReport",
+    "TestRunner",
+    "UnknownCase",
+    "UnknownSignal",
+    "app",
+    "current_execution",
+    "current_test",
+]
+
+
+def __getattr__(name: str) -> Any:
+    # Made only when asked for: importing the package must not make a Celery app in a host's process.
+    if name == "app":
+        from livecheck_celery.worker import app  # noqa: PLC0415
+
+        return app
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

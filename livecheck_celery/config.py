@@ -106,6 +106,7 @@ class Settings(_Resolved):
         test_concurrency: tests one worker runs at a time.
         send_reports: whether reports are kept.
         max_reports: reports kept for each case.
+        enabled: whether requests trigger tests and send signals at all.
         max_payload: bytes, of one signal's value or one test's arguments.
         secret_key: signs what crosses HTTP; without one, nothing crosses.
         http_hosts: hosts that tests may be carried to over HTTP.
@@ -118,6 +119,7 @@ class Settings(_Resolved):
     queue: str = Field(default="livecheck", min_length=1)
     schedule_queue: str = Field(default="livecheck.schedule", min_length=1)
     test_concurrency: int = Field(default=100, ge=1)
+    enabled: bool = True
     send_reports: bool = True
     max_reports: int = Field(default=10_000, ge=1)
     max_payload: int = Field(default=1024 * 1024, ge=1)
@@ -167,7 +169,7 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     def given(name: str) -> Any:
         return arguments.get(name) or next((value for source in sources if (value := source(name))), None)
 
-    broker_url = given("broker_url") or conf.get("broker_url") or conf.get("broker_write_url")
+    broker_url = given("broker_url") or conf.broker_write_url
     redis_url = given("redis_url")
     if not broker_url:
         broker_url = redis_url or DEFAULT_URL

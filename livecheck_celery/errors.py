@@ -58,7 +58,13 @@ class BrokerUnavailable(LiveCheckError):
 
 
 class SuiteFailed(LiveCheckError):
-    """The suite of a case is failing (reference: ``SuiteFailed``)."""
+    """The suite of a case is failing (reference: ``SuiteFailed``).
+
+    Attributes:
+        accounted: whether the suite's state shows it already; each failure is to count once.
+    """
+
+    accounted = False
 
 
 class ServiceDown(SuiteFailed):

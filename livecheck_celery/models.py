@@ -23,7 +23,8 @@ HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
 HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 
-_SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*; "
+# No space: HTTP clients refuse a header that begins with one, and servers cut it off at the end.
+_SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"
 _SHORT_ID = 15
 
 

@@ -1,0 +1,34 @@
+# Needs python3 >= 3.11 and a package index; everything else goes into .venv.
+#
+#   make demo                        an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
+#   make test                        ruff, mypy, import-linter and the tests
+
+PYTHON ?= python3
+BIN := .venv/bin
+ARGS ?=
+
+.PHONY: install demo lint test clean
+
+install: .venv/installed
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveCheck needs Python 3.11 or newer; see PYTHON in the Makefile")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	touch $@
+
+demo: install
+	@$(BIN)/livecheck demo $(ARGS)
+
+lint: install
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+test: lint
+	$(BIN)/pytest $(ARGS)
+
+clean:
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,129 @@
+"""What the demo shows: how the cases do, and what broke first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Final
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from livecheck_celery.cli import console
+from livecheck_celery.models import State, TestReport
+from livecheck_celery.store import Store
+from livecheck_celery.store.statistics import Statistics
+
+FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
+_HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASS RATE", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
+
+
+class Board:
+    """The cases of one store, as last read."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._positions: dict[str, str] = {}
+        self._statistics: dict[str, Statistics] = {}
+        self._latest: dict[str, TestReport] = {}
+        self._broke_first: dict[str, TestReport] = {}
+
+    def refresh(self) -> None:
+        """Read the cases and their new reports.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        names = sorted(self._store.cases())
+        self._statistics = {name: self._store.statistics(name) for name in names}
+        for name in names:
+            self._positions.setdefault(name, "0-0")
+        for report in self._store.follow(names, self._positions, block=0):
+            self._latest[report.case_name] = report
+            if not report.state.is_ok():
+                self._broke_first.setdefault(report.case_name, report)
+
+    def table(self) -> Table:
+        """The cases as a table."""
+        grid = Table(*_HEADERS, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for name, statistics in self._statistics.items():
+            broken = self._broke_first.get(name)
+            grid.add_row(
+                _short(name),
+                console.state(statistics.status),
+                "\n".join(_counts(statistics.total_by_state)),
+                _rate(statistics.total_by_state),
+                console.duration(statistics.runtime_avg),
+                _headline(self._latest.get(name)),
+                Text(what_broke(broken), style="red") if broken else "",
+            )
+        return grid
+
+    def lines(self) -> list[str]:
+        """The cases, one a line, for pipes."""
+        return [
+            f"{_short(name)} {statistics.status}: {', '.join(_counts(statistics.total_by_state)) or 'no test yet'}, "
+            f"pass rate {_rate(statistics.total_by_state)}, median runtime {console.duration(statistics.runtime_avg)}"
+            + (f", broke first: {what_broke(broken)}" if (broken := self._broke_first.get(name)) else "")
+            for name, statistics in self._statistics.items()
+        ]
+
+    def all_passed(self) -> bool:
+        """Whether tests ran, all of them passed, and no suite is failing."""
+        totals = self._totals()
+        suites_ok = all(statistics.status.is_ok() for statistics in self._statistics.values())
+        return bool(totals[State.PASS]) and not _failed(totals) and not self._broke_first and suites_ok
+
+    def summary(self) -> str:
+        """How it went, in a sentence for each case that broke, or one for all."""
+        totals = self._totals()
+        if self._broke_first:
+            return "\n".join(
+                f"{_short(name)} broke at {what_broke(report)}. {_how_many(self._statistics[name].total_by_state)}"
+                for name, report in self._broke_first.items()
+            )
+        if not totals[State.PASS]:
+            return "No test got a verdict."
+        return f"{totals[State.PASS]} tests ran, and all passed."
+
+    def _totals(self) -> Counter[State]:
+        return sum((statistics.total_by_state for statistics in self._statistics.values()), Counter[State]())
+
+
+def what_broke(report: TestReport) -> str:
+    """The signal or the contract that a report of a failure is about, in one line."""
+    if report.test is None:
+        return f"the suite: {report.error}"
+    if report.state is State.FAIL and report.signal_latency:
+        return f"the contract on {next(reversed(report.signal_latency))}: {report.error}"
+    return str(report.error)
+
+
+def _short(case_name: str) -> str:
+    return case_name.rpartition(".")[2]
+
+
+def _counts(totals: Counter[State]) -> list[str]:
+    return [f"{state} {totals[state]}" for state in State if totals[state]]
+
+
+def _failed(totals: Counter[State]) -> int:
+    return sum(totals[state] for state in FAILED)
+
+
+def _rate(totals: Counter[State]) -> str:
+    judged = totals[State.PASS] + _failed(totals)
+    return f"{totals[State.PASS] / judged:.0%}" if judged else "-"
+
+
+def _headline(report: TestReport | None) -> Text:
+    if report is None:
+        return Text("-", style="dim")
+    subject = "suite" if report.test is None else report.test.shortident.rpartition(":")[2]
+    took = "" if report.runtime is None else f" {console.duration(report.runtime)}"
+    return Text.assemble(console.state(report.state), f" {subject}{took}")
+
+
+def _how_many(totals: Counter[State]) -> str:
+    judged = totals[State.PASS] + _failed(totals)
+    return f"{_failed(totals)} of {judged} tests failed." if judged else "No test got a verdict."

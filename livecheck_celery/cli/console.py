@@ -1,0 +1,88 @@
+"""Output: colours and tables for people at a terminal, plain lines for pipes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from livecheck_celery.models import State
+
+STYLES: Final = {
+    State.PASS: "green",
+    State.FAIL: "bold red",
+    State.ERROR: "bold red",
+    State.TIMEOUT: "bold yellow",
+    State.STALL: "bold magenta",
+    State.SKIP: "dim",
+    State.INIT: "dim",
+}
+
+_MINUTE: Final = 60
+_HOUR: Final = 3600
+_DAY: Final = 86400
+_FINE: Final = 10  # seconds; below this, milliseconds matter
+
+
+def console() -> Console:
+    """Where to print; colours only at a terminal, and not after ``celery --no-color``."""
+    context = click.get_current_context(silent=True)
+    no_color = bool(getattr(context.obj, "no_color", False)) if context else False
+    return Console(highlight=False, soft_wrap=True, no_color=no_color or None)
+
+
+def line(*parts: str | Text) -> None:
+    """Print one line, whole however narrow the terminal."""
+    console().print(Text.assemble(*parts))
+
+
+def state(value: State, width: int = 0) -> Text:
+    """A state, in its colour, at least ``width`` characters wide."""
+    return Text(f"{value:<{width}}", style=STYLES[value])
+
+
+def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print a table; piped, columns stand two spaces apart and nothing is cut."""
+    out = console()
+    if out.is_terminal:
+        grid = Table(*headers, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for row in rows:
+            grid.add_row(*row)
+        out.print(grid, soft_wrap=False)
+        return
+    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    for row in cells:
+        line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def duration(seconds: float | None) -> str:
+    """Seconds for people: ``0.012 s``, ``42.0 s``, ``5 min``, ``3 h``, ``2 d``; ``-`` for None."""
+    if seconds is None:
+        return "-"
+    if seconds < _FINE:
+        return f"{seconds:.3f} s"
+    if seconds < _MINUTE:
+        return f"{seconds:.1f} s"
+    for unit, name in ((_DAY, "d"), (_HOUR, "h")):
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds / _MINUTE:.0f} min"
+
+
+def age(seconds: float | None) -> str:
+    """How long ago: ``12 s ago``; ``never`` for None."""
+    if seconds is None:
+        return "never"
+    return f"{seconds:.0f} s ago" if seconds < _MINUTE else f"{duration(seconds)} ago"
+
+
+def clock(timestamp: float) -> str:
+    """Seconds since the epoch as a date and time in UTC."""
+    return f"{datetime.fromtimestamp(timestamp, UTC):%Y-%m-%d %H:%M:%SZ}"

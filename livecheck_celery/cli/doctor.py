@@ -1,0 +1,259 @@
+"""``doctor``: what is missing for tests to run, and the mend."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+import click
+from rich.text import Text
+
+from livecheck_celery.cli import console
+from livecheck_celery.cli.support import app_name, find_livechecks
+from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.livecheck import LiveCheck
+
+#: Seconds the broker, or all its workers, may take to answer; a black hole takes no longer.
+PATIENCE: Final = 5.0
+#: Seconds workers have for their answer to a broadcast.
+REPLY_TIME: Final = 1.0
+#: Seconds this machine's clock may differ from Redis'; a test's expiry travels by this machine's clock.
+SKEW: Final = 2.0
+
+T = TypeVar("T")
+
+
+class Finding(NamedTuple):
+    """One line: whether it is well, what was looked at, what was found, and the mend."""
+
+    well: bool
+    what: str
+    found: str
+    mend: str = ""
+
+
+class Worker(NamedTuple):
+    """What one worker says about itself."""
+
+    name: str
+    queues: frozenset[str]
+    pool: str
+
+
+class Commands(NamedTuple):
+    """The commands that mend, for the app at hand."""
+
+    worker: str
+    beat: str
+
+
+@click.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    """Check all that tests need, a line each, with the mend; exit 1 if anything is wrong.
+
+    Redis, the broker, a worker on each of the two queues, beat, the clock, and python -O.
+
+    \b
+    Examples:
+      livecheck -A shop doctor
+      celery -A shop livecheck doctor
+    """
+    wrong = 0
+    for finding in examine(ctx):
+        wrong += not finding.well
+        console.line(
+            Text("ok   ", style="green") if finding.well else Text("wrong", style="bold red"),
+            f"  {finding.what:<10}  {finding.found}",
+            f"; {finding.mend}" if finding.mend else "",
+        )
+    ctx.exit(1 if wrong else 0)
+
+
+def examine(ctx: click.Context) -> Iterator[Finding]:
+    """Look at one thing after the other, what the others need first."""
+    yield check_optimization(sys.flags.optimize, os.environ.get("PYTHONOPTIMIZE", ""))
+    for livecheck in find_livechecks(ctx):
+        commands = _commands(livecheck, app_name(ctx))
+        redis = check_redis(livecheck)
+        yield redis
+        broker = check_broker(livecheck)
+        yield broker
+        yield from check_workers(livecheck, commands, reachable=broker.well)
+        if redis.well:
+            yield check_beat(livecheck, commands)
+            yield check_clock(livecheck)
+
+
+def check_optimization(level: int, variable: str) -> Finding:
+    """Whether ``assert`` is compiled away."""
+    if level or variable:
+        return Finding(
+            False, "python -O", "on, so asserts vanish and no test can fail", "unset PYTHONOPTIMIZE, drop -O"
+        )
+    return Finding(True, "python -O", "off")
+
+
+def check_redis(livecheck: LiveCheck) -> Finding:
+    """Whether the Redis with the state answers and is new enough."""
+    try:
+        livecheck.store.check()
+        server: Mapping[str, Any] = livecheck.store.client.info("server")
+    except LiveCheckError as exc:
+        return Finding(False, "redis", str(exc))
+    name = server.get("server_name", "redis").capitalize()
+    version = server.get(f"{name.lower()}_version") or server.get("redis_version", "?")
+    return Finding(True, "redis", f"{name} {version}")
+
+
+def check_broker(livecheck: LiveCheck) -> Finding:
+    """Whether the Celery broker answers."""
+    url = _connection(livecheck).as_uri()
+
+    def connect() -> None:
+        with _connection(livecheck) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+
+    try:
+        within(PATIENCE, connect)
+    except Exception as exc:
+        return Finding(False, "broker", f"{url} did not answer ({_first_line(exc)})", "start it, or mend broker_url")
+    return Finding(True, "broker", url)
+
+
+def check_workers(livecheck: LiveCheck, commands: Commands, *, reachable: bool) -> Iterator[Finding]:
+    """Whether somebody consumes each queue, and nobody who should not."""
+    settings = livecheck.settings
+    ours = (settings.queue, settings.schedule_queue)
+    if not reachable:
+        yield from (Finding(False, "queue", f"{each}: unknown without the broker") for each in ours)
+        return
+    try:
+        workers = within(PATIENCE, lambda: ask_workers(livecheck))
+    except Exception as exc:
+        yield from (
+            Finding(False, "queue", f"{each}: the workers could not be asked ({_first_line(exc)})", "try again")
+            for each in ours
+        )
+        return
+    for each in ours:
+        consumers = [worker.name for worker in workers if each in worker.queues]
+        if consumers:
+            yield Finding(True, "queue", f"{each}: consumed by {', '.join(sorted(consumers))}")
+        else:
+            yield Finding(False, "queue", f"{each}: no worker consumes it", f"start one: {commands.worker}")
+    yield from judge_workers(workers, settings.queue, ours, commands)
+
+
+def judge_workers(
+    workers: Sequence[Worker], test_queue: str, ours: Sequence[str], commands: Commands
+) -> Iterator[Finding]:
+    """What is wrong with the workers that run tests."""
+    for worker in workers:
+        if test_queue not in worker.queues:
+            continue
+        others = sorted(worker.queues.difference(ours))
+        if others:
+            yield Finding(
+                False,
+                "worker",
+                f"{worker.name} also consumes {', '.join(others)}, and waiting tests hold the slots of its tasks",
+                f"start one for LiveCheck's queues alone: {commands.worker}",
+            )
+        if "prefork" in worker.pool:
+            yield Finding(
+                False,
+                "worker",
+                f"{worker.name} runs tests in a prefork pool, where each waiting test holds a process",
+                f"start it with threads: {commands.worker}",
+            )
+
+
+def check_beat(livecheck: LiveCheck, commands: Commands) -> Finding:
+    """Whether beat, which makes fake requests and recovers lost tests, was alive lately."""
+    try:
+        silent = livecheck.store.seconds_since_beat()
+    except LiveCheckError as exc:
+        return Finding(False, "beat", str(exc))
+    if silent is None:
+        return Finding(False, "beat", "no sign of life in the last 2 minutes", f"start it: {commands.beat}")
+    return Finding(True, "beat", f"alive {console.age(silent)}")
+
+
+def check_clock(livecheck: LiveCheck) -> Finding:
+    """Whether this machine's clock agrees with Redis'."""
+    try:
+        before = time.time()
+        there = livecheck.store.time()
+        here = (before + time.time()) / 2
+    except LiveCheckError as exc:
+        return Finding(False, "clock", str(exc))
+    skew = here - there
+    if abs(skew) <= SKEW:
+        return Finding(True, "clock", f"{abs(skew):.3f} s from Redis'")
+    return Finding(
+        False,
+        "clock",
+        f"this machine is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} Redis",
+        "synchronise both with NTP",
+    )
+
+
+def ask_workers(livecheck: LiveCheck) -> list[Worker]:
+    """What the workers on the broker say of themselves; those that are too busy to answer are missing."""
+    with _connection(livecheck) as connection:
+        inspect = livecheck.app.control.inspect(timeout=REPLY_TIME, connection=connection)
+        queues = inspect.active_queues() or {}
+        stats: Mapping[str, Mapping[str, Any]] = (inspect.stats() or {}) if queues else {}
+    return [
+        Worker(
+            name,
+            frozenset(each["name"] for each in consumed),
+            str(stats.get(name, {}).get("pool", {}).get("implementation", "")),
+        )
+        for name, consumed in queues.items()
+    ]
+
+
+def within(limit: float, function: Callable[[], T]) -> T:
+    """What ``function`` returns, or raises, if it is done within ``limit`` seconds; it is left behind otherwise.
+
+    Raises:
+        TimeoutError: it is not.
+    """
+    done: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((function(), None))
+        except Exception as exc:
+            done.put((None, exc))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = done.get(timeout=limit)
+    except queue.Empty:
+        raise TimeoutError(f"silent for {limit:g} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value]
+
+
+def _connection(livecheck: LiveCheck) -> Any:
+    return livecheck.app.connection_for_write(livecheck.settings.broker_url)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__
+
+
+def _commands(livecheck: LiveCheck, name: str | None) -> Commands:
+    settings = livecheck.settings
+    celery = f"celery -A {name or 'livecheck_celery'}"
+    queues = f" -Q {settings.queue},{settings.schedule_queue} -P threads -c {settings.test_concurrency}" if name else ""
+    return Commands(f"{celery} worker{queues}", f"{celery} beat")

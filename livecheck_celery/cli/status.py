@@ -1,0 +1,107 @@
+"""``status``: how every case does."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import click
+from rich.text import Text
+
+from livecheck_celery.cli import console
+from livecheck_celery.cli.support import find_livechecks, known_cases
+from livecheck_celery.models import State
+from livecheck_celery.store.statistics import Statistics
+
+NO_CASES = "No case is declared, and no worker has registered one."
+HEADERS = ("CASE", "STATUS", "RUNS", "TESTS", "FAILURES", "RUNTIME", "LATENCY", "FREQUENCY", "LAST TEST", "LAST FAIL")
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help='Print {"cases": [...]}, everything known about each.')
+@click.pass_context
+def status(ctx: click.Context, *, as_json: bool) -> None:
+    """Show how every case does.
+
+    \b
+    RUNS       the share of requests that is tested, and how often a fake one is made
+    TESTS      verdicts so far
+    FAILURES   in a row / in all
+    RUNTIME    median of the last tests that passed
+    LATENCY    median of how much later than its frequency a test came
+    FREQUENCY  median of the time between two tests
+    LAST FAIL  when the suite, not one test, last failed
+
+    \b
+    Examples:
+      livecheck -A shop status
+      livecheck -A shop status --json
+      celery -A shop livecheck status
+    """
+    rows, records = [], []
+    for each in find_livechecks(ctx):
+        now = each.store.time()
+        for name, settings in known_cases(each).items():
+            statistics = each.store.statistics(name)
+            records.append(as_record(name, settings, statistics))
+            rows.append(as_row(name, settings, statistics, now))
+    if as_json:
+        click.echo(json.dumps({"cases": records}, indent=2))
+    elif rows:
+        console.table(HEADERS, rows)
+    else:
+        console.line(NO_CASES)
+
+
+def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) -> dict[str, Any]:
+    """Everything about a case, under the names of the attributes of ``Case``."""
+    return {
+        "name": name,
+        "status": statistics.status,
+        "last_test_received": statistics.last_test_received,
+        "last_fail": statistics.last_fail,
+        "seconds_since_last_fail": statistics.seconds_since_last_fail,
+        "runtime_avg": statistics.runtime_avg,
+        "latency_avg": statistics.latency_avg,
+        "frequency_avg": statistics.frequency_avg,
+        "consecutive_failures": statistics.consecutive_failures,
+        "total_failures": statistics.total_failures,
+        "total_by_state": {str(each): count for each, count in statistics.total_by_state.items()},
+        "frequency_history": statistics.frequency_history,
+        "latency_history": statistics.latency_history,
+        "runtime_history": statistics.runtime_history,
+        **settings,
+    }
+
+
+def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics, now: float) -> list[str | Text]:
+    """A case as a line of the table; ``now`` is Redis time."""
+    received = statistics.last_test_received
+    return [
+        name,
+        console.state(statistics.status),
+        _runs(settings),
+        _tests(statistics),
+        f"{statistics.consecutive_failures}/{statistics.total_failures}",
+        console.duration(statistics.runtime_avg),
+        console.duration(statistics.latency_avg),
+        console.duration(statistics.frequency_avg),
+        console.age(None if received is None else max(0.0, now - received)),
+        console.age(statistics.seconds_since_last_fail),
+    ]
+
+
+def _runs(settings: Mapping[str, Any]) -> str:
+    if not settings.get("active", True):
+        return "inactive"
+    share = f"{settings.get('probability', 1) * 100:.3g}%"
+    frequency = settings.get("frequency")
+    if frequency is None:
+        return share
+    return f"{share}, every {console.duration(frequency) if isinstance(frequency, int | float) else frequency}"
+
+
+def _tests(statistics: Statistics) -> str:
+    counts = [f"{each} {statistics.total_by_state[each]}" for each in State if statistics.total_by_state[each]]
+    return ", ".join(counts) or "none"

@@ -1,0 +1,155 @@
+"""``trigger``: start one test, and wait for its verdict."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import time
+from typing import Any, Final
+
+import click
+
+from livecheck_celery.case import Case
+from livecheck_celery.cli import console
+from livecheck_celery.cli.support import CliError, Duration, case_called, find_livechecks
+from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.models import State, TestExecution, TestReport
+from livecheck_celery.store.keys import UNKNOWN_CASE
+
+#: Seconds of one look at the reports.
+LOOK: Final = 1.0
+
+
+@click.command()
+@click.argument("case_name", metavar="CASE")
+@click.argument("args", metavar="[ARG]...", nargs=-1)
+@click.option("-k", "named", metavar="NAME=VALUE", multiple=True, help="A keyword argument of run(); repeatable.")
+@click.option("--id", "test_id", help="Name of the test, and key of its signals; a new UUID by default.")
+@click.option("--wait", is_flag=True, help="Wait for the verdict and print it.")
+@click.option(
+    "--timeout",
+    type=Duration(),
+    default="60s",
+    show_default=True,
+    help="How long to wait: seconds, or such as 5m.",
+)
+@click.pass_context
+def trigger(
+    ctx: click.Context,
+    *,
+    case_name: str,
+    args: tuple[str, ...],
+    named: tuple[str, ...],
+    test_id: str | None,
+    wait: bool,
+    timeout: float,
+) -> None:
+    """Start one test of CASE, whatever its probability, and print its name.
+
+    CASE is the full name, or its last part. ARG and VALUE are read as JSON where they are JSON and are strings
+    otherwise: 42 is a number, '"42"' a string, sell a string, null None. After -- an ARG may begin with a dash.
+
+    Exit code: 0 when started, with --wait when the verdict is PASS; 1 on any other verdict; 2 when it could not be
+    started, or there is no verdict within --timeout.
+
+    \b
+    Examples:
+      livecheck -A shop trigger test_order 42
+      livecheck -A shop trigger test_order 42 -k side=sell --id order-42
+      livecheck -A shop trigger test_order 42 --wait --timeout 30s
+    """
+    livechecks = find_livechecks(ctx)
+    case = _find(case_name, livechecks)
+    values = [as_value(text) for text in args]
+    keywords = _keywords(named)
+    _fit(case, values, keywords)
+    suite = case.app
+    if not wait:
+        click.echo(case.trigger(test_id, *values, **keywords).ident)
+        return
+    if not suite.settings.send_reports:
+        raise CliError("reports are off, so --wait would see no verdict", "set livecheck_send_reports = True")
+    names = [case.name, UNKNOWN_CASE]
+    positions: dict[str, str] = {}
+    suite.store.follow(names, positions, block=0)
+    test = case.trigger(test_id, *values, **keywords)
+    click.echo(test.ident)
+    report = _await(suite, test, names, positions, timeout)
+    _show(report, case)
+    ctx.exit(0 if report.state is State.PASS else 1)
+
+
+def as_value(text: str) -> Any:
+    """``text`` read as JSON; itself when it is not JSON."""
+    try:
+        return json.loads(text, parse_constant=_refuse)
+    except ValueError:
+        return text
+
+
+def _refuse(constant: str) -> Any:
+    # Python reads NaN and Infinity, which are not JSON.
+    raise ValueError(constant)
+
+
+def _keywords(named: tuple[str, ...]) -> dict[str, Any]:
+    keywords: dict[str, Any] = {}
+    for each in named:
+        name, equals, text = each.partition("=")
+        if not (equals and name.isidentifier()):
+            raise CliError(f"-k {each!r} is not name=value", "for example -k side=sell")
+        if name == "id":
+            raise CliError("-k id=... would be the test's id", "use --id")
+        if name in keywords:
+            raise CliError(f"-k {name}=... is given twice")
+        keywords[name] = as_value(text)
+    return keywords
+
+
+def _find(wanted: str, livechecks: list[LiveCheck]) -> Case:
+    declared = {name: case for each in livechecks for name, case in each.cases.items()}
+    elsewhere = "livecheck cases" if declared else "name the module that declares them with -A, or in LIVECHECK_CASES"
+    name = case_called(
+        wanted,
+        list(declared),
+        otherwise=f"declared here: {', '.join(declared)}" if declared else f"none is declared here: {elsewhere}",
+    )
+    return declared[name]
+
+
+def _fit(case: Case, args: list[Any], kwargs: dict[str, Any]) -> None:
+    signature = inspect.signature(case.run)
+    try:
+        signature.bind(*args, **kwargs)
+    except TypeError as exc:
+        raise CliError(f"{case.name}: {exc}", f"it takes run{signature}") from None
+
+
+def _await(
+    suite: LiveCheck, test: TestExecution, names: list[str], positions: dict[str, str], timeout: float
+) -> TestReport:
+    deadline = time.monotonic() + timeout
+    try:
+        while (left := deadline - time.monotonic()) > 0:
+            for report in suite.store.follow(names, positions, block=min(LOOK, left)):
+                if report.test is not None and report.test.ident == test.ident:
+                    return report
+    except KeyboardInterrupt:
+        raise CliError(f"stopped waiting; {test.ident} goes on", "`livecheck reports` will show its verdict") from None
+    raise CliError(
+        f"no verdict on {test.ident} within {timeout:g} s; it goes on",
+        "`livecheck doctor` says whether a worker would run it",
+    )
+
+
+def _show(report: TestReport, case: Case) -> None:
+    console.line(
+        console.state(report.state),
+        f" in {console.duration(report.runtime)}" if report.runtime is not None else "",
+        f": {' '.join(report.error.split())}" if report.error else "",
+    )
+    for name in case.signals:
+        since = report.signal_since_trigger.get(name)
+        console.line(f"  {name}: ", "did not arrive" if since is None else f"after {console.duration(since)}")
+    if report.traceback:
+        console.line(report.traceback.rstrip())

@@ -1,0 +1,57 @@
+"""Finds the signals that a class declares."""
+
+from __future__ import annotations
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Final, get_args, get_origin
+
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.signals import BaseSignal
+
+#: Class attribute with the names that were in scope where the class was decorated; annotations may be text that
+#: speaks of them.
+SCOPE: Final = "__livecheck_scope__"
+
+
+def declared_signals(cls: type, case_name: str) -> list[BaseSignal[Any]]:
+    """Signals of ``cls`` and its bases: annotated ones first, in order, then ones only assigned.
+
+    Raises:
+        ConfigurationError: an annotation that speaks of a signal cannot be understood.
+    """
+    found: dict[str, BaseSignal[Any]] = {}
+    for one in reversed(cls.__mro__):
+        found |= dict(_annotated(one, case_name))
+        found |= {name: signal for name, signal in _assigned(one) if name not in found}
+    return list(found.values())
+
+
+def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:
+    for name, value in vars(cls).items():
+        if isinstance(value, BaseSignal):
+            yield name, value
+
+
+def _annotated(cls: type, case_name: str) -> Iterator[tuple[str, BaseSignal[Any]]]:
+    for name, annotation in inspect.get_annotations(cls).items():
+        assigned = vars(cls).get(name)
+        kind = _evaluate(cls, case_name, name, annotation) if isinstance(annotation, str) else annotation
+        if get_origin(kind) is ClassVar:
+            kind = get_args(kind)[0]
+        signal_type = get_origin(kind) or kind
+        if inspect.isclass(signal_type) and issubclass(signal_type, BaseSignal):
+            value_type = (get_args(kind) or (Any,))[0]
+            yield name, assigned if isinstance(assigned, BaseSignal) else signal_type(name, value_type=value_type)
+
+
+def _evaluate(cls: type, case_name: str, name: str, annotation: str) -> Any:
+    module = sys.modules.get(cls.__module__)
+    scope: Mapping[str, Any] = {**getattr(cls, SCOPE, {}), **vars(cls)}
+    try:
+        return eval(annotation, dict(vars(module)) if module else {}, dict(scope))  # noqa: S307 - as typing does
+    except Exception as exc:
+        if "Signal" not in annotation:
+            return None
+        raise ConfigurationError(f"case {case_name}: signal {name}: {annotation}: {exc}") from exc

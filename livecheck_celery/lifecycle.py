@@ -1,0 +1,126 @@
+"""What a LiveCheck does when a worker or a beat of its Celery app starts and stops."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from celery.signals import (
+    beat_embedded_init,
+    beat_init,
+    before_task_publish,
+    import_modules,
+    worker_init,
+    worker_shutdown,
+    worker_shutting_down,
+)
+from tenacity import Retrying, retry_if_exception_type, wait_exponential
+
+from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
+from livecheck_celery.schedule import RECOVER
+from livecheck_celery.store.patience import warn_of_retry
+
+if TYPE_CHECKING:
+    from livecheck_celery.livecheck import LiveCheck
+
+logger = logging.getLogger("livecheck_celery.worker")
+
+_LONGEST_PAUSE = 30.0
+
+
+def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
+    """Have ``suites``, which may still grow, start and stop with the workers and the beat of ``app``."""
+    lifecycle = Lifecycle(app, suites)
+    import_modules.connect(lifecycle.load_cases, weak=False)
+    worker_init.connect(lifecycle.start, weak=False)
+    worker_shutting_down.connect(lifecycle.interrupt, weak=False)
+    worker_shutdown.connect(lifecycle.stop, weak=False)
+    beat_init.connect(lifecycle.watch_beat, weak=False)
+    beat_embedded_init.connect(lifecycle.watch_beat, weak=False)
+
+
+class Lifecycle:
+    """Receivers of Celery's signals; those of other apps are passed over."""
+
+    def __init__(self, app: Celery, suites: Sequence[LiveCheck]) -> None:
+        self._app = app
+        self._suites = suites
+        self._working: list[LiveCheck] = []
+
+    def load_cases(self, sender: Any, **_: Any) -> None:
+        """Import what the setting ``cases`` names."""
+        if sender is self._app:
+            for suite in list(self._suites):
+                import_cases(suite)
+
+    def start(self, sender: Any, **_: Any) -> None:
+        """Refuse what cannot work, wait for Redis, and make the cases known."""
+        if sender.app is not self._app:
+            return
+        consumed = set(self._app.amqp.queues.consume_from)
+        # A host's ordinary worker imports the cases too; it is none of LiveCheck's business.
+        ours = [one for one in self._suites if consumed & {one.settings.queue, one.settings.schedule_queue}]
+        for suite in ours:
+            _start(suite)
+        self._working = ours
+
+    def interrupt(self, **_: Any) -> None:
+        """Hand waiting tests back, for another worker to run."""
+        for suite in self._working:
+            # This is called from a signal handler, where taking a lock could be taking it twice.
+            threading.Thread(target=suite.inbox.interrupt, name="livecheck-stop", daemon=True).start()
+
+    def stop(self, sender: Any, **_: Any) -> None:
+        """Close what is open."""
+        if sender.app is self._app:
+            for suite in self._working:
+                suite.close()
+
+    def watch_beat(self, sender: Any, **_: Any) -> None:
+        """Have this process, a beat, note that it is alive each time it sends the recovery entry."""
+        if sender.app is self._app:
+            before_task_publish.connect(self.beat_alive, sender=RECOVER, weak=False)
+
+    def beat_alive(self, **_: Any) -> None:
+        """Note that beat is alive."""
+        for suite in self._suites:
+            try:
+                suite.store.beat_seen()
+            except RedisUnavailable as exc:
+                logger.warning("beat: %s", exc)
+
+
+def import_cases(suite: LiveCheck) -> None:
+    """Import the modules that the setting ``cases`` names.
+
+    Raises:
+        ConfigurationError: one cannot be imported.
+    """
+    for module in suite.settings.cases:
+        try:
+            suite.app.loader.import_task_module(module)
+        except ImportError as exc:
+            raise ConfigurationError(f"LiveCheck: cases: module {module!r} cannot be imported: {exc}") from exc
+
+
+def _start(suite: LiveCheck) -> None:
+    if not __debug__:
+        raise SystemExit(
+            "LiveCheck: refusing to start under python -O: it removes every assert, and every test would pass. "
+            "Start the worker without -O, and unset PYTHONOPTIMIZE."
+        )
+    patient = Retrying(
+        retry=retry_if_exception_type(RedisUnavailable),
+        wait=wait_exponential(multiplier=1, max=_LONGEST_PAUSE),
+        before_sleep=warn_of_retry,
+        reraise=True,
+    )
+    try:
+        patient(suite.store.check)
+    except RedisTooOld as exc:
+        raise SystemExit(f"LiveCheck: {exc}") from exc
+    for case in suite.cases.values():
+        suite.store.register(case.name, case.describe())

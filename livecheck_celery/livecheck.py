@@ -1,0 +1,231 @@
+"""LiveCheck: the cases of a Celery app, and all they need."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self, TypeVar, cast
+from weakref import WeakKeyDictionary
+
+import requests
+from celery import Celery
+
+from livecheck_celery import lifecycle, schedule, tasks
+from livecheck_celery.case import Case
+from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
+from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.coroutines import finish
+from livecheck_celery.declared import SCOPE
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.integrations import celery as celery_hops
+from livecheck_celery.integrations.requests import carry
+from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
+from livecheck_celery.models import TestExecution
+from livecheck_celery.outbox import Outbox
+from livecheck_celery.own_app import own_app
+from livecheck_celery.publisher import Publisher
+from livecheck_celery.runner import TestRunner
+from livecheck_celery.signals import Signal
+from livecheck_celery.store import Store
+from livecheck_celery.store.inbox import Inbox
+from livecheck_celery.store.leases import Leases
+
+_REQUEST_TIMEOUT = 0.4
+
+C = TypeVar("C", bound=Case)
+_Case = Case  # inside the class below, Case is its attribute
+
+_suites: WeakKeyDictionary[Celery, list[LiveCheck]] = WeakKeyDictionary()
+
+
+def livechecks_of(app: Celery) -> list[LiveCheck]:
+    """Every LiveCheck made on ``app``, the oldest first."""
+    return list(_suites.get(app, ()))
+
+
+class LiveCheck:
+    """The cases declared on one Celery app.
+
+    Args:
+        app: the host's Celery app; by default the package's own, the one of ``celery -A livecheck_celery``.
+        options: settings, by the names of `Settings`; they go before those of the configuration and the environment.
+
+    Attributes:
+        app: the Celery app.
+        cases: the cases, by name.
+
+    Raises:
+        ConfigurationError: there is no such setting. What is wrong with a value is said when it is first needed.
+    """
+
+    Case: ClassVar[type[Case]] = Case
+    Signal: ClassVar[type[Signal[Any]]] = Signal
+
+    def __init__(self, app: Celery | None = None, **options: Any) -> None:
+        unknown = sorted(options.keys() - Settings.model_fields.keys())
+        if unknown:
+            raise ConfigurationError(f"LiveCheck: unknown settings: {', '.join(unknown)}")
+        self.app = own_app() if app is None else app
+        self.cases: dict[str, Case] = {}
+        self._options = options
+        self._install()
+
+    @classmethod
+    def for_app(cls, app: Celery, **options: Any) -> Self:
+        """A LiveCheck on a host's Celery app (reference: ``LiveCheck.for_app``)."""
+        return cls(app, **options)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} on {self.app.main}: {len(self.cases)} cases>"
+
+    def _install(self) -> None:
+        suites = _suites.setdefault(self.app, [])
+        suites.append(self)
+        if suites == [self]:
+            celery_hops.connect()
+            tasks.install(self.app, suites)
+            lifecycle.install(self.app, suites)
+        self.app.on_after_configure.connect(self._schedule_all, weak=False)
+        if _is_configured(self.app):
+            self._schedule_all()
+
+    # -- declaring
+
+    def case(
+        self, cls: type | None = None, *, name: str | None = None, base: type[_Case] | None = None, **options: Any
+    ) -> Any:
+        """Make the decorated class a case: what the name then stands for is the case itself, an instance.
+
+        Args:
+            cls: the class, when the decorator is used without arguments.
+            name: name of the case; by default the class's, with its module.
+            base: mixed into a class that is no `Case` by itself.
+            options: settings of the case, by the names of its attributes.
+
+        Raises:
+            ConfigurationError: an option, a signal or the name is wrong.
+        """
+        scope = sys._getframe(1).f_locals  # noqa: SLF001 - annotations may be text that speaks of local names
+
+        def declare(cls: type) -> Case:
+            return self.add_case(_case_class(cls, base or self.Case, scope), name=name, **options)
+
+        return declare if cls is None else declare(cls)
+
+    def add_case(self, cls: type[C], *, name: str | None = None, **options: Any) -> C:
+        """Declare a case of class ``cls``; arguments and errors as for `case`."""
+        name = name or f"{self._module_of(cls)}.{cls.__qualname__}"
+        if name in self.cases:
+            raise ConfigurationError(f"case {name}: name: there is a case of that name already; give one another name=")
+        if "{" in name or "}" in name:
+            raise ConfigurationError(f"case {name}: name: curly brackets are for Redis; give it another name=")
+        case = cls(app=self, name=name, **options)
+        self.cases[name] = case
+        if _is_configured(self.app):
+            self.app.conf.beat_schedule.update(schedule.case_entries(case, self.settings))
+        return case
+
+    def _module_of(self, cls: type) -> str:
+        if cls.__module__ != "__main__":
+            return cls.__module__
+        main = self.app.main
+        return main if main and main != "__main__" else Path(sys.argv[0]).stem
+
+    def _schedule_all(self, **_: Any) -> None:
+        entries = schedule.common_entries(self.settings)
+        for case in self.cases.values():
+            entries.update(schedule.case_entries(case, self.settings))
+        self.app.conf.beat_schedule.update(entries)
+
+    # -- settings
+
+    @property
+    def sources(self) -> tuple[Callable[[str], Any], ...]:
+        """Where settings of cases are looked up: the Celery configuration, then the environment."""
+        return (from_conf(self.app.conf), from_environ(os.environ))
+
+    @cached_property
+    def settings(self) -> Settings:
+        """The settings in force.
+
+        Raises:
+            ConfigurationError: one is wrong.
+        """
+        return resolve_settings(self.app.conf, os.environ, self._options)
+
+    # -- I/O, each made when first needed
+
+    @cached_property
+    def store(self) -> Store:
+        """The state in Redis."""
+        return Store(self.settings)
+
+    @cached_property
+    def request_store(self) -> Store:
+        """The state in Redis, for who may be in a user's request: gives up soon."""
+        return Store(self.settings, timeout=_REQUEST_TIMEOUT)
+
+    @cached_property
+    def publisher(self) -> Publisher:
+        """Sends the messages that have tests executed."""
+        return Publisher(self.app, self.settings.broker_url, self.settings.queue)
+
+    @cached_property
+    def outbox(self) -> Outbox:
+        """Carries triggers and signals out of a request."""
+        return Outbox(self.request_store, self.publisher)
+
+    @cached_property
+    def inbox(self) -> Inbox:
+        """Brings signals to the tests waiting in this process."""
+        return Inbox(self.store)
+
+    @cached_property
+    def leases(self) -> Leases:
+        """Keeps the executions running in this process this process's."""
+        return Leases(self.store)
+
+    def close(self) -> None:
+        """Send what waits in the outbox, and close the exit stacks of the cases."""
+        self.outbox.flush()
+        for case in self.cases.values():
+            case.exit_stack.close()
+            finish(case.async_exit_stack.aclose())
+
+    # -- hops
+
+    def wsgi(self, app: Any) -> Any:
+        """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
+        return LiveCheckMiddleware(app, self.settings.secret_key)
+
+    def session(self) -> requests.Session:
+        """A requests session that carries the current test to the hosts on ``http_hosts``."""
+        return carry(requests.Session(), self.settings.secret_key, self.settings.http_hosts)
+
+    @property
+    def current_test(self) -> TestExecution | None:
+        """The test that the code running now is part of, if any."""
+        return current_test()
+
+    @property
+    def current_execution(self) -> TestRunner | None:
+        """The runner executing a case here, if any."""
+        return current_execution()
+
+
+def _is_configured(app: Any) -> bool:
+    return bool(app.configured)
+
+
+def _case_class(cls: type, base: type[Case], scope: Mapping[str, Any]) -> type[Case]:
+    bases = (cls,) if issubclass(cls, Case) else (cls, base)
+    body = {
+        "__module__": cls.__module__,
+        "__qualname__": cls.__qualname__,
+        "__doc__": cls.__doc__,
+        SCOPE: dict(scope),
+    }
+    return cast("type[Case]", type(cls.__name__, bases, body))

@@ -1,0 +1,65 @@
+"""The package's own Celery app, for who has none or wants to keep tests apart from theirs."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from typing import Any, Final
+
+from celery import Celery, _state
+from celery.loaders.default import Loader
+from celery.utils.imports import cwd_in_path
+from kombu import Exchange, Queue
+
+from livecheck_celery.config import resolve_settings
+
+NAME: Final = "livecheck_celery"
+WORKER_MODULE: Final = "livecheck_celery.worker"
+
+
+@cache
+def own_app() -> Celery:
+    """The app behind ``celery -A livecheck_celery``.
+
+    It reads ``celeryconfig.py``, or the module that CELERY_CONFIG_MODULE names, where there is one. A bare ``celery
+    worker`` makes an app of its own from that same file; where the file imports `livecheck_celery.worker`, that app is
+    LiveCheck's.
+    """
+    app = _bare_app() or _new_app()
+    app.add_defaults(lambda: _defaults(app))
+    return app
+
+
+def _bare_app() -> Celery | None:
+    default: Any = vars(_state).get("default_app")
+    if default is None or not isinstance(default.loader, Loader) or not default.configured:
+        return None
+    return default if WORKER_MODULE in default.conf.imports else None
+
+
+def _new_app() -> Celery:
+    # Not the current app: that is the host's to be.
+    app = Celery(NAME, set_as_current=False)
+    named = os.environ.get("CELERY_CONFIG_MODULE")
+    with cwd_in_path():
+        if named or find_spec("celeryconfig"):
+            app.config_from_object(named or "celeryconfig")
+    return app
+
+
+def _defaults(app: Celery) -> dict[str, Any]:
+    settings = resolve_settings(app.conf, os.environ, {})
+    return {
+        "broker_url": settings.broker_url,
+        "broker_connection_retry_on_startup": True,
+        "task_default_queue": settings.queue,
+        "task_queues": [
+            Queue(name, Exchange(name, type="direct"), routing_key=name)
+            for name in (settings.queue, settings.schedule_queue)
+        ],
+        # A waiting test holds a slot, and threads are the cheap ones.
+        "worker_pool": "threads",
+        "worker_concurrency": settings.test_concurrency,
+        "worker_prefetch_multiplier": 1,
+    }

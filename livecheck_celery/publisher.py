@@ -1,0 +1,122 @@
+"""Sends LiveCheck's Celery messages on a connection of its own, within bounds.
+
+Stock settings let a publish wait for minutes on a broker that does not answer. Here a refused, silent or frozen
+broker costs less than a second, and is an error.
+"""
+
+from __future__ import annotations
+
+import threading
+from contextlib import suppress
+from typing import Any, Final
+
+from celery import Celery
+from celery.result import AsyncResult
+from celery.utils.functional import maybe_list
+from kombu.exceptions import KombuError
+from kombu.utils.uuid import uuid
+
+from livecheck_celery.errors import BrokerUnavailable
+from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.models import EXECUTION, TestExecution
+
+EXECUTE: Final = "livecheck.execute"
+#: Keyword arguments of LiveCheck's messages; the long names keep out of the way of a test's own.
+CASE_KEYWORD: Final = "livecheck_case"
+TEST_KEYWORD: Final = "livecheck_test"
+
+_TIMEOUT: Final = 0.4
+_TRANSPORT_OPTIONS: Final = {
+    "socket_timeout": _TIMEOUT,
+    "socket_connect_timeout": _TIMEOUT,
+    "read_timeout": _TIMEOUT,
+    "write_timeout": _TIMEOUT,
+    "max_retries": 0,
+    "interval_start": 0,
+    "interval_step": 0,
+    "interval_max": 0,
+}
+
+
+class Publisher:
+    """Asks the workers to execute tests; safe to share between threads."""
+
+    def __init__(self, app: Celery, broker_url: str, queue: str) -> None:
+        self._app = app
+        self._broker_url = broker_url
+        self._queue = queue
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Leave the parent's connection to the parent."""
+        self._lock = threading.Lock()
+        self._errors: tuple[type[BaseException], ...] = (KombuError, OSError)
+        self._connection: Any = None
+        self._producer: Any = None
+
+    def execute(
+        self,
+        test: TestExecution,
+        *,
+        keep_result: bool = False,
+        link: Any = None,
+        link_error: Any = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Send the message that has a worker execute ``test``.
+
+        Composed by hand, since ``apply_async`` waits for the result backend, however dead, in the caller's thread.
+
+        Args:
+            test: what to execute.
+            keep_result: whether a worker with a result backend is to store the verdict there.
+            link: as for Celery's ``apply_async``.
+            link_error: as for Celery's ``apply_async``.
+            options: all else that Celery's ``apply_async`` takes.
+
+        Raises:
+            BrokerUnavailable: the broker did not take the message within about a second.
+        """
+        amqp = self._app.amqp
+        task_id = options.pop("task_id", None) or uuid()
+        options = {"queue": self._queue, **options}
+        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
+        message = amqp.create_task_message(
+            task_id,
+            EXECUTE,
+            (),
+            kwargs,
+            callbacks=maybe_list(link),
+            errbacks=maybe_list(link_error),
+            ignore_result=not keep_result,
+            **options,
+        )
+        if not self._lock.acquire(timeout=_TIMEOUT):
+            raise BrokerUnavailable(f"the broker is slow: the message for {test.ident} could not be sent in time")
+        try:
+            amqp.send_task_message(self._connected(), EXECUTE, message, retry=False, **options)
+        except self._errors as exc:
+            self._disconnect()
+            raise BrokerUnavailable(
+                f"the broker did not take the message for {test.ident} ({exc}); is it running, and is broker_url right?"
+            ) from exc
+        finally:
+            self._lock.release()
+        return self._app.AsyncResult(task_id)
+
+    def _connected(self) -> Any:
+        if self._producer is None:
+            connection = self._app.connection_for_write(
+                self._broker_url, connect_timeout=_TIMEOUT, transport_options=_TRANSPORT_OPTIONS
+            )
+            self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
+            self._connection = connection
+            self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+        return self._producer
+
+    def _disconnect(self) -> None:
+        connection, self._connection, self._producer = self._connection, None, None
+        if connection is not None:
+            with suppress(*self._errors):
+                connection.close()

@@ -1,0 +1,294 @@
+"""Runs one execution of a case, to its one verdict (reference: ``livecheck.runners.TestRunner``)."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import time
+import uuid
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from livecheck_celery.context import current_execution_var, under_test
+from livecheck_celery.coroutines import finish
+from livecheck_celery.errors import (
+    LiveCheckError,
+    LiveCheckTestFailed,
+    LiveCheckTestSkipped,
+    LiveCheckTestTimeout,
+    SuiteFailed,
+)
+from livecheck_celery.failures import describe, trace
+from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.store import Claim
+from livecheck_celery.store.inbox import Interrupted, Mailbox
+from livecheck_celery.store.patience import patiently
+
+if TYPE_CHECKING:
+    from livecheck_celery.case import Case
+    from livecheck_celery.signals import BaseSignal
+
+logger = logging.getLogger("livecheck_celery.runner")
+
+
+class TestRunner:
+    """One execution of ``case``.
+
+    Attributes:
+        case: what is run.
+        test: the execution asked for.
+        state: INIT until there is a verdict.
+        started: monotonic time at which it started.
+        ended: monotonic time of the verdict.
+        runtime: seconds between the two.
+        logs: the lines logged so far, as (level, text).
+        signal_latency: seconds ``wait()`` waited for each signal.
+        report: what was reported, once there is a verdict.
+        error: what broke.
+        deadline: monotonic time at which the test expires.
+    """
+
+    __test__ = False
+
+    def __init__(self, case: Case, test: TestExecution, started: float) -> None:
+        self.case = case
+        self.test = test
+        self.started = started
+        self.ended: float | None = None
+        self.runtime: float | None = None
+        self.state = State.INIT
+        self.logs: list[tuple[int, str]] = []
+        self.signal_latency: dict[str, float] = {}
+        self.report: TestReport | None = None
+        self.error: BaseException | None = None
+        self.deadline = started
+        self.is_async = inspect.iscoroutinefunction(case.run)
+        self._token = uuid.uuid4().hex
+        self._recorded_at = 0.0
+        self._mailboxes: dict[tuple[str, str], Mailbox] = {}
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.test.shortident}: {self.state}>"
+
+    def execute(self) -> State:
+        """Claim the execution, run it, record the verdict.
+
+        Returns:
+            The verdict; INIT when there is none to give: another worker has or had the execution, or this one is
+            stopping and handed it back.
+
+        Raises:
+            RedisUnavailable: Redis did not answer for a long time; recovery will see to the execution.
+        """
+        suite = self.case.app
+        held = (self.case.name, self.test.id, self._token)
+        try:
+            box = self._open(self.case.name, self.test.id)
+            claim = self._claim()
+            if claim.outcome in ("done", "busy"):
+                logger.debug("%s: %s; nothing to do", self.test.ident, claim.outcome)
+                return State.INIT
+            for event in claim.signals.values():
+                box.deliver(event)
+            suite.leases.hold(held)
+            with self._current():
+                self._judge(claim)
+        except Interrupted:
+            self._hand_back()
+        finally:
+            suite.leases.drop(held)
+            for mailbox in self._mailboxes.values():
+                suite.inbox.close(mailbox)
+        return self.state
+
+    def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
+        """Record the verdict on an execution that was never finished; ``token`` is the one recovery was given."""
+        self._token = token
+        self._end(state, error)
+
+    # -- for signals
+
+    def expect(self, signal: BaseSignal[Any], key: str | None) -> Future[SignalEvent]:
+        """A future of ``signal``, for the test ``key`` or the one being executed."""
+        case_name, key = signal.case.name, key or self.test.id
+        mailbox = self._mailboxes.get((case_name, key))
+        if mailbox is None:
+            suite = self.case.app
+            mailbox = self._open(case_name, key)
+            ttl = max(1.0, self.deadline - time.monotonic())
+            arrived = patiently(suite.store.listen, case_name, key, suite.inbox.address, ttl=ttl)
+            for event in arrived.values():
+                mailbox.deliver(event)
+        return mailbox.expect(signal.name)
+
+    def forget(self, signal: BaseSignal[Any], key: str | None, future: Future[SignalEvent]) -> None:
+        """Nobody waits for ``future`` any more."""
+        self._mailboxes[signal.case.name, key or self.test.id].forget(signal.name, future)
+
+    @property
+    def signal_since_trigger(self) -> dict[str, float]:
+        """Seconds from the trigger to each signal that has arrived, the earliest first."""
+        mailbox = self._mailboxes.get((self.case.name, self.test.id))
+        events = [] if mailbox is None else list(mailbox.events.values())
+        since = {event.signal_name: (event.received_at or 0.0) - self._recorded_at for event in events}
+        return dict(sorted(since.items(), key=lambda item: item[1]))
+
+    def _open(self, case_name: str, key: str) -> Mailbox:
+        mailbox = self.case.app.inbox.open(case_name, key)
+        self._mailboxes[case_name, key] = mailbox
+        return mailbox
+
+    # -- for logs
+
+    def log(self, level: int, msg: object, *args: object) -> None:
+        """Keep a line for the end of the test, or emit it now with ``realtime_logs``."""
+        text = str(msg) % args if args else str(msg)
+        if self.case.realtime_logs:
+            self.case.logger.log(level, "[%s] %s", self.test.shortident, text)
+        else:
+            self.logs.append((level, text))
+
+    def log_info(self, msg: str, *args: object) -> None:
+        """`log`, at level INFO (reference: ``TestRunner.log_info``)."""
+        self.log(logging.INFO, msg, *args)
+
+    def _flush_logs(self) -> None:
+        if self.logs:
+            lines = "\n".join(f"  {text}" for _, text in self.logs)
+            level = max(level for level, _ in self.logs)
+            self.case.logger.log(level, "[%s] %s, having logged:\n%s", self.test.shortident, self.state, lines)
+            self.logs.clear()
+
+    # -- the steps of execute()
+
+    def _claim(self) -> Claim:
+        case, suite = self.case, self.case.app
+        claim = patiently(
+            suite.store.claim,
+            self.test,
+            token=self._token,
+            address=suite.inbox.address,
+            lease=suite.leases.lease,
+            active=case.active,
+            frequency=case.frequency if isinstance(case.frequency, float) else None,
+            max_history=case.max_history,
+            expires_in=case.test_expires.total_seconds(),
+        )
+        self.started = time.monotonic()
+        self.deadline = self.started + claim.expires_at - claim.now
+        self._recorded_at = claim.recorded_at
+        return claim
+
+    @contextmanager
+    def _current(self) -> Iterator[None]:
+        token = current_execution_var.set(self)
+        try:
+            with under_test(self.test):
+                yield
+        finally:
+            current_execution_var.reset(token)
+
+    def _judge(self, claim: Claim) -> None:
+        try:
+            self._run(claim)
+        except LiveCheckTestSkipped as exc:
+            self._end(State.SKIP, exc)
+        except (AssertionError, LiveCheckTestFailed) as exc:
+            self._end(State.FAIL, exc)
+        except LiveCheckTestTimeout as exc:
+            self._end(State.TIMEOUT, exc)
+        except Interrupted:
+            raise
+        except Exception as exc:  # noqa: BLE001 - whatever run() raises is the verdict
+            self._end(State.ERROR, exc)
+        except BaseException as exc:
+            # SystemExit, KeyboardInterrupt and cancellation are verdicts before they are anything else.
+            self._end(State.ERROR, exc)
+            raise
+        else:
+            self._end(State.PASS)
+
+    def _run(self, claim: Claim) -> None:
+        if claim.outcome == "inactive":
+            raise LiveCheckTestSkipped("the case is not active")
+        if claim.outcome == "expired":
+            raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
+        self._hook(self.case.on_test_start, self)
+        finish(self.case.run(*self.test.test_args, **self.test.test_kwargs))
+
+    def _end(self, state: State, error: BaseException | None = None) -> None:
+        self.ended = time.monotonic()
+        self.runtime = self.ended - self.started
+        self.state = state
+        self.error = error
+        self._flush_logs()
+        self._account(
+            TestReport(
+                case_name=self.case.name,
+                state=state,
+                test=self.test,
+                runtime=self.runtime,
+                signal_latency=dict(self.signal_latency),
+                signal_since_trigger=self.signal_since_trigger,
+                error=None if error is None else describe(error),
+                traceback=None if error is None or state is State.SKIP else trace(error),
+            )
+        )
+
+    def _account(self, report: TestReport) -> None:
+        case, suite = self.case, self.case.app
+        verdict = patiently(
+            suite.store.verdict,
+            report,
+            self._token,
+            address=suite.inbox.address,
+            max_history=case.max_history,
+            state_transition_delay=case.state_transition_delay,
+        )
+        self.report = replace(report, at=verdict.at)
+        if not verdict.accepted:
+            logger.warning("%s: verdict %s came too late and was refused", self.test.ident, report.state)
+            return
+        level = logging.INFO if report.state.is_ok() else logging.ERROR
+        logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, _because(report))
+        self._notify()
+        self._hook(case.post_report, self.report)
+        if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:
+            limit = case.max_consecutive_failures
+            case.fail_suite(SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})"))
+
+    def _notify(self) -> None:
+        case = self.case
+        if self.state is State.PASS:
+            self._hook(case.on_test_pass, self)
+        elif self.state is State.SKIP:
+            self._hook(case.on_test_skipped, self)
+        elif self.state is State.FAIL:
+            self._hook(case.on_test_failed, self, self.error)
+        elif self.state is State.TIMEOUT:
+            self._hook(case.on_test_timeout, self, self.error)
+        else:
+            self._hook(case.on_test_error, self, self.error)
+
+    def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
+        """Call a user's hook; whatever it does, the verdict stands."""
+        try:
+            finish(hook(*args))
+        except Exception:
+            logger.exception("%s: %s() raised", self.test.ident, getattr(hook, "__name__", hook))
+
+    def _hand_back(self) -> None:
+        suite = self.case.app
+        try:
+            if suite.store.release(self.case.name, self.test.id, self._token):
+                suite.publisher.execute(self.test)
+            logger.info("%s: handed back, this worker is stopping", self.test.ident)
+        except LiveCheckError as exc:
+            logger.warning("%s: could not be handed back, recovery will see to it: %s", self.test.ident, exc)
+
+
+def _because(report: TestReport) -> str:
+    return f": {report.error}" if report.error else ""

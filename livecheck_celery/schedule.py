@@ -1,0 +1,59 @@
+"""Beat entries: fake requests, stalled checks and recovery, in plain sight in ``app.conf.beat_schedule``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from celery.schedules import BaseSchedule
+
+if TYPE_CHECKING:
+    from livecheck_celery.case import Case
+    from livecheck_celery.config import Settings
+
+from livecheck_celery.publisher import CASE_KEYWORD
+
+FAKE_REQUEST: Final = "livecheck.fake_request"
+STALLED: Final = "livecheck.stalled"
+RECOVER: Final = "livecheck.recover"
+
+RECOVER_EVERY: Final = 5.0
+#: A stalled suite is noticed within a quarter of the time allowed, and half a minute.
+_STALLED_SHARE: Final = 4
+_STALLED_AT_MOST: Final = 30.0
+
+
+def case_entries(case: Case, settings: Settings) -> dict[str, dict[str, Any]]:
+    """The beat entries of ``case``."""
+    check_every = min(case.warn_stalled_after / _STALLED_SHARE, _STALLED_AT_MOST)
+    entries = {f"livecheck:{case.name}:stalled": _entry(STALLED, check_every, check_every, settings, case)}
+    if case.frequency is not None:
+        expires = period_of(case.frequency)
+        entries[f"livecheck:{case.name}:frequency"] = _entry(FAKE_REQUEST, case.frequency, expires, settings, case)
+    return entries
+
+
+def common_entries(settings: Settings) -> dict[str, dict[str, Any]]:
+    """The beat entries there are once for all cases."""
+    return {"livecheck:recover": _entry(RECOVER, RECOVER_EVERY, RECOVER_EVERY, settings)}
+
+
+def period_of(schedule: float | BaseSchedule) -> float:
+    """Seconds between two runs; of a Celery schedule, those between the next two."""
+    if not isinstance(schedule, BaseSchedule):
+        return schedule
+    now = schedule.now()
+    following = schedule.remaining_estimate(now)
+    after_that = schedule.remaining_estimate(now + following)
+    return max(1.0, (after_that - following).total_seconds())
+
+
+def _entry(
+    task: str, schedule: float | BaseSchedule, expires: float, settings: Settings, case: Case | None = None
+) -> dict[str, Any]:
+    return {
+        "task": task,
+        "schedule": schedule,
+        "kwargs": {CASE_KEYWORD: case.name} if case else {},
+        # A message that waited for longer than its period is dropped: the next one is there already.
+        "options": {"queue": settings.schedule_queue, "expires": expires, "ignore_result": True},
+    }

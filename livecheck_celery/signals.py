@@ -1,0 +1,253 @@
+"""Signals: what a service tells a test about its part (reference: ``livecheck.signals``)."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import Future
+from datetime import timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
+
+from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+
+from livecheck_celery.config import explain, seconds
+from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.errors import (
+    ConfigurationError,
+    InvalidPayload,
+    LiveCheckTestFailed,
+    LiveCheckTestTimeout,
+)
+from livecheck_celery.models import SignalEvent
+from livecheck_celery.outbox import Signalled
+
+if TYPE_CHECKING:
+    from livecheck_celery.case import Case
+    from livecheck_celery.runner import TestRunner
+
+logger = logging.getLogger("livecheck_celery.signals")
+
+T = TypeVar("T")
+
+_JSON = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
+
+
+class BaseSignal(Generic[T]):
+    """A signal's identity: its name, its case, its place among the case's signals, and the type of its value.
+
+    Attributes:
+        name: the attribute it is declared as.
+        case: the case it belongs to.
+        index: its place among the case's signals, from 1.
+    """
+
+    def __init__(self, name: str = "", case: Case | None = None, index: int = -1, value_type: Any = None) -> None:
+        self.name = name
+        self.index = index
+        self._case = case
+        self._value_type = value_type
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self.name = self.name or name
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.index}: {self.name}>"
+
+    @property
+    def case(self) -> Case:
+        """The case it belongs to.
+
+        Raises:
+            ConfigurationError: the class that declares it was not made a case.
+        """
+        if self._case is None:
+            raise ConfigurationError(f"signal {self.name}: its class is no case; decorate it with @livecheck.case()")
+        return self._case
+
+    @property
+    def value_type(self) -> Any:
+        """The ``T`` of ``Signal[T]``; Any when none is given."""
+        if self._value_type is None:
+            # Signal[T]() notes its T only after __init__ has run.
+            args = get_args(getattr(self, "__orig_class__", None))
+            self._value_type = args[0] if args else Any
+        return self._value_type
+
+    def clone(self, *, case: Case, index: int) -> Self:
+        """The same signal on ``case``.
+
+        Raises:
+            ConfigurationError: values of its type cannot be carried as JSON.
+        """
+        signal = type(self)(self.name, case, index, self.value_type)
+        try:
+            _ = signal.adapter
+        except (PydanticUserError, TypeError, NameError) as exc:
+            reason = str(exc).partition("\n")[0]
+            raise ConfigurationError(
+                f"case {case.name}: signal {self.name}: {self.value_type!r} cannot be carried as JSON: {reason}"
+            ) from None
+        return signal
+
+    @cached_property
+    def adapter(self) -> TypeAdapter[T]:
+        """Turns values into JSON and back."""
+        try:
+            return TypeAdapter(self.value_type, config=_JSON)
+        except PydanticUserError as exc:
+            if exc.code != "type-adapter-config-unused":
+                raise
+            return TypeAdapter(self.value_type)  # a model or a dataclass has its own configuration
+
+    def encode(self, value: T) -> str:
+        """``value`` as JSON.
+
+        Raises:
+            InvalidPayload: it is no JSON, or over ``max_payload`` bytes.
+        """
+        try:
+            text = self.adapter.dump_json(value, warnings=False)
+        except Exception as exc:
+            raise InvalidPayload(f"{self._described}: value cannot be sent as JSON: {exc}") from exc
+        limit = self.case.app.settings.max_payload
+        if len(text) > limit:
+            raise InvalidPayload(
+                f"{self._described}: value is {len(text)} bytes, over the limit of {limit} (livecheck_max_payload)"
+            )
+        return text.decode()
+
+    def decode(self, event: SignalEvent) -> T:
+        """The value ``event`` carries, as ``T``.
+
+        Raises:
+            LiveCheckTestFailed: the sender could not carry the value, or it is no ``T``.
+        """
+        if event.error is not None:
+            raise LiveCheckTestFailed(event.error)
+        try:
+            return self.adapter.validate_json(event.value)
+        except ValidationError as exc:
+            expected = getattr(self.value_type, "__name__", str(self.value_type))
+            raise LiveCheckTestFailed(f"{self._described}: value is no {expected}: {explain(exc)}") from exc
+
+    @property
+    def _described(self) -> str:
+        return f"signal {self.name} ({self.index} of {len(self.case.signals)})"
+
+
+class Signal(BaseSignal[T]):
+    """A signal that is sent through Redis, by any process, and waited for on a LiveCheck worker."""
+
+    def send(self, value: T | None = None, *, key: str | None = None, force: bool = False) -> None:
+        """Tell the current test that this part is done; outside a test, do nothing.
+
+        Returns at once; a signal that cannot be delivered is dropped and counted, as the outbox says.
+
+        Args:
+            value: what the test gets from `wait`.
+            key: id of the test it is for; by default the current one's.
+            force: send outside a test too; needs ``key``.
+
+        Raises:
+            ConfigurationError: forced outside a test, without a key.
+        """
+        test = current_test()
+        if test is None:
+            if not force:
+                return
+            if key is None:
+                raise ConfigurationError(
+                    f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) needs key="
+                )
+        case = self.case
+        if not case.app.settings.enabled:
+            return
+        event = self._event(value, test.id if key is None and test is not None else str(key))
+        case.app.outbox.put(Signalled(event, case.test_expires.total_seconds()))
+
+    def resolve(self, key: str, event: SignalEvent) -> None:
+        """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        case = self.case
+        event = SignalEvent(self.name, case.name, key, event.value, event.error)
+        case.app.store.signal(event, ttl=case.test_expires.total_seconds())
+
+    def wait(self, *, key: str | None = None, timeout: float | timedelta | str | None = None) -> T:
+        """Wait for the signal; its value.
+
+        Args:
+            key: id of the test it is sent to; by default the one being executed.
+            timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
+
+        Raises:
+            LiveCheckTestTimeout: it did not arrive in time.
+            LiveCheckTestFailed: its value is no ``T``.
+            RuntimeError: outside ``run()``, or in an ``async def run()``, which awaits `wait_async`.
+        """
+        runner = self._runner()
+        if runner.is_async:
+            raise RuntimeError(
+                f"{self._described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
+            )
+        started, future, limit = self._expect(runner, key, timeout)
+        try:
+            event = future.result(limit)
+        except TimeoutError:
+            raise self._late(runner, limit) from None
+        finally:
+            runner.forget(self, key, future)
+        return self._arrived(runner, event, started)
+
+    async def wait_async(
+        self,
+        *,
+        key: str | None = None,
+        timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
+    ) -> T:
+        """`wait`, for an ``async def run()``; same arguments, value and errors."""
+        runner = self._runner()
+        started, future, limit = self._expect(runner, key, timeout)
+        try:
+            event = await asyncio.wait_for(asyncio.wrap_future(future), limit)
+        except TimeoutError:
+            raise self._late(runner, limit) from None
+        finally:
+            runner.forget(self, key, future)
+        return self._arrived(runner, event, started)
+
+    def _event(self, value: T | None, key: str) -> SignalEvent:
+        try:
+            return SignalEvent(self.name, self.case.name, key, self.encode(value))  # type: ignore[arg-type]
+        except InvalidPayload as exc:
+            # The test must not wait in vain: it is told why the value did not come.
+            logger.warning("case %s: %s", self.case.name, exc)
+            return SignalEvent(self.name, self.case.name, key, error=str(exc))
+
+    def _runner(self) -> TestRunner:
+        runner = current_execution()
+        if runner is None:
+            raise RuntimeError(f"{self._described}: wait() works only inside run() of a case that is being executed")
+        return runner
+
+    def _expect(
+        self, runner: TestRunner, key: str | None, timeout: float | timedelta | str | None
+    ) -> tuple[float, Future[SignalEvent], float]:
+        started = time.monotonic()
+        remaining = max(0.0, runner.deadline - started)
+        limit = remaining if timeout is None else min(float(seconds(timeout)), remaining)
+        return started, runner.expect(self, key), limit
+
+    def _arrived(self, runner: TestRunner, event: SignalEvent, started: float) -> T:
+        runner.signal_latency[self.name] = time.monotonic() - started
+        return self.decode(event)
+
+    def _late(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
+        arrived: Mapping[str, Any] = runner.signal_since_trigger
+        seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
+        return LiveCheckTestTimeout(f"{self._described} did not arrive within {limit:g} s; {seen}")

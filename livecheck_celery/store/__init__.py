@@ -1,0 +1,7 @@
+"""The only code that talks to Redis."""
+
+from livecheck_celery.store.ledger import Claim, Recovery, Verdict
+from livecheck_celery.store.statistics import Statistics
+from livecheck_celery.store.store import Batch, Store
+
+__all__ = ["Batch", "Claim", "Recovery", "Statistics", "Store", "Verdict"]

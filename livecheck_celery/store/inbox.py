@@ -1,0 +1,207 @@
+"""Brings signals to the executions that wait in this process: thousands of waiters, one connection.
+
+Signals are stored first and announced second. Claiming an execution registers this process's address with the
+test's signals and returns those already there, in one Lua call, so nothing falls between reading and listening.
+The announcement carries the value. It is only the fast way: after a reconnect, and every two seconds, one batched
+read of everything awaited finds what an announcement missed.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import redis
+from pydantic import ValidationError
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.models import EVENT, SignalEvent
+from livecheck_celery.store import keys
+from livecheck_celery.store.store import Store
+
+logger = logging.getLogger("livecheck_celery.inbox")
+
+BACKSTOP = 2.0
+_RECONNECT_MAX = 5.0
+
+
+class Interrupted(BaseException):
+    """This process stops: the waiting test is handed to another worker. Not for user code to catch."""
+
+
+class Mailbox:
+    """The signals of one test, as far as this process has seen them."""
+
+    def __init__(self, case_name: str, key: str) -> None:
+        self.case_name = case_name
+        self.key = key
+        self.users = 0
+        self.events: dict[str, SignalEvent] = {}
+        self._lock = threading.Lock()
+        self._waiters: dict[str, list[Future[SignalEvent]]] = {}
+
+    def expect(self, name: str) -> Future[SignalEvent]:
+        """A future of the signal ``name``; done at once when it is here already."""
+        future: Future[SignalEvent] = Future()
+        with self._lock:
+            event = self.events.get(name)
+            if event is None:
+                self._waiters.setdefault(name, []).append(future)
+                return future
+        future.set_result(event)
+        return future
+
+    def forget(self, name: str, future: Future[SignalEvent]) -> None:
+        """Nobody waits for ``future`` any more."""
+        with self._lock:
+            waiting = self._waiters.get(name, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiters.pop(name, None)
+
+    def deliver(self, event: SignalEvent) -> None:
+        """Keep ``event`` and wake who waits for it."""
+        with self._lock:
+            self.events[event.signal_name] = event
+            waiting = self._waiters.pop(event.signal_name, [])
+        for future in waiting:
+            _settle(future, event)
+
+    def awaited(self) -> list[str]:
+        """Names of the signals somebody waits for."""
+        with self._lock:
+            return list(self._waiters)
+
+    def interrupt(self) -> None:
+        """Wake every waiter with `Interrupted`."""
+        with self._lock:
+            waiting = [future for futures in self._waiters.values() for future in futures]
+            self._waiters.clear()
+        for future in waiting:
+            _settle(future, Interrupted("the worker is stopping"))
+
+
+def _settle(future: Future[SignalEvent], outcome: SignalEvent | BaseException) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+class Inbox:
+    """All mailboxes of this process, and the thread that fills them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew, at a new address."""
+        self.address = uuid.uuid4().hex
+        self.stopping = False
+        self._lock = threading.Lock()
+        self._mailboxes: dict[tuple[str, str], Mailbox] = {}
+        self._thread: threading.Thread | None = None
+        self._subscribed = threading.Event()
+
+    def open(self, case_name: str, key: str) -> Mailbox:
+        """The mailbox of a test; to be opened before its signals are asked for, and closed after use.
+
+        Raises:
+            Interrupted: this process is stopping.
+        """
+        self._listen()
+        with self._lock:
+            if self.stopping:
+                raise Interrupted("the worker is stopping")
+            mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
+            mailbox.users += 1
+            return mailbox
+
+    def close(self, mailbox: Mailbox) -> None:
+        """One user less; the last one takes the mailbox away."""
+        with self._lock:
+            mailbox.users -= 1
+            if not mailbox.users:
+                self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
+
+    def interrupt(self) -> None:
+        """Wake every waiting test with `Interrupted`, and refuse new ones."""
+        with self._lock:
+            self.stopping = True
+            mailboxes = list(self._mailboxes.values())
+        for mailbox in mailboxes:
+            mailbox.interrupt()
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._subscribed.clear()
+                self._thread = threading.Thread(target=self._run, name="livecheck-inbox", daemon=True)
+                self._thread.start()
+        # Without the subscription the backstop would still find everything, only later.
+        self._subscribed.wait(BACKSTOP)
+
+    def _run(self) -> None:
+        delay = 0.1
+        while True:
+            try:
+                with self._pubsub() as pubsub:
+                    pubsub.subscribe(self._store.keys.inbox(self.address))
+                    self._receive(pubsub)
+            except (redis.RedisError, RedisUnavailable, OSError) as exc:
+                logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
+                time.sleep(delay)
+                delay = min(delay * 2, _RECONNECT_MAX)
+            else:
+                delay = 0.1
+
+    def _pubsub(self) -> Any:
+        client: Any = self._store.client  # redis-py leaves pubsub() untyped
+        return client.pubsub()
+
+    def _receive(self, pubsub: Any) -> None:
+        read_at = 0.0
+        while True:
+            message = pubsub.get_message(timeout=max(0.01, read_at + BACKSTOP - time.monotonic()))
+            if message is not None and message["type"] == "subscribe":
+                self._subscribed.set()
+                read_at = 0.0
+            elif message is not None and message["type"] == "message":
+                self._announced(message["data"])
+            if time.monotonic() >= read_at + BACKSTOP:
+                self._read_awaited()
+                read_at = time.monotonic()
+
+    def _announced(self, data: str) -> None:
+        try:
+            event = EVENT.validate_json(data)
+        except ValidationError:
+            logger.warning("inbox: ignored an announcement that is no signal event: %.200r", data)
+            return
+        self._deliver([event])
+
+    def _read_awaited(self) -> None:
+        with self._lock:
+            mailboxes = list(self._mailboxes.values())
+        wanted = [(box.case_name, box.key, names) for box in mailboxes if (names := box.awaited())]
+        if wanted:
+            for events in self._store.awaited(wanted):
+                self._deliver(events.values())
+
+    def _deliver(self, events: Iterable[SignalEvent]) -> None:
+        for event in events:
+            with self._lock:
+                mailbox = self._mailboxes.get((event.case_name, event.key))
+            if mailbox is not None:
+                mailbox.deliver(event)

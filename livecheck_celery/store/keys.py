@@ -1,0 +1,78 @@
+"""Names of everything LiveCheck keeps in Redis.
+
+All keys of one case share the hash tag ``{case}``, so that one script may touch them together on a cluster.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+#: Stands for the case name in the key of reports about cases nobody declared; the report says the real name.
+UNKNOWN_CASE: Final = "?"
+
+
+def inbox(prefix: str, address: str) -> str:
+    """Pub/sub channel of the process at ``address``."""
+    return f"{prefix}:inbox:{address}"
+
+
+@dataclass(frozen=True)
+class Keys:
+    """Key names under one prefix.
+
+    Attributes:
+        prefix: what every key begins with.
+    """
+
+    prefix: str
+
+    @property
+    def cases(self) -> str:
+        """Hash: case name to its settings as JSON."""
+        return f"{self.prefix}:cases"
+
+    @property
+    def beat(self) -> str:
+        """String: when beat was last alive."""
+        return f"{self.prefix}:beat"
+
+    @property
+    def inboxes(self) -> str:
+        """What the pub/sub channels of all processes begin with."""
+        return inbox(self.prefix, "")
+
+    def state(self, case_name: str) -> str:
+        """Hash: the suite's status, counters and times."""
+        return self._of(case_name, "state")
+
+    def runtime(self, case_name: str) -> str:
+        """List: seconds that passing tests took, newest last."""
+        return self._of(case_name, "runtime")
+
+    def latency(self, case_name: str) -> str:
+        """List: seconds that tests came later than the period, newest last."""
+        return self._of(case_name, "latency")
+
+    def frequency(self, case_name: str) -> str:
+        """List: seconds between tests, newest last."""
+        return self._of(case_name, "frequency")
+
+    def open(self, case_name: str) -> str:
+        """Sorted set: ids of executions without a verdict, by when the sweep is to look at them."""
+        return self._of(case_name, "open")
+
+    def test(self, case_name: str, test_id: str) -> str:
+        """Hash: one execution."""
+        return self._of(case_name, f"test:{test_id}")
+
+    def signals(self, case_name: str, test_id: str) -> str:
+        """Hash: signals of one test, and ``>address`` for each process that listens for them."""
+        return self._of(case_name, f"signals:{test_id}")
+
+    def reports(self, case_name: str) -> str:
+        """Stream: reports."""
+        return self._of(case_name, "reports")
+
+    def _of(self, case_name: str, what: str) -> str:
+        return f"{self.prefix}:{{{case_name}}}:{what}"

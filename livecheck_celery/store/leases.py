@@ -1,0 +1,67 @@
+"""Keeps the leases of the executions running in this process alive, all of them in one round trip."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import Final
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.store.store import Store
+
+logger = logging.getLogger("livecheck_celery.leases")
+
+#: Seconds after which an execution whose process fell silent may be run by another.
+LEASE: Final = 30.0
+
+Held = tuple[str, str, str]
+
+
+class Leases:
+    """The (case name, test id, token) triples this process holds."""
+
+    def __init__(self, store: Store, lease: float = LEASE) -> None:
+        self._store = store
+        self.lease = lease
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Hold nothing: the parent's executions are the parent's."""
+        self._held: set[Held] = set()
+        self._lock = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._wake = threading.Event()
+
+    def hold(self, held: Held) -> None:
+        """Renew ``held`` until it is dropped."""
+        with self._lock:
+            self._held.add(held)
+            if self._thread is None or not self._thread.is_alive():
+                self._thread = threading.Thread(target=self._run, name="livecheck-leases", daemon=True)
+                self._thread.start()
+
+    def drop(self, held: Held) -> None:
+        """Renew ``held`` no longer."""
+        with self._lock:
+            self._held.discard(held)
+
+    def _run(self) -> None:
+        while not self._wake.wait(self.lease / 3):
+            with self._lock:
+                held = list(self._held)
+            if held:
+                self._renew(held)
+
+    def _renew(self, held: list[Held]) -> None:
+        try:
+            lost = self._store.renew(held, self.lease)
+        except RedisUnavailable as exc:
+            logger.warning("leases of %d running tests were not renewed: %s", len(held), exc)
+            return
+        with self._lock:
+            lost = [one for one in lost if one in self._held]
+            self._held.difference_update(lost)
+        for case_name, test_id, _ in lost:
+            logger.warning("test %s:%s is no longer this worker's; its verdict will be refused", case_name, test_id)

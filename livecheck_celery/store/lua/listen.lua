@@ -1,0 +1,12 @@
+-- Registers a process for the signals of a test, and reads those that are there.
+--
+-- KEYS[1]  signals  hash, signals of a test and who listens for them
+-- ARGV[1]  address  of the process
+-- ARGV[2]  ttl      seconds the registration is kept at least
+-- Reply    {field, value, ...} of the signals hash
+
+redis.call('HSET', KEYS[1], '>' .. ARGV[1], 1)
+if redis.call('TTL', KEYS[1]) < tonumber(ARGV[2]) then
+  redis.call('EXPIRE', KEYS[1], ARGV[2])
+end
+return redis.call('HGETALL', KEYS[1])

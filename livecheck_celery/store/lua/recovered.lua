@@ -1,0 +1,18 @@
+-- Brings the suite's status back after something worked.
+--
+-- KEYS[1]  state  hash, the suite
+-- ARGV[1]  delay  seconds after a failure of the suite in which its status stays
+-- Reply    1 the status is PASS again; 0 nothing was changed
+
+local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail')
+local status = suite[1] or 'INIT'
+if status == 'INIT' or status == 'PASS' or status == 'SKIP' then
+  return 0
+end
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+if suite[2] and now - tonumber(suite[2]) <= tonumber(ARGV[1]) then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'status', 'PASS')
+return 1

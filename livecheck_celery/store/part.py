@@ -1,0 +1,83 @@
+"""What the parts of the store share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from typing import Any, Final, TypeVar
+
+import redis
+from pydantic import ValidationError
+from pydantic_core import PydanticSerializationError
+
+from livecheck_celery.config import Settings
+from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.models import EXECUTION, REPORT, TestExecution, TestReport
+from livecheck_celery.store.connection import connect, reaching
+from livecheck_celery.store.keys import Keys
+from livecheck_celery.store.scripts import Argument, Script, Scripts
+
+#: Seconds a record outlives its expiry, so that late messages are known to be late.
+KEEP: Final = 3600
+
+T = TypeVar("T")
+
+
+class Part:
+    """A client, the key names and the scripts.
+
+    Attributes:
+        client: the connection pool to Redis.
+        settings: the LiveCheck's.
+        keys: key names.
+    """
+
+    def __init__(self, settings: Settings, client: redis.Redis | None = None, *, timeout: float = 2.0) -> None:
+        """``client`` must decode responses; without one, ``redis_url`` is connected to when first needed.
+
+        ``timeout`` is how many seconds Redis may take to connect, and to answer.
+
+        Raises:
+            ConfigurationError: ``redis_url`` is not a Redis URL.
+        """
+        self.settings = settings
+        self.client = connect(settings.redis_url, timeout) if client is None else client
+        self.keys = Keys(settings.prefix)
+        self._timeout = timeout
+        self._scripts = Scripts(self.client)
+
+    def reaching(self) -> AbstractContextManager[None]:
+        """A block in which what goes wrong with Redis is raised as RedisUnavailable."""
+        return reaching(self.settings.redis_url)
+
+    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
+        with self.reaching():
+            return script(keys, args)
+
+    def _kept(self, report: TestReport) -> str | None:
+        """The report as scripts take it: JSON without ``at``, which they add; None when reports are not kept."""
+        return REPORT.dump_json(report, exclude={"at"}).decode() if self.settings.send_reports else None
+
+
+def execution_json(test: TestExecution) -> str:
+    """An execution as JSON.
+
+    Raises:
+        InvalidPayload: its arguments are not JSON.
+    """
+    try:
+        return EXECUTION.dump_json(test).decode()
+    except PydanticSerializationError as exc:
+        raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
+
+
+def readable(key: str, read: Callable[[], T]) -> T:
+    """What ``read`` makes of the value stored under ``key``.
+
+    Raises:
+        InvalidPayload: names the key of what cannot be read.
+    """
+    try:
+        return read()
+    except (ValidationError, ValueError, TypeError) as exc:
+        raise InvalidPayload(f"Redis key {key} holds something LiveCheck did not write: {type(exc).__name__}") from exc

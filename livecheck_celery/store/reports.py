@@ -1,0 +1,114 @@
+"""Reports: a capped stream for each case."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from math import ceil
+from typing import Any
+
+from pydantic import ValidationError
+
+from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.store.keys import UNKNOWN_CASE
+from livecheck_celery.store.part import Part
+
+logger = logging.getLogger(__name__)
+
+_Entry = tuple[str, Mapping[str, str]]
+
+
+class Reports(Part):
+    """Outcomes, for anybody to read."""
+
+    def post_report(self, report: TestReport, *, unknown_case: bool = False) -> TestReport:
+        """Post a report that belongs to no recorded execution; returned with ``at``.
+
+        Of a case that nobody declared, ``unknown_case`` keeps the report where those of all such cases are.
+
+        Raises:
+            RedisUnavailable: Redis did not take it.
+        """
+        key = self.keys.reports(UNKNOWN_CASE if unknown_case else report.case_name)
+        at = self._run(self._scripts.report, [key], [self._kept(report), self.settings.max_reports])
+        return replace(report, at=float(at))
+
+    def reports(self, case_names: Sequence[str] | None, *, count: int) -> list[TestReport]:
+        """The last ``count`` reports of these cases, newest last; of None, all cases, undeclared ones included.
+
+        One that cannot be read is logged and left out.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        streams = self._streams(case_names)
+        if not streams or count < 1:
+            return []
+        pipeline = self.client.pipeline(transaction=False)
+        for key in streams:
+            pipeline.xrevrange(key, count=count)
+        with self.reaching():
+            replies = pipeline.execute()
+        return _merged(zip(streams, replies, strict=True))[-count:]
+
+    def follow(self, case_names: Sequence[str] | None, positions: dict[str, str], *, block: float) -> list[TestReport]:
+        """Reports of these cases (None: all) since the last call, oldest first; waits up to ``block`` seconds for one.
+
+        ``positions`` remembers, by case name, what has been read. Beginning with an empty one, only what comes after
+        this call began is read, and of cases that appear later, everything. The wait is cut to half of what Redis
+        may take to answer, so an empty list means: call again.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        streams = self._streams(case_names)
+        if not streams:
+            return []
+        if not positions:
+            positions.update(self._ends(streams))
+        milliseconds = ceil(min(block, self._timeout / 2) * 1000)
+        with self.reaching():
+            replies: Any = self.client.xread(
+                {key: positions.get(name, "0-0") for key, name in streams.items()},
+                block=milliseconds if milliseconds > 0 else None,
+            )
+        for key, entries in replies:
+            positions[streams[key]] = entries[-1][0]
+        return _merged(replies)
+
+    def _streams(self, case_names: Sequence[str] | None) -> dict[str, str]:
+        """Stream keys, and which case each is of."""
+        if case_names is None:
+            with self.reaching():
+                declared: Any = self.client.hkeys(self.keys.cases)
+            case_names = [*declared, UNKNOWN_CASE]
+        return {self.keys.reports(name): name for name in case_names}
+
+    def _ends(self, streams: Mapping[str, str]) -> dict[str, str]:
+        """Where each case's stream ends now."""
+        pipeline = self.client.pipeline(transaction=False)
+        for key in streams:
+            pipeline.xrevrange(key, count=1)
+        with self.reaching():
+            replies = pipeline.execute()
+        return {
+            name: entries[0][0] if entries else "0-0" for name, entries in zip(streams.values(), replies, strict=True)
+        }
+
+
+def _merged(replies: Iterable[tuple[str, Sequence[_Entry]]]) -> list[TestReport]:
+    """Reports of several streams in the order Redis took them."""
+    entries = [(_order(entry_id), key, entry_id, fields) for key, found in replies for entry_id, fields in found]
+    reports = []
+    for _, key, entry_id, fields in sorted(entries, key=lambda entry: entry[0]):
+        try:
+            reports.append(REPORT.validate_json(fields["report"]))
+        except (KeyError, ValidationError):
+            logger.warning("Redis key %s, entry %s, holds something LiveCheck did not write", key, entry_id)
+    return reports
+
+
+def _order(entry_id: str) -> tuple[int, int]:
+    milliseconds, _, number = entry_id.partition("-")
+    return int(milliseconds), int(number)

@@ -1,0 +1,51 @@
+"""The operations that must happen in one step: one file in ``lua/`` each, and how to call it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from typing import Any
+
+import redis
+from redis.client import Pipeline
+
+Argument = str | int | float | bool | None
+
+
+class Script:
+    """One operation; its file says what it takes and replies."""
+
+    def __init__(self, client: redis.Redis, name: str) -> None:
+        source = files("livecheck_celery.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+        self._script = client.register_script(source)
+
+    def __call__(self, keys: Sequence[str], args: Sequence[Argument], pipeline: Pipeline | None = None) -> Any:
+        """Run it, or queue it on ``pipeline``; True and False go as 1 and 0, None as an empty string."""
+        return self._script(keys=keys, args=[_sent(arg) for arg in args], client=pipeline)
+
+
+class Scripts:
+    """Every operation, registered with one client."""
+
+    def __init__(self, client: redis.Redis) -> None:
+        self.beat = Script(client, "beat")
+        self.claim = Script(client, "claim")
+        self.claim_slot = Script(client, "claim_slot")
+        self.due = Script(client, "due")
+        self.listen = Script(client, "listen")
+        self.record = Script(client, "record")
+        self.recover = Script(client, "recover")
+        self.recovered = Script(client, "recovered")
+        self.release = Script(client, "release")
+        self.renew = Script(client, "renew")
+        self.report = Script(client, "report")
+        self.signal = Script(client, "signal")
+        self.stalled = Script(client, "stalled")
+        self.suite_fail = Script(client, "suite_fail")
+        self.verdict = Script(client, "verdict")
+
+
+def _sent(arg: Argument) -> str | int | float:
+    if arg is None:
+        return ""
+    return int(arg) if isinstance(arg, bool) else arg

@@ -1,0 +1,96 @@
+"""What is known about one case over time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from livecheck_celery.models import State
+
+_TOTAL = "total:"
+
+
+@dataclass(frozen=True)
+class Statistics:
+    """The suite of one case at one moment (reference: attributes of ``livecheck.Case``).
+
+    All times are seconds since the epoch by Redis' clock, all histories are in seconds with the newest last.
+
+    Attributes:
+        status: state of the suite.
+        last_test_received: when a test was last received, or its lack last warned of.
+        last_fail: when the suite last failed.
+        seconds_since_last_fail: how long ago that was when this was read.
+        consecutive_failures: failed tests since the last pass.
+        total_failures: failed tests ever.
+        total_by_state: executions ever, by verdict.
+        frequency_history: time between tests.
+        latency_history: how much later than ``frequency`` tests came.
+        runtime_history: how long passing tests ran.
+    """
+
+    status: State
+    last_test_received: float | None
+    last_fail: float | None
+    seconds_since_last_fail: float | None
+    consecutive_failures: int
+    total_failures: int
+    total_by_state: Counter[State]
+    frequency_history: list[float]
+    latency_history: list[float]
+    runtime_history: list[float]
+
+    @property
+    def frequency_avg(self) -> float | None:
+        """Median of ``frequency_history``; None when that is empty."""
+        return _median(self.frequency_history)
+
+    @property
+    def latency_avg(self) -> float | None:
+        """Median of ``latency_history``; None when that is empty."""
+        return _median(self.latency_history)
+
+    @property
+    def runtime_avg(self) -> float | None:
+        """Median of ``runtime_history``; None when that is empty."""
+        return _median(self.runtime_history)
+
+
+def read_statistics(
+    now: float,
+    state: Mapping[str, str],
+    frequency: Sequence[str],
+    latency: Sequence[str],
+    runtime: Sequence[str],
+) -> Statistics:
+    """Statistics from what is stored, at the time ``now``.
+
+    Raises:
+        ValueError: something stored is not what LiveCheck writes.
+    """
+    last_fail = _time(state, "last_fail")
+    totals = {
+        State(field.removeprefix(_TOTAL)): int(count) for field, count in state.items() if field.startswith(_TOTAL)
+    }
+    return Statistics(
+        status=State(state.get("status", State.INIT)),
+        last_test_received=_time(state, "last_test_received"),
+        last_fail=last_fail,
+        seconds_since_last_fail=None if last_fail is None else max(0.0, now - last_fail),
+        consecutive_failures=int(state.get("consecutive_failures", 0)),
+        total_failures=int(state.get("total_failures", 0)),
+        total_by_state=Counter(totals),
+        frequency_history=[float(item) for item in frequency],
+        latency_history=[float(item) for item in latency],
+        runtime_history=[float(item) for item in runtime],
+    )
+
+
+def _time(state: Mapping[str, str], field: str) -> float | None:
+    return float(state[field]) if field in state else None
+
+
+def _median(history: list[float]) -> float | None:
+    return median(history) if history else None

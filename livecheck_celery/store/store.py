@@ -1,0 +1,98 @@
+"""Everything LiveCheck keeps in Redis."""
+
+from __future__ import annotations
+
+from types import TracebackType
+from typing import Final, Self
+
+import redis
+
+from livecheck_celery.errors import RedisTooOld
+from livecheck_celery.models import SignalEvent, TestExecution
+from livecheck_celery.store.arrivals import Arrivals
+from livecheck_celery.store.connection import without_password
+from livecheck_celery.store.ledger import Ledger
+from livecheck_celery.store.reports import Reports
+from livecheck_celery.store.suite import Suite
+
+#: The first Redis with everything the scripts use.
+OLDEST: Final = (6, 2)
+
+
+class Store(Ledger, Arrivals, Suite, Reports):
+    """What all processes share: executions, signals, suites and reports; safe to share between threads.
+
+    Every operation is one round trip, and atomic. All times are by Redis' clock, in seconds since the epoch.
+    """
+
+    def check(self) -> None:
+        """See whether Redis is there and new enough.
+
+        Raises:
+            RedisTooOld: it is older than 6.2.
+            RedisUnavailable: it did not answer.
+        """
+        with self.reaching():
+            version = str(self.client.info("server")["redis_version"])
+        if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
+            url = without_password(self.settings.redis_url)
+            raise RedisTooOld(f"Redis at {url} is {version}; LiveCheck needs 6.2 or newer")
+
+    def time(self) -> float:
+        """Redis' clock.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.reaching():
+            seconds, microseconds = self.client.time()
+        return float(seconds + microseconds / 1_000_000)
+
+    def batch(self) -> Batch:
+        """Writes that go out together; see `Batch`."""
+        return Batch(self)
+
+
+class Batch:
+    """Queues writes within its ``with`` block and sends them in one pipeline at its end, unless the block raised.
+
+    Leaving the block raises RedisUnavailable when Redis did not take them all.
+
+    Attributes:
+        outcomes: after the block, for each write in order, whether it was done; False for a test whose id is open.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.outcomes: list[bool] = []
+        self._store = store
+        self._pipeline = store.client.pipeline(transaction=False)
+
+    def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> None:
+        """Queue what `Store.record` does.
+
+        Raises:
+            InvalidPayload: the arguments are not JSON.
+        """
+        self._store.queue_record(self._pipeline, test, expires_in=expires_in, delay=delay)
+
+    def signal(self, event: SignalEvent, *, ttl: float) -> None:
+        """Queue what `Store.signal` does."""
+        self._store.queue_signal(self._pipeline, event, ttl=ttl)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._send()
+
+    def _send(self) -> None:
+        with self._store.reaching():
+            replies = self._pipeline.execute(raise_on_error=False)
+            # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
+            self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
+            for reply in replies:
+                if isinstance(reply, redis.RedisError):
+                    raise reply

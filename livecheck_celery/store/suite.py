@@ -1,0 +1,135 @@
+"""The suites: what is declared, how each is doing, and what its schedules need."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from typing import Any, Final
+
+from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.models import State, TestReport
+from livecheck_celery.store.part import Part, readable
+from livecheck_celery.store.statistics import Statistics, read_statistics
+
+logger = logging.getLogger(__name__)
+
+#: Seconds after which a beat that gave no sign of life is forgotten.
+BEAT_TTL: Final = 120
+
+
+class Suite(Part):
+    """State of each case over time."""
+
+    def register(self, case_name: str, settings: Mapping[str, Any]) -> None:
+        """Make a case and its settings known to processes that have not imported it.
+
+        Raises:
+            InvalidPayload: the settings are not JSON.
+            RedisUnavailable: Redis did not take them.
+        """
+        try:
+            text = json.dumps(dict(settings))
+        except (TypeError, ValueError) as exc:
+            raise InvalidPayload(f"{case_name}: the settings are not JSON: {exc}") from None
+        with self.reaching():
+            self.client.hset(self.keys.cases, case_name, text)
+
+    def cases(self) -> dict[str, dict[str, Any]]:
+        """Settings of every case ever registered, by name; one that cannot be read is logged and left out.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.reaching():
+            stored: Any = self.client.hgetall(self.keys.cases)
+        cases: dict[str, dict[str, Any]] = {}
+        for name, text in sorted(stored.items()):
+            try:
+                cases[name] = dict(json.loads(text))
+            except (TypeError, ValueError):
+                logger.warning("Redis key %s, field %s, holds something LiveCheck did not write", self.keys.cases, name)
+        return cases
+
+    def suite_fail(self, case_name: str, *, state: State, report: TestReport, state_transition_delay: float) -> bool:
+        """Note that the suite failed, and set its status to ``state``.
+
+        True when that is news: the status was fine before, or the last failure is longer ago than
+        ``state_transition_delay`` seconds; then the report is posted too.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = [self.keys.state(case_name), self.keys.reports(case_name)]
+        args = [state.value, state_transition_delay, self._kept(report), self.settings.max_reports]
+        return bool(self._run(self._scripts.suite_fail, keys, args))
+
+    def recovered(self, case_name: str, *, state_transition_delay: float) -> None:
+        """Set the status to PASS if it is not fine and the suite did not fail in the last such seconds.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        self._run(self._scripts.recovered, [self.keys.state(case_name)], [state_transition_delay])
+
+    def stalled(self, case_name: str, *, warn_stalled_after: float) -> float | None:
+        """Seconds since a test was last received, if the suite is to be called stalled now.
+
+        That is so once in each ``warn_stalled_after`` seconds without a test, for one caller. A case that never had
+        a test is measured from the first call.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        since = self._run(self._scripts.stalled, [self.keys.state(case_name)], [warn_stalled_after])
+        return float(since) if since else None
+
+    def claim_slot(self, case_name: str, *, period: float) -> bool:
+        """Whether to make the run of this period, which is ``period`` seconds long; one caller is told so.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        return bool(self._run(self._scripts.claim_slot, [self.keys.state(case_name)], [period]))
+
+    def statistics(self, case_name: str) -> Statistics:
+        """Everything known about a case, as of one moment.
+
+        Raises:
+            InvalidPayload: what is stored cannot be read.
+            RedisUnavailable: Redis did not answer.
+        """
+        state_key = self.keys.state(case_name)
+        pipeline = self.client.pipeline(transaction=True)
+        pipeline.time()
+        pipeline.hgetall(state_key)
+        for key in (self.keys.frequency(case_name), self.keys.latency(case_name), self.keys.runtime(case_name)):
+            pipeline.lrange(key, 0, -1)
+        with self.reaching():
+            (seconds, microseconds), state, frequency, latency, runtime = pipeline.execute()
+        now = seconds + microseconds / 1_000_000
+        return readable(state_key, lambda: read_statistics(now, state, frequency, latency, runtime))
+
+    def beat_seen(self) -> None:
+        """Note that beat is alive.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        self._run(self._scripts.beat, [self.keys.beat], [BEAT_TTL])
+
+    def seconds_since_beat(self) -> float | None:
+        """Seconds since beat was last alive; None when that is longer ago than two minutes.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        pipeline = self.client.pipeline(transaction=False)
+        pipeline.time()
+        pipeline.get(self.keys.beat)
+        with self.reaching():
+            (seconds, microseconds), seen = pipeline.execute()
+        if seen is None:
+            return None
+        now = float(seconds + microseconds / 1_000_000)
+        return max(0.0, now - readable(self.keys.beat, lambda: float(seen)))

@@ -1,0 +1,127 @@
+"""The Celery tasks of LiveCheck."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from celery import Celery
+from pydantic import ValidationError
+
+from livecheck_celery.config import explain
+from livecheck_celery.context import fake_request
+from livecheck_celery.coroutines import finish
+from livecheck_celery.errors import (
+    InvalidPayload,
+    LiveCheckError,
+    SuiteFailed,
+    SuiteStalled,
+    UnknownCase,
+)
+from livecheck_celery.failures import describe
+from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
+from livecheck_celery.recovery import sweep
+from livecheck_celery.schedule import FAKE_REQUEST, RECOVER, STALLED, period_of
+from livecheck_celery.trigger import build
+
+if TYPE_CHECKING:
+    from livecheck_celery.case import Case
+    from livecheck_celery.livecheck import LiveCheck
+
+logger = logging.getLogger("livecheck_celery.tasks")
+
+
+def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
+    """Register the tasks on ``app``; they serve the cases of ``suites``, which may still grow."""
+    tasks = Tasks(suites)
+    for name, task in (
+        (EXECUTE, tasks.execute),
+        (FAKE_REQUEST, tasks.make_fake_request),
+        (STALLED, tasks.check_stalled),
+        (RECOVER, tasks.recover),
+    ):
+        app.task(name=name, shared=False)(_with_errors_in_one_line(name, task))
+
+
+class Tasks:
+    """What the tasks do, for the cases of ``suites``."""
+
+    def __init__(self, suites: Sequence[LiveCheck]) -> None:
+        self._suites = suites
+
+    def execute(self, *args: Any, **kwargs: Any) -> str:
+        """Execute a test; the name of its verdict."""
+        name = kwargs.pop(CASE_KEYWORD, None)
+        carried = kwargs.pop(TEST_KEYWORD, None)
+        try:
+            case = self._case(name)
+            return case.execute(_requested(case, carried, args, kwargs)).state.value
+        except (UnknownCase, InvalidPayload) as exc:
+            self._refuse(str(name), exc)
+            return State.ERROR.value
+
+    def make_fake_request(self, **kwargs: Any) -> None:
+        """Make the fake request of a case, once in each period, however many beats there are."""
+        case = self._case(kwargs[CASE_KEYWORD])
+        if not case.active or case.frequency is None:
+            return
+        if not case.app.store.claim_slot(case.name, period=period_of(case.frequency)):
+            return
+        try:
+            with fake_request(case.name):
+                finish(case.make_fake_request())
+        except Exception as exc:
+            logger.exception("case %s: make_fake_request() raised", case.name)
+            case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
+
+    def check_stalled(self, **kwargs: Any) -> None:
+        """Fail the suite of a case that received no test for too long."""
+        case = self._case(kwargs[CASE_KEYWORD])
+        if not case.active:
+            return
+        since = case.app.store.stalled(case.name, warn_stalled_after=case.warn_stalled_after)
+        if since is not None:
+            limit = case.warn_stalled_after
+            case.fail_suite(SuiteStalled(f"no test received for {since:.1f} s (limit {limit:g} s)"), State.STALL)
+
+    def recover(self) -> None:
+        """See to the executions nobody finished."""
+        for suite in self._suites:
+            for case in list(suite.cases.values()):
+                sweep(case)
+
+    def _case(self, name: Any) -> Case:
+        case = next((suite.cases[name] for suite in self._suites if name in suite.cases), None)
+        if case is None:
+            raise UnknownCase(f"no case {name!r} is declared in this worker; name its module in imports or cases")
+        return case
+
+    def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
+        """Log and report a message that cannot be executed; it is not tried again."""
+        logger.error("refused a message: %s", error)
+        report = TestReport(case_name, State.ERROR, error=str(error))
+        self._suites[0].store.post_report(report, unknown_case=isinstance(error, UnknownCase))
+
+
+def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """``function``, for which Redis or the broker being away is one line in the log: recovery or beat tries again."""
+
+    def task(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return function(*args, **kwargs)
+        except LiveCheckError as exc:
+            logger.error("%s: %s", name, exc)  # noqa: TRY400
+            return None
+
+    return task
+
+
+def _requested(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
+    if carried is None:  # from a chain, a group or a link, which know the arguments only now
+        return build(case, args[0] if args else None, args[1:], kwargs)
+    try:
+        return EXECUTION.validate_python(carried)
+    except ValidationError as exc:
+        raise InvalidPayload(f"a message for case {case.name} carries no execution: {explain(exc)}") from exc

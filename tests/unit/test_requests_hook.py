@@ -1,0 +1,251 @@
+"""How a requests session carries the current test, and to whom."""
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+import requests
+from hypothesis import given
+from hypothesis import strategies as st
+
+from livecheck_celery.context import fake_request, under_test
+from livecheck_celery.integrations import carrier
+from livecheck_celery.integrations.requests import carry
+from livecheck_celery.models import TestExecution
+
+KEY = "a secret"
+NOW = datetime.now(UTC)
+
+
+def execution(test_id: str) -> TestExecution:
+    return TestExecution(
+        id=test_id,
+        case_name="shop.tests.test_order",
+        timestamp=NOW,
+        test_args=[],
+        test_kwargs={},
+        expires=NOW + timedelta(hours=3),
+    )
+
+
+TEST = execution("order-1")
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Notes the headers; redirects to what the query says."""
+
+    server: "Server"
+
+    def do_GET(self) -> None:
+        self.server.received.append({name.title(): value for name, value in self.headers.items()})
+        _, _, target = self.path.partition("?to=")
+        self.send_response(302 if target else 200)
+        self.send_header("Content-Length", "0")
+        if target:
+            self.send_header("Location", target)
+        self.end_headers()
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received: list[dict[str, str]] = []
+
+    def url(self, host: str) -> str:
+        return f"http://{host}:{self.server_address[1]}/"
+
+    def tests(self) -> list[str | None]:
+        """Ids of the tests that requests came with, signed right; None where they came with no header of ours."""
+        found: list[str | None] = []
+        for headers in self.received:
+            ours = {
+                name: headers[name.title()]
+                for name in (*carrier.HEADERS, "LiveCheck-Test-Signature")
+                if name.title() in headers
+            }
+            genuine = carrier.verified(ours, KEY)
+            test = TestExecution.from_headers(genuine or {})
+            assert test or not ours
+            found.append(test and test.id)
+        return found
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def session() -> Iterator[requests.Session]:
+    with requests.Session() as session:
+        session.trust_env = False
+        yield session
+
+
+def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: Server) -> None:
+    assert carry(session, KEY, ["127.0.0.1"]) is session
+    with under_test(TEST):
+        session.get(server.url("127.0.0.1"))
+    assert server.tests() == ["order-1"]
+
+
+@given(st.text(max_size=100))
+def test_any_id_arrives_as_it_was(test_id: str) -> None:
+    with running() as server, requests.Session() as session:
+        session.trust_env = False
+        with under_test(execution(test_id)):
+            carry(session, KEY, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+        assert server.tests() == [test_id]
+
+
+def test_a_fake_request_carries_its_mark(session: requests.Session, server: Server) -> None:
+    carry(session, KEY, ["127.0.0.1"])
+    with fake_request("shop.tests.test_order"):
+        session.get(server.url("127.0.0.1"))
+    assert server.received[0]["Livecheck-Test-Synthetic"] == "1"
+    assert server.received[0]["Livecheck-Test-Name"] == "shop.tests.test_order"
+
+
+def test_outside_a_test_nothing_is_added(session: requests.Session, server: Server) -> None:
+    carry(session, KEY, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+    with under_test(TEST):
+        session.get(server.url("127.0.0.1"))
+    session.get(server.url("127.0.0.1"))
+    assert server.tests() == [None, "order-1", None]
+
+
+@pytest.mark.parametrize("key", [None, ""])
+def test_without_a_key_nothing_is_added(session: requests.Session, server: Server, key: str | None) -> None:
+    with under_test(TEST):
+        carry(session, key, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+    assert server.tests() == [None]
+
+
+@pytest.mark.parametrize("host", ["LocalHost", "localhost:1", " localhost ", "localhost:8000"])
+def test_hosts_compare_without_case_and_port(session: requests.Session, server: Server, host: str) -> None:
+    with under_test(TEST):
+        carry(session, KEY, [host]).get(server.url("LOCALHOST"))
+    assert server.tests() == ["order-1"]
+
+
+@pytest.mark.parametrize("hosts", [[], [""], ["local"], ["host"], ["localhost.example"], ["example"], ["*"], ["::1"]])
+def test_a_host_off_the_list_gets_nothing(session: requests.Session, server: Server, hosts: list[str]) -> None:
+    with under_test(TEST):
+        carry(session, KEY, hosts).get(server.url("localhost"))
+        carry(session, KEY, hosts).get(server.url("localhost").replace("//", "//example:secret@"))
+    assert server.tests() == [None, None]
+
+
+class Recorder(requests.adapters.BaseAdapter):
+    """Answers without a network, and remembers what it was asked."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.sent: list[requests.PreparedRequest] = []
+        self.closed = False
+
+    def send(self, request: requests.PreparedRequest, *args: object, **kwargs: object) -> requests.Response:
+        self.sent.append(request)
+        response = requests.Response()
+        response.status_code = 200
+        response.request = request
+        response.url = request.url or ""
+        response.raw = None
+        response._content = b""
+        return response
+
+    def close(self) -> None:
+        self.closed = True
+
+
+@pytest.mark.parametrize(
+    ("url", "carried"),
+    [
+        ("http://[::1]:8000/", True),
+        ("https://SHOP.example/", True),
+        ("https://shop.example:8443/", True),
+        ("https://me:secret@shop.example/", True),
+        ("https://shop.example.evil.example/", False),
+        ("https://evilshop.example/", False),
+        ("https://evil.example/shop.example", False),
+        ("https://evil.example/?shop.example", False),
+        ("https://evil.example#@shop.example/", False),
+        ("https://evil.example\\@shop.example/", False),
+        ("https://shop.example@evil.example/", False),
+        ("https://sub.shop.example/", False),
+    ],
+)
+def test_hosts_are_compared_whole(session: requests.Session, url: str, carried: bool) -> None:
+    recorder = Recorder()
+    session.mount("http://", recorder)
+    session.mount("https://", recorder)
+    carry(session, KEY, ["shop.example", "::1"])
+    with under_test(TEST):
+        session.get(url)
+    assert ("LiveCheck-Test-Id" in recorder.sent[0].headers) == carried
+
+
+def test_adapters_mounted_before_stay_in_use(session: requests.Session) -> None:
+    special, usual = Recorder(), Recorder()
+    session.mount("http://", usual)
+    session.mount("http://shop.example/special", special)
+    carry(session, KEY, ["shop.example"])
+    with under_test(TEST):
+        session.get("http://shop.example/special/1")
+        session.get("http://shop.example/1")
+    assert [len(special.sent), len(usual.sent)] == [1, 1]
+    session.close()
+    assert special.closed
+    assert usual.closed
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (["127.0.0.1", "localhost"], ["order-1", None]),
+        (["localhost", "127.0.0.1"], [None, "order-1"]),
+        (["127.0.0.1", "127.0.0.1"], ["order-1", "order-1"]),
+        (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
+    ],
+)
+def test_along_redirects_each_host_is_judged_by_itself(
+    session: requests.Session, server: Server, route: list[str], expected: list[str | None]
+) -> None:
+    url = ""
+    for host in reversed(route):
+        url = server.url(host) + (f"?to={url}" if url else "")
+    with under_test(TEST):
+        carry(session, KEY, ["127.0.0.1"]).get(url)
+    assert server.tests() == expected
+
+
+def test_the_callers_own_request_is_left_as_it_is(session: requests.Session, server: Server) -> None:
+    carry(session, KEY, ["127.0.0.1"])
+    request = session.prepare_request(requests.Request("GET", server.url("127.0.0.1")))
+    with under_test(TEST):
+        session.send(request)
+    assert "LiveCheck-Test-Id" not in request.headers
+    assert "LiveCheck-Test-Id" not in session.headers
+    assert server.tests() == ["order-1"]
