@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -70,8 +69,7 @@ class Lifecycle:
     def interrupt(self, **_: Any) -> None:
         """Hand waiting tests back, for another worker to run."""
         for suite in self._working:
-            # This is called from a signal handler, where taking a lock could be taking it twice.
-            threading.Thread(target=suite.inbox.interrupt, name="livecheck-stop", daemon=True).start()
+            suite.inbox.stop()
 
     def stop(self, sender: Any, **_: Any) -> None:
         """Close what is open."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable
@@ -70,13 +71,13 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
 
     Keys that are not under the prefix, as Celery's and kombu's, are not ours to judge.
     """
-    settings = make_settings("redis://unused")
-    kept = (":state", ":runtime", ":latency", ":frequency")
+    kept = re.compile(rf"{re.escape(prefix)}:(cases|{{[^}}]*}}:(state|runtime|latency|frequency))")
+    cap = Settings.model_fields["max_reports"].default
     found = []
     for key in client.scan_iter(match=f"{prefix}:*"):
-        if client.ttl(key) != -1 or key == f"{prefix}:cases" or key.endswith(kept):
+        if client.ttl(key) != -1 or kept.fullmatch(key):
             continue
-        if key.endswith(":reports") and client.xlen(key) <= settings.max_reports:
+        if key.endswith("}:reports") and client.xlen(key) <= cap:
             continue
         found.append(key)
     return found

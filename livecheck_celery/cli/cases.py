@@ -13,21 +13,22 @@ from livecheck_celery.cli.support import find_livechecks, known_cases
 @click.command()
 @click.pass_context
 def cases(ctx: click.Context) -> None:
-    """List the cases, with their signals in order and their settings; durations are in seconds.
+    r"""List the cases and their settings.
 
-    Both those that the workers have registered and those declared by what -A names.
+    Both those that the workers run and those declared where -A says. Durations are in seconds, signals in order.
 
     \b
     Examples:
       livecheck -A shop cases
       celery -A shop livecheck cases
     """
-    known = {name: settings for each in find_livechecks(ctx) for name, settings in known_cases(each).items()}
+    known = known_cases(find_livechecks(ctx))
     if not known:
         console.line(NO_CASES)
-    for name, settings in known.items():
+    for name, case in known.items():
         console.line(Text(name, style="bold"))
-        shown = {**settings, "signals": ", ".join(settings.get("signals", ())) or "none"}
+        shown = {**case.settings, "signals": ", ".join(case.settings.get("signals", ())) or "none"}
+        shown.pop("name", None)
         width = max(len(key) for key in shown)
         for key, value in shown.items():
             console.line(f"  {key:<{width}}  ", "-" if value is None else str(value))

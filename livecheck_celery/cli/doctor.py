@@ -14,9 +14,11 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import app_name, find_livechecks
+from livecheck_celery.cli.support import app_name, distinct, find_livechecks
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.own_app import own_app
+from livecheck_celery.store.connection import without_password
 
 #: Seconds the broker, or all its workers, may take to answer; a black hole takes no longer.
 PATIENCE: Final = 5.0
@@ -24,6 +26,9 @@ PATIENCE: Final = 5.0
 REPLY_TIME: Final = 1.0
 #: Seconds this machine's clock may differ from Redis'; a test's expiry travels by this machine's clock.
 SKEW: Final = 2.0
+
+#: Seconds beat, which sends something every few of them, may be silent.
+BEAT_SILENCE: Final = 60.0
 
 T = TypeVar("T")
 
@@ -55,9 +60,10 @@ class Commands(NamedTuple):
 @click.command()
 @click.pass_context
 def doctor(ctx: click.Context) -> None:
-    """Check all that tests need, a line each, with the mend; exit 1 if anything is wrong.
+    r"""Check what tests need, and say the mend.
 
-    Redis, the broker, a worker on each of the two queues, beat, the clock, and python -O.
+    A line each: Redis, the broker, a worker on each of the two queues, beat, the clock, and python -O. Ends within half
+    a minute, whatever does not answer. Exit code 1 if anything is wrong.
 
     \b
     Examples:
@@ -78,7 +84,8 @@ def doctor(ctx: click.Context) -> None:
 def examine(ctx: click.Context) -> Iterator[Finding]:
     """Look at one thing after the other, what the others need first."""
     yield check_optimization(sys.flags.optimize, os.environ.get("PYTHONOPTIMIZE", ""))
-    for livecheck in find_livechecks(ctx):
+    livechecks = find_livechecks(ctx)
+    for livecheck in distinct(livechecks, "redis_url", "prefix", "broker_url", "queue", "schedule_queue"):
         commands = _commands(livecheck, app_name(ctx))
         redis = check_redis(livecheck)
         yield redis
@@ -108,12 +115,12 @@ def check_redis(livecheck: LiveCheck) -> Finding:
         return Finding(False, "redis", str(exc))
     name = server.get("server_name", "redis").capitalize()
     version = server.get(f"{name.lower()}_version") or server.get("redis_version", "?")
-    return Finding(True, "redis", f"{name} {version}")
+    return Finding(True, "redis", f"{name} {version} at {without_password(livecheck.settings.redis_url)}")
 
 
 def check_broker(livecheck: LiveCheck) -> Finding:
     """Whether the Celery broker answers."""
-    url = _connection(livecheck).as_uri()
+    url = without_password(livecheck.settings.broker_url)
 
     def connect() -> None:
         with _connection(livecheck) as connection:
@@ -121,7 +128,7 @@ def check_broker(livecheck: LiveCheck) -> Finding:
 
     try:
         within(PATIENCE, connect)
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - each transport has its own
         return Finding(False, "broker", f"{url} did not answer ({_first_line(exc)})", "start it, or mend broker_url")
     return Finding(True, "broker", url)
 
@@ -135,7 +142,7 @@ def check_workers(livecheck: LiveCheck, commands: Commands, *, reachable: bool) 
         return
     try:
         workers = within(PATIENCE, lambda: ask_workers(livecheck))
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - as above
         yield from (
             Finding(False, "queue", f"{each}: the workers could not be asked ({_first_line(exc)})", "try again")
             for each in ours
@@ -182,6 +189,8 @@ def check_beat(livecheck: LiveCheck, commands: Commands) -> Finding:
         return Finding(False, "beat", str(exc))
     if silent is None:
         return Finding(False, "beat", "no sign of life in the last 2 minutes", f"start it: {commands.beat}")
+    if silent > BEAT_SILENCE:
+        return Finding(False, "beat", f"last seen {console.age(silent)}", f"start it: {commands.beat}")
     return Finding(True, "beat", f"alive {console.age(silent)}")
 
 
@@ -231,7 +240,7 @@ def within(limit: float, function: Callable[[], T]) -> T:
     def work() -> None:
         try:
             done.put((function(), None))
-        except Exception as exc:
+        except Exception as exc:  # noqa: BLE001 - raised again in the caller
             done.put((None, exc))
 
     threading.Thread(target=work, daemon=True).start()
@@ -253,7 +262,12 @@ def _first_line(error: Exception) -> str:
 
 
 def _commands(livecheck: LiveCheck, name: str | None) -> Commands:
+    if livecheck.app is own_app():
+        module = (name or "livecheck_celery").partition(":")[0]
+        cases = f"LIVECHECK_CASES={module} " if module != "livecheck_celery" else ""
+        celery = f"{cases}celery -A livecheck_celery"
+        return Commands(f"{celery} worker", f"{celery} beat")
     settings = livecheck.settings
-    celery = f"celery -A {name or 'livecheck_celery'}"
-    queues = f" -Q {settings.queue},{settings.schedule_queue} -P threads -c {settings.test_concurrency}" if name else ""
-    return Commands(f"{celery} worker{queues}", f"{celery} beat")
+    celery = f"celery -A {name}"
+    queues = f"-Q {settings.queue},{settings.schedule_queue} -P threads -c {settings.test_concurrency}"
+    return Commands(f"{celery} worker {queues}", f"{celery} beat")

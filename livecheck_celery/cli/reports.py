@@ -7,9 +7,10 @@ from collections.abc import Sequence
 import click
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import case_called, find_livechecks, known_cases
+from livecheck_celery.cli.support import case_called, distinct, find_livechecks, known_cases
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
 
 #: Seconds one look at the streams may take; new cases are noticed between two looks.
@@ -18,10 +19,10 @@ _STATE_WIDTH = 7
 
 
 class Tail:
-    """The reports of one LiveCheck: the last ones, then those that come, none twice and none left out."""
+    """The reports of one store, or one case: the last ones, then those that come, none twice and none left out."""
 
-    def __init__(self, livecheck: LiveCheck, case_name: str | None) -> None:
-        self._store = livecheck.store
+    def __init__(self, store: Store, case_name: str | None) -> None:
+        self._store = store
         self._case_name = case_name
         self._positions: dict[str, str] = {}
         self._shown: list[TestReport] = []
@@ -55,9 +56,9 @@ class Tail:
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
 @click.pass_context
 def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool, as_json: bool) -> None:
-    """Show the last reports, newest last: when, verdict, test, how long it ran, what broke.
+    r"""Show the last verdicts, newest last.
 
-    A report without a test is about the suite. Times are UTC.
+    When (UTC), verdict, test, how long it ran, what broke. A line that names no test is about the suite.
 
     \b
     Examples:
@@ -78,10 +79,10 @@ def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool,
 
 def _tails(livechecks: Sequence[LiveCheck], wanted: str | None) -> list[Tail]:
     if wanted is None:
-        return [Tail(each, None) for each in livechecks]
-    owners = {name: each for each in livechecks for name in known_cases(each)}
-    name = case_called(wanted, list(owners))
-    return [Tail(owners[name], name)]
+        return [Tail(each.store, None) for each in distinct(livechecks, "redis_url", "prefix")]
+    known = known_cases(livechecks)
+    name = case_called(wanted, list(known), otherwise=f"there are: {', '.join(known) or 'none'}")
+    return [Tail(known[name].store, name)]
 
 
 def _when(report: TestReport) -> float:

@@ -22,7 +22,7 @@ HEADERS = ("CASE", "STATUS", "RUNS", "TESTS", "FAILURES", "RUNTIME", "LATENCY", 
 @click.option("--json", "as_json", is_flag=True, help='Print {"cases": [...]}, everything known about each.')
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
-    """Show how every case does.
+    r"""Show how every case does.
 
     \b
     RUNS       the share of requests that is tested, and how often a fake one is made
@@ -40,12 +40,10 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
       celery -A shop livecheck status
     """
     rows, records = [], []
-    for each in find_livechecks(ctx):
-        now = each.store.time()
-        for name, settings in known_cases(each).items():
-            statistics = each.store.statistics(name)
-            records.append(as_record(name, settings, statistics))
-            rows.append(as_row(name, settings, statistics, now))
+    for name, case in known_cases(find_livechecks(ctx)).items():
+        statistics = case.store.statistics(name)
+        records.append(as_record(name, case.settings, statistics))
+        rows.append(as_row(name, case.settings, statistics, case.store.time()))
     if as_json:
         click.echo(json.dumps({"cases": records}, indent=2))
     elif rows:

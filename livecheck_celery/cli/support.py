@@ -6,7 +6,7 @@ import difflib
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import click
 from celery import Celery
@@ -20,6 +20,7 @@ from livecheck_celery.errors import (
     RedisUnavailable,
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.store import Store
 
 _DOCTOR: Final = "`livecheck doctor` checks Redis, the broker, the workers and beat"
 
@@ -33,7 +34,7 @@ class CliError(click.ClickException):
         super().__init__(" ".join(message.split()))
         self.hint = hint
 
-    def show(self, file: Any = None) -> None:
+    def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
         """Print to standard error."""
         click.secho(f"Error: {self.message}", err=True, fg="red")
         if self.hint:
@@ -109,14 +110,33 @@ def case_called(name: str, names: Sequence[str], *, otherwise: str = "") -> str:
     return matching[0]
 
 
-def known_cases(livecheck: LiveCheck) -> dict[str, dict[str, Any]]:
-    """Settings by case name: as the workers run them, and of those only declared here.
+class Known(NamedTuple):
+    """A case that somebody declared: here, or in a worker that has told Redis.
+
+    Attributes:
+        store: where its state is.
+        settings: as the workers run it; as declared here when no worker has run it yet.
+    """
+
+    store: Store
+    settings: dict[str, Any]
+
+
+def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, Known]:
+    """The cases of ``livechecks`` by name, also those that this process has not imported.
 
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    declared = {name: case.describe() for name, case in livecheck.cases.items()}
-    return dict(sorted({**declared, **livecheck.store.cases()}.items()))
+    known = {name: Known(each.store, case.describe()) for each in livechecks for name, case in each.cases.items()}
+    for each in distinct(livechecks, "redis_url", "prefix"):
+        known.update({name: Known(each.store, settings) for name, settings in each.store.cases().items()})
+    return dict(sorted(known.items()))
+
+
+def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]:
+    """One of those that do not differ in ``settings``; each module may make a LiveCheck on the same Celery app."""
+    return list({tuple(getattr(each.settings, name) for name in settings): each for each in livechecks}.values())
 
 
 def app_name(ctx: click.Context) -> str | None:
@@ -178,7 +198,7 @@ def _import(name: str) -> Any:
         raise _cannot_import(name, exc) from None
     except LiveCheckError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - a user's module may raise anything
         raise _cannot_import(name, exc) from None
 
 
@@ -195,7 +215,7 @@ def _load(celery_app: Celery) -> None:
         celery_app.loader.import_default_modules()
     except LiveCheckError:
         raise
-    except Exception as exc:
+    except Exception as exc:  # noqa: BLE001 - as above
         raise CliError(
             f"cannot load the modules the app names: {type(exc).__name__}: {exc}",
             "see `imports` in the Celery configuration, and LIVECHECK_CASES",
@@ -207,4 +227,4 @@ def _on_apps(apps: Iterable[Celery]) -> list[LiveCheck]:
     for celery_app in dict.fromkeys(apps):
         _load(celery_app)
         found += livechecks_of(celery_app) or [LiveCheck.for_app(celery_app)]
-    return list({(each.settings.redis_url, each.settings.prefix): each for each in found}.values())
+    return found

@@ -44,9 +44,9 @@ def trigger(
     wait: bool,
     timeout: float,
 ) -> None:
-    """Start one test of CASE, whatever its probability, and print its name.
+    r"""Start one test, and print its name.
 
-    CASE is the full name, or its last part. ARG and VALUE are read as JSON where they are JSON and are strings
+    CASE is the case's full name, or its last part; its probability does not matter. ARG and VALUE are read as JSON where they are JSON and are strings
     otherwise: 42 is a number, '"42"' a string, sell a string, null None. After -- an ARG may begin with a dash.
 
     Exit code: 0 when started, with --wait when the verdict is PASS; 1 on any other verdict; 2 when it could not be
@@ -151,5 +151,5 @@ def _show(report: TestReport, case: Case) -> None:
     for name in case.signals:
         since = report.signal_since_trigger.get(name)
         console.line(f"  {name}: ", "did not arrive" if since is None else f"after {console.duration(since)}")
-    if report.traceback:
+    if report.traceback and report.state is State.ERROR:  # else the error says where
         console.line(report.traceback.rstrip())

@@ -55,8 +55,10 @@ def for_redis_py(url: str) -> str:
 
 def without_password(url: str) -> str:
     """``url`` without what must not be shown: the user, the password and the query."""
-    scheme, separator, rest = url.partition("?")[0].partition("://")
-    return scheme + separator + rest.rpartition("@")[2]
+    scheme, separator, rest = url.partition("://")
+    place, _, query = rest.partition("?")
+    # A password with a question mark in it: there is no telling where it ends.
+    return scheme + separator + ("..." if "@" in query else place.rpartition("@")[2])
 
 
 @contextmanager

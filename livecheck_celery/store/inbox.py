@@ -29,6 +29,7 @@ logger = logging.getLogger("livecheck_celery.inbox")
 
 BACKSTOP = 2.0
 _RECONNECT_MAX = 5.0
+_TICK = 0.5
 
 
 class Interrupted(BaseException):
@@ -108,7 +109,7 @@ class Inbox:
     def after_fork(self) -> None:
         """Begin anew, at a new address."""
         self.address = uuid.uuid4().hex
-        self.stopping = False
+        self._stopping = False
         self._lock = threading.Lock()
         self._mailboxes: dict[tuple[str, str], Mailbox] = {}
         self._thread: threading.Thread | None = None
@@ -122,7 +123,7 @@ class Inbox:
         """
         self._listen()
         with self._lock:
-            if self.stopping:
+            if self._stopping:
                 raise Interrupted("the worker is stopping")
             mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
             mailbox.users += 1
@@ -135,13 +136,12 @@ class Inbox:
             if not mailbox.users:
                 self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
 
-    def interrupt(self) -> None:
-        """Wake every waiting test with `Interrupted`, and refuse new ones."""
-        with self._lock:
-            self.stopping = True
-            mailboxes = list(self._mailboxes.values())
-        for mailbox in mailboxes:
-            mailbox.interrupt()
+    def stop(self) -> None:
+        """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
+
+        Only sets a flag: it is called from signal handlers, where taking a lock could be taking it twice.
+        """
+        self._stopping = True
 
     def _listen(self) -> None:
         with self._lock:
@@ -157,7 +157,7 @@ class Inbox:
         while True:
             try:
                 with self._pubsub() as pubsub:
-                    pubsub.subscribe(self._store.keys.inbox(self.address))
+                    pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
                     self._receive(pubsub)
             except (redis.RedisError, RedisUnavailable, OSError) as exc:
                 logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
@@ -173,7 +173,10 @@ class Inbox:
     def _receive(self, pubsub: Any) -> None:
         read_at = 0.0
         while True:
-            message = pubsub.get_message(timeout=max(0.01, read_at + BACKSTOP - time.monotonic()))
+            message = pubsub.get_message(timeout=_TICK)
+            if self._stopping:
+                for mailbox in self._open_mailboxes():
+                    mailbox.interrupt()
             if message is not None and message["type"] == "subscribe":
                 self._subscribed.set()
                 read_at = 0.0
@@ -191,10 +194,12 @@ class Inbox:
             return
         self._deliver([event])
 
-    def _read_awaited(self) -> None:
+    def _open_mailboxes(self) -> list[Mailbox]:
         with self._lock:
-            mailboxes = list(self._mailboxes.values())
-        wanted = [(box.case_name, box.key, names) for box in mailboxes if (names := box.awaited())]
+            return list(self._mailboxes.values())
+
+    def _read_awaited(self) -> None:
+        wanted = [(box.case_name, box.key, names) for box in self._open_mailboxes() if (names := box.awaited())]
         if wanted:
             for events in self._store.awaited(wanted):
                 self._deliver(events.values())

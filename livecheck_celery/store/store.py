@@ -22,7 +22,8 @@ OLDEST: Final = (6, 2)
 class Store(Ledger, Arrivals, Suite, Reports):
     """What all processes share: executions, signals, suites and reports; safe to share between threads.
 
-    Every operation is one round trip, and atomic. All times are by Redis' clock, in seconds since the epoch.
+    What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
+    epoch.
     """
 
     def check(self) -> None:

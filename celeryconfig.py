@@ -1,0 +1,22 @@
+"""Configuration of a LiveCheck worker and beat. Copy it, and change what you need.
+
+With this file in the current directory, `celery worker` and `celery beat` run your cases; so do
+`celery -A livecheck_celery worker` and `celery -A livecheck_celery beat`.
+"""
+
+import os
+
+# The broker. When it is Redis, the state of the tests is kept there too; otherwise set livecheck_redis_url as well.
+broker_url = os.environ.get("LIVECHECK_BROKER_URL", "redis://localhost:6379/0")
+broker_connection_retry_on_startup = True
+
+# The first makes a bare `celery worker` a LiveCheck worker. After it come your modules with cases, unless you name
+# them in the environment: LIVECHECK_CASES=shop.checks,billing.checks
+imports = ("livecheck_celery.worker",)
+
+# A waiting test holds a slot. Threads are cheap; processes are not.
+worker_pool = "threads"
+
+# Settings of LiveCheck go here too, or into the environment as LIVECHECK_SECRET_KEY, LIVECHECK_TEST_CONCURRENCY ...
+# livecheck_secret_key = "the same on every service"
+# livecheck_test_concurrency = 100

@@ -1,0 +1,237 @@
+"""The current test follows the work through real Celery workers, and never further than the work goes."""
+
+import gc
+import json
+import os
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+import redis
+from celery import Celery, chain, chord, group
+from support import make_test, wait_until
+
+from livecheck_celery.context import fake_request, under_test
+from livecheck_celery.integrations import celery as livecheck_signals
+
+REPOSITORY = Path(__file__).parents[2]
+SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}
+
+
+class Hops:
+    """A worker of the app in apps/hops.py, and what its tasks wrote down."""
+
+    def __init__(self, url: str, slots: int) -> None:
+        self.slots = slots
+        self.app = Celery("sender", broker=url, backend=url, set_as_current=False)
+        self.client = redis.Redis.from_url(url, decode_responses=True)
+        self.run = ""
+
+    def task(self, name: str, **kwargs: object):
+        return self.app.signature(f"hops.{name}", kwargs={"run": self.run, **kwargs}, immutable=True)
+
+    def note(self, who: str):
+        return self.task("note", who=who)
+
+    def notes(self, count: int) -> list[dict[str, str | None]]:
+        key = f"hops:{self.run}"
+        wait_until(lambda: self.client.llen(key) >= count, 30, f"{count} notes: {self.client.lrange(key, 0, -1)}")
+        entries = [json.loads(entry) for entry in self.client.lrange(key, 0, -1)]
+        assert len(entries) == count
+        return entries
+
+    def tests(self, count: int) -> dict[str | None, str | None]:
+        """Test by task, after checking that the tasks found nothing left on their threads."""
+        entries = self.notes(count)
+        assert len({entry["who"] for entry in entries}) == count
+        assert {entry["found"] for entry in entries} == {None}
+        return {entry["who"]: entry["test"] for entry in entries}
+
+    def close(self) -> None:
+        gc.collect()  # results still unsubscribe when they are collected, and need the server for it
+        self.app.close()
+        self.client.close()
+
+
+@pytest.fixture(scope="module", params=SLOTS)
+def worker(request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
+    livecheck_signals.connect()
+    hops = Hops(valkey_url, SLOTS[request.param])
+    hops.client.flushall()
+    paths = [str(Path(__file__).parent / "apps"), str(REPOSITORY)]
+    log = tmp_path_factory.mktemp("hops") / "worker.log"
+    options = f"-A hops worker -P {request.param} -c {hops.slots} --without-gossip --without-mingle -l WARNING"
+    with log.open("w") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "celery", *options.split()],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HOPS_URL": valkey_url},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    try:
+        hops.run = "start"
+        hops.note("first").apply_async()
+        hops.notes(1)
+        yield hops
+    finally:
+        process.terminate()
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        print(log.read_text())  # noqa: T201 - shown when a test fails
+        hops.close()
+
+
+@pytest.fixture
+def hops(worker: Hops) -> Hops:
+    worker.run = uuid4().hex
+    return worker
+
+
+def test_child_tasks(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        hops.task("parent", depth=3).delay()
+    assert hops.tests(4) == {"depth 3": "a", "depth 2": "a", "depth 1": "a", "depth 0": "a"}
+
+
+def test_a_task_sent_outside_a_test_is_part_of_none(hops: Hops) -> None:
+    hops.task("parent", depth=1).delay()
+    assert hops.tests(2) == {"depth 1": None, "depth 0": None}
+
+
+@pytest.mark.parametrize("name", ["retrying", "autoretrying"])
+def test_retries(hops: Hops, name: str) -> None:
+    with under_test(make_test("a")):
+        hops.task(name).delay()
+    assert hops.tests(3) == {"try 0": "a", "try 1": "a", "try 2": "a"}
+
+
+def test_chains(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        chain(hops.note("one"), hops.note("two"), hops.note("three"))()
+    assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
+
+
+def test_groups(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        group(hops.note("one"), hops.note("two"), hops.note("three"))()
+    assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
+
+
+def test_chords(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        chord([hops.note("one"), hops.note("two")])(hops.note("body"))
+    assert hops.tests(3) == {"one": "a", "two": "a", "body": "a"}
+
+
+def test_a_chain_with_a_group_in_its_middle(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        chain(hops.note("one"), group(hops.note("two"), hops.note("three")), hops.note("four"), hops.note("five"))()
+    assert hops.tests(5) == dict.fromkeys(["one", "two", "three", "four", "five"], "a")
+
+
+def test_links(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        hops.note("one").apply_async(link=[hops.note("two"), hops.note("three")])
+    assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
+
+
+def test_error_links_that_are_called_and_that_are_sent(hops: Hops) -> None:
+    called = hops.app.signature("hops.error_called")
+    sent = hops.app.signature("hops.error_sent", kwargs={"run": hops.run})
+    with under_test(make_test("a")):
+        hops.task("failing").apply_async(link_error=[called, sent])
+    assert hops.tests(3) == {"failing": "a", "error called": "a", "error sent": "a"}
+
+
+def test_error_links_of_a_chord(hops: Hops) -> None:
+    body = hops.note("body").on_error(hops.app.signature("hops.error_sent", kwargs={"run": hops.run}))
+    with under_test(make_test("a")):
+        chord([hops.note("one"), hops.task("failing")])(body)
+    assert hops.tests(3) == {"one": "a", "failing": "a", "error sent": "a"}
+
+
+def test_replaced_tasks(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        hops.task("replaced").delay()
+    assert hops.tests(2) == {"replaced": "a", "replacement": "a"}
+
+
+def test_a_fake_request_without_a_test_stays_marked_as_one(hops: Hops) -> None:
+    with fake_request("shop.test_order"):
+        hops.task("parent", depth=2).delay()
+    assert [(entry["test"], entry["fake"]) for entry in hops.notes(3)] == [(None, "shop.test_order")] * 3
+
+
+def test_an_expired_test_is_carried_no_further(hops: Hops) -> None:
+    with under_test(make_test("a", expires=datetime.now(UTC) - timedelta(seconds=1))):
+        hops.task("parent", depth=1).delay()
+    assert hops.tests(2) == {"depth 1": None, "depth 0": None}
+
+
+@pytest.mark.parametrize(
+    "headers", [{"LiveCheck-Test-Id": "a"}, {"LiveCheck-Test-Id": None, "LiveCheck-Test-Name": []}]
+)
+def test_malformed_headers_do_a_task_no_harm(hops: Hops, headers: dict[str, object]) -> None:
+    hops.note("one").apply_async(headers=headers)
+    assert hops.tests(1) == {"one": None}
+
+
+def test_headers_of_the_callers_own_still_arrive_as_a_test(hops: Hops) -> None:
+    hops.note("one").apply_async(headers=make_test("a").as_headers())
+    assert hops.tests(1) == {"one": "a"}
+
+
+def test_tests_that_run_side_by_side_do_not_mix(hops: Hops) -> None:
+    names = [f"test {number}" for number in range(hops.slots)]
+    for name in names:
+        with under_test(make_test(name)):
+            hops.task("meeting", who=name, size=hops.slots).delay()
+    expected = {name: name for name in names} | {f"child of {name}": name for name in names}
+    assert hops.tests(2 * hops.slots) == expected
+
+
+@pytest.mark.parametrize("how", ["return", "raise", "ignore", "reject", "retry"])
+def test_however_a_task_ends_nothing_is_left_for_the_next_one(hops: Hops, how: str) -> None:
+    with under_test(make_test("a")):
+        for _ in range(hops.slots):
+            hops.task("ending", how=how, size=hops.slots).delay()
+    ended = hops.notes(hops.slots * (2 if how == "retry" else 1))
+    assert Counter(entry["test"] for entry in ended) == {"a": len(ended)}
+    hops.run = uuid4().hex
+    for number in range(hops.slots):
+        hops.task("meeting", who=str(number), size=hops.slots).delay()
+    assert set(hops.tests(2 * hops.slots).values()) == {None}
+
+
+def test_eager_tasks_are_part_of_what_their_caller_is(hops: Hops) -> None:
+    with under_test(make_test("a")):
+        hops.task("eager").delay()
+    entries = hops.notes(9 + 1)
+    assert Counter((entry["who"], entry["test"]) for entry in entries) == {
+        ("before", "a"): 1,
+        ("inside", "a"): 1,
+        ("failing", "a"): 1,
+        ("ignore", "a"): 1,
+        ("reject", "a"): 1,
+        ("retry", "a"): 2,
+        ("own", None): 1,
+        ("child of own", None): 1,
+        ("after", "a"): 1,
+    }
+
+
+def test_tasks_of_livecheck_itself_neither_carry_nor_receive(hops: Hops) -> None:
+    own = hops.app.signature("livecheck.own", kwargs={"run": hops.run})
+    with under_test(make_test("a")):
+        own.apply_async(headers={"LiveCheck-Test-Id": "b", "Other": "kept"})
+    assert hops.tests(2) == {"own": None, "child of own": None}
+    headers = json.loads(hops.client.lindex(f"hops:{hops.run}:own", 0))
+    assert headers == ["Other"]

@@ -1,0 +1,45 @@
+"""Key names: one hash tag for each case, whatever the case is called."""
+
+import pytest
+from redis.crc import key_slot
+
+from livecheck_celery.store.keys import Keys, inbox
+
+
+def all_of(case: str) -> list[str]:
+    keys = Keys("p")
+    return [
+        keys.state(case),
+        keys.runtime(case),
+        keys.latency(case),
+        keys.frequency(case),
+        keys.open(case),
+        keys.test(case, "id"),
+        keys.signals(case, "id"),
+        keys.reports(case),
+    ]
+
+
+@pytest.mark.parametrize("case", ["shop.test_order", "a b", "ünï", "odd}name", "odd{name", "a:b"])
+def test_all_keys_of_a_case_are_in_one_cluster_slot(case: str) -> None:
+    names = all_of(case)
+    assert len(set(names)) == len(names)
+    assert len({key_slot(name.encode()) for name in names}) == 1
+
+
+def test_the_names_are_those_documented() -> None:
+    assert all_of("c") == [
+        "p:{c}:state",
+        "p:{c}:runtime",
+        "p:{c}:latency",
+        "p:{c}:frequency",
+        "p:{c}:open",
+        "p:{c}:test:id",
+        "p:{c}:signals:id",
+        "p:{c}:reports",
+    ]
+    assert (Keys("p").cases, Keys("p").beat) == ("p:cases", "p:beat")
+
+
+def test_a_process_listens_where_signals_are_published() -> None:
+    assert inbox("p", "address") == Keys("p").inboxes + "address" == "p:inbox:address"
