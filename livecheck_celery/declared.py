@@ -22,8 +22,9 @@ def declared_signals(cls: type, case_name: str) -> list[BaseSignal[Any]]:
         ConfigurationError: an annotation that speaks of a signal cannot be understood.
     """
     found: dict[str, BaseSignal[Any]] = {}
+    scope = getattr(cls, SCOPE, {})
     for one in reversed(cls.__mro__):
-        found |= dict(_annotated(one, case_name))
+        found |= dict(_annotated(one, case_name, scope))
         found |= {name: signal for name, signal in _assigned(one) if name not in found}
     return list(found.values())
 
@@ -34,10 +35,10 @@ def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:
             yield name, value
 
 
-def _annotated(cls: type, case_name: str) -> Iterator[tuple[str, BaseSignal[Any]]]:
+def _annotated(cls: type, case_name: str, scope: Mapping[str, Any]) -> Iterator[tuple[str, BaseSignal[Any]]]:
     for name, annotation in inspect.get_annotations(cls).items():
         assigned = vars(cls).get(name)
-        kind = _evaluate(cls, case_name, name, annotation) if isinstance(annotation, str) else annotation
+        kind = _evaluate(cls, case_name, name, annotation, scope) if isinstance(annotation, str) else annotation
         if get_origin(kind) is ClassVar:
             kind = get_args(kind)[0]
         signal_type = get_origin(kind) or kind
@@ -46,11 +47,10 @@ def _annotated(cls: type, case_name: str) -> Iterator[tuple[str, BaseSignal[Any]
             yield name, assigned if isinstance(assigned, BaseSignal) else signal_type(name, value_type=value_type)
 
 
-def _evaluate(cls: type, case_name: str, name: str, annotation: str) -> Any:
+def _evaluate(cls: type, case_name: str, name: str, annotation: str, scope: Mapping[str, Any]) -> Any:
     module = sys.modules.get(cls.__module__)
-    scope: Mapping[str, Any] = {**getattr(cls, SCOPE, {}), **vars(cls)}
     try:
-        return eval(annotation, dict(vars(module)) if module else {}, dict(scope))  # noqa: S307 - as typing does
+        return eval(annotation, dict(vars(module)) if module else {}, {**scope, **vars(cls)})  # noqa: S307 - as typing does
     except Exception as exc:
         if "Signal" not in annotation:
             return None

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from celery.schedules import BaseSchedule
+from celery.schedules import schedule as interval
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
@@ -41,9 +43,12 @@ def period_of(schedule: float | BaseSchedule) -> float:
     """Seconds between two runs; of a Celery schedule, those between the next two."""
     if not isinstance(schedule, BaseSchedule):
         return schedule
+    if isinstance(schedule, interval):
+        return float(schedule.seconds)
     now = schedule.now()
     following = schedule.remaining_estimate(now)
-    after_that = schedule.remaining_estimate(now + following)
+    # Just after the next run, since estimates are a few microseconds short.
+    after_that = schedule.remaining_estimate(now + following + timedelta(seconds=1))
     return max(1.0, (after_that - following).total_seconds())
 
 

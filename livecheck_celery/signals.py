@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
 
-from pydantic import ConfigDict, PydanticUserError, TypeAdapter, ValidationError
+from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from livecheck_celery.config import explain, seconds
 from livecheck_celery.context import current_execution, current_test
@@ -23,6 +23,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import SignalEvent
 from livecheck_celery.outbox import Signalled
+from livecheck_celery.values import adapter_of
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
@@ -31,9 +32,6 @@ if TYPE_CHECKING:
 logger = logging.getLogger("livecheck_celery.signals")
 
 T = TypeVar("T")
-
-_JSON = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
-
 
 class BaseSignal(Generic[T]):
     """A signal's identity: its name, its case, its place among the case's signals, and the type of its value.
@@ -95,12 +93,7 @@ class BaseSignal(Generic[T]):
     @cached_property
     def adapter(self) -> TypeAdapter[T]:
         """Turns values into JSON and back."""
-        try:
-            return TypeAdapter(self.value_type, config=_JSON)
-        except PydanticUserError as exc:
-            if exc.code != "type-adapter-config-unused":
-                raise
-            return TypeAdapter(self.value_type)  # a model or a dataclass has its own configuration
+        return adapter_of(self.value_type)
 
     def encode(self, value: T) -> str:
         """``value`` as JSON.

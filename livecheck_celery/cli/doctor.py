@@ -92,9 +92,8 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         broker = check_broker(livecheck)
         yield broker
         yield from check_workers(livecheck, commands, reachable=broker.well)
-        if redis.well:
-            yield check_beat(livecheck, commands)
-            yield check_clock(livecheck)
+        yield check_beat(livecheck, commands) if redis.well else Finding(False, "beat", "unknown without Redis")
+        yield check_clock(livecheck) if redis.well else Finding(False, "clock", "unknown without Redis")
 
 
 def check_optimization(level: int, variable: str) -> Finding:

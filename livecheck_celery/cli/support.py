@@ -61,9 +61,10 @@ def _hint(error: LiveCheckError) -> str:
 
 
 def _usage(error: click.UsageError) -> CliError:
-    if isinstance(error, click.NoSuchOption) and error.option_name in {"-A", "--app"}:
-        return CliError(f"{error.option_name} goes before the command", "livecheck -A module status")
     command = error.ctx.command_path if error.ctx else "livecheck"
+    if isinstance(error, click.NoSuchOption) and error.option_name in {"-A", "--app"}:
+        program, _, rest = command.partition(" ")
+        return CliError(f"{error.option_name} goes before the command", f"{program} {error.option_name} module {rest}")
     return CliError(error.format_message(), f"`{command} --help` explains it")
 
 

@@ -99,16 +99,15 @@ class Reports(Part):
 
 def _merged(replies: Iterable[tuple[str, Sequence[_Entry]]]) -> list[TestReport]:
     """Reports of several streams in the order Redis took them."""
-    entries = [(_order(entry_id), key, entry_id, fields) for key, found in replies for entry_id, fields in found]
-    reports = []
-    for _, key, entry_id, fields in sorted(entries, key=lambda entry: entry[0]):
-        try:
-            reports.append(REPORT.validate_json(fields["report"]))
-        except (KeyError, ValidationError):
-            logger.warning("Redis key %s, entry %s, holds something LiveCheck did not write", key, entry_id)
-    return reports
-
-
-def _order(entry_id: str) -> tuple[int, int]:
-    milliseconds, _, number = entry_id.partition("-")
-    return int(milliseconds), int(number)
+    found = []
+    for key, entries in replies:
+        for entry_id, fields in entries:
+            try:
+                report = REPORT.validate_json(fields["report"])
+            except (KeyError, ValidationError):
+                logger.warning("Redis key %s, entry %s, holds something LiveCheck did not write", key, entry_id)
+                continue
+            milliseconds, number = entry_id.split("-")
+            # Numbers tell entries of one stream apart; of several streams in one millisecond, only the time does.
+            found.append((int(milliseconds), report.at or 0.0, int(number), report))
+    return [report for *_, report in sorted(found, key=lambda entry: entry[:3])]

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from hypothesis import example, given
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
@@ -22,6 +22,7 @@ from livecheck_celery.models import (
 )
 
 KEY = "a secret"
+any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = datetime.now(UTC)
 
 
@@ -37,7 +38,7 @@ def execution(**changes: Any) -> TestExecution:
     return TestExecution(**(fields | changes))
 
 
-moments = st.datetimes(timezones=st.timezones(), min_value=datetime(1971, 1, 1), max_value=datetime(2100, 1, 1))  # noqa: DTZ001
+moments = st.datetimes(timezones=st.just(UTC))
 executions = st.builds(
     TestExecution,
     id=st.text(),
@@ -69,6 +70,7 @@ junk = st.builds(
 )
 
 
+@any_machine
 @given(executions)
 def test_a_test_comes_out_of_its_headers_as_it_went_in(test: TestExecution) -> None:
     with under_test(test):
@@ -80,6 +82,7 @@ def test_a_test_comes_out_of_its_headers_as_it_went_in(test: TestExecution) -> N
     assert current_test() is None
 
 
+@any_machine
 @given(executions)
 def test_headers_are_such_as_http_carries_unchanged(test: TestExecution) -> None:
     for name, value in carrier.sign(test.as_headers(), KEY).items():
@@ -156,6 +159,7 @@ def test_headers_that_are_malformed_or_expired_change_nothing(headers: Mapping[s
             assert synthetic_case_var.get() is None
 
 
+@any_machine
 @given(junk)
 def test_no_header_whatsoever_raises(headers: Mapping[str, Any]) -> None:
     with carrier.incoming(headers):
@@ -163,6 +167,7 @@ def test_no_header_whatsoever_raises(headers: Mapping[str, Any]) -> None:
     carrier.verified(headers, KEY)
 
 
+@any_machine
 @given(executions)
 def test_signed_headers_are_believed(test: TestExecution) -> None:
     genuine = carrier.verified(carrier.sign(test.as_headers(), KEY), KEY)
@@ -191,6 +196,7 @@ def test_unsigned_headers_are_not_believed() -> None:
     assert carrier.verified(carrier.sign({}, KEY), KEY) is None
 
 
+@any_machine
 @given(names, st.text())
 @example(HEADER_EXPIRES, "2999-01-01T00:00:00+00:00")
 @example(HEADER_SIGNATURE, "")
@@ -200,6 +206,7 @@ def test_a_changed_header_is_not_believed(name: str, value: str) -> None:
     assert carrier.verified(changed, KEY) == (good if changed == signed else None)
 
 
+@any_machine
 @given(st.sampled_from(carrier.HEADERS))
 def test_a_removed_header_is_not_believed(name: str) -> None:
     signed = carrier.sign(good, KEY)
@@ -207,6 +214,7 @@ def test_a_removed_header_is_not_believed(name: str) -> None:
     assert carrier.verified(signed, KEY) is None
 
 
+@any_machine
 @given(st.permutations(carrier.HEADERS))
 def test_values_cannot_be_moved_between_headers(order: list[str]) -> None:
     signed = carrier.sign(good, KEY)

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.context import fake_request, under_test
@@ -111,6 +111,7 @@ def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: S
     assert server.tests() == ["order-1"]
 
 
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=100))
 def test_any_id_arrives_as_it_was(test_id: str) -> None:
     with running() as server, requests.Session() as session:

@@ -10,7 +10,7 @@ from wsgiref.validate import validator
 
 import flask
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
@@ -95,6 +95,7 @@ junk = st.dictionaries(
 )
 
 
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(junk, st.booleans())
 def test_junk_in_the_headers_costs_a_request_nothing(headers: dict[str, Any], on_top: bool) -> None:
     assert seen_by(SIGNED | headers if on_top and headers else headers) in ([None, None], [TEST, None])

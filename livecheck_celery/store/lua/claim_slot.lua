@@ -7,8 +7,11 @@
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local period = tonumber(ARGV[1])
--- No run leaves a tat further away than this; one that is was left by a longer period, or by a clock set back.
-local tat = math.min(tonumber(redis.call('HGET', KEYS[1], 'tat') or now), now + 1.5 * period)
+local tat = tonumber(redis.call('HGET', KEYS[1], 'tat') or now)
+if tat > now + 1.5 * period then
+  -- No run of this period leaves it that far away: it is from a longer period, or the clock was set back.
+  tat = now
+end
 -- Half a period early is allowed, so that a beat which ticks unevenly keeps its rate.
 if now < tat - period / 2 then
   return 0

@@ -67,6 +67,12 @@ def parent(self, *_, run, depth):
         parent.delay(run=run, depth=depth - 1)
 
 
+@app.task(name="hops.send")
+def send(*, run, canvas):
+    """Send what only a process with a result backend can."""
+    app.signature(canvas).delay()
+
+
 @app.task(bind=True, name="hops.retrying")
 def retrying(self, *, run):
     write_down(self.request, run, f"try {self.request.retries}")

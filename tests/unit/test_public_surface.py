@@ -1,0 +1,35 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import livecheck_celery
+
+
+def test_everything_public_is_there_and_listed_in_order() -> None:
+    assert livecheck_celery.__all__ == sorted(livecheck_celery.__all__, key=lambda name: (name.islower(), name))
+    for name in livecheck_celery.__all__:
+        assert getattr(livecheck_celery, name) is not None
+
+
+def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() -> None:
+    code = (
+        "import livecheck_celery, sys, celery._state as state\n"
+        "assert 'livecheck_celery.worker' not in sys.modules\n"
+        "assert state.default_app is None\n"
+        "from celery import Celery, current_app\n"
+        "host = Celery('host')\n"
+        "livecheck_celery.app\n"
+        "assert current_app._get_current_object() is host\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr
+
+
+def test_a_wrong_attribute_is_said_by_name() -> None:
+    try:
+        livecheck_celery.celery_app
+    except AttributeError as exc:
+        assert "celery_app" in str(exc)
+    else:
+        raise AssertionError("there is no such attribute")
