@@ -17,6 +17,5 @@ imports = ("livecheck_celery.worker",)
 # A waiting test holds a slot. Threads are cheap; processes are not.
 worker_pool = "threads"
 
-# Settings of LiveCheck go here too, or into the environment as LIVECHECK_SECRET_KEY, LIVECHECK_TEST_CONCURRENCY ...
-# livecheck_secret_key = "the same on every service"
-# livecheck_test_concurrency = 100
+# Settings of LiveCheck go here too, each as livecheck_<name>, or into the environment as LIVECHECK_<NAME>.
+livecheck_test_concurrency = 100

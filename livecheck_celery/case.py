@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -16,6 +16,7 @@ from celery.schedules import BaseSchedule
 from livecheck_celery import http
 from livecheck_celery.config import CaseSettings, seconds
 from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import declared_signals
 from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed, UnknownSignal
 from livecheck_celery.failures import trace
@@ -257,10 +258,14 @@ class Case:
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
         """Account for a failure of the suite, then call `on_suite_fail`; what that raises is logged."""
         self._account_suite_failure(exc, new_state)
+        self.call_hook(self.on_suite_fail, exc, new_state)
+
+    def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
+        """Call a hook, ``def`` or ``async def``; what it raises is logged, and changes nothing."""
         try:
-            self.on_suite_fail(exc, new_state)
+            finish(hook(*args))
         except Exception:
-            self.logger.exception("case %s: on_suite_fail() raised", self.name)
+            self.logger.exception("case %s: %s() raised", self.name, getattr(hook, "__name__", hook))
 
     def _account_suite_failure(self, exc: SuiteFailed, new_state: State) -> None:
         if exc.accounted:
@@ -272,7 +277,7 @@ class Case:
         exc.accounted = True
         self.logger.error("case %s: %s: %s", self.name, new_state, exc)
         if reported:
-            self.post_report(replace(report, at=self.app.store.time()))
+            self.call_hook(self.post_report, replace(report, at=self.app.store.time()))
 
     # -- HTTP
 

@@ -189,11 +189,13 @@ class LiveCheck:
         return Leases(self.store)
 
     def close(self) -> None:
-        """Send what waits in the outbox, and close the exit stacks of the cases."""
+        """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
         self.outbox.flush()
         for case in self.cases.values():
             case.exit_stack.close()
             finish(case.async_exit_stack.aclose())
+        self.inbox.stop()
+        self.leases.close()
 
     # -- hops
 

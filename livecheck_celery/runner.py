@@ -6,7 +6,7 @@ import inspect
 import logging
 import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
@@ -216,7 +216,7 @@ class TestRunner:
             raise LiveCheckTestSkipped("the case is not active")
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
-        self._hook(self.case.on_test_start, self)
+        self.case.call_hook(self.case.on_test_start, self)
         finish(self.case.run(*self.test.test_args, **self.test.test_kwargs))
 
     def _end(self, state: State, error: BaseException | None = None) -> None:
@@ -255,7 +255,7 @@ class TestRunner:
         level = logging.INFO if report.state.is_ok() else logging.ERROR
         logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, _because(report))
         self._notify()
-        self._hook(case.post_report, self.report)
+        case.call_hook(case.post_report, self.report)
         if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:
             limit = case.max_consecutive_failures
             case.fail_suite(SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})"))
@@ -263,22 +263,15 @@ class TestRunner:
     def _notify(self) -> None:
         case = self.case
         if self.state is State.PASS:
-            self._hook(case.on_test_pass, self)
+            case.call_hook(case.on_test_pass, self)
         elif self.state is State.SKIP:
-            self._hook(case.on_test_skipped, self)
+            case.call_hook(case.on_test_skipped, self)
         elif self.state is State.FAIL:
-            self._hook(case.on_test_failed, self, self.error)
+            case.call_hook(case.on_test_failed, self, self.error)
         elif self.state is State.TIMEOUT:
-            self._hook(case.on_test_timeout, self, self.error)
+            case.call_hook(case.on_test_timeout, self, self.error)
         else:
-            self._hook(case.on_test_error, self, self.error)
-
-    def _hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a user's hook; whatever it does, the verdict stands."""
-        try:
-            finish(hook(*args))
-        except Exception:
-            logger.exception("%s: %s() raised", self.test.ident, getattr(hook, "__name__", hook))
+            case.call_hook(case.on_test_error, self, self.error)
 
     def _hand_back(self) -> None:
         suite = self.case.app

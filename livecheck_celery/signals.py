@@ -33,6 +33,7 @@ logger = logging.getLogger("livecheck_celery.signals")
 
 T = TypeVar("T")
 
+
 class BaseSignal(Generic[T]):
     """A signal's identity: its name, its case, its place among the case's signals, and the type of its value.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, get_type_hints
+from typing import Any, Final, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
-from typing_extensions import NotRequired, TypedDict, is_typeddict
+from typing_extensions import TypedDict, is_typeddict
 
 _JSON: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
@@ -29,7 +29,7 @@ def adapter_of(value_type: Any) -> TypeAdapter[Any]:
 def _as_extension(typed_dict: Any) -> Any:
     """``typing.TypedDict`` as ``typing_extensions`` has it: before Python 3.12, pydantic takes only that."""
     fields = {
-        name: hint if name in typed_dict.__required_keys__ else NotRequired[hint]  # type: ignore[valid-type]
+        name: hint if name in typed_dict.__required_keys__ else NotRequired[hint]
         for name, hint in get_type_hints(typed_dict).items()
     }
-    return TypedDict(typed_dict.__name__, fields)
+    return TypedDict(typed_dict.__name__, fields)  # type: ignore[operator]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from typing import Final
 
 from rich.box import SIMPLE_HEAD
+from rich.console import Group
 from rich.table import Table
 from rich.text import Text
 
@@ -15,7 +17,8 @@ from livecheck_celery.store import Store
 from livecheck_celery.store.statistics import Statistics
 
 FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
-_HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASS RATE", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
+_HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASSED", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
+_SIGNAL: Final = re.compile(r"signal (\w+) ")  # what a timeout says first
 
 
 class Board:
@@ -43,9 +46,9 @@ class Board:
             if not report.state.is_ok():
                 self._broke_first.setdefault(report.case_name, report)
 
-    def table(self) -> Table:
-        """The cases as a table."""
-        grid = Table(*_HEADERS, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    def table(self) -> Group:
+        """The cases as a table, and under it what broke."""
+        grid = Table(*_HEADERS, box=SIMPLE_HEAD, header_style="bold", pad_edge=False, padding=(0, 1, 0, 0))
         for name, statistics in self._statistics.items():
             broken = self._broke_first.get(name)
             grid.add_row(
@@ -55,16 +58,16 @@ class Board:
                 _rate(statistics.total_by_state),
                 console.duration(statistics.runtime_avg),
                 _headline(self._latest.get(name)),
-                Text(what_broke(broken), style="red") if broken else "",
+                Text(_place(broken), style="red") if broken else "",
             )
-        return grid
+        return Group(grid, *(Text(f"{line}.", style="red") for line in self._broken()))
 
     def lines(self) -> list[str]:
         """The cases, one a line, for pipes."""
         return [
-            f"{_short(name)} {statistics.status}: {', '.join(_counts(statistics.total_by_state)) or 'no test yet'}, "
-            f"pass rate {_rate(statistics.total_by_state)}, median runtime {console.duration(statistics.runtime_avg)}"
-            + (f", broke first: {what_broke(broken)}" if (broken := self._broke_first.get(name)) else "")
+            f"{_short(name)} {statistics.status}: {', '.join(_counts(statistics.total_by_state)) or 'no verdict yet'}; "
+            f"{_rate(statistics.total_by_state)} passed, median runtime {console.duration(statistics.runtime_avg)}"
+            + (f"; broke first: {_what(broken)}" if (broken := self._broke_first.get(name)) else "")
             for name, statistics in self._statistics.items()
         ]
 
@@ -75,28 +78,40 @@ class Board:
         return bool(totals[State.PASS]) and not _failed(totals) and not self._broke_first and suites_ok
 
     def summary(self) -> str:
-        """How it went, in a sentence for each case that broke, or one for all."""
+        """How it went: a sentence for each case that broke, and the count."""
         totals = self._totals()
-        if self._broke_first:
-            return "\n".join(
-                f"{_short(name)} broke at {what_broke(report)}. {_how_many(self._statistics[name].total_by_state)}"
-                for name, report in self._broke_first.items()
-            )
-        if not totals[State.PASS]:
-            return "No test got a verdict."
-        return f"{totals[State.PASS]} tests ran, and all passed."
+        judged = totals[State.PASS] + _failed(totals)
+        if not judged:
+            counted = "No test got a verdict."
+        elif _failed(totals):
+            counted = f"{_failed(totals)} of {judged} tests failed."
+        else:
+            counted = f"{judged} tests ran, and all passed."
+        return "\n".join([*(f"{line}." for line in self._broken()), counted])
+
+    def _broken(self) -> list[str]:
+        return [f"{_short(name)} broke: {_what(report)}" for name, report in self._broke_first.items()]
 
     def _totals(self) -> Counter[State]:
         return sum((statistics.total_by_state for statistics in self._statistics.values()), Counter[State]())
 
 
-def what_broke(report: TestReport) -> str:
-    """The signal or the contract that a report of a failure is about, in one line."""
+def _what(report: TestReport) -> str:
+    """What a report of a failure is about, in one line."""
     if report.test is None:
         return f"the suite: {report.error}"
-    if report.state is State.FAIL and report.signal_latency:
-        return f"the contract on {next(reversed(report.signal_latency))}: {report.error}"
+    if report.state is State.FAIL:
+        return f"the contract on {_place(report)}: {report.error}"
     return str(report.error)
+
+
+def _place(report: TestReport) -> str:
+    """The signal that did not come, or the last that did before a contract broke."""
+    if report.test is None:
+        return "the suite"
+    if report.state is State.TIMEOUT and (named := _SIGNAL.match(report.error or "")):
+        return named[1]
+    return next(reversed(report.signal_latency), "run()")
 
 
 def _short(case_name: str) -> str:
@@ -121,9 +136,4 @@ def _headline(report: TestReport | None) -> Text:
         return Text("-", style="dim")
     subject = "suite" if report.test is None else report.test.shortident.rpartition(":")[2]
     took = "" if report.runtime is None else f" {console.duration(report.runtime)}"
-    return Text.assemble(console.state(report.state), f" {subject}{took}")
-
-
-def _how_many(totals: Counter[State]) -> str:
-    judged = totals[State.PASS] + _failed(totals)
-    return f"{_failed(totals)} of {judged} tests failed." if judged else "No test got a verdict."
+    return Text.assemble(console.state(report.state), f"{took}\n{subject}")

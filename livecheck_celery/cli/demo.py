@@ -105,12 +105,13 @@ def start_all(processes: Processes, directory: Path, examples: Path, breakage: s
         ProcessDied: something did not start.
         Stopped: somebody asked for the end.
     """
-    env = environment(examples)
-    valkey_url = start_valkey(processes, directory, env)
+    valkey_port, web_port = free_port(), free_port()
+    valkey_url, web_url = f"redis://127.0.0.1:{valkey_port}", f"http://127.0.0.1:{web_port}"
+    start_valkey(processes, directory, valkey_port)
     processes.wait_ready()
-    web_port = free_port()
-    web_url = f"http://127.0.0.1:{web_port}"
-    env |= {
+    (directory / "celeryconfig.py").touch()  # found before any other, which might name another broker
+    env = {
+        **environment(examples),
         "LIVECHECK_REDIS_URL": f"{valkey_url}/0",
         "LIVECHECK_CASES": "orders.checks",
         "LIVECHECK_SECRET_KEY": secrets.token_hex(),

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
-from livecheck_celery.cli.processes import Processes, free_port
+from livecheck_celery.cli.processes import Processes
 from livecheck_celery.cli.support import CliError
 
 
@@ -28,17 +27,14 @@ def celery_command(app: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "celery", "-A", app, *arguments, "--loglevel", "INFO"]
 
 
-def start_valkey(processes: Processes, directory: Path, env: Mapping[str, str]) -> str:
-    """Start a Valkey that keeps nothing on disk; its URL, without a database."""
-    port = free_port()
+def start_valkey(processes: Processes, directory: Path, port: int) -> None:
+    """Start a Valkey on ``port`` that keeps nothing; ``directory`` is where it would."""
     processes.start(
         "valkey",
         [str(valkey_server()), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(directory)],
         ready="Ready to accept connections",
-        env=env,
         foundation=True,
     )
-    return f"redis://127.0.0.1:{port}"
 
 
 def valkey_server() -> Path:

@@ -127,7 +127,7 @@ def verified(headers: Mapping[str, Any], secret_key: str | None) -> Mapping[str,
 
 
 def _is_plausible(value: object) -> bool:
-    return isinstance(value, str) and len(value) <= MAX_HEADER and value.isascii()
+    return isinstance(value, str) and len(value) <= MAX_HEADER
 
 
 def _signer(secret_key: str) -> Signer:

@@ -139,7 +139,8 @@ class Inbox:
     def stop(self) -> None:
         """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
 
-        Only sets a flag: it is called from signal handlers, where taking a lock could be taking it twice.
+        Its thread ends with the last mailbox. Only sets a flag: it is called from signal handlers, where taking a lock
+        could be taking it twice.
         """
         self._stopping = True
 
@@ -154,7 +155,7 @@ class Inbox:
 
     def _run(self) -> None:
         delay = 0.1
-        while True:
+        while not self._is_done():
             try:
                 with self._pubsub() as pubsub:
                     pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
@@ -172,7 +173,7 @@ class Inbox:
 
     def _receive(self, pubsub: Any) -> None:
         read_at = 0.0
-        while True:
+        while not self._is_done():
             message = pubsub.get_message(timeout=_TICK)
             if self._stopping:
                 for mailbox in self._open_mailboxes():
@@ -193,6 +194,9 @@ class Inbox:
             logger.warning("inbox: ignored an announcement that is no signal event: %.200r", data)
             return
         self._deliver([event])
+
+    def _is_done(self) -> bool:
+        return self._stopping and not self._open_mailboxes()
 
     def _open_mailboxes(self) -> list[Mailbox]:
         with self._lock:

@@ -32,7 +32,7 @@ class Leases:
         self._held: set[Held] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._wake = threading.Event()
+        self._closed = threading.Event()
 
     def hold(self, held: Held) -> None:
         """Renew ``held`` until it is dropped."""
@@ -47,8 +47,12 @@ class Leases:
         with self._lock:
             self._held.discard(held)
 
+    def close(self) -> None:
+        """Renew nothing any longer."""
+        self._closed.set()
+
     def _run(self) -> None:
-        while not self._wake.wait(self.lease / 3):
+        while not self._closed.wait(self.lease / 3):
             with self._lock:
                 held = list(self._held)
             if held:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from support import make_test
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
 from livecheck_celery.integrations import carrier
@@ -26,18 +27,6 @@ any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slo
 NOW = datetime.now(UTC)
 
 
-def execution(**changes: Any) -> TestExecution:
-    fields = {
-        "id": "order-1",
-        "case_name": "shop.tests.test_order",
-        "timestamp": NOW,
-        "test_args": [],
-        "test_kwargs": {},
-        "expires": NOW + timedelta(hours=3),
-    }
-    return TestExecution(**(fields | changes))
-
-
 moments = st.datetimes(timezones=st.just(UTC))
 executions = st.builds(
     TestExecution,
@@ -50,7 +39,7 @@ executions = st.builds(
     synthetic=st.booleans(),
 )
 names = st.sampled_from([*carrier.HEADERS, HEADER_SIGNATURE])
-good = execution(synthetic=True).as_headers()
+good = make_test(synthetic=True).as_headers()
 junk_values = st.one_of(
     st.text(),
     st.text(alphabet=st.characters(codec="latin-1")),
@@ -96,7 +85,7 @@ def test_outside_a_test_nothing_goes_out() -> None:
 
 
 def test_an_id_that_is_not_text_stays_behind_and_raises_nothing() -> None:
-    with under_test(execution(id="\ud800")):
+    with under_test(make_test("\ud800")):
         assert carrier.outgoing() == {}
 
 
@@ -114,7 +103,7 @@ def test_a_fake_request_without_a_test_is_marked_and_nothing_more(case_name: str
 
 
 def test_in_a_fake_request_under_test_the_test_goes_out() -> None:
-    test = execution(synthetic=True)
+    test = make_test(synthetic=True)
     with fake_request(test.case_name), under_test(test):
         headers = carrier.outgoing()
     with carrier.incoming(headers):
@@ -124,7 +113,7 @@ def test_in_a_fake_request_under_test_the_test_goes_out() -> None:
 
 
 def test_what_was_in_force_is_put_back_after_an_error() -> None:
-    outer, inner = execution(id="outer"), execution(id="inner")
+    outer, inner = make_test("outer"), make_test("inner")
 
     def fail() -> None:
         assert current_test() == inner
@@ -147,12 +136,12 @@ def test_what_was_in_force_is_put_back_after_an_error() -> None:
         {HEADER_SYNTHETIC: "1"},
         good | {HEADER_EXPIRES: "soon"},
         good | {HEADER_TIMESTAMP: "2026-01-01T00:00:00"},
-        execution(expires=NOW - timedelta(seconds=1)).as_headers(),
-        execution(expires=NOW - timedelta(seconds=1), synthetic=True).as_headers(),
+        make_test(expires=NOW - timedelta(seconds=1)).as_headers(),
+        make_test(expires=NOW - timedelta(seconds=1), synthetic=True).as_headers(),
     ],
 )
 def test_headers_that_are_malformed_or_expired_change_nothing(headers: Mapping[str, str]) -> None:
-    outer = execution(id="outer")
+    outer = make_test("outer")
     for around in (nullcontext(), under_test(outer)):
         with around as before, carrier.incoming(headers):
             assert current_test() == before

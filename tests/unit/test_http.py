@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
+from support import wait_until
 
 from livecheck_celery.errors import ServiceDown
 from livecheck_celery.http import HttpSettings, fetch
@@ -127,13 +128,6 @@ def dead_url() -> str:
 
 def no_request_threads() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name == "livecheck-http"]
-
-
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WELL_BEFORE_THE_SERVER_ENDS
-    while not condition():
-        assert time.monotonic() < deadline
-        threading.Event().wait(0.01)
 
 
 def failure(method: str, url: str, session: requests.Session, settings: HttpSettings = QUICK, **kwargs: object) -> str:
@@ -267,7 +261,7 @@ def test_the_total_timeout_bounds_an_attempt_that_drips(session: requests.Sessio
         assert 2 * 0.4 <= time.monotonic() - started < WELL_BEFORE_THE_SERVER_ENDS
         assert len(server.hits) == 2
         assert message == f"GET {server.url}: no complete answer within 0.4 s (2 attempts)"
-    wait_for(no_request_threads)
+    wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
 
 @pytest.mark.parametrize("kind", ["body", "chunks", "endless body"])
@@ -276,7 +270,22 @@ def test_the_thread_of_a_dripping_response_ends_with_the_attempt(session: reques
     with running(lambda handler: handler.drip(prelude=prelude, byte=byte)) as server:
         failure("POST", server.url, session, HURRIED)
         assert len(server.hits) == 1  # a response began
-        wait_for(no_request_threads)
+        wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
+
+
+def test_the_thread_of_a_response_that_began_too_late_ends_then(session: requests.Session) -> None:
+    given_up = threading.Event()
+
+    def late(handler: Handler) -> None:
+        handler.wfile.write(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+        while not given_up.wait(0.02):
+            handler.wfile.write(b"x")
+        handler.drip(prelude=b"\r\n\r\n", byte=b"x")
+
+    with running(late) as server:
+        failure("GET", server.url, session, HURRIED._replace(retries=0))
+        given_up.set()
+        wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
 
 def test_the_total_timeout_bounds_redirects_together(session: requests.Session) -> None:
@@ -287,7 +296,7 @@ def test_the_total_timeout_bounds_redirects_together(session: requests.Session) 
     with running(slow_redirect) as server:
         assert "no complete answer within 0.4 s" in failure("GET", server.url, session, HURRIED._replace(retries=0))
         assert 2 <= len(server.hits) <= 3
-    wait_for(no_request_threads)
+    wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
 
 def test_the_total_timeout_bounds_the_name_lookup(session: requests.Session, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,7 +310,7 @@ def test_the_total_timeout_bounds_the_name_lookup(session: requests.Session, mon
     message = failure("GET", "http://shop.example/", session, HURRIED)
     answered.set()
     assert "no complete answer within 0.4 s (2 attempts)" in message
-    wait_for(no_request_threads)
+    wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
 
 def test_the_connect_timeout_bounds_connecting_alone(session: requests.Session) -> None:

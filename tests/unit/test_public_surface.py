@@ -3,6 +3,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 import livecheck_celery
 
 
@@ -27,9 +29,5 @@ def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() ->
 
 
 def test_a_wrong_attribute_is_said_by_name() -> None:
-    try:
-        livecheck_celery.celery_app
-    except AttributeError as exc:
-        assert "celery_app" in str(exc)
-    else:
-        raise AssertionError("there is no such attribute")
+    with pytest.raises(AttributeError, match="celery_app"):
+        _ = livecheck_celery.celery_app

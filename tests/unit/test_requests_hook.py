@@ -3,13 +3,13 @@
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import make_test
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.integrations import carrier
@@ -17,21 +17,7 @@ from livecheck_celery.integrations.requests import carry
 from livecheck_celery.models import TestExecution
 
 KEY = "a secret"
-NOW = datetime.now(UTC)
-
-
-def execution(test_id: str) -> TestExecution:
-    return TestExecution(
-        id=test_id,
-        case_name="shop.tests.test_order",
-        timestamp=NOW,
-        test_args=[],
-        test_kwargs={},
-        expires=NOW + timedelta(hours=3),
-    )
-
-
-TEST = execution("order-1")
+TEST = make_test("order-1")
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -116,7 +102,7 @@ def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: S
 def test_any_id_arrives_as_it_was(test_id: str) -> None:
     with running() as server, requests.Session() as session:
         session.trust_env = False
-        with under_test(execution(test_id)):
+        with under_test(make_test(test_id)):
             carry(session, KEY, ["127.0.0.1"]).get(server.url("127.0.0.1"))
         assert server.tests() == [test_id]
 

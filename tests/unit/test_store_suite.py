@@ -111,36 +111,36 @@ def test_a_suite_that_is_fine_has_nothing_to_recover_from(store: Store) -> None:
 
 def test_a_suite_is_stalled_once_in_each_period_without_a_test(store: Store) -> None:
     received = receive_test(store)
-    assert store.stalled(CASE, warn_stalled_after=0.05) is None
-    first = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.05))
-    assert 0.05 < first <= store.time() - received
-    assert store.stalled(CASE, warn_stalled_after=0.05) is None
-    second = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.05))
-    assert second > first + 0.05
+    assert store.stalled(CASE, warn_stalled_after=0.3) is None
+    first = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert 0.3 < first <= store.time() - received
+    assert store.stalled(CASE, warn_stalled_after=0.3) is None
+    second = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert second > first + 0.3
 
 
 def test_a_case_that_never_saw_a_test_is_measured_from_the_first_look(store: Store) -> None:
-    assert store.stalled(CASE, warn_stalled_after=0.05) is None
-    assert wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.05)) > 0.05
+    assert store.stalled(CASE, warn_stalled_after=0.3) is None
+    assert wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3)) > 0.3
 
 
 def test_a_test_puts_the_warning_off(store: Store) -> None:
-    store.stalled(CASE, warn_stalled_after=0.05)
-    wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.05))
+    store.stalled(CASE, warn_stalled_after=0.3)
+    wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
     receive_test(store)
-    assert store.stalled(CASE, warn_stalled_after=0.5) is None
+    assert store.stalled(CASE, warn_stalled_after=5) is None
 
 
 # -- claim_slot
 
 
 def test_one_run_in_each_period(store: Store) -> None:
-    assert store.claim_slot(CASE, period=0.1)
-    assert not store.claim_slot(CASE, period=0.1)
     start = store.time()
-    wait_until(lambda: store.claim_slot(CASE, period=0.1))
-    assert store.time() - start > 0.03
-    assert not store.claim_slot(CASE, period=0.1)
+    assert store.claim_slot(CASE, period=0.6)
+    assert not store.claim_slot(CASE, period=0.6)
+    wait_until(lambda: store.claim_slot(CASE, period=0.6))
+    assert store.time() - start >= 0.3
+    assert not store.claim_slot(CASE, period=0.6)
 
 
 def test_a_shorter_period_need_not_wait_for_the_longer_one_before_it(store: Store) -> None:

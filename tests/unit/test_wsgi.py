@@ -3,7 +3,6 @@
 import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from datetime import UTC, datetime, timedelta
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
@@ -12,6 +11,7 @@ import flask
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import make_test
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
 from livecheck_celery.integrations import carrier
@@ -19,18 +19,8 @@ from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 
 KEY = "a secret"
-NOW = datetime.now(UTC)
-OTHER = TestExecution(
-    id="other", case_name="c", timestamp=NOW, test_args=[], test_kwargs={}, expires=NOW + timedelta(hours=1)
-)
-TEST = TestExecution(
-    id="order-1",
-    case_name="shop.tests.test_order",
-    timestamp=NOW,
-    test_args=[],
-    test_kwargs={},
-    expires=NOW + timedelta(hours=3),
-)
+TEST = make_test("order-1")
+OTHER = make_test("other")
 SIGNED = carrier.sign(TEST.as_headers(), KEY)
 
 App = Callable[..., Iterable[bytes]]
@@ -256,10 +246,7 @@ def test_requests_on_many_threads_keep_to_their_own_test() -> None:
     def request(test: TestExecution) -> None:
         seen[test.id] = b"".join(call(app, carrier.sign(test.as_headers(), KEY))).decode()
 
-    tests = [
-        TestExecution(id=f"{number}", case_name="c", timestamp=NOW, test_args=[], test_kwargs={}, expires=TEST.expires)
-        for number in range(8)
-    ]
+    tests = [make_test(str(number)) for number in range(8)]
     threads = [threading.Thread(target=request, args=(test,)) for test in tests]
     for thread in threads:
         thread.start()

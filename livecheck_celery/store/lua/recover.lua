@@ -21,7 +21,7 @@ local function look_again(time)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload')
+  'payload', 'outcome')
 local expires_at, closing = tonumber(record[5] or 0), record[6]
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)
@@ -44,8 +44,9 @@ if closing then
   -- The sweeper that was to close it died; the reason is still the same.
   action = closing
 elseif lease_until > now then
-  if not expired then
-    look_again(math.min(lease_until, expires_at))
+  -- Who was told that it expired does not run it, but is about to write that verdict.
+  if not expired or record[8] == 'expired' then
+    look_again(expired and lease_until or math.min(lease_until, expires_at))
     return {'none', ''}
   end
   action = 'timeout'

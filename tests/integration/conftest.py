@@ -1,0 +1,18 @@
+"""A LiveCheck on a real server, in this process."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from celery import Celery
+
+from livecheck_celery import LiveCheck
+
+
+@pytest.fixture
+def livecheck(redis_url: str) -> Iterator[LiveCheck]:
+    """A LiveCheck on a host's app whose broker is the emptied server."""
+    livecheck = LiveCheck(Celery("shop", broker=redis_url, set_as_current=False), secret_key="test")
+    yield livecheck
+    livecheck.close()
