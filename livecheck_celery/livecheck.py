@@ -190,12 +190,16 @@ class LiveCheck:
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
-        self.outbox.flush()
+        used = vars(self)  # the cached properties that were looked at
+        if "outbox" in used:
+            self.outbox.flush()
         for case in self.cases.values():
             case.exit_stack.close()
             finish(case.async_exit_stack.aclose())
-        self.inbox.stop()
-        self.leases.close()
+        if "inbox" in used:
+            self.inbox.stop()
+        if "leases" in used:
+            self.leases.close()
 
     # -- hops
 

@@ -18,6 +18,7 @@ from livecheck_celery.store.statistics import Statistics
 
 FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
 _HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASSED", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
+_ID: Final = 13  # characters of a test's id
 _SIGNAL: Final = re.compile(r"signal (\w+) ")  # what a timeout says first
 
 
@@ -134,6 +135,5 @@ def _rate(totals: Counter[State]) -> str:
 def _headline(report: TestReport | None) -> Text:
     if report is None:
         return Text("-", style="dim")
-    subject = "suite" if report.test is None else report.test.shortident.rpartition(":")[2]
-    took = "" if report.runtime is None else f" {console.duration(report.runtime)}"
-    return Text.assemble(console.state(report.state), f"{took}\n{subject}")
+    subject = "the suite" if report.test is None else report.test.id[:_ID]
+    return Text.assemble(console.state(report.state), f"\n{subject}")

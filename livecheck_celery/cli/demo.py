@@ -63,7 +63,7 @@ def demo(duration: float | None, breakage: str | None) -> None:
             out.print("Starting an order system, a LiveCheck worker and beat ...")
             redis_url, web_url = start_all(processes, Path(directory), examples, breakage)
             out.print(f"The order system: {web_url}", soft_wrap=True)
-            out.print(f"From another terminal: LIVECHECK_REDIS_URL={redis_url} livecheck status", soft_wrap=True)
+            out.print(f"From another terminal: LIVECHECK_BROKER_URL={redis_url} livecheck status", soft_wrap=True)
             board = Board(Store(Settings(redis_url=redis_url, broker_url=redis_url)))
             with Traffic(web_url) as traffic:
                 watch(out, processes, board, traffic, duration)
@@ -112,7 +112,7 @@ def start_all(processes: Processes, directory: Path, examples: Path, breakage: s
     (directory / "celeryconfig.py").touch()  # found before any other, which might name another broker
     env = {
         **environment(examples),
-        "LIVECHECK_REDIS_URL": f"{valkey_url}/0",
+        "LIVECHECK_BROKER_URL": f"{valkey_url}/0",
         "LIVECHECK_CASES": "orders.checks",
         "LIVECHECK_SECRET_KEY": secrets.token_hex(),
         "ORDERS_URL": web_url,

@@ -33,7 +33,7 @@ def dev(ctx: click.Context, app: str | None) -> None:
     \b
     Examples:
       livecheck dev -A shop.checks
-      LIVECHECK_REDIS_URL=redis://localhost:6379/0 livecheck dev -A shop.checks
+      LIVECHECK_BROKER_URL=redis://localhost:6379/0 livecheck dev -A shop.checks
     """
     if app:
         ctx.find_root().params["app"] = app
@@ -52,7 +52,7 @@ def dev(ctx: click.Context, app: str | None) -> None:
     with TemporaryDirectory(prefix="livecheck-dev-") as directory, Processes(_show) as processes:
         try:
             if embedded:
-                click.echo(f"No Redis is configured; this is an embedded Valkey: LIVECHECK_REDIS_URL={url}")
+                click.echo(f"No Redis is configured; this is an embedded Valkey: LIVECHECK_BROKER_URL={url}")
                 start_valkey(processes, Path(directory), port)
                 processes.wait_ready()
             start(processes, Path(directory), suite, app_name(ctx))
@@ -84,5 +84,5 @@ def _takes(suite: LiveCheck, url: str) -> bool:
 
 
 def _show(name: str, line: str) -> None:
-    if name != "valkey":
+    if name != "valkey" and line:
         click.echo(click.style(f"{name:>6} | ", fg=_COLOURS[name]) + line)

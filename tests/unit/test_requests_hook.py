@@ -34,7 +34,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", target)
         self.end_headers()
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+    def log_message(self, format: str, *args: object) -> None:
         pass
 
 

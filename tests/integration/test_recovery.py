@@ -1,0 +1,127 @@
+"""Whatever dies, every execution comes to one verdict."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+from support import wait_until
+
+from livecheck_celery import Case, LiveCheck, State
+from livecheck_celery.recovery import sweep
+from livecheck_celery.trigger import build
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    @livecheck.case(name="shop.test_order")
+    class test_order(Case):
+        def run(self) -> None: ...
+
+    return test_order
+
+
+def claim(case: Any, test: Any, token: str, lease: float = 0.05) -> None:
+    case.app.store.claim(
+        test, token=token, address="dead", lease=lease, active=True, frequency=None, max_history=10, expires_in=60
+    )
+
+
+def sweep_when_due(case: Any) -> None:
+    wait_until(lambda: case.app.store.due(case.name, 10), what="something is due")
+    sweep(case)
+
+
+def last_report(case: Any) -> tuple[State, str | None]:
+    report = case.app.store.reports([case.name], count=1)[0]
+    return report.state, report.error
+
+
+def test_a_message_that_was_lost_is_sent_again(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecheck_celery.store.ledger.RESEND_AFTER", 0.05)
+    case.trigger("o-1")
+    redis_client.delete("livecheck")
+    sweep_when_due(case)
+    assert redis_client.llen("livecheck") == 1
+
+
+def test_the_execution_of_a_dead_worker_is_sent_again(case: Any, redis_client: redis.Redis) -> None:
+    test = build(case, "o-1")
+    case.app.store.record(test, expires_in=60)
+    claim(case, test, "dead")
+    sweep_when_due(case)
+    assert redis_client.llen("livecheck") == 1
+    assert case.execute(test).state is State.PASS
+    assert case.total_by_state == Counter(PASS=1)
+
+
+def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redis_client: redis.Redis) -> None:
+    test = build(case, "o-1")
+    case.app.store.record(test, expires_in=60)
+    for attempt in range(3):
+        claim(case, test, f"dead-{attempt}")
+        sweep_when_due(case)
+    assert last_report(case) == (State.ERROR, "worker lost: it stopped without a verdict")
+    assert case.total_by_state == Counter(ERROR=1)
+    assert case.status is State.ERROR
+    assert case.execute(test).state is State.INIT, "the verdict stands"
+
+
+def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: Any) -> None:
+    def run(self: Any) -> None:
+        wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
+
+    type(case).run = run
+    case.test_expires = case.test_expires.resolution * 200_000  # 0.2 s
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(case.execute, build(case, "o-1"))
+        sweep_when_due(case)
+        runner = future.result(10)
+    assert runner.state is State.PASS
+    assert last_report(case) == (State.TIMEOUT, "still running when the test expired")
+    assert case.total_by_state == Counter(TIMEOUT=1)
+
+
+def test_a_test_nobody_took_in_time_is_a_skip(case: Any) -> None:
+    test = build(case, "o-1")
+    case.app.store.record(test, expires_in=0.05)
+    sweep_when_due(case)
+    assert last_report(case) == (State.SKIP, "expired before a worker took it")
+    assert case.last_test_received is None
+
+
+def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
+    case.app.leases.lease = 0.3
+    started = time.monotonic()
+
+    def run(self: Any) -> None:
+        # Three times the lease: without renewal the sweep would find it lapsed.
+        wait_until(lambda: time.monotonic() - started > 1.0)
+
+    type(case).run = run
+    found: list[str] = []
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(case.execute, build(case, "o-1"))
+        while not future.done():
+            found.extend(case.app.store.due(case.name, 10))
+    assert future.result().state is State.PASS
+    assert found == []
+
+
+def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecheck_celery.store.ledger.RESEND_AFTER", 0.05)
+    case.trigger("broken")
+    case.trigger("whole")
+    redis_client.hset(case.app.store.keys.test(case.name, "broken"), "payload", "nonsense")
+    redis_client.delete("livecheck")
+    wait_until(lambda: len(case.app.store.due(case.name, 10)) == 2, what="both are due")
+    sweep(case)
+    assert redis_client.llen("livecheck") == 1
