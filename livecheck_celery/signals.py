@@ -159,8 +159,11 @@ class Signal(BaseSignal[T]):
         case = self.case
         if not case.app.settings.enabled:
             return
-        event = self._event(value, test.id if key is None and test is not None else str(key))
-        case.app.outbox.put(Signalled(event, case.test_expires.total_seconds()))
+        key = test.id if key is None and test is not None else str(key)
+        if _is_broken(key):
+            case.app.outbox.drop(1, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
+            return
+        case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
 
     def resolve(self, key: str, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.
@@ -245,3 +248,12 @@ class Signal(BaseSignal[T]):
         arrived: Mapping[str, Any] = runner.signal_since_trigger
         seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
         return LiveCheckTestTimeout(f"{self._described} did not arrive within {limit:g} s; {seen}")
+
+
+def _is_broken(text: str) -> bool:
+    """Whether ``text`` has half a surrogate pair in it, which neither Redis nor JSON can carry."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False

@@ -207,9 +207,12 @@ def weigh(case: Case, test: TestExecution) -> int:
     """Bytes of ``test`` as JSON.
 
     Raises:
-        InvalidPayload: over ``max_payload``.
+        InvalidPayload: it has no JSON form, or is over ``max_payload``.
     """
-    size, limit = len(EXECUTION.dump_json(test)), case.app.settings.max_payload
+    try:
+        size, limit = len(EXECUTION.dump_json(test)), case.app.settings.max_payload
+    except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument
+        raise InvalidPayload(f"case {case.name}: test {test.id!a:.40} is no JSON: {exc}") from exc
     if size > limit:
         raise InvalidPayload(
             f"case {case.name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "

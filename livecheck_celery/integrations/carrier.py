@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
@@ -31,6 +32,9 @@ HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEAD
 
 #: Characters in one header; longer ones did not come from here.
 MAX_HEADER: Final = 4096
+
+#: How long the mark of a fake request may be on its way; a signed one must not count for ever.
+_MARK_LIFETIME: Final = timedelta(minutes=5)
 
 _SALT: Final = "livecheck-celery.headers"
 
@@ -81,7 +85,8 @@ def outgoing() -> dict[str, str]:
         except UnicodeEncodeError:  # half a surrogate pair in the id: Redis has no such test either
             return {}
     if case_name := synthetic_case_var.get():
-        return {HEADER_NAME: quote(case_name), HEADER_SYNTHETIC: "1"}
+        expires = datetime.now(UTC) + _MARK_LIFETIME
+        return {HEADER_NAME: quote(case_name), HEADER_EXPIRES: expires.isoformat(), HEADER_SYNTHETIC: "1"}
     return {}
 
 
@@ -91,9 +96,16 @@ def arrived(headers: Mapping[str, Any]) -> Carried:
         test = TestExecution.from_headers(headers)
         return NOTHING if test is None or test.is_expired else Carried(test, None)
     name = headers.get(HEADER_NAME)
-    if headers.get(HEADER_SYNTHETIC) == "1" and isinstance(name, str) and name:
+    if headers.get(HEADER_SYNTHETIC) == "1" and isinstance(name, str) and name and _is_ahead(headers):
         return Carried(None, unquote(name))
     return NOTHING
+
+
+def _is_ahead(headers: Mapping[str, Any]) -> bool:
+    try:
+        return datetime.fromisoformat(headers[HEADER_EXPIRES]) > datetime.now(UTC)
+    except (KeyError, TypeError, ValueError):
+        return False
 
 
 @contextmanager

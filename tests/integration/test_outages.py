@@ -1,4 +1,4 @@
-"""Redis or the broker refuses, is silent, or freezes: what a user's request notices of it (nothing), and who asks inline."""
+"""Redis or the broker refuses, is silent, or freezes: what a request notices of it (nothing), and who asks inline."""
 
 from __future__ import annotations
 
@@ -275,3 +275,15 @@ def test_the_request_keeps_its_own_errors(redis_url: str) -> None:
     with pytest.raises(ZeroDivisionError), case.maybe_trigger("o-1"):
         _ = 1 / 0
     assert current_test() is None
+
+
+def test_half_a_surrogate_pair_is_dropped_alone(redis_url: str) -> None:
+    case = make(redis_url)
+    with pytest.raises(InvalidPayload):
+        case.trigger("\ud800")
+    with case.maybe_trigger("\ud800") as test:
+        assert test is None
+    case.sent.send("x", key="\ud800", force=True)
+    case.sent.send("x", key="whole", force=True)
+    assert case.app.outbox.flush()
+    assert (case.app.outbox.sent, case.app.outbox.dropped) == (1, 2)

@@ -25,6 +25,8 @@ from livecheck_celery.models import (
 KEY = "a secret"
 any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = datetime.now(UTC)
+LATER = (NOW + timedelta(minutes=1)).isoformat()
+EARLIER = (NOW - timedelta(seconds=1)).isoformat()
 
 
 moments = st.datetimes(timezones=st.just(UTC))
@@ -93,7 +95,7 @@ def test_an_id_that_is_not_text_stays_behind_and_raises_nothing() -> None:
 def test_a_fake_request_without_a_test_is_marked_and_nothing_more(case_name: str) -> None:
     with fake_request(case_name):
         headers = carrier.outgoing()
-    assert headers.keys() == {HEADER_NAME, HEADER_SYNTHETIC}
+    assert headers.keys() == {HEADER_NAME, HEADER_EXPIRES, HEADER_SYNTHETIC}
     assert headers[HEADER_SYNTHETIC] == "1"
     with carrier.incoming(headers):
         assert current_test() is None
@@ -131,9 +133,12 @@ def test_what_was_in_force_is_put_back_after_an_error() -> None:
         {},
         {HEADER_ID: "order-1"},
         {HEADER_NAME: "shop.tests.test_order"},
-        {HEADER_NAME: "", HEADER_SYNTHETIC: "1"},
-        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "0"},
-        {HEADER_SYNTHETIC: "1"},
+        {HEADER_NAME: "", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: LATER},
+        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "0", HEADER_EXPIRES: LATER},
+        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1"},
+        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: "soon"},
+        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: EARLIER},
+        {HEADER_SYNTHETIC: "1", HEADER_EXPIRES: LATER},
         good | {HEADER_EXPIRES: "soon"},
         good | {HEADER_TIMESTAMP: "2026-01-01T00:00:00"},
         make_test(expires=NOW - timedelta(seconds=1)).as_headers(),

@@ -6,12 +6,10 @@ import signal
 import subprocess
 import sys
 import textwrap
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
+from support import wait_until
+from typed import running
 
 from livecheck_celery.cli.processes import Process, ProcessDied, Processes, Stopped
 
@@ -21,23 +19,6 @@ WAIT = "import signal; signal.pause()"
 
 def python(*statements: str) -> list[str]:
     return [sys.executable, "-c", "\n".join(statements)]
-
-
-def running(pid: int) -> bool:
-    """Whether the process lives; a zombie that its new parent has not reaped yet does not."""
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    stat = Path(f"/proc/{pid}/stat")
-    return not stat.exists() or stat.read_text().rpartition(")")[2].split()[0] != "Z"
-
-
-def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 15
-    while not condition():
-        assert time.monotonic() < deadline, f"not within 15 s: {what}"
-        threading.Event().wait(0.02)
 
 
 def start_pausing(processes: Processes, name: str = "child") -> Process:
@@ -86,7 +67,7 @@ def test_a_grandchild_goes_with_its_parent() -> None:
         processes.wait_ready()
         grandchild = int(process.tail[-1].split()[1])
         assert running(grandchild)
-    until(lambda: not running(grandchild), "the grandchild is gone")
+    wait_until(lambda: not running(grandchild), what="the grandchild is gone")
 
 
 def test_foundations_end_last() -> None:
@@ -174,4 +155,4 @@ def test_children_are_gone_when_the_supervisor_itself_is_killed() -> None:
         child = int(supervisor.stdout.readline())
         assert running(child)
         supervisor.kill()
-    until(lambda: not running(child), "the child is gone")
+    wait_until(lambda: not running(child), what="the child is gone")

@@ -188,8 +188,9 @@ def test_histories_keep_the_newest(store: Store) -> None:
 
 
 def test_a_renewed_lease_keeps_others_out(store: Store) -> None:
-    claim(store, make_test(), lease=0.05)
+    first = claim(store, make_test(), lease=0.05)
     assert store.renew([(CASE, "id-1", "t1")], 30.0) == []
+    wait_until(lambda: store.time() > first.now + 0.05)
     assert claim(store, make_test(), "t2").outcome == "busy"
     assert store.due(CASE, 10) == []
 
@@ -213,6 +214,14 @@ def test_a_released_test_is_due_at_once_and_costs_no_attempt(store: Store) -> No
     found = claim(store, make_test(), "t2")
     assert (found.outcome, found.attempt) == ("run", 1)
     assert not judge(store, make_test(), State.PASS, "t1").accepted
+
+
+def test_neither_renewal_nor_release_begins_a_set_without_ttl(store: Store, redis_client: redis.Redis) -> None:
+    claim(store, make_test())
+    redis_client.delete(store.keys.open(CASE))
+    assert store.renew([(CASE, "id-1", "t1")], 30.0) == []
+    assert store.release(CASE, "id-1", "t1")
+    assert not redis_client.exists(store.keys.open(CASE))
 
 
 # -- verdict
@@ -385,6 +394,7 @@ def test_when_the_sweeper_dies_too_the_next_one_closes_the_test_for_the_same_rea
     due(store)
     assert store.recover(CASE, "id-1", "s1").action == "timeout"
     due(store)
+    assert claim(store, make_test(), "late").outcome == "busy"
     assert store.recover(CASE, "id-1", "s2").action == "timeout"
     assert not judge(store, make_test(), State.TIMEOUT, "s1").accepted
     assert judge(store, make_test(), State.TIMEOUT, "s2").accepted

@@ -60,6 +60,7 @@ def test_of_all_cases_the_undeclared_ones_too(store: Store, redis_client: redis.
 def test_the_stream_keeps_the_newest_and_no_more(redis_client: redis.Redis) -> None:
     store = Store(make_settings("redis://fake", max_reports=3), redis_client)
     post(store, *"12345")
+    assert errors(store, CASE) == ["3", "4", "5"]
     store.claim(make_test(), token="t", address="a", lease=9, active=True, frequency=None, max_history=3, expires_in=60)
     store.verdict(
         make_report(State.FAIL, make_test(), error="6"), "t", address="a", max_history=3, state_transition_delay=60

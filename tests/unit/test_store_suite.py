@@ -127,8 +127,10 @@ def test_a_case_that_never_saw_a_test_is_measured_from_the_first_look(store: Sto
 def test_a_test_puts_the_warning_off(store: Store) -> None:
     store.stalled(CASE, warn_stalled_after=0.3)
     wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
-    receive_test(store)
+    received = receive_test(store)
     assert store.stalled(CASE, warn_stalled_after=5) is None
+    silent = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert silent <= store.time() - received
 
 
 # -- claim_slot

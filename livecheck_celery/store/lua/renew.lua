@@ -14,6 +14,6 @@ end
 local clock = redis.call('TIME')
 local lease_until = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + tonumber(ARGV[3])
 redis.call('HSET', KEYS[1], 'lease_until', string.format('%.6f', lease_until))
--- However long the lease, the sweep looks at the execution when it expires. XX: only if it is still open.
+-- However long the lease, the sweep looks at the execution when it expires. XX: a set begun here would have no TTL.
 redis.call('ZADD', KEYS[2], 'XX', string.format('%.6f', math.min(lease_until, tonumber(record[3]))), ARGV[1])
 return 1

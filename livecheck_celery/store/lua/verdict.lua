@@ -22,13 +22,13 @@ local verdict = ARGV[4]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
-local record = redis.call('HMGET', test, 'verdict', 'token', 'verdict_token', 'verdict_reply')
+local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply')
 
-if record[3] == ARGV[2] then
+if record[2] == ARGV[2] then
   -- The reply got lost and the runner asks again: the same answer, and nothing counts twice.
-  return cjson.decode(record[4])
+  return cjson.decode(record[3])
 end
-if record[1] or record[2] ~= ARGV[2] then
+if record[1] ~= ARGV[2] then
   local suite = redis.call('HMGET', state, 'consecutive_failures', 'status')
   return {0, at, tonumber(suite[1] or 0), suite[2] or 'INIT'}
 end
