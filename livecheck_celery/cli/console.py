@@ -48,18 +48,29 @@ def state(value: State, width: int = 0) -> Text:
 
 
 def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
-    """Print a table; piped, columns stand two spaces apart and nothing is cut."""
+    """Print a table of which nothing is cut; at a terminal too narrow for it, a block for each row."""
     out = console()
-    if out.is_terminal:
-        grid = Table(*headers, box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    if not out.is_terminal:
+        for row in cells:
+            line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    elif sum(widths) + 2 * (len(widths) - 1) <= out.width:
+        grid = Table(*headers, box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
+        grid.show_edge = False
         for row in rows:
             grid.add_row(*row)
         out.print(grid, soft_wrap=False)
-        return
-    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
-    for row in cells:
-        line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    else:
+        for row in rows:
+            _block(headers, row)
+
+
+def _block(headers: Sequence[str], row: Sequence[str | Text]) -> None:
+    line(Text.assemble((str(row[0]), "bold"), "  ", row[1]))
+    width = max(len(header) for header in headers)
+    for header, cell in zip(headers[2:], row[2:], strict=True):
+        line(f"  {header.lower():<{width}}  ", cell)
 
 
 def duration(seconds: float | None) -> str:

@@ -69,7 +69,7 @@ def test_a_test_comes_out_of_its_headers_as_it_went_in(test: TestExecution) -> N
     assert current_test() is None
     with carrier.incoming(headers):
         assert current_test() == test
-        assert carrier.outgoing() == headers
+        assert carrier.outgoing().keys() == headers.keys()
     assert current_test() is None
 
 
@@ -100,7 +100,7 @@ def test_a_fake_request_without_a_test_is_marked_and_nothing_more(case_name: str
     with carrier.incoming(headers):
         assert current_test() is None
         assert synthetic_case_var.get() == case_name
-        assert carrier.outgoing() == headers
+        assert carrier.outgoing().keys() == headers.keys()
     assert synthetic_case_var.get() is None
 
 
