@@ -301,7 +301,8 @@ class Case:
             kwargs: as for ``requests.Session.request``.
         """
         try:
-            body = http.fetch(method, url, settings=self._http_settings, session=self.app.session(), **kwargs)
+            with self.app.session() as session:
+                body = http.fetch(method, url, settings=self._http_settings, session=session, **kwargs)
         except ServiceDown as exc:
             self.fail_suite(exc)
             return None

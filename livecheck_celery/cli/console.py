@@ -42,6 +42,11 @@ def line(*parts: str | Text) -> None:
     console().print(Text.assemble(*parts))
 
 
+def printable(text: str) -> str:
+    """``text`` on one line, without what would steer a terminal: it may come from a user of the system under test."""
+    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+
+
 def state(value: State, width: int = 0) -> Text:
     """A state, in its colour, at least ``width`` characters wide."""
     return Text(f"{value:<{width}}", style=STYLES[value])
@@ -50,16 +55,16 @@ def state(value: State, width: int = 0) -> Text:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print a table of which nothing is cut; at a terminal too narrow for it, a block for each row."""
     out = console()
-    cells = [list(headers), *([str(cell) for cell in row] for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(headers))]
+    plain = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    widths = [max(len(cells[column]) for cells in plain) for column in range(len(headers))]
     if not out.is_terminal:
-        for row in cells:
-            line("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        for cells in plain:
+            line("  ".join(cell.ljust(width) for cell, width in zip(cells, widths, strict=True)).rstrip())
     elif sum(widths) + 2 * (len(widths) - 1) <= out.width:
         grid = Table(*headers, box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
         grid.show_edge = False
         for row in rows:
-            grid.add_row(*row)
+            grid.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
         out.print(grid, soft_wrap=False)
     else:
         for row in rows:

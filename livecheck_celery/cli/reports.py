@@ -103,7 +103,7 @@ def as_line(report: TestReport) -> None:
         console.clock(_when(report)),
         "  ",
         console.state(report.state, _STATE_WIDTH),
-        f"  {report.test.ident if report.test else report.case_name}",
+        f"  {console.printable(report.test.ident if report.test else report.case_name)}",
         f"  {console.duration(report.runtime)}" if report.runtime is not None else "",
-        f"  {' '.join(report.error.split())}" if report.error else "",
+        f"  {console.printable(report.error)}" if report.error else "",
     )

@@ -97,7 +97,8 @@ def _runs(settings: Mapping[str, Any]) -> str:
     frequency = settings.get("frequency")
     if frequency is None:
         return share
-    return f"{share}, every {console.duration(frequency) if isinstance(frequency, int | float) else frequency}"
+    # A Celery schedule is there as text.
+    return f"{share}, {frequency if isinstance(frequency, str) else f'every {console.duration(frequency)}'}"
 
 
 def _tests(statistics: Statistics) -> str:

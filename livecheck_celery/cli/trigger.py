@@ -14,6 +14,7 @@ from livecheck_celery.cli import console
 from livecheck_celery.cli.support import CliError, Duration, case_called, find_livechecks
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import State, TestExecution, TestReport
+from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
 
 #: Seconds of one look at the reports.
@@ -46,8 +47,9 @@ def trigger(
 ) -> None:
     r"""Start one test, and print its name.
 
-    CASE is the case's full name, or its last part; its probability does not matter. ARG and VALUE are read as JSON where they are JSON and are strings
-    otherwise: 42 is a number, '"42"' a string, sell a string, null None. After -- an ARG may begin with a dash.
+    CASE is the case's full name, or its last part; its probability does not matter. ARG and VALUE are read as JSON
+    where they are JSON and are strings otherwise: 42 is a number, '"42"' a string, sell a string, null None. After --
+    an ARG may begin with a dash.
 
     Exit code: 0 when started, with --wait when the verdict is PASS; 1 on any other verdict; 2 when it could not be
     started, or there is no verdict within --timeout.
@@ -69,12 +71,11 @@ def trigger(
         return
     if not suite.settings.send_reports:
         raise CliError("reports are off, so --wait would see no verdict", "set livecheck_send_reports = True")
-    names = [case.name, UNKNOWN_CASE]
     positions: dict[str, str] = {}
-    suite.store.follow(names, positions, block=0)
+    suite.store.follow([case.name, UNKNOWN_CASE], positions, block=0)
     test = case.trigger(test_id, *values, **keywords)
     click.echo(test.ident)
-    report = _await(suite, test, names, positions, timeout)
+    report = _await(suite.store, test, positions, timeout)
     _show(report, case)
     ctx.exit(0 if report.state is State.PASS else 1)
 
@@ -108,13 +109,9 @@ def _keywords(named: tuple[str, ...]) -> dict[str, Any]:
 
 def _find(wanted: str, livechecks: list[LiveCheck]) -> Case:
     declared = {name: case for each in livechecks for name, case in each.cases.items()}
-    elsewhere = "livecheck cases" if declared else "name the module that declares them with -A, or in LIVECHECK_CASES"
-    name = case_called(
-        wanted,
-        list(declared),
-        otherwise=f"declared here: {', '.join(declared)}" if declared else f"none is declared here: {elsewhere}",
-    )
-    return declared[name]
+    if not declared:
+        raise CliError("no case is declared here", "name the module that does with -A, or in LIVECHECK_CASES")
+    return declared[case_called(wanted, list(declared), otherwise=f"declared here: {', '.join(declared)}")]
 
 
 def _fit(case: Case, args: list[Any], kwargs: dict[str, Any]) -> None:
@@ -125,15 +122,16 @@ def _fit(case: Case, args: list[Any], kwargs: dict[str, Any]) -> None:
         raise CliError(f"{case.name}: {exc}", f"it takes run{signature}") from None
 
 
-def _await(
-    suite: LiveCheck, test: TestExecution, names: list[str], positions: dict[str, str], timeout: float
-) -> TestReport:
+def _await(store: Store, test: TestExecution, positions: dict[str, str], timeout: float) -> TestReport:
     deadline = time.monotonic() + timeout
     try:
         while (left := deadline - time.monotonic()) > 0:
-            for report in suite.store.follow(names, positions, block=min(LOOK, left)):
+            for report in store.follow([test.case_name], positions, block=min(LOOK, left)):
                 if report.test is not None and report.test.ident == test.ident:
                     return report
+            for refusal in store.follow([UNKNOWN_CASE], positions, block=0):
+                if refusal.case_name == test.case_name:
+                    raise CliError(f"a worker refused {test.ident}: {refusal.error}", "restart the worker, or mend it")
     except KeyboardInterrupt:
         raise CliError(f"stopped waiting; {test.ident} goes on", "`livecheck reports` will show its verdict") from None
     raise CliError(
@@ -146,7 +144,7 @@ def _show(report: TestReport, case: Case) -> None:
     console.line(
         console.state(report.state),
         f" in {console.duration(report.runtime)}" if report.runtime is not None else "",
-        f": {' '.join(report.error.split())}" if report.error else "",
+        f": {console.printable(report.error)}" if report.error else "",
     )
     for name in case.signals:
         since = report.signal_since_trigger.get(name)

@@ -8,6 +8,7 @@ from typing import Any
 import programs as processes
 import pytest
 import redis
+from clients import Client
 from programs import Programs
 from support import unbounded_keys
 
@@ -36,6 +37,14 @@ def programs(emptied: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
     programs = Programs(tmp_path_factory.mktemp("root"), LIVECHECK_BROKER_URL=emptied, SHOP_URL=emptied)
     yield programs
     programs.end()
+
+
+@pytest.fixture
+def client(emptied: str) -> Iterator[Client]:
+    """Triggers tests and sends signals."""
+    client = Client(emptied)
+    yield client
+    client.close()
 
 
 @pytest.hookimpl(wrapper=True)

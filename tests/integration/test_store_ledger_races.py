@@ -28,7 +28,7 @@ def stores(settings: Settings) -> Iterator[list[Store]]:
 
 def claim(store: Store, test: TestExecution, token: str, **options: float) -> Claim:
     values = {"lease": 30.0, "max_history": 1000, "expires_in": 60.0, **options}
-    return store.claim(test, token=token, address=f"at-{token}", active=True, frequency=1.0, **values)  # type: ignore[arg-type]
+    return store.claim(test, token=token, address=f"at-{token}", active=True, frequency=1.0, **values)
 
 
 def judge(store: Store, test: TestExecution, token: str, state: State = State.PASS) -> Verdict:
@@ -185,7 +185,7 @@ def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> Non
         claim(stores[0], test, "t")
         outcomes = at_once(
             2,
-            lambda number, test=test: (  # type: ignore[misc]
+            lambda number, test=test: (
                 judge(stores[0], test, "t").accepted if number else stores[1].release(CASE, test.id, "t")
             ),
         )
@@ -256,10 +256,10 @@ def test_a_sweeper_and_a_late_message_do_not_both_get_an_expired_test(stores: li
     for round_ in range(10):
         test = make_test(f"race-{round_}")
         stores[0].record(test, expires_in=0.01)
-        wait_until(lambda test=test: test.id in stores[0].due(CASE, 100))  # type: ignore[misc]
+        wait_until(lambda test=test: test.id in stores[0].due(CASE, 100))
         outcomes = at_once(
             2,
-            lambda number, test=test: (  # type: ignore[misc]
+            lambda number, test=test: (
                 claim(stores[0], test, "late").outcome if number else stores[1].recover(CASE, test.id, "s").action
             ),
         )

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from support import CASE, at_once, make_signal, make_test
+from support import CASE, at_once, make_report, make_signal, make_test
 
 from livecheck_celery.config import Settings
 from livecheck_celery.models import EVENT, SignalEvent
@@ -81,8 +81,6 @@ def test_every_listener_hears_every_signal(stores: list[Store], redis_client: re
 
 
 def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Store], redis_client: redis.Redis) -> None:
-    from support import make_report
-
     first, second = announced(redis_client, "runner"), announced(redis_client, "watcher")
     next(first)
     next(second)

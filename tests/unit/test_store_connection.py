@@ -100,11 +100,11 @@ class Versioned:
 
 @pytest.mark.parametrize("version", ["6.2.0", "6.10.1", "7.2.4", "255.255.255"])
 def test_new_enough(version: str) -> None:
-    Store(make_settings(URL), Versioned(version)).check()  # type: ignore[arg-type]
+    Store(make_settings(URL), Versioned(version)).check()
 
 
 @pytest.mark.parametrize("version", ["5.0.7", "6.0.16", "2.8"])
 def test_too_old_is_said_with_both_versions(version: str) -> None:
     with pytest.raises(RedisTooOld) as caught:
-        Store(make_settings(URL), Versioned(version)).check()  # type: ignore[arg-type]
+        Store(make_settings(URL), Versioned(version)).check()
     assert str(caught.value) == f"Redis at redis://redis.example:6379/0 is {version}; LiveCheck needs 6.2 or newer"

@@ -344,6 +344,7 @@ def test_a_test_whose_worker_died_is_tried_three_times_then_lost(store: Store, q
         due(store)
         action = store.recover(CASE, "id-1", f"s{attempt}").action
         assert action == ("send" if attempt < 3 else "lost")
+    due(store)
     assert claim(store, make_test(), "t4").outcome == "busy"
     assert judge(store, make_test(), State.ERROR, "s3").accepted
 

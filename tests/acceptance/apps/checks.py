@@ -1,0 +1,54 @@
+"""Cases on the package's own app, for whoever names this module."""
+
+from livecheck_celery import Case, LiveCheck, Signal, current_execution, current_test
+
+livecheck = LiveCheck()
+
+
+@livecheck.case(warn_stalled_after="1h")
+class test_threads(Case):
+    """``def run``: everything that tells which test this is agrees, before and after it has waited."""
+
+    go: Signal[int]
+
+    def run(self, number: int) -> int:
+        look(self, number)
+        got = self.go.wait(timeout=30.0)
+        look(self, number)
+        assert got == number, f"test {number} got the signal of test {got}"
+
+
+@livecheck.case(warn_stalled_after="1h")
+class test_coroutines(Case):
+    """``async def run``, the same."""
+
+    go: Signal[int]
+
+    async def run(self, number: int) -> int:
+        look(self, number)
+        got = await self.go.wait_async(timeout=30.0)
+        look(self, number)
+        assert got == number, f"test {number} got the signal of test {got}"
+
+
+@livecheck.case(frequency=1.0, warn_stalled_after="1h")
+class test_faked(Case):
+    """Triggered by fake requests only."""
+
+    asked: Signal[bool]
+
+    def run(self) -> None:
+        assert self.current_test.synthetic
+        assert self.asked.wait(timeout=5.0), "the request was not marked as a fake one"
+
+    def make_fake_request(self) -> None:
+        with self.maybe_trigger() as test:
+            self.asked.send(test.synthetic and current_test() is test)
+
+
+def look(case: Case, number: int) -> None:
+    for test in (current_test(), case.current_test, livecheck.current_test, current_execution().test):
+        assert test.id == str(number), f"test {number} was told it is {test}"
+    for execution in (current_execution(), case.current_execution, livecheck.current_execution):
+        assert execution.case is case
+        assert execution.test.test_args == [number]
