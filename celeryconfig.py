@@ -17,5 +17,5 @@ imports = ("livecheck_celery.worker",)
 # A waiting test holds a slot. Threads are cheap; processes are not.
 worker_pool = "threads"
 
-# Settings of LiveCheck go here too, each as livecheck_<name>, or into the environment as LIVECHECK_<NAME>.
-livecheck_test_concurrency = 100
+# Settings of LiveCheck go here too, each as livecheck_<name>, such as livecheck_test_concurrency (100 by default); or
+# into the environment as LIVECHECK_<NAME>, which is asked only for what is not set here.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
+from uuid import uuid4
 
 from celery import Celery
 from support import wait_until
 
-from livecheck_celery import Case, LiveCheck, Signal, TestReport
+from livecheck_celery import Case, LiveCheck, Signal, State, TestExecution, TestReport
 
 
 class Client:
@@ -26,27 +27,43 @@ class Client:
             self.livecheck.add_case(type("case", (Case,), body), name=name)
         return self.livecheck.cases[name]
 
+    def run_together(self, cases: Iterable[Case]) -> None:
+        """Have a test of each of these cases of `checks` wait at the same time, then end; fails unless all pass."""
+        tests = [case.trigger(name, name) for case, name in ((case, uuid4().hex) for case in cases)]
+        for test in tests:
+            self.wait_claimed(test)
+        for test in tests:
+            self.livecheck.cases[test.case_name].go.send(test.id, key=test.id, force=True)
+        reports = [self.report(test) for test in tests]
+        assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
+
     def reports(self, case: Case) -> list[TestReport]:
         return self.store.reports([case.name], count=10_000)
 
-    def report(self, case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
+    def report(self, test: TestExecution, timeout: float = 20.0) -> TestReport:
         """The report on a test, as soon as there is one; there must never be two."""
+        case = self.livecheck.cases[test.case_name]
 
         def found() -> list[TestReport]:
-            return [report for report in self.reports(case) if report.test and report.test.id == test_id]
+            return [report for report in self.reports(case) if report.test and report.test.id == test.id]
 
-        wait_until(found, timeout, f"a verdict on {case.name}:{test_id}")
+        wait_until(found, timeout, f"a verdict on {test.ident}")
         [report] = found()
         return report
 
-    def wait_claimed(self, case: Case, test_ids: Iterable[str], timeout: float = 20.0) -> None:
-        """Wait until workers have these tests."""
-        for test_id in test_ids:
-            key = self.store.keys.test(case.name, test_id)
-            wait_until(lambda key=key: self.store.client.hexists(key, "token"), timeout, f"a claim of {key}")
+    def wait_claimed(self, test: TestExecution, timeout: float = 20.0) -> None:
+        """Wait until a worker has this test."""
+        key = self.store.keys.test(test.case_name, test.id)
+        wait_until(lambda: self.store.client.hexists(key, "token"), timeout, f"a claim of {test.ident}")
 
-    def inspect(self) -> Any:
-        return self.app.control.inspect(timeout=1.0, limit=1)
+    def inspect(self, what: str) -> Any:
+        """What the one worker there is answers to ``celery inspect``."""
+
+        def ask() -> dict[str, Any] | None:
+            return getattr(self.app.control.inspect(timeout=1.0, limit=1), what)()
+
+        [answer] = wait_until(ask, what=f"an answer to {what}").values()
+        return answer
 
     def close(self) -> None:
         self.livecheck.close()

@@ -105,29 +105,33 @@ class Programs:
     in anybody's way.
     """
 
-    def __init__(self, directory: Path, **env: str) -> None:
+    def __init__(self, directory: Path, url: str) -> None:
         self.directory = directory
+        self.url = url
         (directory / "celeryconfig.py").symlink_to(REPOSITORY / "celeryconfig.py")
-        self._env = env
+        self._env = {
+            "PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)]),
+            "LIVECHECK_BROKER_URL": url,
+            "SHOP_URL": url,
+        }
         self._started: list[Program] = []
 
     def start(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
         """Start ``command``, by default where ``celeryconfig.py`` is, with ``env`` added to its environment."""
         inherited = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
         inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
-        paths = {"PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)])}
         program = Program(
             command,
             cwd=cwd or self.directory,
-            env={**inherited, **paths, **self._env, **env},
+            env={**inherited, **self._env, **env},
             log=self.directory / f"{len(self._started)}.log",
         )
         self._started.append(program)
         return program
 
-    def worker(self, command: str, **env: str) -> Program:
+    def start_worker(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
         """Start a worker and wait until it takes messages."""
-        program = self.start(command, **env)
+        program = self.start(f"{command} -l INFO", cwd=cwd, **env)
         program.wait_for(" ready.")
         return program
 
@@ -138,6 +142,17 @@ class Programs:
         for program in self._started:
             if program in running:
                 program.end()
+
+
+def copy_config(directory: Path, **changed: object) -> Path:
+    """Make ``directory``, with a copy of ``celeryconfig.py`` in which some settings are changed."""
+    text = (REPOSITORY / "celeryconfig.py").read_text()
+    for name, value in changed.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
+        assert count == 1, f"celeryconfig.py sets {name} {count} times"
+    directory.mkdir()
+    (directory / "celeryconfig.py").write_text(text)
+    return directory
 
 
 def _members(group: int) -> list[int]:

@@ -7,7 +7,6 @@ import signal
 import subprocess
 import sys
 import threading
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,7 +14,6 @@ from pathlib import Path
 from support import wait_until
 
 BIN = Path(sys.executable).parent
-_MARK = "TYPED_BY_TEST"
 
 
 def running(pid: int) -> bool:
@@ -32,7 +30,7 @@ def _state(pid: int) -> str:
 
 
 class Typed:
-    """One command while it runs, and all processes that come of it.
+    """One command while it runs, and all processes that come of it; they are known by their directory, ``cwd``.
 
     Attributes:
         process: the command itself.
@@ -40,12 +38,12 @@ class Typed:
     """
 
     def __init__(self, *command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
-        self._mark = uuid.uuid4().hex
+        self._directory = str(cwd)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("LIVECHECK_", "CELERY_"))}
         self.process = subprocess.Popen(
             [str(BIN / command[0]), *command[1:]],
             cwd=cwd,
-            env={**kept, **(env or {}), "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1", _MARK: self._mark},
+            env={**kept, **(env or {}), "TMPDIR": str(cwd), "PYTHONUNBUFFERED": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -57,8 +55,9 @@ class Typed:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        for line in self.process.stdout:
-            self.output += line
+        with self.process.stdout as lines:
+            for line in lines:
+                self.output += line
 
     def says(self, text: str, timeout: float = 40.0) -> None:
         """Wait until it has said ``text``."""
@@ -78,14 +77,13 @@ class Typed:
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> dict[int, str]:
-        """Every live process that came of the command, by id, with its command line; itself included."""
-        mark = f"{_MARK}={self._mark}".encode()
+        """Every live process in the command's directory, by id, with its command line; itself included."""
         found = {}
         for directory in Path("/proc").glob("[0-9]*"):
-            pid = int(directory.name)
             try:
-                if mark in (directory / "environ").read_bytes().split(b"\0") and running(pid):
-                    found[pid] = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+                inside = str((directory / "cwd").readlink()).startswith(self._directory)
+                if inside and running(int(directory.name)):
+                    found[int(directory.name)] = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
         return found
@@ -105,4 +103,4 @@ def typed(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> Ite
     finally:
         for pid in one.processes():
             os.kill(pid, signal.SIGKILL)
-        one.process.wait()
+        one.ends()

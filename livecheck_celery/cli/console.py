@@ -24,10 +24,9 @@ STYLES: Final = {
     State.INIT: "dim",
 }
 
-_MINUTE: Final = 60
-_HOUR: Final = 3600
-_DAY: Final = 86400
-_FINE: Final = 10  # seconds; below this, milliseconds matter
+_UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
+_FINE: Final = 10  # seconds; below, milliseconds matter
+_FEW: Final = 120  # seconds; below, tenths matter
 
 
 def console() -> Console:
@@ -84,19 +83,19 @@ def duration(seconds: float | None) -> str:
         return "-"
     if seconds < _FINE:
         return f"{seconds:.3f} s"
-    if seconds < _MINUTE:
-        return f"{seconds:.1f} s"
-    for unit, name in ((_DAY, "d"), (_HOUR, "h")):
-        if seconds >= 2 * unit:
-            return f"{seconds / unit:.0f} {name}"
-    return f"{seconds / _MINUTE:.0f} min"
+    return f"{seconds:.1f} s" if seconds < _FEW else _rounded(seconds)
 
 
 def age(seconds: float | None) -> str:
     """How long ago: ``12 s ago``; ``never`` for None."""
-    if seconds is None:
-        return "never"
-    return f"{seconds:.0f} s ago" if seconds < _MINUTE else f"{duration(seconds)} ago"
+    return "never" if seconds is None else f"{_rounded(seconds)} ago"
+
+
+def _rounded(seconds: float) -> str:
+    for unit, name in _UNITS:
+        if seconds >= 2 * unit:
+            return f"{seconds / unit:.0f} {name}"
+    return f"{seconds:.0f} s"
 
 
 def clock(timestamp: float) -> str:

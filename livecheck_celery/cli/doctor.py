@@ -86,7 +86,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
     yield check_optimization(sys.flags.optimize, os.environ.get("PYTHONOPTIMIZE", ""))
     livechecks = find_livechecks(ctx)
     for livecheck in distinct(livechecks, "redis_url", "prefix", "broker_url", "queue", "schedule_queue"):
-        commands = _commands(livecheck, app_name(ctx))
+        commands = commands_for(livecheck, app_name(ctx))
         redis = check_redis(livecheck)
         yield redis
         broker = check_broker(livecheck)
@@ -260,7 +260,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).splitlines() or [""])[0] or type(error).__name__
 
 
-def _commands(livecheck: LiveCheck, name: str | None) -> Commands:
+def commands_for(livecheck: LiveCheck, name: str | None) -> Commands:
+    """The commands that start what is missing; ``name`` is what -A named."""
     if livecheck.app is own_app():
         module = (name or "livecheck_celery").partition(":")[0]
         cases = f"LIVECHECK_CASES={module} " if module != "livecheck_celery" else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import click
 
@@ -19,11 +19,15 @@ _STATE_WIDTH = 7
 
 
 class Tail:
-    """The reports of one store, or one case: the last ones, then those that come, none twice and none left out."""
+    """The last reports of one store, then those that come, none twice and none left out.
 
-    def __init__(self, store: Store, case_name: str | None) -> None:
+    Of one case, or of all: those ``declared`` here, those registered by workers, and those nobody declared.
+    """
+
+    def __init__(self, store: Store, case_name: str | None, declared: Iterable[str] = ()) -> None:
         self._store = store
         self._case_name = case_name
+        self._declared = tuple(declared)
         self._positions: dict[str, str] = {}
         self._shown: list[TestReport] = []
 
@@ -46,7 +50,9 @@ class Tail:
         return [report for report in reports if report not in shown]
 
     def _names(self) -> list[str]:
-        return [self._case_name] if self._case_name else [*self._store.cases(), UNKNOWN_CASE]
+        if self._case_name:
+            return [self._case_name]
+        return [*dict.fromkeys([*self._declared, *self._store.cases()]), UNKNOWN_CASE]
 
 
 @click.command()
@@ -79,7 +85,8 @@ def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool,
 
 def _tails(livechecks: Sequence[LiveCheck], wanted: str | None) -> list[Tail]:
     if wanted is None:
-        return [Tail(each.store, None) for each in distinct(livechecks, "redis_url", "prefix")]
+        declared = [name for each in livechecks for name in each.cases]
+        return [Tail(each.store, None, declared) for each in distinct(livechecks, "redis_url", "prefix")]
     known = known_cases(livechecks)
     name = case_called(wanted, list(known), otherwise=f"there are: {', '.join(known) or 'none'}")
     return [Tail(known[name].store, name)]

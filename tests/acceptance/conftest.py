@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import programs as processes
@@ -13,36 +14,33 @@ from programs import Programs
 from support import unbounded_keys
 
 
+@pytest.fixture
+def programs(redis_url: str, tmp_path: Path) -> Iterator[Programs]:
+    """Programs of one test, on the emptied server."""
+    programs = Programs(tmp_path, redis_url)
+    yield programs
+    programs.end()
+
+
 @pytest.fixture(scope="module")
-def emptied(valkey_url: str) -> Iterator[str]:
-    """The server, emptied for this file; fails the last test of one that leaves a key without bound or TTL."""
-    with redis.Redis.from_url(valkey_url, decode_responses=True) as client:
-        client.flushall()
-        yield valkey_url
-        left = unbounded_keys(client, "livecheck")
+def shared_programs(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
+    """Programs that all tests of a file share, on a server emptied at its beginning.
+
+    Not for files that use ``programs``, which empties the server for each test.
+    """
+    with redis.Redis.from_url(valkey_url, decode_responses=True) as server:
+        server.flushall()
+        programs = Programs(tmp_path_factory.mktemp("root"), valkey_url)
+        yield programs
+        programs.end()
+        left = unbounded_keys(server, "livecheck")
     assert not left, f"keys without bound or TTL: {left}"
 
 
-@pytest.fixture(scope="module")
-def shared_programs(emptied: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """Programs that all tests of a file share."""
-    programs = Programs(tmp_path_factory.mktemp("root"), LIVECHECK_BROKER_URL=emptied, SHOP_URL=emptied)
-    yield programs
-    programs.end()
-
-
 @pytest.fixture
-def programs(emptied: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """Programs of one test."""
-    programs = Programs(tmp_path_factory.mktemp("root"), LIVECHECK_BROKER_URL=emptied, SHOP_URL=emptied)
-    yield programs
-    programs.end()
-
-
-@pytest.fixture
-def client(emptied: str) -> Iterator[Client]:
+def client(valkey_url: str) -> Iterator[Client]:
     """Triggers tests and sends signals."""
-    client = Client(emptied)
+    client = Client(valkey_url)
     yield client
     client.close()
 

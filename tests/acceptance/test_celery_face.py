@@ -1,45 +1,69 @@
-"""Workers and beats of the package's own app, as users start them."""
+"""Workers and beats as users start them, each where its configuration is found."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from clients import Client
-from programs import REPOSITORY, Programs
-from support import wait_until
+from programs import Programs, copy_config
+from support import make_settings, unbounded_keys, wait_until
 
 from livecheck_celery import State
-
-
-def consumed(client: Client) -> set[str]:
-    [queues] = client.inspect().active_queues().values()
-    return {queue["name"] for queue in queues}
-
-
-def run_many(client: Client, case_name: str, count: int) -> None:
-    """Have ``count`` tests wait at the same time, then end."""
-    case = client.case(case_name, "go")
-    for number in range(count):
-        case.trigger(str(number), number)
-    client.wait_claimed(case, [str(number) for number in range(count)])
-    for number in range(count):
-        case.go.send(number, key=str(number), force=True)
-    for number in range(count):
-        report = client.report(case, str(number))
-        assert (report.state, report.error) == (State.PASS, None)
+from livecheck_celery.store import Store
 
 
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
 def test_worker_and_beat_from_the_repositorys_root(programs: Programs, client: Client, prefix: str) -> None:
-    programs.start(f"{prefix} beat", LIVECHECK_CASES="checks")
-    worker = programs.worker(f"{prefix} worker", LIVECHECK_CASES="checks")
-    assert consumed(client) == {"livecheck", "livecheck.schedule"}
-    [stats] = client.inspect().stats().values()
-    assert stats["pool"]["implementation"] == "celery.concurrency.thread:TaskPool"
-    assert stats["pool"]["max-concurrency"] == 100
-    run_many(client, "checks.test_threads", 30)
+    beat = programs.start(f"{prefix} beat", LIVECHECK_CASES="checks")
+    worker = programs.start(f"{prefix} worker", LIVECHECK_CASES="checks")
+
+    client.run_together([client.case("checks.test_plain", "go")] * 30)
+    assert {queue["name"] for queue in client.inspect("active_queues")} == {"livecheck", "livecheck.schedule"}
+    pool = client.inspect("stats")["pool"]
+    assert (pool["implementation"], pool["max-concurrency"]) == ("celery.concurrency.thread:TaskPool", 100)
+
     faked = client.case("checks.test_faked", "asked")
     wait_until(lambda: faked.total_by_state[State.PASS] >= 2, what="two fake requests")
     assert set(faked.total_by_state) == {State.PASS}
     assert all(report.test.synthetic for report in client.reports(faked))
-    worker.terminate()
-    assert worker.wait_exit() == 0
+
+    for program in (worker, beat):
+        program.terminate()
+        assert program.wait_exit() == 0
+
+
+@pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
+def test_a_copied_celeryconfig_with_the_cases_in_imports(
+    programs: Programs, client: Client, tmp_path: Path, prefix: str
+) -> None:
+    copy_config(tmp_path / "service", imports=("livecheck_celery.worker", "checks"))
+    programs.start(f"{prefix} worker", cwd=tmp_path / "service")
+    client.run_together([client.case("checks.test_plain", "go")])
+
+
+def test_the_number_of_slots_is_the_setting_test_concurrency(programs: Programs, client: Client) -> None:
+    programs.start("celery -A livecheck_celery worker", LIVECHECK_TEST_CONCURRENCY="7")
+    assert client.inspect("stats")["pool"]["max-concurrency"] == 7
+
+
+def test_ordinary_workers_of_a_hosts_app_never_run_tests(programs: Programs, client: Client) -> None:
+    programs.start_worker("celery -A shop worker")
+    case = client.case("shop.test_side")
+    tests = [case.trigger(None, "sell") for _ in range(3)]
+    assert client.app.send_task("shop.name", ["x"]).get(timeout=20) == "x"
+    assert [queue["name"] for queue in client.inspect("active_queues")] == ["celery"]
+    assert client.store.client.llen("livecheck") == 3
+    assert client.reports(case) == []
+
+    programs.start_worker("celery -A shop worker -Q livecheck,livecheck.schedule -P threads -c 20")
+    assert {client.report(test).state for test in tests} == {State.PASS}
+
+
+def test_settings_under_djangos_namespace(programs: Programs) -> None:
+    programs.start("celery -A mysite worker -Q checks,checks.schedule -P threads -c 20")
+    programs.start("celery -A mysite beat")
+    store = Store(make_settings(programs.url, prefix="mysite"))
+    wait_until(lambda: store.statistics("mysite.checks.test_faked").total_by_state[State.PASS] >= 2, 20)
+    assert unbounded_keys(store.client, "mysite") == []
+    assert list(store.client.scan_iter("livecheck:*")) == []

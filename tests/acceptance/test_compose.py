@@ -2,7 +2,6 @@
 
 import re
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -68,8 +67,8 @@ class Host:
 
 
 @pytest.fixture
-def host(tmp_path: Path) -> Iterator[Host]:
-    yield Host(tmp_path)
+def host(tmp_path: Path) -> Host:
+    return Host(tmp_path)
 
 
 def passed(store: Store) -> int:
@@ -87,6 +86,10 @@ def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
         wait_until(lambda: passed(store) >= 3, timeout=30)
         assert requests.get(f"http://127.0.0.1:{host.web_port}/", timeout=5).json()["executed"] >= 3
         assert all(store.statistics(name).status is State.PASS for name in store.cases())
+        # Only LiveCheck placed orders, so the mark of a fake request crossed over HTTP twice.
+        tests = [report.test for report in store.reports(list(store.cases()), count=100)]
+        assert tests
+        assert all(test and test.synthetic for test in tests)
 
     with Processes() as processes:
         host.start(processes, "valkey")

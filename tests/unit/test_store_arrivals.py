@@ -1,6 +1,7 @@
 """Signals, one caller at a time: stored, read, announced."""
 
 import redis
+from executions import claim
 from support import CASE, make_signal, make_test
 
 from livecheck_celery.models import EVENT
@@ -39,16 +40,7 @@ def test_signals_are_announced_to_the_processes_that_listen_and_to_no_other(
         elsewhere.subscribe(inbox("livecheck", "elsewhere"))
         elsewhere.get_message(timeout=1)
         store.listen(CASE, "id-1", "here", ttl=60)
-        store.claim(
-            make_test(),
-            token="t",
-            address="claimer",
-            lease=30,
-            active=True,
-            frequency=None,
-            max_history=3,
-            expires_in=60,
-        )
+        claim(store, make_test(), address="claimer")
         store.listen(CASE, "another test", "elsewhere", ttl=60)
         store.signal(make_signal(), ttl=60)
         messages = [message for _ in range(4) if (message := here.get_message(timeout=0.2))]

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import redis
+from executions import claim, judge
 from support import CASE, make_report, make_settings, make_signal, make_test
 
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
@@ -61,10 +62,8 @@ def test_the_stream_keeps_the_newest_and_no_more(redis_client: redis.Redis) -> N
     store = Store(make_settings("redis://fake", max_reports=3), redis_client)
     post(store, *"12345")
     assert errors(store, CASE) == ["3", "4", "5"]
-    store.claim(make_test(), token="t", address="a", lease=9, active=True, frequency=None, max_history=3, expires_in=60)
-    store.verdict(
-        make_report(State.FAIL, make_test(), error="6"), "t", address="a", max_history=3, state_transition_delay=60
-    )
+    claim(store, make_test())
+    judge(store, make_test(), State.FAIL, error="6")
     assert errors(store, CASE) == ["4", "5", "6"]
     store.suite_fail(CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60)
     assert errors(store, CASE) == ["5", "6", "7"]
@@ -74,9 +73,8 @@ def test_without_reports_everything_else_goes_on(redis_client: redis.Redis) -> N
     store = Store(make_settings("redis://fake", send_reports=False), redis_client)
     assert store.post_report(make_report()).at is not None
     assert store.suite_fail(CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60)
-    store.claim(make_test(), token="t", address="a", lease=9, active=True, frequency=None, max_history=3, expires_in=60)
-    report = make_report(State.FAIL, make_test())
-    assert store.verdict(report, "t", address="a", max_history=3, state_transition_delay=60).accepted
+    claim(store, make_test())
+    assert judge(store, make_test(), State.FAIL).accepted
     assert not redis_client.exists(store.keys.reports(CASE))
 
 

@@ -4,6 +4,7 @@ import logging
 
 import pytest
 import redis
+from executions import claim, judge
 from support import CASE, make_report, make_test, wait_until
 
 from livecheck_celery.errors import InvalidPayload
@@ -16,16 +17,7 @@ def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:
 
 
 def receive_test(store: Store, test_id: str = "id-1") -> float:
-    return store.claim(
-        make_test(test_id),
-        token=test_id,
-        address="here",
-        lease=30,
-        active=True,
-        frequency=None,
-        max_history=3,
-        expires_in=60,
-    ).now
+    return claim(store, make_test(test_id)).now
 
 
 # -- cases
@@ -87,9 +79,7 @@ def test_a_failure_of_a_suite_that_is_fine_is_reported_whatever_the_delay(store:
 
 def test_a_suite_whose_tests_failed_but_that_never_failed_itself_is_reported(store: Store) -> None:
     receive_test(store)
-    store.verdict(
-        make_report(State.ERROR, make_test()), "id-1", address="here", max_history=3, state_transition_delay=60
-    )
+    judge(store, make_test(), State.ERROR)
     assert fail(store)
 
 

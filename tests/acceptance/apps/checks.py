@@ -6,29 +6,29 @@ livecheck = LiveCheck()
 
 
 @livecheck.case(warn_stalled_after="1h")
-class test_threads(Case):
+class test_plain(Case):
     """``def run``: everything that tells which test this is agrees, before and after it has waited."""
 
-    go: Signal[int]
+    go: Signal[str]
 
-    def run(self, number: int) -> int:
-        look(self, number)
-        got = self.go.wait(timeout=30.0)
-        look(self, number)
-        assert got == number, f"test {number} got the signal of test {got}"
+    def run(self, me: str, timeout: float = 30.0) -> None:
+        look(self, me)
+        got = self.go.wait(timeout=timeout)
+        look(self, me)
+        assert got == me, f"test {me} got the signal of test {got}"
 
 
 @livecheck.case(warn_stalled_after="1h")
-class test_coroutines(Case):
+class test_async(Case):
     """``async def run``, the same."""
 
-    go: Signal[int]
+    go: Signal[str]
 
-    async def run(self, number: int) -> int:
-        look(self, number)
-        got = await self.go.wait_async(timeout=30.0)
-        look(self, number)
-        assert got == number, f"test {number} got the signal of test {got}"
+    async def run(self, me: str, timeout: float = 30.0) -> None:
+        look(self, me)
+        got = await self.go.wait_async(timeout=timeout)
+        look(self, me)
+        assert got == me, f"test {me} got the signal of test {got}"
 
 
 @livecheck.case(frequency=1.0, warn_stalled_after="1h")
@@ -46,9 +46,9 @@ class test_faked(Case):
             self.asked.send(test.synthetic and current_test() is test)
 
 
-def look(case: Case, number: int) -> None:
+def look(case: Case, me: str) -> None:
     for test in (current_test(), case.current_test, livecheck.current_test, current_execution().test):
-        assert test.id == str(number), f"test {number} was told it is {test}"
+        assert test.id == me, f"test {me} was told it is {test}"
     for execution in (current_execution(), case.current_execution, livecheck.current_execution):
         assert execution.case is case
-        assert execution.test.test_args == [number]
+        assert execution.test.test_args == [me]

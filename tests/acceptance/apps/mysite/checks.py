@@ -1,0 +1,15 @@
+from mysite.celery import app
+
+from livecheck_celery import Case, LiveCheck, current_test
+
+livecheck = LiveCheck(app)
+
+
+@livecheck.case()
+class test_faked(Case):
+    def run(self) -> None:
+        assert current_test().synthetic
+
+    def make_fake_request(self) -> None:
+        with self.maybe_trigger():
+            pass

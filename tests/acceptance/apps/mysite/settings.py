@@ -1,0 +1,8 @@
+import os
+
+CELERY_BROKER_URL = os.environ["SHOP_URL"]
+CELERY_IMPORTS = ("mysite.checks",)
+CELERY_LIVECHECK_PREFIX = "mysite"
+CELERY_LIVECHECK_QUEUE = "checks"
+CELERY_LIVECHECK_SCHEDULE_QUEUE = "checks.schedule"
+CELERY_LIVECHECK_FREQUENCY = 1.0
