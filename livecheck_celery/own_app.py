@@ -49,17 +49,23 @@ def _new_app() -> Celery:
 
 
 def _defaults(app: Celery) -> dict[str, Any]:
-    settings = resolve_settings(app.conf, os.environ, {})
+    conf: Any = app.conf
+    settings = resolve_settings(conf, os.environ, {})
+    suggested = {
+        "broker_connection_retry_on_startup": True,
+        # A waiting test holds a slot, and threads are the cheap ones.
+        "worker_pool": "threads",
+        "worker_concurrency": settings.test_concurrency,
+        "worker_prefetch_multiplier": 1,
+    }
+    # Celery lets what an app adds as defaults go before its configuration; its own defaults come last.
+    configured = conf.maps[:-1]
     return {
         "broker_url": settings.broker_url,
-        "broker_connection_retry_on_startup": True,
         "task_default_queue": settings.queue,
         "task_queues": [
             Queue(name, Exchange(name, type="direct"), routing_key=name)
             for name in (settings.queue, settings.schedule_queue)
         ],
-        # A waiting test holds a slot, and threads are the cheap ones.
-        "worker_pool": "threads",
-        "worker_concurrency": settings.test_concurrency,
-        "worker_prefetch_multiplier": 1,
+        **{name: value for name, value in suggested.items() if not any(name in layer for layer in configured)},
     }

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from livecheck_celery.context import current_execution_var, under_test
@@ -175,7 +176,7 @@ class TestRunner:
             active=case.active,
             frequency=case.frequency if isinstance(case.frequency, float) else None,
             max_history=case.max_history,
-            expires_in=case.test_expires.total_seconds(),
+            expires_in=max(0.0, (self.test.expires - datetime.now(UTC)).total_seconds()),
         )
         self.started = time.monotonic()
         self.deadline = self.started + claim.expires_at - claim.now

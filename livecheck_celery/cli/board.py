@@ -87,7 +87,7 @@ class Board:
         elif _failed(totals):
             counted = f"{_failed(totals)} of {judged} tests failed."
         else:
-            counted = f"{judged} tests ran, and all passed."
+            counted = f"{judged} of {judged} tests passed."
         return "\n".join([*(f"{line}." for line in self._broken()), counted])
 
     def _broken(self) -> list[str]:

@@ -19,7 +19,7 @@ def require(what: str, extra: str, *modules: str) -> None:
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
-        raise CliError(f'{what} needs {" and ".join(missing)}: pip install "livecheck-celery[{extra}]"')
+        raise CliError(f'{what} needs {", ".join(missing)}: pip install "livecheck-celery[{extra}]"')
 
 
 def celery_command(app: str, *arguments: str) -> list[str]:

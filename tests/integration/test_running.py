@@ -550,3 +550,10 @@ def test_times_are_aware_and_in_utc(livecheck: LiveCheck, monkeypatch: pytest.Mo
     finally:
         monkeypatch.delenv("TZ")
         time.tzset()
+
+
+def test_a_message_that_outlived_its_record_is_not_run(livecheck: LiveCheck) -> None:
+    case = declare(livecheck, lambda self: pytest.fail("it expired long ago"))
+    now = datetime.now(UTC)
+    test = TestExecution("old", case.name, now - timedelta(days=2), [], {}, now - timedelta(days=1))
+    assert case.execute(test).state is State.SKIP
