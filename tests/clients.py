@@ -12,6 +12,22 @@ from support import wait_until
 from livecheck_celery import Case, LiveCheck, Signal, State, TestExecution, TestReport
 
 
+def reports_of(case: Case) -> list[TestReport]:
+    """All reports there are of a case."""
+    return case.app.store.reports([case.name], count=10_000)
+
+
+def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
+    """The report on a test, as soon as there is one; fails when there are two."""
+
+    def found() -> list[TestReport]:
+        return [report for report in reports_of(case) if report.test and report.test.id == test_id]
+
+    wait_until(found, timeout, f"a verdict on {case.name}:{test_id}")
+    [report] = found()
+    return report
+
+
 class Client:
     """A process that triggers tests and sends signals, and runs none."""
 
@@ -34,22 +50,8 @@ class Client:
             self.wait_claimed(test)
         for test in tests:
             self.livecheck.cases[test.case_name].go.send(test.id, key=test.id, force=True)
-        reports = [self.report(test) for test in tests]
+        reports = [report_of(self.livecheck.cases[test.case_name], test.id) for test in tests]
         assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
-
-    def reports(self, case: Case) -> list[TestReport]:
-        return self.store.reports([case.name], count=10_000)
-
-    def report(self, test: TestExecution, timeout: float = 20.0) -> TestReport:
-        """The report on a test, as soon as there is one; there must never be two."""
-        case = self.livecheck.cases[test.case_name]
-
-        def found() -> list[TestReport]:
-            return [report for report in self.reports(case) if report.test and report.test.id == test.id]
-
-        wait_until(found, timeout, f"a verdict on {test.ident}")
-        [report] = found()
-        return report
 
     def wait_claimed(self, test: TestExecution, timeout: float = 20.0) -> None:
         """Wait until a worker has this test."""

@@ -16,7 +16,7 @@ REPOSITORY = Path(__file__).parents[1]
 APPS = REPOSITORY / "tests" / "acceptance" / "apps"
 
 _GRACE = 10.0
-_TAIL = 6_000
+_TAIL = 3_000
 #: Of the environment the tests run in, nothing that would configure what they start.
 _OURS = re.compile(r"(LIVECHECK|CELERY|PYTHON)")
 
@@ -131,7 +131,7 @@ class Programs:
 
     def start_worker(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
         """Start a worker and wait until it takes messages."""
-        program = self.start(f"{command} -l INFO", cwd=cwd, **env)
+        program = self.start(f"{command} -l INFO --without-mingle", cwd=cwd, **env)
         program.wait_for(" ready.")
         return program
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clients import Client
+from clients import Client, report_of, reports_of
 from programs import Programs, copy_config
 from support import make_settings, unbounded_keys, wait_until
 
@@ -26,7 +26,7 @@ def test_worker_and_beat_from_the_repositorys_root(programs: Programs, client: C
     faked = client.case("checks.test_faked", "asked")
     wait_until(lambda: faked.total_by_state[State.PASS] >= 2, what="two fake requests")
     assert set(faked.total_by_state) == {State.PASS}
-    assert all(report.test.synthetic for report in client.reports(faked))
+    assert all(report.test.synthetic for report in reports_of(faked))
 
     for program in (worker, beat):
         program.terminate()
@@ -51,13 +51,13 @@ def test_ordinary_workers_of_a_hosts_app_never_run_tests(programs: Programs, cli
     programs.start_worker("celery -A shop worker")
     case = client.case("shop.test_side")
     tests = [case.trigger(None, "sell") for _ in range(3)]
-    assert client.app.send_task("shop.name", ["x"]).get(timeout=20) == "x"
+    assert client.app.send_task("shop.number", ["x"]).get(timeout=20) == "x"
     assert [queue["name"] for queue in client.inspect("active_queues")] == ["celery"]
     assert client.store.client.llen("livecheck") == 3
-    assert client.reports(case) == []
+    assert reports_of(case) == []
 
     programs.start_worker("celery -A shop worker -Q livecheck,livecheck.schedule -P threads -c 20")
-    assert {client.report(test).state for test in tests} == {State.PASS}
+    assert {report_of(case, test.id).state for test in tests} == {State.PASS}
 
 
 def test_settings_under_djangos_namespace(programs: Programs) -> None:

@@ -1,0 +1,142 @@
+"""Each command as a user types it, with a worker and beat running."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+
+import pytest
+from programs import Programs
+from support import wait_until
+from terminals import Terminal
+
+WORKER = "worker -Q livecheck,livecheck.schedule -P threads -c 10 -l info"
+COMMANDS = ["livecheck -A desk", "celery -A desk livecheck"]
+
+both = pytest.mark.parametrize("livecheck", COMMANDS, ids=["livecheck", "celery"])
+
+
+@pytest.fixture(scope="module")
+def desk(shared_programs: Programs) -> Terminal:
+    """The commands reach a worker and beat that run."""
+    desk = Terminal(shared_programs)
+    desk.start("celery -A desk beat")
+    desk.start(f"celery -A desk {WORKER} -n tests@%h").wait_for(" ready.")
+    wait_until(lambda: desk.run("livecheck -A desk doctor")[0] == 0, 30, "a sign of life of beat")
+    return desk
+
+
+@both
+def test_trigger_waits_for_the_verdict_and_exits_with_it(desk: Terminal, livecheck: str) -> None:
+    code, output = desk.run(f"{livecheck} trigger test_order 42 -k side=sell --wait")
+    assert code == 0, output
+    ident, verdict = output.splitlines()
+    assert ident.startswith("desk.test_order:")
+    assert re.fullmatch(r"PASS in 0\.\d+ s", verdict)
+    code, output = desk.run(f"{livecheck} trigger test_order 42 buy --wait")
+    assert code == 1
+    assert re.search(r"^FAIL in 0\.\d+ s: the side is buy \(desk.py:\d+\)$", output, re.MULTILINE)
+    code, output = desk.run(f"{livecheck} trigger desk.test_payment --wait --timeout 20s")
+    assert code == 1
+    assert "TIMEOUT in 0.1" in output
+    assert "  paid: did not arrive\n" in output
+
+
+def test_status_counts_what_ran(desk: Terminal) -> None:
+    desk.lines("livecheck -A desk trigger test_order 1 --wait")
+    header, order, payment = desk.lines("livecheck -A desk status")
+    assert header.startswith("CASE ")
+    assert re.match(r"desk\.test_order +PASS +25% +PASS \d+", order)
+    assert payment.startswith("desk.test_payment ")
+    assert "\x1b" not in order
+    assert not re.search("[│─┃━]", header + order)
+    cases = json.loads("\n".join(desk.lines("livecheck -A desk status --json")))["cases"]
+    assert [case["name"] for case in cases] == ["desk.test_order", "desk.test_payment"]
+    assert cases[0]["total_by_state"]["PASS"] >= 1
+    assert cases[0]["runtime_avg"] < 1
+
+
+def test_cases_names_signals_and_settings(desk: Terminal) -> None:
+    lines = [line.split() for line in desk.lines("livecheck -A desk cases")]
+    assert lines[0] == ["desk.test_order"]
+    assert ["probability", "0.25"] in lines
+    assert ["signals", "paid"] in lines
+
+
+def test_reports_as_json_are_an_object_a_line(desk: Terminal) -> None:
+    _, output = desk.run("livecheck -A desk trigger test_order 1 buy --wait")
+    ident = output.splitlines()[0]
+    [line] = desk.lines("livecheck -A desk reports -n 1 --case test_order --json")
+    report = json.loads(line)
+    assert report["state"] == "FAIL"
+    assert f"{report['case_name']}:{report['test']['id']}" == ident
+    [line] = desk.lines("livecheck -A desk reports -n 1 --case test_order")
+    assert line.endswith(f"  {report['error']}")
+
+
+@both
+def test_following_shows_a_report_as_it_comes_and_ends_quietly_at_ctrl_c(desk: Terminal, livecheck: str) -> None:
+    follower = desk.start(f"{livecheck} reports -n 5 --follow --json")
+    ident = f"followed-{livecheck.split(maxsplit=1)[0]}"
+    desk.lines(f"livecheck -A desk trigger test_order 1 --id {ident}-1 --wait")
+    follower.wait_for(f'"{ident}-1"')
+    desk.lines(f"livecheck -A desk trigger test_order 1 --id {ident}-2 --wait")
+    follower.wait_for(f'"{ident}-2"')
+    os.kill(follower.pid, signal.SIGINT)
+    assert follower.wait_exit() == 0
+    assert all(json.loads(line) for line in follower.output().splitlines())
+    follower.end()
+
+
+def test_doctor_finds_nothing_wrong(desk: Terminal) -> None:
+    lines = desk.lines("livecheck -A desk doctor")
+    assert [line.split("  ")[0].strip() for line in lines] == ["ok"] * 7
+    assert sum("consumed by tests@" in line for line in lines) == 2
+    assert any("Valkey 9" in line for line in lines)
+
+
+def test_doctor_finds_a_hosts_worker_that_would_run_tests(desk: Terminal) -> None:
+    host = desk.start("celery -A desk worker -Q celery,livecheck -P prefork -c 1 -l info -n host@%h")
+    try:
+        host.wait_for(" ready.")
+        code, output = desk.run("livecheck -A desk doctor")
+    finally:
+        host.end()
+    assert code == 1
+    assert re.search(
+        r"^wrong +worker +host@\S+ also consumes celery,.*; start .*: celery -A desk worker", output, re.MULTILINE
+    )
+    assert re.search(r"^wrong +worker +host@\S+ runs tests in a prefork pool,.*-P threads", output, re.MULTILINE)
+
+
+def test_at_a_terminal_there_are_colours(desk: Terminal) -> None:
+    desk.lines("livecheck -A desk trigger test_order 1 --wait")
+    spawn = "python -c 'import pty, sys; pty.spawn(sys.argv[1:])' livecheck -A desk status"
+    wide = desk.lines(spawn, COLUMNS="200", TERM="xterm-256color")
+    assert "───" in wide[1]
+    assert "\x1b[32mPASS" in wide[2]
+    narrow = desk.lines(spawn, COLUMNS="40", TERM="xterm-256color")
+    assert any(line.split() == ["runs", "25%"] for line in narrow)
+
+
+@pytest.mark.parametrize("prefix", ["livecheck", "celery livecheck"])
+def test_without_an_app_the_cases_of_the_workers_are_read_from_redis(desk: Terminal, prefix: str) -> None:
+    desk.lines("livecheck -A desk trigger test_order 1 --wait")
+    assert any(line.startswith("desk.test_order ") for line in desk.lines(f"{prefix} status"))
+    assert "desk.test_payment" in desk.lines(f"{prefix} cases")
+    assert desk.lines(f"{prefix} reports -n 1")
+    code, output = desk.run(f"{prefix} trigger test_order 1")
+    assert code == 2
+    assert output.startswith("Error: no case is declared here\nHint: ")
+
+
+@pytest.mark.parametrize("command", ["", "status", "reports", "cases", "trigger", "doctor"])
+def test_the_examples_in_the_help_run(desk: Terminal, command: str) -> None:
+    text = "\n".join(desk.lines(f"livecheck {command} --help"))
+    examples = re.findall(r"^    (.*-A shop.*)$", text.partition("Examples:")[2], re.MULTILINE)
+    assert examples
+    for example in examples:
+        if "--follow" not in example:
+            desk.lines(example.replace("shop", "desk"))

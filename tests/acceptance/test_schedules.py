@@ -1,0 +1,109 @@
+"""Schedules: two beats and a worker, all the time; then no worker for a while."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import pytest
+import redis
+from clients import Client, reports_of
+from programs import Program, Programs
+from support import wait_until
+
+from livecheck_celery import State
+
+WORKER = "celery -A clockwork worker -Q celery,livecheck,livecheck.schedule -P threads -c 20"
+
+
+@pytest.fixture(scope="module")
+def beats(shared_programs: Programs) -> list[Program]:
+    return [shared_programs.start(f"celery -A clockwork beat -s schedule-{number} -l DEBUG") for number in range(2)]
+
+
+@pytest.fixture(scope="module")
+def worker(beats: list[Program], shared_programs: Programs) -> Program:
+    return shared_programs.start_worker(WORKER)
+
+
+@pytest.fixture
+def notes(shared_programs: Programs) -> Iterator[redis.Redis]:
+    with redis.Redis.from_url(shared_programs.url, decode_responses=True) as client:
+        yield client
+
+
+def requests(notes: redis.Redis) -> list[float]:
+    """When fake requests were made."""
+    return [float(time) for time in notes.lrange("clockwork:steady", 0, -1)]
+
+
+def gaps(times: list[float]) -> list[float]:
+    return [later - earlier for earlier, later in pairwise(times)]
+
+
+def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
+    for entry in (
+        "livecheck:recover livecheck.recover() <freq: 5.00 seconds>",
+        "livecheck:clockwork.test_steady:frequency "
+        "livecheck.fake_request(livecheck_case='clockwork.test_steady') <freq: 1.00 second>",
+        "livecheck:clockwork.test_forgotten:stalled "
+        "livecheck.stalled(livecheck_case='clockwork.test_forgotten') <freq: now>",
+        "livecheck:clockwork.test_every_two_hours:frequency "
+        "livecheck.fake_request(livecheck_case='clockwork.test_every_two_hours') "
+        "<crontab: 0 */2 * * * (m/h/dM/MY/d)>",
+    ):
+        beats[0].wait_for(f"<ScheduleEntry: {entry}\n")
+
+
+def test_a_fake_request_is_marked_as_one_all_the_way(worker: Program, client: Client) -> None:
+    case = client.case("clockwork.test_steady")
+    wait_until(lambda: case.total_by_state[State.PASS] >= 2, what="two passes")
+    reports = reports_of(case)
+    assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
+    assert {report.test.synthetic for report in reports} == {True}
+
+
+def test_a_frequency_may_be_a_schedule_of_celerys(worker: Program, client: Client) -> None:
+    case = client.case("clockwork.test_on_a_celery_schedule")
+    wait_until(lambda: case.total_by_state[State.PASS] >= 2, what="two passes")
+
+
+def test_two_beats_make_one_request_in_each_period(beats: list[Program], worker: Program, notes: redis.Redis) -> None:
+    wait_until(lambda: len(requests(notes)) >= 5, what="five fake requests")
+    for beat in beats:
+        beat.wait_for("livecheck.fake_request sent", count=5)
+    between = gaps(requests(notes))
+    assert min(between) > 0.4
+    assert sum(between) / len(between) == pytest.approx(1.0, abs=0.25)
+
+
+def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client: Client) -> None:
+    case = client.case("clockwork.test_forgotten")
+    wait_until(lambda: len(reports_of(case)) >= 3, what="three reports")
+    reports = reports_of(case)
+    assert {report.state for report in reports} == {State.STALL}
+    assert {report.test for report in reports} == {None}
+    assert "no test received for" in reports[-1].error
+    between = gaps([report.at for report in reports])
+    assert between == [pytest.approx(1.2, abs=0.25)] * len(between)
+    assert case.status is State.STALL
+    assert case.total_by_state == {}
+
+
+def test_an_outage_ends_without_a_burst(
+    beats: list[Program], worker: Program, notes: redis.Redis, shared_programs: Programs
+) -> None:
+    worker.terminate()
+    assert worker.wait_exit() == 0
+    made = len(requests(notes))
+    missed = beats[0].output().count("livecheck.fake_request sent") + 10
+    beats[0].wait_for("livecheck.fake_request sent", count=missed)
+    assert notes.llen("livecheck.schedule") > 20
+    assert len(requests(notes)) == made
+
+    worker = shared_programs.start_worker(WORKER)
+    wait_until(lambda: len(requests(notes)) >= made + 3, what="three more fake requests")
+    worker.wait_for("Discarding revoked task: livecheck.fake_request")
+    after_the_outage = gaps(requests(notes)[made:])
+    assert min(after_the_outage) > 0.4
+    assert sum(after_the_outage) / len(after_the_outage) == pytest.approx(1.0, abs=0.4)

@@ -1,0 +1,131 @@
+"""Every way to ask for a test, from a process of a shop to the shop's workers."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import chain, group
+from clients import report_of
+from programs import APPS, Programs
+from support import at_once
+
+from livecheck_celery import State, current_test
+
+
+@pytest.fixture(scope="module")
+def workers(shared_programs: Programs) -> None:
+    shared_programs.start_worker("celery -A shop worker -P threads -c 4")
+    shared_programs.start_worker("celery -A shop worker -Q livecheck,livecheck.schedule,urgent -P threads -c 20")
+
+
+@pytest.fixture(scope="module")
+def shop(workers: None, shared_programs: Programs) -> Iterator[Any]:
+    """The shop, imported here as in one of its web processes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SHOP_URL", shared_programs.url)
+        patch.syspath_prepend(APPS)
+        import shop
+
+        yield shop
+        shop.livecheck.close()
+        shop.app.close()
+        del sys.modules["shop"]
+
+
+@pytest.fixture
+def name() -> str:
+    return uuid4().hex
+
+
+def test_a_call(shop: Any, name: str) -> None:
+    test = shop.test_side.trigger(name, "sell")
+    assert (test.id, test.case_name, test.test_args) == (name, "shop.test_side", ["sell"])
+    assert report_of(shop.test_side, name).state is State.PASS
+
+
+def test_delay_gives_the_verdict(shop: Any, name: str) -> None:
+    assert shop.test_side.trigger.delay(name, side="sell").get(timeout=20) == "PASS"
+    assert shop.test_side.trigger.delay(None, "buy").get(timeout=20) == "FAIL"
+
+
+def test_a_countdown(shop: Any, name: str) -> None:
+    result = shop.test_side.trigger.apply_async((name, "sell"), countdown=1.0)
+    assert result.get(timeout=20) == "PASS"
+    report = report_of(shop.test_side, name)
+    assert report.at - report.test.timestamp.timestamp() == pytest.approx(1.0, abs=0.5)
+
+
+def test_another_queue(shop: Any, name: str) -> None:
+    result = shop.test_side.trigger.apply_async((name, "sell"), {"queue": "urgent"}, queue="urgent")
+    assert result.get(timeout=20) == "PASS"
+
+
+def test_one_that_comes_after_its_expiry_is_skipped(shop: Any, name: str) -> None:
+    result = shop.test_side.trigger.apply_async((name, "sell"), countdown=0.4, expires=0.2)
+    assert result.get(timeout=20) == "SKIP"
+    assert "before a worker took it" in report_of(shop.test_side, name).error
+
+
+def test_a_chain_gives_the_test_its_id(shop: Any, name: str) -> None:
+    canvas = chain(shop.number.s(name), shop.test_side.trigger.s("sell"))
+    assert canvas.apply_async().get(timeout=20) == "PASS"
+    assert report_of(shop.test_side, name).test.test_args == ["sell"]
+
+
+def test_an_immutable_signature_in_a_chain(shop: Any, name: str) -> None:
+    canvas = chain(shop.number.s("ignored"), shop.test_side.trigger.si(name, "sell"), shop.number.s())
+    assert canvas.apply_async().get(timeout=20) == "PASS"
+    assert report_of(shop.test_side, name).state is State.PASS
+
+
+def test_a_group(shop: Any) -> None:
+    trigger = shop.test_side.trigger
+    canvas = group(trigger.s(None, "sell"), trigger.si(None, side="buy"), trigger.s(uuid4().hex, "sell"))
+    assert canvas.apply_async().get(timeout=20) == ["PASS", "FAIL", "PASS"]
+
+
+def test_a_link(shop: Any, name: str) -> None:
+    shop.number.apply_async((name,), link=shop.test_side.trigger.s("sell"))
+    assert report_of(shop.test_side, name).state is State.PASS
+
+
+def test_a_web_request_under_test(shop: Any, name: str) -> None:
+    with shop.test_order.maybe_trigger(name, "sell") as test:
+        assert current_test() is test
+        shop.test_order.placed.send("sell")
+        shop.store.delay("sell")
+    assert current_test() is None
+    report = report_of(shop.test_order, name)
+    assert (report.state, report.error) == (State.PASS, None)
+    assert set(report.signal_latency) == {"placed", "stored", "shipped"}
+    assert report.signal_since_trigger["shipped"] > report.signal_since_trigger["stored"] > 0
+
+
+async def send_request(shop: Any, name: str) -> None:
+    async with shop.test_order.maybe_trigger(name, "buy"):
+        shop.test_order.placed.send("buy")
+        shop.store.delay("buy")
+
+
+def test_a_web_request_in_a_coroutine(shop: Any, name: str) -> None:
+    asyncio.run(send_request(shop, name))
+    assert report_of(shop.test_order, name).state is State.PASS
+
+
+def test_requests_side_by_side_do_not_mix(shop: Any) -> None:
+    names = [uuid4().hex for _ in range(15)]
+
+    def request(number: int) -> None:
+        side = f"side {number}"
+        with shop.test_order.maybe_trigger(names[number], side):
+            shop.test_order.placed.send(side)
+            shop.store.delay(side)
+
+    at_once(len(names), request)
+    reports = [report_of(shop.test_order, name) for name in names]
+    assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
