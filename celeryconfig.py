@@ -7,7 +7,9 @@ With this file in the current directory, `celery worker` and `celery beat` run y
 import os
 
 # The broker. When it is Redis, the state of the tests is kept there too; otherwise set livecheck_redis_url as well.
-broker_url = os.environ.get("LIVECHECK_BROKER_URL", "redis://localhost:6379/0")
+broker_url = (
+    os.environ.get("LIVECHECK_BROKER_URL") or os.environ.get("LIVECHECK_REDIS_URL") or "redis://localhost:6379/0"
+)
 broker_connection_retry_on_startup = True
 
 # The first makes a bare `celery worker` a LiveCheck worker. After it come your modules with cases, unless you name

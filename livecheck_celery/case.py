@@ -20,13 +20,13 @@ from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import declared_signals
 from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed, UnknownSignal
 from livecheck_celery.failures import trace
-from livecheck_celery.live import Live
+from livecheck_celery.live import Live, PerCase
 from livecheck_celery.logs import CaseLog, Diag
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.runner import TestRunner
 from livecheck_celery.signals import BaseSignal, Signal
 from livecheck_celery.store import Statistics
-from livecheck_celery.trigger import MaybeTrigger, Trigger
+from livecheck_celery.trigger import ByChance, Trigger
 
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
@@ -92,6 +92,9 @@ class Case:
     url_error_delay_min: float = 0.5
     url_error_delay_backoff: float = 1.5
     url_error_delay_max: float = 5.0
+
+    trigger = PerCase(Trigger)
+    maybe_trigger = PerCase(ByChance)
 
     name: str
     app: LiveCheck
@@ -218,18 +221,6 @@ class Case:
             self.app.store.post_report(report)
 
     # -- running
-
-    @property
-    def trigger(self) -> Trigger:
-        """Request a test, always: call it, or use ``delay``, ``apply_async``, ``s``, ``si`` as on a Celery task."""
-        return Trigger(self)
-
-    def maybe_trigger(self, id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002
-        """Schedule a test, or not, by ``probability``: for ``with`` or ``async with`` around the work under test.
-
-        Yields the TestExecution, then the current test inside the block, or None. Returns at once, and never raises.
-        """
-        return MaybeTrigger(self, id, args, kwargs)
 
     def execute(self, test: TestExecution) -> TestRunner:
         """Execute ``test`` here and now; the runner tells how it went.

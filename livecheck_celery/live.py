@@ -1,10 +1,10 @@
-"""Attributes of a case that are read from Redis each time they are looked at."""
+"""Attributes of a case that are made each time they are looked at: what Redis says, and what acts for the case."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast, overload
 
 from livecheck_celery.store import Statistics
 
@@ -33,3 +33,18 @@ class Live(Generic[V]):
 
     def __set__(self, case: Case, value: V) -> None:
         raise AttributeError(f"case {case.name}: the state of a suite is kept in Redis and changed by verdicts only")
+
+
+class PerCase(Generic[V]):
+    """A helper made for the case on which it is looked up.
+
+    On the class it is one for no case: type checkers take a decorated class for the class it was, and would otherwise
+    find fault with ``test_order.trigger(...)``.
+    """
+
+    def __init__(self, make: Callable[[Case], V]) -> None:
+        self._make = make
+        self.__doc__ = make.__doc__
+
+    def __get__(self, case: Case | None, owner: type[Case] | None = None) -> V:
+        return self._make(cast("Case", case))

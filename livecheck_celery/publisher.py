@@ -110,6 +110,10 @@ class Publisher:
             connection = self._app.connection_for_write(
                 self._broker_url, connect_timeout=_TIMEOUT, transport_options=_TRANSPORT_OPTIONS
             )
+            try:
+                _ = connection.transport
+            except (KeyError, ImportError) as exc:
+                raise BrokerUnavailable(f"broker_url: this kind of broker cannot be used: {exc}") from exc
             self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
             self._connection = connection
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)

@@ -15,7 +15,7 @@ from livecheck_celery.errors import (
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
 )
-from livecheck_celery.models import State
+from livecheck_celery.models import State, TestReport
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
@@ -41,7 +41,9 @@ def sweep(case: Case) -> None:
         try:
             _recover(case, test_id)
         except InvalidPayload as exc:
-            logger.error("test %s:%s: its record cannot be read: %s", case.name, test_id, exc)  # noqa: TRY400
+            logger.error("test %s:%s is given up: %s", case.name, test_id, exc)  # noqa: TRY400
+            case.app.store.discard(case.name, test_id)
+            case.app.store.post_report(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
         except BrokerUnavailable as exc:
             logger.warning("test %s:%s: not sent again yet: %s", case.name, test_id, exc)
 

@@ -123,6 +123,21 @@ class Trigger:
         self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
 
 
+class ByChance:
+    """``case.maybe_trigger``: schedule a test, or not, by ``probability``.
+
+    For ``with`` or ``async with`` around the work under test; yields the TestExecution, then the current test inside the
+    block, or None. Returns at once, and never raises.
+    """
+
+    def __init__(self, case: Case) -> None:
+        self._case = case
+
+    def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002
+        """The context manager; arguments as for `Trigger`."""
+        return MaybeTrigger(self._case, id, args, kwargs)
+
+
 class MaybeTrigger:
     """``case.maybe_trigger(...)``, as ``with`` or ``async with``: a test, or None.
 

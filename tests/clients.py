@@ -53,10 +53,13 @@ class Client:
         reports = [report_of(self.livecheck.cases[test.case_name], test.id) for test in tests]
         assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
 
-    def wait_claimed(self, test: TestExecution, timeout: float = 20.0) -> None:
-        """Wait until a worker has this test."""
-        key = self.store.keys.test(test.case_name, test.id)
-        wait_until(lambda: self.store.client.hexists(key, "token"), timeout, f"a claim of {test.ident}")
+    def record(self, test: TestExecution) -> dict[str, str]:
+        """What the ledger says of a test."""
+        return self.store.client.hgetall(self.store.keys.test(test.case_name, test.id))
+
+    def wait_claimed(self, test: TestExecution) -> str:
+        """Wait until a worker has this test; the token of its claim."""
+        return wait_until(lambda: self.record(test).get("token"), 20, f"a claim of {test.ident}")
 
     def inspect(self, what: str) -> Any:
         """What the one worker there is answers to ``celery inspect``."""

@@ -48,7 +48,7 @@ def create_order() -> tuple[Any, int]:
     except ValidationError as exc:
         return {"errors": exc.errors(include_url=False, include_context=False)}, 400
     order = Order(id=uuid4().hex, **new.model_dump())
-    with test_order.maybe_trigger(order.id, side=order.side):  # type: ignore[arg-type] # mypy knows the class only
+    with test_order.maybe_trigger(order.id, side=order.side):
         test_order.order_received.send(order)
         store_order.delay(order.model_dump(mode="json"))
     return {"id": order.id}, 201

@@ -228,6 +228,18 @@ class Ledger(Part):
         """
         return list(self._run(self._scripts.due, [self.keys.open(case_name)], [limit]))
 
+    def discard(self, case_name: str, test_id: str) -> None:
+        """Forget an execution that cannot be brought to a verdict.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.reaching():
+            pipeline = self.client.pipeline(transaction=True)
+            pipeline.zrem(self.keys.open(case_name), test_id)
+            pipeline.delete(self.keys.test(case_name, test_id))
+            pipeline.execute()
+
     def recover(self, case_name: str, test_id: str, token: str) -> Recovery:
         """Decide what is to be done about one execution that is due; of several sweepers one is told to act.
 

@@ -73,7 +73,7 @@ def test_two_beats_make_one_request_in_each_period(beats: list[Program], worker:
     for beat in beats:
         beat.wait_for("livecheck.fake_request sent", count=5)
     between = gaps(requests(notes))
-    assert min(between) > 0.4
+    assert min(between) > 0.3
     assert sum(between) / len(between) == pytest.approx(1.0, abs=0.25)
 
 
@@ -85,7 +85,8 @@ def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client
     assert {report.test for report in reports} == {None}
     assert "no test received for" in reports[-1].error
     between = gaps([report.at for report in reports])
-    assert between == [pytest.approx(1.2, abs=0.25)] * len(between)
+    assert min(between) > 0.9
+    assert sum(between) / len(between) < 1.7
     assert case.status is State.STALL
     assert case.total_by_state == {}
 
@@ -105,5 +106,5 @@ def test_an_outage_ends_without_a_burst(
     wait_until(lambda: len(requests(notes)) >= made + 3, what="three more fake requests")
     worker.wait_for("Discarding revoked task: livecheck.fake_request")
     after_the_outage = gaps(requests(notes)[made:])
-    assert min(after_the_outage) > 0.4
+    assert min(after_the_outage) > 0.3
     assert sum(after_the_outage) / len(after_the_outage) == pytest.approx(1.0, abs=0.4)

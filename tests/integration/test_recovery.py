@@ -125,3 +125,7 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
     wait_until(lambda: len(case.app.store.due(case.name, 10)) == 2, what="both are due")
     sweep(case)
     assert redis_client.llen("livecheck") == 1
+    state, error = last_report(case)
+    assert state is State.ERROR
+    assert str(error).startswith("test broken is given up: Redis key ")
+    assert redis_client.zrange(case.app.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"

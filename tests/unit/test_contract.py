@@ -59,7 +59,6 @@ PER_CASE = {
 
 #: Method, and the names of its parameters.
 METHODS = [
-    ("maybe_trigger", ["id", "args", "kwargs"]),
     ("run", ["test_args", "test_kwargs"]),
     ("resolve_signal", ["key", "event"]),
     ("execute", ["test"]),
@@ -129,8 +128,10 @@ def test_every_method_is_there_with_its_parameters(name: str, parameters: list[s
     assert list(found)[1:] == parameters
 
 
-def test_trigger_takes_what_the_reference_takes(case: Any) -> None:
-    assert list(inspect.signature(case.trigger).parameters) == ["id", "args", "kwargs"]
+@pytest.mark.parametrize("name", ["trigger", "maybe_trigger"])
+def test_triggers_take_what_the_references_take(case: Any, name: str) -> None:
+    for owner in (case, Case):
+        assert list(inspect.signature(getattr(owner, name)).parameters) == ["id", "args", "kwargs"]
 
 
 def test_a_suite_fails_with_fail_unless_told_otherwise() -> None:

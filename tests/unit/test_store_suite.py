@@ -169,3 +169,12 @@ def test_beat_is_seen_and_forgotten(store: Store, redis_client: redis.Redis) -> 
     assert 118 <= redis_client.ttl(store.keys.beat) <= 120
     redis_client.set(store.keys.beat, store.time() - 7, ex=120)
     assert store.seconds_since_beat() == pytest.approx(7, abs=1)
+
+
+def test_a_service_that_answers_does_not_hide_tests_that_fail(store: Store) -> None:
+    store.client.hset(store.keys.state(CASE), mapping={"status": "FAIL", "consecutive_failures": 2})
+    store.recovered(CASE, state_transition_delay=0)
+    assert store.statistics(CASE).status is State.FAIL
+    store.client.hset(store.keys.state(CASE), "consecutive_failures", 0)
+    store.recovered(CASE, state_transition_delay=0)
+    assert store.statistics(CASE).status is State.PASS

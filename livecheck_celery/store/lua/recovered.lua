@@ -1,11 +1,15 @@
--- Brings the suite's status back after something worked.
+-- Brings the suite's status back after a service answered.
 --
 -- KEYS[1]  state  hash, the suite
 -- ARGV[1]  delay  seconds after a failure of the suite in which its status stays
 -- Reply    1 the status is PASS again; 0 nothing was changed
 
-local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail')
+local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
 local status = suite[1] or 'INIT'
+-- What works is the service, not the contract: while tests fail, only a test that passes brings the status back.
+if tonumber(suite[3] or 0) > 0 then
+  return 0
+end
 if status == 'INIT' or status == 'PASS' or status == 'SKIP' then
   return 0
 end
