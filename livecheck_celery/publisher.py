@@ -107,11 +107,11 @@ class Publisher:
 
     def _connected(self) -> Any:
         if self._producer is None:
-            connection = self._app.connection_for_write(
-                self._broker_url, connect_timeout=_TIMEOUT, transport_options=_TRANSPORT_OPTIONS
-            )
             try:
-                _ = connection.transport
+                connection = self._app.connection_for_write(
+                    self._broker_url, connect_timeout=_TIMEOUT, transport_options=_TRANSPORT_OPTIONS
+                )
+                connection.transport  # noqa: B018 - imports what drives this kind of broker
             except (KeyError, ImportError) as exc:
                 raise BrokerUnavailable(f"broker_url: this kind of broker cannot be used: {exc}") from exc
             self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)

@@ -126,8 +126,8 @@ class Trigger:
 class ByChance:
     """``case.maybe_trigger``: schedule a test, or not, by ``probability``.
 
-    For ``with`` or ``async with`` around the work under test; yields the TestExecution, then the current test inside the
-    block, or None. Returns at once, and never raises.
+    For ``with`` or ``async with`` around the work under test; yields the TestExecution, then the current test inside
+    the block, or None. Returns at once, and never raises.
     """
 
     def __init__(self, case: Case) -> None:
