@@ -95,7 +95,8 @@ class Publisher:
         if not self._lock.acquire(timeout=_TIMEOUT):
             raise BrokerUnavailable(f"the broker is slow: the message for {test.ident} could not be sent in time")
         try:
-            amqp.send_task_message(self._connected(), EXECUTE, message, retry=False, **options)
+            producer = self._connected()
+            amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
         except self._errors as exc:
             self._disconnect()
             raise BrokerUnavailable(
