@@ -2,12 +2,13 @@
 #
 #   make demo                        an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
 #   make test                        ruff, mypy, import-linter and the tests
+#   make bench                       what LiveCheck costs, beside a peer
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install demo lint test clean
+.PHONY: install demo lint test bench clean
 
 install: .venv/installed
 
@@ -28,6 +29,9 @@ lint: install
 
 test: lint
 	$(BIN)/pytest $(ARGS)
+
+bench: install
+	@$(BIN)/python benchmarks/bench.py
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

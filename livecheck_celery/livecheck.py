@@ -198,6 +198,7 @@ class LiveCheck:
             finish(case.async_exit_stack.aclose())
         if "inbox" in used:
             self.inbox.stop()
+            self.inbox.join(_REQUEST_TIMEOUT)
         if "leases" in used:
             self.leases.close()
 

