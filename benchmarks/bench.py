@@ -80,6 +80,7 @@ def main() -> None:
             client.ping()
             client.ping()
 
+        rows: list[tuple[str, Callable[[int], object], str, Callable[[int], object], int]]
         rows = [("a request under test", partial(request, case), "two log records", log, 1)]
         for threads in (1, 20):
             name = f"an execution, {threads} at a time"

@@ -9,7 +9,13 @@ from uuid import uuid4
 from celery import Celery
 from support import wait_until
 
-from livecheck_celery import Case, LiveCheck, Signal, State, TestExecution, TestReport
+from livecheck_celery import Case, LiveCheck, Signal, State, TestReport
+
+
+def send_all(case: Case, test_id: str, *names: str) -> None:
+    """Send these signals, each with its name for its value."""
+    for name in names:
+        case.signals[name].send(name, key=test_id, force=True)
 
 
 def reports_of(case: Case) -> list[TestReport]:
@@ -45,21 +51,22 @@ class Client:
 
     def run_together(self, cases: Iterable[Case]) -> None:
         """Have a test of each of these cases of `checks` wait at the same time, then end; fails unless all pass."""
-        tests = [case.trigger(name, name) for case, name in ((case, uuid4().hex) for case in cases)]
-        for test in tests:
-            self.wait_claimed(test)
-        for test in tests:
-            self.livecheck.cases[test.case_name].go.send(test.id, key=test.id, force=True)
-        reports = [report_of(self.livecheck.cases[test.case_name], test.id) for test in tests]
+        tests = [(case, case.trigger(name, name).id) for case, name in ((case, uuid4().hex) for case in cases)]
+        for case, name in tests:
+            self.wait_claimed(case, name)
+        for case, name in tests:
+            case.go.send(name, key=name, force=True)
+        reports = [report_of(case, name) for case, name in tests]
         assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
 
-    def record(self, test: TestExecution) -> dict[str, str]:
+    def record(self, case: Case, test_id: str) -> dict[str, str]:
         """What the ledger says of a test."""
-        return self.store.client.hgetall(self.store.keys.test(test.case_name, test.id))
+        return self.store.client.hgetall(self.store.keys.test(case.name, test_id))
 
-    def wait_claimed(self, test: TestExecution) -> str:
-        """Wait until a worker has this test; the token of its claim."""
-        return wait_until(lambda: self.record(test).get("token"), 20, f"a claim of {test.ident}")
+    def wait_claimed(self, case: Case, test_id: str, *, unlike: str | None = None) -> str:
+        """Wait until a worker has this test; the token of its claim, which is not to be ``unlike``."""
+        what = f"a claim of {case.name}:{test_id}"
+        return wait_until(lambda: {self.record(case, test_id).get("token")} - {None, unlike}, 20, what).pop()
 
     def inspect(self, what: str) -> Any:
         """What the one worker there is answers to ``celery inspect``."""

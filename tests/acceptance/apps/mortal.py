@@ -8,7 +8,9 @@ from celery import Celery
 
 from livecheck_celery import Case, LiveCheck, Signal
 
-app = Celery("mortal", broker=os.environ["SHOP_URL"], set_as_current=False)
+URL = os.environ["SHOP_URL"]
+
+app = Celery("mortal", broker=URL, backend=URL, set_as_current=False)
 livecheck = LiveCheck(app)
 livecheck.leases.lease = float(os.environ.get("MORTAL_LEASE", "30"))
 app.conf.beat_schedule["livecheck:recover"]["schedule"] = 0.5
