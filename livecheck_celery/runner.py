@@ -13,6 +13,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from celery.schedules import BaseSchedule
+
 from livecheck_celery.context import current_execution_var, under_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.errors import (
@@ -177,7 +179,7 @@ class TestRunner:
             address=suite.inbox.address,
             lease=suite.leases.lease,
             active=case.active,
-            frequency=case.frequency if isinstance(case.frequency, float) else None,
+            frequency=None if isinstance(case.frequency, BaseSchedule) else case.frequency,
             max_history=case.max_history,
             expires_in=max(0.0, (self.test.expires - datetime.now(UTC)).total_seconds()),
         )
