@@ -18,7 +18,7 @@ from celery.signals import (
 )
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
-from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
+from livecheck_celery.errors import ConfigurationError, LiveCheckError, RedisUnavailable
 from livecheck_celery.schedule import RECOVER
 from livecheck_celery.store.patience import warn_of_retry
 
@@ -87,7 +87,7 @@ class Lifecycle:
         for suite in self._suites:
             try:
                 suite.store.beat_seen()
-            except RedisUnavailable as exc:
+            except LiveCheckError as exc:
                 logger.warning("beat: %s", exc)
 
 
@@ -118,7 +118,8 @@ def _start(suite: LiveCheck) -> None:
     )
     try:
         patient(suite.store.check)
-    except RedisTooOld as exc:
-        raise SystemExit(f"LiveCheck: {exc}") from exc
-    for case in suite.cases.values():
-        suite.store.register(case.name, case.describe())
+        for case in suite.cases.values():
+            patient(suite.store.register, case.name, case.describe())
+    except LiveCheckError as exc:
+        # Of a signal's receiver, Celery logs other errors and goes on.
+        raise SystemExit(f"LiveCheck: {str(exc).removeprefix('LiveCheck: ')}") from exc

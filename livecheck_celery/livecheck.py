@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -24,6 +23,7 @@ from livecheck_celery.integrations import celery as celery_hops
 from livecheck_celery.integrations.requests import carry
 from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
+from livecheck_celery.once import once
 from livecheck_celery.outbox import Outbox
 from livecheck_celery.own_app import own_app
 from livecheck_celery.publisher import Publisher
@@ -147,7 +147,7 @@ class LiveCheck:
         """Where settings of cases are looked up: the Celery configuration, then the environment."""
         return (from_conf(self.app.conf), from_environ(os.environ))
 
-    @cached_property
+    @once
     def settings(self) -> Settings:
         """The settings in force.
 
@@ -158,39 +158,39 @@ class LiveCheck:
 
     # -- I/O, each made when first needed
 
-    @cached_property
+    @once
     def store(self) -> Store:
         """The state in Redis."""
         return Store(self.settings)
 
-    @cached_property
+    @once
     def request_store(self) -> Store:
         """The state in Redis, for who may be in a user's request: gives up soon."""
         return Store(self.settings, timeout=_REQUEST_TIMEOUT)
 
-    @cached_property
+    @once
     def publisher(self) -> Publisher:
         """Sends the messages that have tests executed."""
         return Publisher(self.app, self.settings.broker_url, self.settings.queue)
 
-    @cached_property
+    @once
     def outbox(self) -> Outbox:
         """Carries triggers and signals out of a request."""
         return Outbox(self.request_store, self.publisher)
 
-    @cached_property
+    @once
     def inbox(self) -> Inbox:
         """Brings signals to the tests waiting in this process."""
         return Inbox(self.store)
 
-    @cached_property
+    @once
     def leases(self) -> Leases:
         """Keeps the executions running in this process this process's."""
         return Leases(self.store)
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
-        used = vars(self)  # the cached properties that were looked at
+        used = vars(self)  # what was made, since somebody looked at it
         if "outbox" in used:
             self.outbox.flush()
         for case in self.cases.values():

@@ -8,7 +8,6 @@ import time
 from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
@@ -22,6 +21,7 @@ from livecheck_celery.errors import (
     LiveCheckTestTimeout,
 )
 from livecheck_celery.models import SignalEvent
+from livecheck_celery.once import once
 from livecheck_celery.outbox import Signalled
 from livecheck_celery.values import adapter_of
 
@@ -91,7 +91,7 @@ class BaseSignal(Generic[T]):
             ) from None
         return signal
 
-    @cached_property
+    @once
     def adapter(self) -> TypeAdapter[T]:
         """Turns values into JSON and back."""
         return adapter_of(self.value_type)

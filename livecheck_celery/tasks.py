@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery, current_task
+from celery.exceptions import Ignore, Reject
 from pydantic import ValidationError
 
 from livecheck_celery.config import explain
@@ -24,7 +25,7 @@ from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
 from livecheck_celery.schedule import FAKE_REQUEST, RECOVER, STALLED, period_of
-from livecheck_celery.trigger import build
+from livecheck_celery.trigger import build, identified, weigh
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
@@ -68,7 +69,7 @@ class Tasks:
 
     def make_fake_request(self, **kwargs: Any) -> None:
         """Make the fake request of a case, once in each period, however many beats there are."""
-        case = self._case(kwargs[CASE_KEYWORD])
+        case = self._case(kwargs.get(CASE_KEYWORD))
         if not case.active or case.frequency is None:
             return
         if not case.app.store.claim_slot(case.name, period=period_of(case.frequency)):
@@ -82,7 +83,7 @@ class Tasks:
 
     def check_stalled(self, **kwargs: Any) -> None:
         """Fail the suite of a case that received no test for too long."""
-        case = self._case(kwargs[CASE_KEYWORD])
+        case = self._case(kwargs.get(CASE_KEYWORD))
         if not case.active:
             return
         since = case.app.store.stalled(case.name, warn_stalled_after=case.warn_stalled_after)
@@ -97,7 +98,8 @@ class Tasks:
                 sweep(case)
 
     def _case(self, name: Any) -> Case:
-        case = next((suite.cases[name] for suite in self._suites if name in suite.cases), None)
+        known = [suite.cases for suite in self._suites] if isinstance(name, str) else []
+        case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
             raise UnknownCase(f"no case {name!r} is declared in this worker; name its module in imports or cases")
         return case
@@ -114,9 +116,13 @@ def _for_another_worker(runner: TestRunner) -> Exception:
 
     By Celery's own retry, so that who waits for the result, or comes next in a chain, waits for the verdict.
     """
-    logger.info("%s: handed back, this worker is stopping", runner.test.ident)
     kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: EXECUTION.dump_python(runner.test, mode="json")}
-    again: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
+    try:
+        again: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
+    except Reject as exc:
+        logger.warning("%s: not handed back, recovery will see to it: %s", runner.test.ident, exc.args[0])
+        return Ignore()
+    logger.info("%s: handed back, this worker is stopping", runner.test.ident)
     return again
 
 
@@ -135,7 +141,9 @@ def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callabl
 
 def _requested(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
     if carried is None:  # from a chain, a group or a link, which know the arguments only now
-        return build(case, args[0] if args else None, args[1:], kwargs)
+        test = build(case, *identified(args, kwargs))
+        weigh(case, test)
+        return test
     try:
         return EXECUTION.validate_python(carried)
     except ValidationError as exc:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import random
 import uuid
+from collections.abc import Mapping, Sequence
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from celery import Signature
 from celery.result import AsyncResult
+from celery.utils.time import maybe_make_aware
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from livecheck_celery.config import seconds
@@ -85,15 +87,12 @@ class Trigger:
         Raises:
             DuplicateTest, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger does.
         """
-        now = datetime.now(UTC)
-        wait = countdown or ((eta - now).total_seconds() if eta else 0.0)
-        wait = max(0.0, wait)
+        wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
         lifetime = self._case.test_expires.total_seconds()
         if expires is not None:
-            given = (expires - now).total_seconds() if isinstance(expires, datetime) else float(seconds(expires))
+            given = self._seconds_until(expires) if isinstance(expires, datetime) else float(seconds(expires))
             lifetime = max(0.0, min(lifetime, given - wait))
-        test_id = args[0] if args else None
-        test = build(self._case, test_id, tuple(args[1:]), kwargs or {}, expires_in=wait + lifetime)
+        test = build(self._case, *identified(args or (), kwargs or {}), expires_in=wait + lifetime)
         self._record(test, lifetime, delay=wait)
         if wait:
             options["countdown"] = wait
@@ -117,6 +116,10 @@ class Trigger:
             options={"queue": suite.settings.queue},
             immutable=immutable,
         )
+
+    def _seconds_until(self, time: datetime) -> float:
+        """Seconds until ``time``; without a time zone it is in the app's, as Celery has it."""
+        return (maybe_make_aware(time, self._case.app.app.timezone) - datetime.now(UTC)).total_seconds()
 
     def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> None:
         weigh(self._case, test)
@@ -216,6 +219,13 @@ def build(
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
     )
+
+
+def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """The test's id, and the arguments of ``run()``, from the arguments that calling a trigger takes."""
+    if args:
+        return args[0], tuple(args[1:]), dict(kwargs)
+    return kwargs.get("id"), (), {name: value for name, value in kwargs.items() if name != "id"}
 
 
 def weigh(case: Case, test: TestExecution) -> int:

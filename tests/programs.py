@@ -8,6 +8,7 @@ import shlex
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 from support import wait_until
@@ -80,6 +81,14 @@ class Program:
         """Ask it to end, as a supervisor does."""
         self._process.terminate()
 
+    def freeze(self) -> None:
+        """Stop it in its tracks, until `thaw`."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it and its children without a chance to clean up."""
         if _members(self.pid):
@@ -90,10 +99,8 @@ class Program:
     def end(self) -> None:
         """Ask it to end, and kill what is left of it after a while."""
         self.terminate()
-        try:
+        with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
-        except subprocess.TimeoutExpired:
-            self._process.send_signal(signal.SIGCONT)
         self.kill()
         running.remove(self)
 

@@ -167,7 +167,7 @@ class Inbox:
                     self._receive(pubsub)
             except (redis.RedisError, RedisUnavailable, OSError) as exc:
                 logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
-                time.sleep(delay)
+                self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
             else:
                 delay = 0.1
@@ -180,9 +180,7 @@ class Inbox:
         read_at = 0.0
         while not self._is_done():
             message = pubsub.get_message(timeout=_TICK)
-            if self._stopping:
-                for mailbox in self._open_mailboxes():
-                    mailbox.interrupt()
+            self._heed_stop()
             if message is not None and message["type"] == "subscribe":
                 self._subscribed.set()
                 read_at = 0.0
@@ -191,6 +189,17 @@ class Inbox:
             if time.monotonic() >= read_at + BACKSTOP:
                 self._read_awaited()
                 read_at = time.monotonic()
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._is_done() and (left := end - time.monotonic()) > 0:
+            self._heed_stop()
+            time.sleep(min(_TICK, left))
+
+    def _heed_stop(self) -> None:
+        if self._stopping:
+            for mailbox in self._open_mailboxes():
+                mailbox.interrupt()
 
     def _announced(self, data: str) -> None:
         try:

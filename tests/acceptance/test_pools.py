@@ -49,8 +49,8 @@ def test_a_signal_that_is_early_is_not_lost(slots: int, client: Client, kind: st
 @pytest.mark.parametrize("kind", ["plain", "async"])
 def test_a_signal_that_never_comes_is_a_timeout(slots: int, client: Client, kind: str) -> None:
     case, name = client.case(f"checks.test_{kind}", "go"), uuid4().hex
-    case.trigger(name, name, timeout=0.5)
+    case.trigger(name, name, within=0.5)
     report = report_of(case, name)
     assert report.state is State.TIMEOUT
     assert report.error == "signal go (1 of 1) did not arrive within 0.5 s; no signal has arrived"
-    assert report.runtime == pytest.approx(0.5, abs=0.4)
+    assert 0.4 < report.runtime < 3.0

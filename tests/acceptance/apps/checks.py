@@ -11,9 +11,9 @@ class test_plain(Case):
 
     go: Signal[str]
 
-    def run(self, me: str, timeout: float = 30.0) -> None:
+    def run(self, me: str, within: float = 30.0) -> None:
         look(self, me)
-        got = self.go.wait(timeout=timeout)
+        got = self.go.wait(timeout=within)
         look(self, me)
         assert got == me, f"test {me} got the signal of test {got}"
 
@@ -24,9 +24,9 @@ class test_async(Case):
 
     go: Signal[str]
 
-    async def run(self, me: str, timeout: float = 30.0) -> None:
+    async def run(self, me: str, within: float = 30.0) -> None:
         look(self, me)
-        got = await self.go.wait_async(timeout=timeout)
+        got = await self.go.wait_async(timeout=within)
         look(self, me)
         assert got == me, f"test {me} got the signal of test {got}"
 

@@ -1,6 +1,5 @@
-from mysite.celery import app
-
 from livecheck_celery import Case, LiveCheck, current_test
+from mysite.celery import app
 
 livecheck = LiveCheck(app)
 

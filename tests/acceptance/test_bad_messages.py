@@ -1,0 +1,106 @@
+"""Messages that a worker cannot execute: it says so, reports them, and goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from clients import Client, reports_of
+from programs import Program, Programs
+from support import wait_until
+
+from livecheck_celery import State, TestReport
+
+
+@pytest.fixture(scope="module")
+def worker(shared_programs: Programs) -> Program:
+    return shared_programs.start_worker(
+        "celery -A livecheck_celery worker", LIVECHECK_CASES="checks", LIVECHECK_MAX_PAYLOAD="1000"
+    )
+
+
+@pytest.fixture(autouse=True)
+def goes_on(worker: Program, client: Client) -> Iterator[None]:
+    """Whatever came, the worker executes what comes next, and has not tried anything again."""
+    said = len(worker.output())
+    yield
+    client.run_together([client.case("checks.test_plain", "go")])
+    assert worker.output()[said:].count("refused a message") <= 1
+
+
+def execute(client: Client, *args: Any, **kwargs: Any) -> None:
+    client.app.send_task("livecheck.execute", args, kwargs, queue="livecheck")
+
+
+def new_report(client: Client, error: str) -> TestReport:
+    """The one report with ``error`` in it."""
+
+    def found() -> list[TestReport]:
+        return [report for report in client.store.reports(None, count=1000) if error in (report.error or "")]
+
+    wait_until(found, what=f"a report: {error}")
+    [report] = found()
+    return report
+
+
+def test_an_unknown_case(worker: Program, client: Client) -> None:
+    name = f"nobody.test_{uuid4().hex}"
+    execute(client, "o-1", livecheck_case=name)
+    problem = f"no case {name!r} is declared in this worker; name its module in imports or cases"
+    report = new_report(client, problem)
+    assert (report.case_name, report.state, report.error) == (name, State.ERROR, problem)
+    worker.wait_for(f"refused a message: {problem}")
+
+
+@pytest.mark.parametrize("name", [None, 7, ["x"], {}])
+def test_a_case_that_is_no_name(worker: Program, client: Client, name: Any) -> None:
+    execute(client, "o-1", livecheck_case=name)
+    worker.wait_for(f"refused a message: no case {name!r} is declared")
+
+
+@pytest.mark.parametrize("carried", ["text", {"id": "o-1"}, 7, ["o-1"]])
+def test_a_payload_that_is_no_execution(worker: Program, client: Client, carried: Any) -> None:
+    case = client.case("checks.test_plain", "go")
+    before = len(reports_of(case))
+    execute(client, livecheck_case=case.name, livecheck_test=carried)
+    wait_until(lambda: len(reports_of(case)) > before, what="a report")
+    report = reports_of(case)[-1]
+    assert (report.state, report.test) == (State.ERROR, None)
+    assert report.error.startswith("a message for case checks.test_plain carries no execution: ")
+
+
+def test_arguments_over_the_limit(client: Client) -> None:
+    name = uuid4().hex
+    execute(client, name, "x" * 2000, livecheck_case="checks.test_plain")
+    report = new_report(client, f"the arguments of test {name} are ")
+    assert report.state is State.ERROR
+    assert report.error.endswith("bytes, over the limit of 1000 (livecheck_max_payload)")
+
+
+def test_arguments_that_run_does_not_take(client: Client) -> None:
+    name = uuid4().hex
+    execute(client, name, "me", side=name, livecheck_case="checks.test_plain")
+    report = wait_until(
+        lambda: [one for one in reports_of(client.case("checks.test_plain", "go")) if one.test and one.test.id == name]
+    )[0]
+    assert report.state is State.ERROR
+    assert report.error == "TypeError: test_plain.run() got an unexpected keyword argument 'side'"
+
+
+@pytest.mark.parametrize("body", [b"{not json", b"\xff"])
+def test_a_body_that_is_no_message(worker: Program, client: Client, body: bytes) -> None:
+    headers = {"task": "livecheck.execute", "id": uuid4().hex}
+    with client.app.connection_for_write() as connection, connection.channel() as channel:
+        client.app.amqp.Producer(channel, auto_declare=False).publish(
+            body, content_type="application/json", content_encoding="utf-8", routing_key="livecheck", headers=headers
+        )
+
+
+@pytest.mark.parametrize("task", ["fake_request", "stalled"])
+def test_a_schedule_of_a_case_that_is_gone(worker: Program, client: Client, task: str) -> None:
+    name = f"gone.test_{uuid4().hex}"
+    client.app.send_task(f"livecheck.{task}", kwargs={"livecheck_case": name}, queue="livecheck.schedule")
+    worker.wait_for(f"livecheck.{task}: no case {name!r} is declared in this worker")
+    assert "Traceback" not in worker.output().partition(name)[2]
