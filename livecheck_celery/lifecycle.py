@@ -50,10 +50,12 @@ class Lifecycle:
         self._working: list[LiveCheck] = []
 
     def load_cases(self, sender: Any, **_: Any) -> None:
-        """Import what the setting ``cases`` names."""
+        """Import what the setting ``cases`` names, and see that beat has the entries of every case."""
         if sender is self._app:
             for suite in list(self._suites):
                 import_cases(suite)
+                # Again, since a host may have assigned its own beat_schedule after declaring cases.
+                suite.schedule_all()
 
     def start(self, sender: Any, **_: Any) -> None:
         """Refuse what cannot work, wait for Redis, and make the cases known."""

@@ -88,9 +88,9 @@ class LiveCheck:
             celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
-        self.app.on_after_configure.connect(self._schedule_all, weak=False)
+        self.app.on_after_configure.connect(self.schedule_all, weak=False)
         if _is_configured(self.app):
-            self._schedule_all()
+            self.schedule_all()
 
     # -- declaring
 
@@ -134,7 +134,8 @@ class LiveCheck:
         main = self.app.main
         return main if main and main != "__main__" else Path(sys.argv[0]).stem
 
-    def _schedule_all(self, **_: Any) -> None:
+    def schedule_all(self, **_: Any) -> None:
+        """Put the entries of all cases into the schedule of beat, beside what is there."""
         entries = schedule.common_entries(self.settings)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))

@@ -161,9 +161,9 @@ class TestReport:
         test: the execution; None for a report about the suite.
         runtime: seconds from start to verdict.
         signal_latency: seconds ``wait()`` waited for each signal (as the reference; an early signal reads about 0).
-        signal_since_trigger: seconds from the trigger to each signal that arrived.
         error: what broke, one line.
         traceback: where it broke.
+        signal_since_trigger: seconds from the trigger to each signal that arrived.
         at: when the verdict was recorded, seconds since the epoch by Redis; None before that.
     """
 
@@ -174,9 +174,9 @@ class TestReport:
     test: TestExecution | None = None
     runtime: float | None = None
     signal_latency: dict[str, float] = field(default_factory=dict)
-    signal_since_trigger: dict[str, float] = field(default_factory=dict)
     error: str | None = None
     traceback: str | None = None
+    signal_since_trigger: dict[str, float] = field(default_factory=dict)
     at: float | None = None
 
 

@@ -176,12 +176,14 @@ def test_values_of_the_contract_are_public() -> None:
         "test_kwargs",
         "expires",
     ]
-    assert list(inspect.signature(TestReport).parameters)[:5] == [
+    assert list(inspect.signature(TestReport).parameters)[:7] == [
         "case_name",
         "state",
         "test",
         "runtime",
         "signal_latency",
+        "error",
+        "traceback",
     ]
 
 

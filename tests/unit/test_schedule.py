@@ -62,3 +62,11 @@ def test_a_crontab_may_be_a_frequency() -> None:
     entry = app.conf.beat_schedule["livecheck:c:frequency"]
     assert entry["schedule"] is schedule
     assert entry["options"]["expires"] == pytest.approx(600, abs=1)
+
+
+def test_entries_survive_a_schedule_that_is_assigned_later() -> None:
+    app = make_app()
+    declare(LiveCheck(app))
+    app.conf.beat_schedule = {"mine": {"task": "t", "schedule": 1}}
+    app.loader.import_default_modules()  # as beat does when it starts
+    assert {"mine", "livecheck:busy:frequency", "livecheck:recover"} <= set(app.conf.beat_schedule)
