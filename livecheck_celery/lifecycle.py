@@ -80,9 +80,10 @@ class Lifecycle:
                 suite.close()
 
     def watch_beat(self, sender: Any, **_: Any) -> None:
-        """Have this process, a beat, note that it is alive each time it sends the recovery entry."""
+        """Have this process, a beat, note that it is alive: now, and each time it sends the recovery entry."""
         if sender.app is self._app:
             before_task_publish.connect(self.beat_alive, sender=RECOVER, weak=False)
+            self.beat_alive()
 
     def beat_alive(self, **_: Any) -> None:
         """Note that beat is alive."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery import Celery
 from support import wait_until
 
 from livecheck_celery import Case, LiveCheck, State, current_test
 from livecheck_celery.context import synthetic_case_var
+from livecheck_celery.lifecycle import Lifecycle
 from livecheck_celery.publisher import CASE_KEYWORD
 from livecheck_celery.tasks import Tasks
 
@@ -165,3 +168,11 @@ def test_a_message_that_carries_no_execution_is_reported_and_over(case: Any, car
     [(state, error)] = reports(case)
     assert state is State.ERROR
     assert str(error).startswith("a message for case shop.test_order carries no execution: ")
+
+
+def test_a_beat_is_seen_as_soon_as_it_starts(livecheck: LiveCheck) -> None:
+    lifecycle = Lifecycle(livecheck.app, [livecheck])
+    lifecycle.watch_beat(sender=SimpleNamespace(app=Celery("another", set_as_current=False)))
+    assert livecheck.store.seconds_since_beat() is None
+    lifecycle.watch_beat(sender=SimpleNamespace(app=livecheck.app))
+    assert livecheck.store.seconds_since_beat() == pytest.approx(0, abs=5)
