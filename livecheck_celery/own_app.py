@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from functools import cache
 from importlib.util import find_spec
+from threading import RLock
 from typing import Any, Final
 
 from celery import Celery, _state
@@ -18,7 +19,9 @@ NAME: Final = "livecheck_celery"
 WORKER_MODULE: Final = "livecheck_celery.worker"
 
 
-@cache
+_making = RLock()
+
+
 def own_app() -> Celery:
     """The app behind ``celery -A livecheck_celery``.
 
@@ -26,6 +29,12 @@ def own_app() -> Celery:
     worker`` makes an app of its own from that same file; where the file imports `livecheck_celery.worker`, that app is
     LiveCheck's.
     """
+    with _making:  # threads may import modules with cases at the same moment
+        return _made()
+
+
+@cache
+def _made() -> Celery:
     app = _bare_app() or _new_app()
     app.add_defaults(lambda: _defaults(app))
     return app

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 from celery import Celery
@@ -47,3 +50,20 @@ def test_a_child_is_not_locked_out_by_a_thread_it_does_not_have() -> None:
         os._exit(0 if fresh.made == 1 else 1)
     maker.join()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def test_the_packages_own_app_is_there_once(tmp_path: Path) -> None:
+    code = (
+        "import sys, threading\n"
+        "sys.setswitchinterval(1e-6)\n"
+        "from livecheck_celery.own_app import own_app\n"
+        "barrier, apps = threading.Barrier(20), []\n"
+        "def ask(): barrier.wait(); apps.append(own_app())\n"
+        "threads = [threading.Thread(target=ask) for _ in range(20)]\n"
+        "for thread in threads: thread.start()\n"
+        "for thread in threads: thread.join()\n"
+        "print(len(apps), len({id(app) for app in apps}))\n"
+    )
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.split() == ["20", "1"]
