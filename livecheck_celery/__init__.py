@@ -74,7 +74,7 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     # Made only when asked for: importing the package must not make a Celery app in a host's process.
     if name == "app":
-        from livecheck_celery.worker import app  # noqa: PLC0415
+        from livecheck_celery.worker import app  # noqa: PLC0415 - see above
 
         return app
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

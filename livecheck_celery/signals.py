@@ -163,7 +163,10 @@ class Signal(BaseSignal[T]):
         if _is_broken(key):
             case.app.outbox.drop(1, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
             return
-        case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
+        try:
+            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
+        except Exception:
+            logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
 
     def resolve(self, key: str, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.

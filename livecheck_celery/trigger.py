@@ -18,7 +18,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_var, synthetic_case_var
-from livecheck_celery.errors import InvalidPayload, LiveCheckError
+from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.outbox import Requested
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
@@ -155,7 +155,7 @@ class MaybeTrigger:
     def __enter__(self) -> TestExecution | None:
         try:
             test = self._request() if self._chosen() else None
-        except LiveCheckError as exc:
+        except InvalidPayload as exc:
             self._case.app.outbox.drop(1, str(exc))
             return None
         except Exception:

@@ -249,7 +249,7 @@ def within(limit: float, function: Callable[[], T]) -> T:
         raise TimeoutError(f"silent for {limit:g} s") from None
     if error is not None:
         raise error
-    return result  # type: ignore[return-value]
+    return result  # type: ignore[return-value] # without an error there is one
 
 
 def _connection(livecheck: LiveCheck) -> Any:

@@ -292,3 +292,28 @@ def test_half_a_surrogate_pair_is_dropped_alone(redis_url: str) -> None:
     case.sent.send("x", key="whole", force=True)
     assert case.app.outbox.flush()
     assert (case.app.outbox.sent, case.app.outbox.dropped) == (1, 2)
+
+
+def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
+    case = make(redis_url, redis_url="redis://localhost:port/0")
+    with case.maybe_trigger("o-1") as test:
+        assert test is None
+    case.sent.send("x", key="o-1", force=True)
+    assert current_test() is None
+
+
+def test_a_request_survives_a_process_that_can_start_no_more_threads(
+    redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(self: Any) -> None:
+        raise RuntimeError("can't start new thread")
+
+    case = make(redis_url)
+    monkeypatch.setattr("threading.Thread.start", start)
+    case.sent.send("x", key="o-1", force=True)
+    with case.maybe_trigger("o-1") as test:
+        assert test is None
+    monkeypatch.undo()
+    case.sent.send("y", key="o-2", force=True)
+    assert case.app.outbox.flush(), "what waited is sent with the next"
+    assert case.app.outbox.sent == 3
