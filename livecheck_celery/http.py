@@ -117,8 +117,7 @@ class _Attempt:
             if not body.done():
                 self._give_up()
         if self.given_up.is_set():
-            reason = f"no complete answer within {self.settings.timeout_total:g} s"
-            raise _Failed(reason, again=self._may_repeat(bool(self.began)))
+            raise _Failed(_too_late(self.settings), again=self._may_repeat(bool(self.began)))
         try:
             return body.result()
         except requests.RequestException as exc:
@@ -191,9 +190,16 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
+def _too_late(settings: HttpSettings) -> str:
+    return f"no complete answer within {settings.timeout_total:g} s"
+
+
 def _explain(error: BaseException, root: BaseException, settings: HttpSettings) -> str:
     if isinstance(error, requests.ConnectTimeout):
         return f"no connection within {_connect_limit(settings):g} s"
+    if isinstance(root, TimeoutError) and root.errno is None:
+        # The timeout of the socket, which may come just before that of the caller.
+        return _too_late(settings)
     return " ".join(str(getattr(root, "strerror", None) or root).split()) or type(root).__name__
 
 

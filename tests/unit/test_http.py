@@ -5,6 +5,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent import futures
 from contextlib import ExitStack, contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -262,6 +263,18 @@ def test_the_total_timeout_bounds_an_attempt_that_drips(session: requests.Sessio
         assert len(server.hits) == 2
         assert message == f"GET {server.url}: no complete answer within 0.4 s (2 attempts)"
     wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
+
+
+@pytest.mark.parametrize("prelude", [DRIPS["silence"][0], DRIPS["body"][0]], ids=["nothing", "body"])
+def test_a_silent_server_is_said_in_the_same_words_when_the_socket_times_out_first(
+    session: requests.Session, monkeypatch: pytest.MonkeyPatch, prelude: bytes
+) -> None:
+    wait = futures.wait
+    monkeypatch.setattr("livecheck_celery.http.futures.wait", lambda waited, timeout: wait(waited, timeout + 30))
+    with running(lambda handler: handler.drip(prelude=prelude, byte=b"")) as server:
+        assert failure("GET", server.url, session, HURRIED) == (
+            f"GET {server.url}: no complete answer within 0.4 s (2 attempts)"
+        )
 
 
 @pytest.mark.parametrize("kind", ["body", "chunks", "endless body"])
