@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import requests
 from requests.adapters import BaseAdapter
 
-from livecheck_celery.integrations import carrier
+from livecheck_celery import carrier
 
 
 def carry(session: requests.Session, secret_key: str | None, hosts: Iterable[str]) -> requests.Session:

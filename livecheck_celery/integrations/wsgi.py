@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from livecheck_celery.integrations import carrier
+from livecheck_celery import carrier
 from livecheck_celery.models import HEADER_SIGNATURE
 
 _ENVIRON: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import make_test
 
+from livecheck_celery import carrier
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
-from livecheck_celery.integrations import carrier
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,

@@ -11,8 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import make_test
 
+from livecheck_celery import carrier
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.integrations import carrier
 from livecheck_celery.integrations.requests import carry
 from livecheck_celery.models import TestExecution
 

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import make_test
 
+from livecheck_celery import carrier
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
-from livecheck_celery.integrations import carrier
 from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 
