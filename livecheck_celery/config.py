@@ -108,7 +108,8 @@ class Settings(_Resolved):
         max_reports: reports kept for each case.
         enabled: whether requests trigger tests and send signals at all.
         max_payload: bytes, of one signal's value or one test's arguments.
-        secret_key: signs what crosses HTTP; without one, nothing crosses.
+        secret_key: signs what crosses HTTP; without one, nothing crosses. Of several the first signs, and any is
+            believed, so that keys can be exchanged one after the other.
         http_hosts: hosts that tests may be carried to over HTTP.
         cases: modules that declare cases.
     """
@@ -123,7 +124,7 @@ class Settings(_Resolved):
     send_reports: bool = True
     max_reports: int = Field(default=10_000, ge=1)
     max_payload: int = Field(default=1024 * 1024, ge=1)
-    secret_key: str | None = None
+    secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")
     cases: Names = ()
 

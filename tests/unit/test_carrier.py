@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from support import make_test
 
-from livecheck_celery import carrier
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
+from livecheck_celery.hops import carrier
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
@@ -22,7 +22,7 @@ from livecheck_celery.models import (
     TestExecution,
 )
 
-KEY = "a secret"
+KEY = ("a secret",)
 any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = datetime.now(UTC)
 LATER = (NOW + timedelta(minutes=1)).isoformat()
@@ -179,9 +179,16 @@ def test_only_what_was_signed_comes_out() -> None:
     assert carrier.verified(headers, KEY) == good
 
 
-@pytest.mark.parametrize("key", [None, "", "another secret"])
-def test_without_the_key_nothing_is_believed(key: str | None) -> None:
+@pytest.mark.parametrize("key", [(), ("another secret",)])
+def test_without_the_key_nothing_is_believed(key: tuple[str, ...]) -> None:
     assert carrier.verified(carrier.sign(good, KEY), key) is None
+
+
+def test_any_key_of_the_list_is_believed_and_the_first_signs() -> None:
+    assert carrier.sign(good, ("new", "old")) == carrier.sign(good, ("new",)) != carrier.sign(good, ("old",))
+    for key in ("new", "old"):
+        assert carrier.verified(carrier.sign(good, (key,)), ("new", "old")) == good
+    assert carrier.verified(carrier.sign(good, ("older",)), ("new", "old")) is None
 
 
 def test_unsigned_headers_are_not_believed() -> None:

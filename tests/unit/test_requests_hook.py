@@ -9,11 +9,11 @@ import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import make_test
+from support import make_gate, make_test
 
-from livecheck_celery import carrier
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.integrations.requests import carry
+from livecheck_celery.hops import carrier
+from livecheck_celery.hops.requests import carry
 from livecheck_celery.models import TestExecution
 
 KEY = "a secret"
@@ -57,7 +57,7 @@ class Server(ThreadingHTTPServer):
                 for name in (*carrier.HEADERS, "LiveCheck-Test-Signature")
                 if name.title() in headers
             }
-            genuine = carrier.verified(ours, KEY)
+            genuine = carrier.verified(ours, (KEY,))
             test = TestExecution.from_headers(genuine or {})
             assert test or not ours
             found.append(test and test.id)
@@ -91,7 +91,7 @@ def session() -> Iterator[requests.Session]:
 
 
 def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: Server) -> None:
-    assert carry(session, KEY, ["127.0.0.1"]) is session
+    assert carry(session, make_gate(KEY, hosts=["127.0.0.1"])) is session
     with under_test(TEST):
         session.get(server.url("127.0.0.1"))
     assert server.tests() == ["order-1"]
@@ -103,12 +103,12 @@ def test_any_id_arrives_as_it_was(test_id: str) -> None:
     with running() as server, requests.Session() as session:
         session.trust_env = False
         with under_test(make_test(test_id)):
-            carry(session, KEY, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+            carry(session, make_gate(KEY, hosts=["127.0.0.1"])).get(server.url("127.0.0.1"))
         assert server.tests() == [test_id]
 
 
 def test_a_fake_request_carries_its_mark(session: requests.Session, server: Server) -> None:
-    carry(session, KEY, ["127.0.0.1"])
+    carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     with fake_request("shop.tests.test_order"):
         session.get(server.url("127.0.0.1"))
     assert server.received[0]["Livecheck-Test-Synthetic"] == "1"
@@ -116,32 +116,31 @@ def test_a_fake_request_carries_its_mark(session: requests.Session, server: Serv
 
 
 def test_outside_a_test_nothing_is_added(session: requests.Session, server: Server) -> None:
-    carry(session, KEY, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+    carry(session, make_gate(KEY, hosts=["127.0.0.1"])).get(server.url("127.0.0.1"))
     with under_test(TEST):
         session.get(server.url("127.0.0.1"))
     session.get(server.url("127.0.0.1"))
     assert server.tests() == [None, "order-1", None]
 
 
-@pytest.mark.parametrize("key", [None, ""])
-def test_without_a_key_nothing_is_added(session: requests.Session, server: Server, key: str | None) -> None:
+def test_without_a_key_nothing_is_added(session: requests.Session, server: Server) -> None:
     with under_test(TEST):
-        carry(session, key, ["127.0.0.1"]).get(server.url("127.0.0.1"))
+        carry(session, make_gate(hosts=["127.0.0.1"])).get(server.url("127.0.0.1"))
     assert server.tests() == [None]
 
 
 @pytest.mark.parametrize("host", ["LocalHost", "localhost:1", " localhost ", "localhost:8000"])
 def test_hosts_compare_without_case_and_port(session: requests.Session, server: Server, host: str) -> None:
     with under_test(TEST):
-        carry(session, KEY, [host]).get(server.url("LOCALHOST"))
+        carry(session, make_gate(KEY, hosts=[host])).get(server.url("LOCALHOST"))
     assert server.tests() == ["order-1"]
 
 
 @pytest.mark.parametrize("hosts", [[], [""], ["local"], ["host"], ["localhost.example"], ["example"], ["*"], ["::1"]])
 def test_a_host_off_the_list_gets_nothing(session: requests.Session, server: Server, hosts: list[str]) -> None:
     with under_test(TEST):
-        carry(session, KEY, hosts).get(server.url("localhost"))
-        carry(session, KEY, hosts).get(server.url("localhost").replace("//", "//example:secret@"))
+        carry(session, make_gate(KEY, hosts=hosts)).get(server.url("localhost"))
+        carry(session, make_gate(KEY, hosts=hosts)).get(server.url("localhost").replace("//", "//example:secret@"))
     assert server.tests() == [None, None]
 
 
@@ -188,7 +187,7 @@ def test_hosts_are_compared_whole(session: requests.Session, url: str, carried: 
     recorder = Recorder()
     session.mount("http://", recorder)
     session.mount("https://", recorder)
-    carry(session, KEY, ["shop.example", "::1"])
+    carry(session, make_gate(KEY, hosts=["shop.example", "::1"]))
     with under_test(TEST):
         session.get(url)
     assert ("LiveCheck-Test-Id" in recorder.sent[0].headers) == carried
@@ -198,7 +197,7 @@ def test_adapters_mounted_before_stay_in_use(session: requests.Session) -> None:
     special, usual = Recorder(), Recorder()
     session.mount("http://", usual)
     session.mount("http://shop.example/special", special)
-    carry(session, KEY, ["shop.example"])
+    carry(session, make_gate(KEY, hosts=["shop.example"]))
     with under_test(TEST):
         session.get("http://shop.example/special/1")
         session.get("http://shop.example/1")
@@ -224,12 +223,12 @@ def test_along_redirects_each_host_is_judged_by_itself(
     for host in reversed(route):
         url = server.url(host) + (f"?to={url}" if url else "")
     with under_test(TEST):
-        carry(session, KEY, ["127.0.0.1"]).get(url)
+        carry(session, make_gate(KEY, hosts=["127.0.0.1"])).get(url)
     assert server.tests() == expected
 
 
 def test_the_callers_own_request_is_left_as_it_is(session: requests.Session, server: Server) -> None:
-    carry(session, KEY, ["127.0.0.1"])
+    carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     request = session.prepare_request(requests.Request("GET", server.url("127.0.0.1")))
     with under_test(TEST):
         session.send(request)

@@ -26,7 +26,7 @@ def test_defaults() -> None:
     assert settings.test_concurrency == 100
     assert settings.send_reports is True
     assert settings.max_payload == 1024 * 1024
-    assert settings.secret_key is None
+    assert settings.secret_key == ()
 
 
 def test_another_broker_needs_a_redis_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -66,7 +66,7 @@ def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("LIVECHECK_SECRET_KEY", "")
     monkeypatch.setenv("LIVECHECK_MAX_REPORTS", "")
     settings = make("redis://b/0").settings
-    assert settings.secret_key is None
+    assert settings.secret_key == ()
     assert settings.max_reports == 10_000
 
 

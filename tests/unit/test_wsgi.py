@@ -11,14 +11,14 @@ import flask
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import make_test
+from support import make_gate, make_test
 
-from livecheck_celery import carrier
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
-from livecheck_celery.integrations.wsgi import LiveCheckMiddleware
+from livecheck_celery.hops import carrier
+from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 
-KEY = "a secret"
+KEY = ("a secret",)
 TEST = make_test("order-1")
 OTHER = make_test("other")
 SIGNED = carrier.sign(TEST.as_headers(), KEY)
@@ -32,11 +32,13 @@ def environ_of(headers: dict[str, Any]) -> dict[str, Any]:
     return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
 
-def call(app: App, headers: dict[str, Any], key: str | None = KEY) -> Iterable[bytes]:
-    return LiveCheckMiddleware(app, key)(environ_of(headers), lambda status, headers, exc_info=None: lambda data: None)
+def call(app: App, headers: dict[str, Any], key: tuple[str, ...] = KEY) -> Iterable[bytes]:
+    return LiveCheckMiddleware(app, make_gate(*key))(
+        environ_of(headers), lambda status, headers, exc_info=None: lambda data: None
+    )
 
 
-def seen_by(headers: dict[str, Any], key: str | None = KEY) -> list[object]:
+def seen_by(headers: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
     """What was current while the application ran."""
     seen: list[object] = []
 
@@ -68,12 +70,12 @@ def test_a_signed_fake_request_is_handled_as_one() -> None:
         (TEST.as_headers(), KEY),
         (SIGNED | {"LiveCheck-Test-Id": "order-2"}, KEY),
         ({"LiveCheck-Test-Id": "order-1"}, KEY),
-        (SIGNED, "another secret"),
-        (SIGNED, None),
+        (SIGNED, ("another secret",)),
+        (SIGNED, ()),
         (carrier.sign({"LiveCheck-Test-Id": "order-1"}, KEY), KEY),
     ],
 )
-def test_a_request_that_is_not_signed_right_is_handled_as_usual(headers: dict[str, str], key: str | None) -> None:
+def test_a_request_that_is_not_signed_right_is_handled_as_usual(headers: dict[str, str], key: tuple[str, ...]) -> None:
     assert seen_by(headers, key) == [None, None]
 
 
@@ -203,7 +205,7 @@ def test_the_middleware_keeps_to_the_wsgi_protocol() -> None:
         start_response("200 OK", [("Content-Type", "text/plain")])
         yield b"part"
 
-    body: Any = validator(LiveCheckMiddleware(validator(app), KEY))(
+    body: Any = validator(LiveCheckMiddleware(validator(app), make_gate(*KEY)))(
         environ_of(SIGNED), lambda status, headers, exc_info=None: lambda data: None
     )
     assert list(body) == [b"part"]
@@ -226,7 +228,7 @@ def test_flask_views_and_streams_run_under_the_test() -> None:
         response.call_on_close(lambda: seen.append(("close", current_test())))
         return response
 
-    app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, KEY)  # type: ignore[method-assign]
+    app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, make_gate(*KEY))  # type: ignore[method-assign]
     client = app.test_client()
     for headers, test in ((SIGNED, TEST), ({}, None), (SIGNED, TEST)):
         seen.clear()

@@ -6,29 +6,28 @@ from collections.abc import Iterable, Iterator
 from typing import Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from livecheck_celery import carrier
-from livecheck_celery.models import HEADER_SIGNATURE
+from livecheck_celery.hops import carrier
+from livecheck_celery.hops.gate import LOOKED_AT, Gate
 
-_ENVIRON: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
+_ENVIRON: Final = {f"HTTP_{name.upper().replace('-', '_')}": name for name in LOOKED_AT.values()}
 
 
 class LiveCheckMiddleware:
     """Make the test that a request carries current while ``app`` handles it, its response body included.
 
-    Works around any WSGI application, so also Flask's (``app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, key)``) and
-    Django's. Headers that are missing, malformed, expired or not signed with ``secret_key`` are ignored; without a
-    ``secret_key`` all are.
+    Works around any WSGI application, so also Flask's (``app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, gate)``) and
+    Django's. What the headers of a request are worth, ``gate`` says.
     """
 
-    def __init__(self, app: WSGIApplication, secret_key: str | None) -> None:
+    def __init__(self, app: WSGIApplication, gate: Gate) -> None:
         self.app = app
-        self.secret_key = secret_key
+        self.gate = gate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request as WSGI says; errors are the application's own."""
-        headers = {name: environ[variable] for variable, name in _ENVIRON.items() if variable in environ}
-        genuine = carrier.verified(headers, self.secret_key)
-        carried = carrier.NOTHING if genuine is None else carrier.arrived(genuine)
+        carried = self.gate.accept(
+            (name, environ[variable]) for variable, name in _ENVIRON.items() if variable in environ
+        )
         if carried == carrier.NOTHING:
             return self.app(environ, start_response)
         request = _Request(carried)

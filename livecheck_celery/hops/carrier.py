@@ -122,28 +122,29 @@ def incoming(headers: Mapping[str, Any]) -> Iterator[None]:
         leave(tokens)
 
 
-def sign(headers: Mapping[str, str], secret_key: str) -> dict[str, str]:
-    """``headers`` with the signature that lets them cross HTTP."""
-    return {**headers, HEADER_SIGNATURE: _signer(secret_key).get_signature(_signed_part(headers)).decode()}
+def sign(headers: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, str]:
+    """``headers`` with the signature that lets them cross HTTP, made with the first of ``keys``."""
+    return {**headers, HEADER_SIGNATURE: _signer(keys).get_signature(_signed_part(headers)).decode()}
 
 
-def verified(headers: Mapping[str, Any], secret_key: str | None) -> Mapping[str, str] | None:
-    """The headers that LiveCheck signed with ``secret_key``, and only those; None when there are none."""
-    if not secret_key:
+def verified(headers: Mapping[str, Any], keys: tuple[str, ...]) -> Mapping[str, str] | None:
+    """The headers that LiveCheck signed with one of ``keys``, and only those; None when there are none."""
+    if not keys:
         return None
     signature = headers.get(HEADER_SIGNATURE, "")
     carried = {name: headers[name] for name in HEADERS if name in headers}
     if not carried or not all(_is_plausible(value) for value in (signature, *carried.values())):
         return None
-    return carried if _signer(secret_key).verify_signature(_signed_part(carried), signature) else None
+    return carried if _signer(keys).verify_signature(_signed_part(carried), signature) else None
 
 
 def _is_plausible(value: object) -> bool:
     return isinstance(value, str) and len(value) <= MAX_HEADER
 
 
-def _signer(secret_key: str) -> Signer:
-    return Signer(secret_key, salt=_SALT, digest_method=hashlib.sha256)
+def _signer(keys: tuple[str, ...]) -> Signer:
+    # Signer wants the newest last.
+    return Signer(keys[::-1], salt=_SALT, digest_method=hashlib.sha256)
 
 
 def _signed_part(headers: Mapping[str, str]) -> str:

@@ -14,7 +14,7 @@ from celery import Task
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_postrun, task_prerun
 
-from livecheck_celery import carrier
+from livecheck_celery.hops import carrier
 
 #: What the names of LiveCheck's own tasks begin with. They serve all tests and are part of none.
 OWN_TASKS: Final = "livecheck."

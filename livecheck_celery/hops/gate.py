@@ -1,0 +1,80 @@
+"""What one process lets in over HTTP, and what it sends out.
+
+HTTP is a trust boundary. A header that is unsigned, forged, expired, oversized, given twice or malformed is ignored and
+counted; it costs the request nothing, and writes no line to the log.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from livecheck_celery.hops import carrier
+from livecheck_celery.models import HEADER_SIGNATURE
+
+#: Every header that is looked at, by its name in lower case.
+LOOKED_AT: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
+
+
+class Gate:
+    """Accepts tests from the headers of requests, and makes the headers of others.
+
+    Args:
+        keys: secret keys; the first signs, any is believed. Without one, nothing is let in or out.
+        hosts: host names that tests may be carried to; compared whole, without case and port.
+        count: called with the reason each time headers are ignored.
+    """
+
+    def __init__(self, keys: tuple[str, ...], hosts: Iterable[str], count: Callable[[str], object]) -> None:
+        self._keys = keys
+        self._hosts = frozenset(filter(None, map(hostname, hosts)))
+        self._count = count
+
+    def accept(self, headers: Iterable[tuple[str, str]]) -> carrier.Carried:
+        """What a request's ``headers``, names in any case, carry that can be believed; else `carrier.NOTHING`."""
+        found: dict[str, str] = {}
+        for name, value in headers:
+            known = LOOKED_AT.get(name.lower())
+            if known is None:
+                continue
+            if known in found:
+                return self._ignore("duplicated")
+            if not isinstance(value, str):
+                return self._ignore("malformed")
+            found[known] = value
+        return self._judge(found) if found else carrier.NOTHING
+
+    def headers_for(self, host: str | None) -> Mapping[str, str]:
+        """Headers that carry what is current to ``host``; none when it is not on the list."""
+        return self.headers() if host is not None and host.lower() in self._hosts else {}
+
+    def headers(self) -> Mapping[str, str]:
+        """Headers that carry what is current to anybody."""
+        headers = carrier.outgoing() if self._keys else {}
+        return carrier.sign(headers, self._keys) if headers else {}
+
+    def _judge(self, headers: Mapping[str, str]) -> carrier.Carried:
+        if not self._keys:
+            return self._ignore("no secret_key")
+        if HEADER_SIGNATURE not in headers:
+            return self._ignore("unsigned")
+        if any(len(value) > carrier.MAX_HEADER for value in headers.values()):
+            return self._ignore("oversized")
+        genuine = carrier.verified(headers, self._keys)
+        if genuine is None:
+            return self._ignore("forged")
+        carried = carrier.arrived(genuine)
+        return self._ignore("expired") if carried == carrier.NOTHING else carried
+
+    def _ignore(self, reason: str) -> carrier.Carried:
+        self._count(reason)
+        return carrier.NOTHING
+
+
+def hostname(host: str) -> str | None:
+    """The name in ``host``, which may have a port; in lower case."""
+    host = host.strip()
+    if host.count(":") > 1 and not host.startswith("["):  # an IPv6 address on its own
+        host = f"[{host}]"
+    return urlsplit(f"//{host}").hostname
