@@ -19,6 +19,8 @@ current_test_var: ContextVar[TestExecution | None] = ContextVar("livecheck_curre
 current_execution_var: ContextVar[TestRunner | None] = ContextVar("livecheck_current_execution", default=None)
 #: Name of the case whose fake request this is.
 synthetic_case_var: ContextVar[str | None] = ContextVar("livecheck_synthetic_case", default=None)
+#: Tests triggered in the request or task being handled: a list, which who handles it put there.
+triggered_var: ContextVar[list[TestExecution] | None] = ContextVar("livecheck_triggered", default=None)
 
 __all__ = [
     "Token",
@@ -28,6 +30,7 @@ __all__ = [
     "current_test_var",
     "fake_request",
     "synthetic_case_var",
+    "triggered_var",
     "under_test",
 ]
 

@@ -209,7 +209,7 @@ class LiveCheck:
     @once
     def gate(self) -> Gate:
         """What this process lets in over HTTP, and what it sends out."""
-        return Gate(self.settings.secret_key, self.settings.http_hosts, lambda _: None)
+        return Gate(self.settings.secret_key, self.settings.http_hosts, lambda _: None, lambda *_, **__: None)
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""

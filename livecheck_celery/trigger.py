@@ -17,7 +17,7 @@ from celery.utils.time import maybe_make_aware
 from pydantic_core import PydanticSerializationError, to_jsonable_python
 
 from livecheck_celery.config import seconds
-from livecheck_celery.context import current_test, current_test_var, synthetic_case_var
+from livecheck_celery.context import current_test, current_test_var, synthetic_case_var, triggered_var
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.outbox import Requested
@@ -210,7 +210,7 @@ def build(
     """
     now = datetime.now(UTC)
     current = current_test()
-    return TestExecution(
+    test = TestExecution(
         id=str(uuid.uuid4()) if id is None else str(id),
         case_name=case.name,
         timestamp=now,
@@ -219,6 +219,9 @@ def build(
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
     )
+    if (triggered := triggered_var.get()) is not None:
+        triggered.append(test)
+    return test
 
 
 def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
@@ -91,6 +91,16 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
     return found
 
 
-def make_gate(*keys: str, hosts: Iterable[str] = (), ignored: list[str] | None = None) -> Gate:
-    """A gate that notes in ``ignored`` why it ignored headers."""
-    return Gate(keys, hosts, (ignored if ignored is not None else []).append)
+def make_gate(
+    *keys: str,
+    hosts: Iterable[str] = (),
+    ignored: list[str] | None = None,
+    happened: list[dict[str, Any]] | None = None,
+) -> Gate:
+    """A gate that notes in ``ignored`` why it ignored headers, and in ``happened`` what became of requests."""
+
+    def note(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
+        if happened is not None:
+            happened.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
+
+    return Gate(keys, hosts, (ignored if ignored is not None else []).append, note)

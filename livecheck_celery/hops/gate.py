@@ -1,4 +1,4 @@
-"""What one process lets in over HTTP, and what it sends out.
+"""What one process lets in over HTTP, what it sends out, and whom it tells what became of a request.
 
 HTTP is a trust boundary. A header that is unsigned, forged, expired, oversized, given twice or malformed is ignored and
 counted; it costs the request nothing, and writes no line to the log.
@@ -6,15 +6,29 @@ counted; it costs the request nothing, and writes no line to the log.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from typing import Final
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from livecheck_celery.hops import carrier
-from livecheck_celery.models import HEADER_SIGNATURE
+from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 
 #: Every header that is looked at, by its name in lower case.
 LOOKED_AT: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
+
+_FIRST_SERVER_ERROR: Final = 500
+
+
+class Happened(Protocol):
+    """Told of what happened in ``tests``: a signal may have been declared as resolved by it. Never raises or waits."""
+
+    def __call__(
+        self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
+    ) -> None:
+        """``value`` is what came of it, or ``error`` why nothing did.
+
+        ``kind`` and ``name`` say what it was: ``task`` and its name, ``request`` and ``POST /order/create/`` …
+        """
 
 
 class Gate:
@@ -24,12 +38,16 @@ class Gate:
         keys: secret keys; the first signs, any is believed. Without one, nothing is let in or out.
         hosts: host names that tests may be carried to; compared whole, without case and port.
         count: called with the reason each time headers are ignored.
+        happened: told what became of requests.
     """
 
-    def __init__(self, keys: tuple[str, ...], hosts: Iterable[str], count: Callable[[str], object]) -> None:
+    def __init__(
+        self, keys: tuple[str, ...], hosts: Iterable[str], count: Callable[[str], object], happened: Happened
+    ) -> None:
         self._keys = keys
         self._hosts = frozenset(filter(None, map(hostname, hosts)))
         self._count = count
+        self._happened = happened
 
     def accept(self, headers: Iterable[tuple[str, str]]) -> carrier.Carried:
         """What a request's ``headers``, names in any case, carry that can be believed; else `carrier.NOTHING`."""
@@ -53,6 +71,20 @@ class Gate:
         """Headers that carry what is current to anybody."""
         headers = carrier.outgoing() if self._keys else {}
         return carrier.sign(headers, self._keys) if headers else {}
+
+    def answered(
+        self, method: str, path: str, status: int, tests: Sequence[TestExecution], error: BaseException | None = None
+    ) -> None:
+        """Tell that a request that was part of ``tests`` has been answered; ``error`` is what the application raised."""
+        if not tests:
+            return
+        route = f"{method} {path}"
+        if error is not None:
+            self._happened("request", route, tests, error=f"{route} raised {type(error).__name__}: {error}")
+        elif status >= _FIRST_SERVER_ERROR:
+            self._happened("request", route, tests, error=f"{route} answered {status}")
+        else:
+            self._happened("request", route, tests, value={"method": method, "path": path, "status": status})
 
     def _judge(self, headers: Mapping[str, str]) -> carrier.Carried:
         if not self._keys:
