@@ -75,7 +75,7 @@ class Gate:
     def answered(
         self, method: str, path: str, status: int, tests: Sequence[TestExecution], error: BaseException | None = None
     ) -> None:
-        """Tell that a request that was part of ``tests`` has been answered; ``error`` is what the application raised."""
+        """Tell that a request in ``tests`` has been answered; ``error`` is what the application raised."""
         if not tests:
             return
         route = f"{method} {path}"
