@@ -328,7 +328,7 @@ class Case:
         wanted = {option: value for option, value in given.items() if value is not None}
         CaseSettings.resolve(f"case {self.name}", (), wanted)
         self.app.store.override(self.name, wanted)
-        self.use(wanted)
+        self.app.watch.refresh()
 
     def use(self, overrides: Mapping[str, Any]) -> None:
         """Use what `override` wrote down, in this process."""

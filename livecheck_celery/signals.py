@@ -89,6 +89,11 @@ class BaseSignal(Generic[T]):
             self._value_type = args[0] if args else Any
         return self._value_type
 
+    def annotate(self, value_type: Any) -> None:
+        """Take the ``T`` of the annotation, unless it has one of its own."""
+        if self.value_type is Any:
+            self._value_type = value_type
+
     def clone(self, *, case: Case, index: int) -> Self:
         """The same signal on ``case``.
 

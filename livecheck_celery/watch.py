@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from livecheck_celery.forks import renew_after_fork
 from livecheck_celery.sources import Wanted
 from livecheck_celery.store.store import Store
+from livecheck_celery.store.wiring import Wired
 
 logger = logging.getLogger("livecheck_celery.watch")
 
@@ -26,6 +29,12 @@ class Watch:
         self._store = store
         self._revision = "none"
         self._listeners: list[Callable[[Watch], object]] = []
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """A thread that held the lock is not there to release it."""
+        self._reading = threading.Lock()
 
     def listen(self, listener: Callable[[Watch], object]) -> None:
         """Call ``listener`` now, and whenever something changed."""
@@ -39,9 +48,12 @@ class Watch:
             InvalidPayload: what is stored cannot be read.
             RedisUnavailable: Redis did not answer.
         """
-        wired = self._store.wired(self._revision)
-        if wired is None:
-            return
+        with self._reading:  # or what was read earlier might be followed later
+            wired = self._store.wired(self._revision)
+            if wired is not None:
+                self._follow(wired)
+
+    def _follow(self, wired: Wired) -> None:
         self._revision = wired.revision
         self.overrides = wired.overrides
         self.wanted = Wanted(wired.sources)
