@@ -93,8 +93,9 @@ class LiveCheck:
     def _install(self) -> None:
         suites = _suites.setdefault(self.app, [])
         suites.append(self)
-        celery_hops.connect(self)
+        celery_hops.add_listener(self)
         if suites == [self]:
+            celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
         self.app.on_after_configure.connect(self.schedule_all, weak=False)
@@ -234,7 +235,7 @@ class LiveCheck:
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
-        celery_hops.disconnect(self)
+        celery_hops.remove_listener(self)
         for name in list(self._undo):
             self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
