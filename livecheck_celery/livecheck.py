@@ -274,11 +274,12 @@ class LiveCheck:
         return carry(requests.Session(), self.gate)
 
     def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
-        """Have every client of an HTTP library in this process carry the current test; `uninstrument` undoes it.
+        """Have every client of a library in this process carry the current test; `uninstrument` undoes it.
 
         Args:
-            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``.
-            hosts: where to, and nowhere else; by default ``http_hosts``.
+            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``; or ``otel``, which has the test travel in
+                OpenTelemetry's baggage and tells of spans.
+            hosts: where to, and nowhere else; by default ``http_hosts``. OpenTelemetry propagates to every host.
 
         Raises:
             ConfigurationError: there is no such library, or it is not installed.
