@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 from typing import Any
 from wsgiref.util import setup_testing_defaults
@@ -43,3 +44,33 @@ def failed(error: str, *tests: TestExecution, path: str = PATH, method: str = "P
     """That a request in ``tests`` came to nothing."""
     name = f"{method} {path}"
     return {"kind": "request", "name": name, "tests": list(tests), "error": f"{name} {error}"}
+
+
+async def ask(app: Any, path: str, method: str = "GET", headers: dict[str, str] = SIGNED) -> tuple[int, bytes]:
+    """Status and body of the answer of ``app``, an ASGI application, to a client that listens to the end."""
+    scope = {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.4"},
+        "http_version": "1.1",
+        "method": method,
+        "scheme": "http",
+        "path": path,
+        "raw_path": path.encode(),
+        "root_path": "",
+        "query_string": b"",
+        "headers": [(b"host", b"shop"), *((name.lower().encode(), text.encode()) for name, text in headers.items())],
+        "server": ("shop", 80),
+        "client": ("127.0.0.1", 4321),
+    }
+    messages: list[Any] = []
+    request = [{"type": "http.request", "body": b"", "more_body": False}]
+
+    async def receive() -> dict[str, Any]:
+        return request.pop() if request else await asyncio.Future()
+
+    async def send(message: Any) -> None:
+        await asyncio.sleep(0)
+        messages.append(message)
+
+    await app(scope, receive, send)
+    return messages[0]["status"], b"".join(message.get("body", b"") for message in messages[1:])
