@@ -20,12 +20,12 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.hops import asgi, wsgi
 from livecheck_celery.hops import celery as celery_hops
 from livecheck_celery.hops import clients, transport
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
-from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox
@@ -267,7 +267,17 @@ class LiveCheck:
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
-        return LiveCheckMiddleware(app, self.gate)
+        return wsgi.LiveCheckMiddleware(app, self.gate)
+
+    def asgi(self, app: Any) -> Any:
+        """`wsgi`, for an ASGI application; for FastAPI and Starlette, ``app.add_middleware(livecheck.asgi)``."""
+        return asgi.LiveCheckMiddleware(app, self.gate)
+
+    def init_flask(self, app: Any) -> None:
+        """Put `wsgi` around ``app``, a Flask application; doing so again changes nothing."""
+        if app.extensions.get("livecheck") is not self:
+            app.extensions["livecheck"] = self
+            app.wsgi_app = self.wsgi(app.wsgi_app)
 
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
