@@ -33,16 +33,20 @@ class Scripts:
         self.claim_slot = Script(client, "claim_slot")
         self.due = Script(client, "due")
         self.listen = Script(client, "listen")
+        self.override = Script(client, "override")
         self.record = Script(client, "record")
         self.recover = Script(client, "recover")
         self.recovered = Script(client, "recovered")
+        self.register = Script(client, "register")
         self.release = Script(client, "release")
         self.renew = Script(client, "renew")
         self.report = Script(client, "report")
         self.signal = Script(client, "signal")
         self.stalled = Script(client, "stalled")
         self.suite_fail = Script(client, "suite_fail")
+        self.tally = Script(client, "tally")
         self.verdict = Script(client, "verdict")
+        self.wired = Script(client, "wired")
 
 
 def _sent(arg: Argument) -> str | int | float:

@@ -14,13 +14,14 @@ from livecheck_celery.store.connection import without_password
 from livecheck_celery.store.ledger import Ledger
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.suite import Suite
+from livecheck_celery.store.wiring import Wiring
 
 #: The first Redis with everything the scripts use.
 OLDEST: Final = (6, 2)
 
 
-class Store(Ledger, Arrivals, Suite, Reports):
-    """What all processes share: executions, signals, suites and reports; safe to share between threads.
+class Store(Ledger, Arrivals, Suite, Reports, Wiring):
+    """What all processes share: executions, signals, suites, reports and wiring; safe to share between threads.
 
     What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
     epoch.

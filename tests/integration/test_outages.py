@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from support import embedded, wait_until
+from support import embedded, make_signal, wait_until
 
 from livecheck_celery import (
     BrokerUnavailable,
@@ -28,6 +28,7 @@ from livecheck_celery import (
     Signal,
     current_test,
 )
+from livecheck_celery.items import Signalled
 
 WITHIN_A_SECOND = 1.0
 
@@ -75,6 +76,10 @@ def make(url: str, **options: Any) -> Any:
         sent: Signal[str]
 
     return test_order
+
+
+def make_item(test_id: str) -> Signalled:
+    return Signalled(make_signal(key=test_id), 60.0)
 
 
 @pytest.mark.parametrize("outage", OUTAGES)
@@ -302,18 +307,32 @@ def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
     assert current_test() is None
 
 
-def test_a_request_survives_a_process_that_can_start_no_more_threads(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     case = make(redis_url)
     monkeypatch.setattr("threading.Thread.start", start)
-    case.sent.send("x", key="o-1", force=True)
     with case.maybe_trigger("o-1") as test:
-        assert test is None
+        assert current_test() is test is not None
+        case.sent.send("x")
+    assert case.app.outbox.sent == 2
+    assert case.app.store.client.hget(case.app.store.keys.signals(case.name, "o-1"), "sent")
+    assert case.app.store.client.llen("livecheck") == 1
     monkeypatch.undo()
-    case.sent.send("y", key="o-2", force=True)
-    assert case.app.outbox.flush(), "what waited is sent with the next"
-    assert case.app.outbox.sent == 3
+    monkeypatch.setattr("livecheck_celery.outbox._PAUSE", 0.0)
+    wait_until(lambda: case.app.outbox.put(make_item("o-2")) and case.app.outbox.awake, what="a thread runs again")
+    assert case.app.flush()
+
+
+def test_without_threads_an_outage_costs_one_short_wait_and_not_one_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.Thread.start", lambda _: (_ for _ in ()).throw(RuntimeError("no threads")))
+    with silent() as url:
+        case = make(url)
+        started = time.monotonic()
+        for number in range(300):
+            with case.maybe_trigger(f"o-{number}") as test:
+                assert test is not None
+                case.sent.send("x")
+        assert time.monotonic() - started < 5 * WITHIN_A_SECOND
+        assert case.app.outbox.dropped == 600
