@@ -60,7 +60,7 @@ class RabbitMQ:
 
 @contextmanager
 def rabbitmq(program: str, directory: Path) -> Iterator[RabbitMQ]:
-    """A server on ports of the system's choosing that keeps all it writes in ``directory``, and its node name to itself."""
+    """A server on ports of the system's choosing, with a name of its own, that writes to ``directory`` only."""
     port, names_port = free_port(), free_port()
     epmd = f"epmd -port {names_port} -address 127.0.0.1"
     env = {
