@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -20,6 +21,7 @@ from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops import celery as celery_hops
+from livecheck_celery.hops import clients, transport
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
@@ -77,6 +79,7 @@ class LiveCheck:
         self.cases: dict[str, Case] = {}
         self._options = options
         self._django = Receivers(self.happened)
+        self._undo: dict[str, Callable[[], None]] = {}
         self._install()
 
     @classmethod
@@ -232,6 +235,8 @@ class LiveCheck:
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
         celery_hops.disconnect(self)
+        for name in list(self._undo):
+            self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
         if "outbox" in used:
             self.outbox.flush()
@@ -249,7 +254,10 @@ class LiveCheck:
     @once
     def gate(self) -> Gate:
         """What this process lets in over HTTP, and what it sends out."""
-        return Gate(self.settings.secret_key, self.settings.http_hosts, self._ignored, self.happened)
+        return self._gate_to(self.settings.http_hosts)
+
+    def _gate_to(self, hosts: Iterable[str]) -> Gate:
+        return Gate(self.settings.secret_key, hosts, self._ignored, self.happened)
 
     def _ignored(self, reason: str) -> None:
         self.outbox.count(f"headers ignored: {reason}")
@@ -263,6 +271,34 @@ class LiveCheck:
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
         return carry(requests.Session(), self.gate)
+
+    def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
+        """Have every client of an HTTP library in this process carry the current test; `uninstrument` undoes it.
+
+        Args:
+            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``.
+            hosts: where to, and nowhere else; by default ``http_hosts``.
+
+        Raises:
+            ConfigurationError: there is no such library, or it is not installed.
+        """
+        self.uninstrument(name)
+        self._undo[name] = clients.instrument(name, self.gate if hosts is None else self._gate_to(hosts))
+
+    def uninstrument(self, name: str) -> None:
+        """Undo `instrument`; where nothing was done, do nothing."""
+        if undo := self._undo.pop(name, None):
+            undo()
+
+    def inject(self, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
+        """Add what is current, signed, to the headers of a message of your own transport."""
+        transport.inject(self.gate, headers)
+
+    def extract(
+        self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
+    ) -> AbstractContextManager[TestExecution | None]:
+        """Make a block part of what the headers of such a message carry; gives the test, or None. Never raises."""
+        return transport.extract(self.gate, headers)
 
     @property
     def current_test(self) -> TestExecution | None:

@@ -7,7 +7,8 @@ broker costs less than a second, and is an error.
 from __future__ import annotations
 
 import threading
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from typing import Any, Final
 
 from celery import Celery
@@ -78,33 +79,50 @@ class Publisher:
         Raises:
             BrokerUnavailable: the broker did not take the message within about a second.
         """
-        amqp = self._app.amqp
         task_id = options.pop("task_id", None) or uuid()
         options = {"queue": self._queue, **options}
-        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
-        message = amqp.create_task_message(
+        message = self._message(
             task_id,
-            EXECUTE,
-            (),
-            kwargs,
+            test,
             callbacks=maybe_list(link),
             errbacks=maybe_list(link_error),
             ignore_result=not keep_result,
             **options,
         )
+        with self._sending(test.ident) as producer:
+            self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+        return self._app.AsyncResult(task_id)
+
+    def execute_all(self, tests: Sequence[TestExecution]) -> None:
+        """Send a message for each test, in one go where the broker can; nothing is known of the results.
+
+        Raises:
+            BrokerUnavailable: the broker did not take them within about a second; it may have taken some.
+        """
+        messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
+        with self._sending(f"{len(tests)} tests") as producer, producer.batch():
+            for message in messages:
+                self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+
+    def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
+        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
+        # Celery's own way to describe the arguments, for logs, takes longer than all else here.
+        described = {"argsrepr": "()", "kwargsrepr": test.ident}
+        return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
+
+    @contextmanager
+    def _sending(self, what: str) -> Iterator[Any]:
         if not self._lock.acquire(timeout=_TIMEOUT):
-            raise BrokerUnavailable(f"the broker is slow: the message for {test.ident} could not be sent in time")
+            raise BrokerUnavailable(f"the broker is slow: the message for {what} could not be sent in time")
         try:
-            producer = self._connected()
-            amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+            yield self._connected()
         except self._errors as exc:
             self._disconnect()
             raise BrokerUnavailable(
-                f"the broker did not take the message for {test.ident} ({exc}); is it running, and is broker_url right?"
+                f"the broker did not take the message for {what} ({exc}); is it running, and is broker_url right?"
             ) from exc
         finally:
             self._lock.release()
-        return self._app.AsyncResult(task_id)
 
     def _connected(self) -> Any:
         if self._producer is None:
