@@ -24,10 +24,9 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from livecheck_celery.context import current_test, triggered_var
+from livecheck_celery.context import tests_here
 from livecheck_celery.hops import baggage
 from livecheck_celery.hops.gate import Gate
-from livecheck_celery.models import TestExecution
 
 logger = logging.getLogger("livecheck_celery.otel")
 
@@ -111,7 +110,7 @@ class _SpansInTests(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         gate = self.gate
-        tests = [] if gate is None else _tests_here()
+        tests = [] if gate is None else tests_here()
         if gate is None or not tests:
             return
         try:
@@ -130,12 +129,3 @@ def _error_of(span: ReadableSpan) -> str | None:
         if event.name == "exception" and event.attributes:
             return f"{event.attributes.get('exception.type')}: {event.attributes.get('exception.message')}"
     return "ended with status ERROR"
-
-
-def _tests_here() -> list[TestExecution]:
-    """The current test, and those that the request or task being handled has triggered."""
-    tests = list(triggered_var.get() or ())
-    current = current_test()
-    if current is not None and current not in tests:
-        tests.append(current)
-    return tests
