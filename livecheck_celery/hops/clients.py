@@ -1,4 +1,4 @@
-"""The libraries that can be made to carry the current test, by name."""
+"""What can be made to carry the current test out of a whole process, by name: HTTP clients, and OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -10,28 +10,35 @@ from typing import Final
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops.gate import Gate
 
-#: By name, what is imported, and what is to be installed for it.
-LIBRARIES: Final = {
+#: By name, the module that must be there, and what to install for it.
+CLIENTS: Final = {
     "aiohttp": ("aiohttp", "aiohttp"),
     "httpx": ("httpx", "httpx"),
-    "otel": ("opentelemetry", "'livecheck-celery[otel]'"),
+    "otel": ("opentelemetry.sdk", '"livecheck-celery[otel]"'),
     "requests": ("requests", "requests"),
     "urllib3": ("urllib3", "urllib3"),
 }
 
 
 def instrument(name: str, gate: Gate) -> Callable[[], None]:
-    """Make what this process sends by the library ``name`` carry what is current as ``gate`` says.
+    """Make every client of the library ``name`` in this process carry what is current as ``gate`` says.
 
     What is returned undoes it, in any order with others, and once more does no harm.
 
     Raises:
         ConfigurationError: no such library is known, or installed, or its version is not supported.
     """
-    if name not in LIBRARIES:
-        raise ConfigurationError(f"instrument: {name!r} is not known; there are: {', '.join(LIBRARIES)}")
-    module, package = LIBRARIES[name]
-    if find_spec(module) is None:
-        raise ConfigurationError(f"instrument: {module} is not installed: pip install {package}")
+    if name not in CLIENTS:
+        raise ConfigurationError(f"instrument: {name!r} is no client that is known: {', '.join(CLIENTS)}")
+    module, package = CLIENTS[name]
+    if not _is_installed(module):
+        raise ConfigurationError(f"instrument: {name} is not installed: pip install {package}")
     undo: Callable[[], None] = import_module(f"livecheck_celery.hops.{name}").instrument(gate)
     return undo
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False

@@ -12,9 +12,12 @@ from urllib.parse import urlsplit
 
 from livecheck_celery.hops import baggage, carrier
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
+from livecheck_celery.sources import SPAN
 
+#: LiveCheck's own headers, by their names in lower case.
+OWN: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
 #: Every header that is looked at, by its name in lower case.
-LOOKED_AT: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE, baggage.HEADER)}
+LOOKED_AT: Final = {**OWN, baggage.HEADER: baggage.HEADER}
 
 _FIRST_SERVER_ERROR: Final = 500
 
@@ -100,9 +103,9 @@ class Gate:
     ) -> None:
         """Tell that an OpenTelemetry span in ``tests`` has ended; ``error`` is what its status says, if that is bad."""
         if error is not None:
-            self._happened("span", span, tests, error=f"span {span}: {error}")
+            self._happened(SPAN, span, tests, error=f"span {span}: {error}")
         else:
-            self._happened("span", span, tests, value=attributes)
+            self._happened(SPAN, span, tests, value=attributes)
 
     def _accept_baggage(self, headers: Sequence[str]) -> carrier.Carried:
         # Unlike LiveCheck's headers, baggage may be spread over several and is mostly of others, who are not counted.

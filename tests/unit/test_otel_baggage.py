@@ -21,9 +21,11 @@ from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
 from support import make_gate, make_test
 from tracing import recording
+from urllib3 import HTTPConnectionPool
 
 from livecheck_celery.context import current_test, fake_request, under_test
-from livecheck_celery.hops import baggage, carrier
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.hops import baggage, carrier, clients, transport, urllib3
 from livecheck_celery.hops.otel import instrument
 from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE, TestExecution
@@ -125,6 +127,13 @@ def test_without_a_key_no_entry_is_believed() -> None:
     ignored: list[str] = []
     assert make_gate(ignored=ignored).accept([("baggage", ENTRY)]) == carrier.NOTHING
     assert ignored == ["no secret_key"]
+
+
+def test_a_message_of_any_transport_is_handled_under_the_test_of_its_baggage() -> None:
+    headers = [("user", b"\xff"), ("baggage", f"user=1,{ENTRY}".encode())]
+    with transport.extract(make_gate("key"), headers) as test:
+        assert test == current_test() == TEST
+    assert current_test() is None
 
 
 def test_a_web_request_is_handled_under_the_test_of_its_baggage() -> None:
@@ -295,6 +304,38 @@ def test_the_propagator_that_was_there_does_its_own_work() -> None:
     assert propagate.get_global_textmap().fields == before.fields
     extracted = propagate.extract({"baggage": "user=1"}, Context())
     assert get_all(extracted) == {"user": "1"}
+
+
+def test_headers_that_are_added_leave_the_baggage_alone() -> None:
+    gate = make_gate("key", hosts=["shop"])
+    headers: dict[str, str] = {"Baggage": "user=1", HEADER_ID.lower(): "stale"}
+    pairs = [("baggage", b"user=1"), (HEADER_ID.lower(), b"stale")]
+    with under_test(TEST):
+        transport.inject(gate, headers)
+        transport.inject(gate, pairs)
+        of_urllib3 = urllib3._merged(gate, HTTPConnectionPool("shop"), {"url": "/", "headers": {"Baggage": "user=1"}})
+    assert headers == of_urllib3 == {"Baggage": "user=1", **SIGNED}
+    assert pairs == [("baggage", b"user=1"), *((name, value.encode()) for name, value in SIGNED.items())]
+
+
+def test_it_is_instrumented_by_name() -> None:
+    undo = clients.instrument("otel", make_gate("key"))
+    with under_test(TEST):
+        assert injected()["baggage"] == ENTRY
+    undo()
+    with under_test(TEST):
+        assert "baggage" not in injected()
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def find_spec(name: str) -> None:
+        if missing != name:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(clients, "find_spec", find_spec)
+    with pytest.raises(ConfigurationError, match=r'otel is not installed: pip install "livecheck-celery\[otel\]"'):
+        clients.instrument("otel", make_gate("key"))
 
 
 def test_undone_it_is_as_it_was() -> None:
