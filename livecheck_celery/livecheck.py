@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
@@ -20,9 +21,8 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.hops import asgi, wsgi
+from livecheck_celery.hops import asgi, clients, transport, wsgi
 from livecheck_celery.hops import celery as celery_hops
-from livecheck_celery.hops import clients, transport
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
@@ -33,12 +33,15 @@ from livecheck_celery.own_app import NAME, own_app
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
+from livecheck_celery.seldom import Seldom
 from livecheck_celery.signals import Signal
 from livecheck_celery.sources import DJANGO
 from livecheck_celery.store import Store
 from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.leases import Leases
 from livecheck_celery.watch import Watch
+
+logger = logging.getLogger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
 
@@ -80,6 +83,7 @@ class LiveCheck:
         self._options = options
         self._django = Receivers(self.happened)
         self._undo: dict[str, Callable[[], None]] = {}
+        self._seldom = Seldom()
         self._install()
 
     @classmethod
@@ -213,8 +217,12 @@ class LiveCheck:
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
         """Tell of what happened in ``tests``; see `livecheck_celery.hops.gate.Happened`."""
-        if tests and self.settings.enabled:
-            self.resolver(kind, name, tests, value=value, error=error)
+        try:
+            if tests and self.settings.enabled:
+                self.resolver(kind, name, tests, value=value, error=error)
+        except Exception:  # a setting may be wrong
+            if self._seldom(name):
+                logger.exception("%s %s could not be told of; the work goes on", kind, name)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait, at most ``timeout`` seconds, until what was triggered and sent so far has left this process.
