@@ -305,6 +305,7 @@ def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
         assert test is None
     case.sent.send("x", key="o-1", force=True)
     assert current_test() is None
+    assert case.app.gate.accept([("LiveCheck-Test-Id", "forged")]).test is None
 
 
 def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
