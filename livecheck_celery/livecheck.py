@@ -20,12 +20,12 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.hops import asgi, wsgi
 from livecheck_celery.hops import celery as celery_hops
 from livecheck_celery.hops import clients, transport
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
-from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox
@@ -93,8 +93,9 @@ class LiveCheck:
     def _install(self) -> None:
         suites = _suites.setdefault(self.app, [])
         suites.append(self)
-        celery_hops.connect(self)
+        celery_hops.add_listener(self)
         if suites == [self]:
+            celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
         self.app.on_after_configure.connect(self.schedule_all, weak=False)
@@ -234,7 +235,7 @@ class LiveCheck:
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
-        celery_hops.disconnect(self)
+        celery_hops.remove_listener(self)
         for name in list(self._undo):
             self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
@@ -266,18 +267,29 @@ class LiveCheck:
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
-        return LiveCheckMiddleware(app, self.gate)
+        return wsgi.LiveCheckMiddleware(app, self.gate)
+
+    def asgi(self, app: Any) -> Any:
+        """`wsgi`, for an ASGI application; for FastAPI and Starlette, ``app.add_middleware(livecheck.asgi)``."""
+        return asgi.LiveCheckMiddleware(app, self.gate)
+
+    def init_flask(self, app: Any) -> None:
+        """Put `wsgi` around ``app``, a Flask application; doing so again changes nothing."""
+        if app.extensions.get("livecheck") is not self:
+            app.extensions["livecheck"] = self
+            app.wsgi_app = self.wsgi(app.wsgi_app)
 
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
         return carry(requests.Session(), self.gate)
 
     def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
-        """Have every client of an HTTP library in this process carry the current test; `uninstrument` undoes it.
+        """Have every client of a library in this process carry the current test; `uninstrument` undoes it.
 
         Args:
-            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``.
-            hosts: where to, and nowhere else; by default ``http_hosts``.
+            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``; or ``otel``, which has the test travel in
+                OpenTelemetry's baggage and tells of spans.
+            hosts: where to, and nowhere else; by default ``http_hosts``. OpenTelemetry propagates to every host.
 
         Raises:
             ConfigurationError: there is no such library, or it is not installed.

@@ -56,6 +56,7 @@ class TestExecution:
         test_kwargs: keyword arguments for ``run()``, as JSON.
         expires: from when on it is no longer run.
         synthetic: whether a fake request, not a user, caused it.
+        traceparent: the OpenTelemetry span in which it was requested, as W3C Trace Context writes it; None without one.
     """
 
     __test__ = False  # not for pytest to collect
@@ -67,6 +68,7 @@ class TestExecution:
     test_kwargs: dict[str, Any]
     expires: AwareDatetime
     synthetic: bool = False
+    traceparent: str | None = None
 
     def as_headers(self) -> dict[str, str]:
         """The test's identity as message or HTTP headers; arguments stay behind."""

@@ -19,6 +19,7 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_var, synthetic_case_var, triggered_var
 from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.hops.spans import traceparent
 from livecheck_celery.items import Requested
 from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.outbox import PAYLOAD
@@ -250,6 +251,7 @@ def build(
         test_kwargs=as_json(kwargs or {}),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
+        traceparent=traceparent(),
     )
     if (triggered := triggered_var.get()) is not None:
         triggered.append(test)
