@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
-from importlib.util import find_spec
 from typing import Final
 
 from livecheck_celery.errors import ConfigurationError
@@ -24,7 +23,11 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
     """
     if name not in CLIENTS:
         raise ConfigurationError(f"instrument: {name!r} is no client that is known: {', '.join(CLIENTS)}")
-    if find_spec(name) is None:
-        raise ConfigurationError(f"instrument: {name} is not installed: pip install {name}")
-    undo: Callable[[], None] = import_module(f"livecheck_celery.hops.{name}").instrument(gate)
+    try:
+        module = import_module(f"livecheck_celery.hops.{name}")
+    except ModuleNotFoundError as exc:
+        if exc.name != name:
+            raise
+        raise ConfigurationError(f"instrument: {name} is not installed: pip install {name}") from exc
+    undo: Callable[[], None] = module.instrument(gate)
     return undo
