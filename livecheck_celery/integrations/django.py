@@ -1,24 +1,18 @@
-"""Django: ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``, and its own signals."""
+"""Django: ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``."""
 
 from __future__ import annotations
 
 import logging
-import re
-import sys
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
-from types import ModuleType
 from typing import Any
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction
 from celery.app import app_or_default
 from django.conf import settings
-from django.db.models import Model
-from django.dispatch import Signal
 from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
-from pydantic_core import to_jsonable_python
 
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import ConfigurationError
@@ -150,59 +144,3 @@ class _AsyncParts(_Streamed):
             part: bytes = await anext(self._parts)
             return part
         raise StopAsyncIteration
-
-
-# -- Django's own signals
-
-
-def fields_of(instance: Model) -> dict[str, Any]:
-    """The columns of ``instance`` by attribute name, as JSON's types; those that were not loaded are left out."""
-    deferred = instance.get_deferred_fields()  # a look at one of these would be a query
-    names = [field.attname for field in instance._meta.concrete_fields]  # noqa: SLF001 - Django documents it
-    return {name: _as_json(getattr(instance, name)) for name in names if name not in deferred}
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, memoryview):  # what some databases give for bytes
-        value = bytes(value)
-    try:
-        return to_jsonable_python(value, bytes_mode="base64", fallback=str)
-    except ValueError:  # something that contains itself
-        return str(value)
-
-
-def label_of(sender: Any) -> str:
-    """The label of a model, such as ``shop.Order``; of a label, that label.
-
-    Raises:
-        ConfigurationError: it is neither.
-    """
-    label = sender if isinstance(sender, str) else getattr(getattr(sender, "_meta", None), "label", "")
-    if not re.fullmatch(r"\w+\.\w+", label):
-        raise ConfigurationError(f"sender {sender!r}: must be a model, or its label such as 'shop.Order'")
-    return label
-
-
-def name_of(django_signal: Signal) -> str:
-    """Where ``django_signal`` can be imported from, such as ``django.db.models.signals.post_save``.
-
-    Of several places the most likely to be its own: a module called ``signals``, Django's own before others.
-
-    Raises:
-        ConfigurationError: it is in no module that is loaded.
-    """
-    places = [
-        (not module.endswith("signals"), not module.startswith("django."), f"{module}.{name}")
-        for module, content in _loaded_modules()
-        for name, value in list(content.items())
-        if value is django_signal
-    ]
-    if not places:
-        raise ConfigurationError(f"{django_signal!r}: cannot be imported; a module must have it under a name")
-    return min(places)[-1]
-
-
-def _loaded_modules() -> Iterator[tuple[str, dict[str, Any]]]:
-    for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and name != "__main__":  # which is another one in each process
-            yield name, vars(module)
