@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -19,8 +20,10 @@ def source_name(signal: Any, sender: Any = None) -> str:
     """How a Django signal, or the path to import it by, is called in every process, when ``sender`` has sent it.
 
     Raises:
-        ConfigurationError: no loaded module has ``signal``.
+        ConfigurationError: no loaded module has ``signal``, or ``sender`` is a text but no label.
     """
+    if isinstance(sender, str) and not re.fullmatch(r"\w+\.\w+", sender):
+        raise ConfigurationError(f"from_django(): sender {sender!r} must be a model, or its label such as 'shop.Order'")
     path = signal if isinstance(signal, str) else name_of(signal)
     return path if sender is None else f"{path} {label_of(sender)}"
 
@@ -48,8 +51,8 @@ def label_of(sender: Any) -> str:
     """What a sender is called: a model by its label, such as ``shop.Order``; a label by itself; others by name."""
     if isinstance(sender, str):
         return sender
-    meta = getattr(sender, "_meta", None)
-    return getattr(meta, "label", None) or getattr(sender, "__qualname__", type(sender).__qualname__)
+    label = getattr(getattr(sender, "_meta", None), "label", None)
+    return str(label or getattr(sender, "__qualname__", type(sender).__qualname__))
 
 
 def fields_of(instance: Any) -> dict[str, Any]:

@@ -1,9 +1,11 @@
 """What is told of a Django model, and how models and signals are named."""
 
 import sys
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 from uuid import UUID
 
 import pytest
@@ -13,9 +15,11 @@ from django.db.models import F
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal
 from djangosite import Customer, Order
+from support import make_test
 
 from livecheck_celery import ConfigurationError
-from livecheck_celery.integrations.django import fields_of, label_of, name_of
+from livecheck_celery.context import under_test
+from livecheck_celery.hops.django import Receivers, fields_of, label_of, name_of, source_name
 
 NUMBER = UUID("12345678-1234-5678-1234-567812345678")
 
@@ -62,10 +66,71 @@ def test_models_have_labels() -> None:
     assert label_of(Order) == label_of("shop.Order") == label_of(order()) == "shop.Order"
 
 
-@pytest.mark.parametrize("sender", [None, int, "Order", "", "shop.models.Order"])
-def test_other_senders_have_none(sender: object) -> None:
+def test_other_senders_go_by_their_names() -> None:
+    assert label_of(int) == "int"
+    assert label_of(SimpleNamespace()) == "SimpleNamespace"
+
+
+@pytest.mark.parametrize("sender", ["Order", "", "shop.models.Order"])
+def test_a_text_that_is_no_label_is_refused(sender: str) -> None:
     with pytest.raises(ConfigurationError, match=r"must be a model, or its label such as 'shop\.Order'"):
-        label_of(sender)
+        source_name(post_save, sender)
+
+
+SAVED = "django.db.models.signals.post_save shop.Order"
+TEST = make_test("o-1")
+
+
+@pytest.fixture
+def told() -> list[tuple[Any, ...]]:
+    return []
+
+
+@pytest.fixture
+def receivers(told: list[tuple[Any, ...]]) -> Iterator[Receivers]:
+    def happened(kind: str, name: str, tests: Any, *, value: Any = None, error: str | None = None) -> None:
+        told.append((kind, name, list(tests), value, error))
+
+    receivers = Receivers(happened)
+    yield receivers
+    receivers.follow(set())
+
+
+def test_a_wanted_signal_that_is_sent_in_a_test_is_told(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+    assert source_name(post_save, Order) == source_name(post_save, "shop.Order") == SAVED
+    receivers.follow({SAVED, "no.such.module.signal", "os.path"})
+    saved = order()
+    post_save.send(sender=Order, instance=saved, created=True)
+    with under_test(TEST):
+        post_save.send(sender=Customer, instance=saved.customer, created=True)
+        post_save.send(sender=Order, instance=saved, created=True)
+        post_delete.send(sender=Order, instance=saved)
+    assert told == [("django", SAVED, [TEST], fields_of(saved), None)]
+
+
+def test_a_signal_that_is_no_longer_wanted_is_not_told(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+    receivers.follow({SAVED})
+    receivers.follow({SAVED, source_name(user_logged_in)})
+    with under_test(TEST):
+        user_logged_in.send(sender=Customer, request=None, user=3)
+    receivers.follow({source_name(user_logged_in)})
+    with under_test(TEST):
+        post_save.send(sender=Order, instance=order(), created=True)
+    assert [(name, value) for _, name, _, value, _ in told] == [
+        ("django.contrib.auth.signals.user_logged_in", {"request": None, "user": 3})
+    ]
+
+
+def test_an_instance_that_cannot_be_told_breaks_no_save(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+    receivers.follow({SAVED})
+    broken = order()
+    vars(broken).pop("number")
+    vars(broken)["get_deferred_fields"] = lambda: 1 / 0
+    with under_test(TEST):
+        post_save.send(sender=Order, instance=broken, created=True)
+    [(_, _, tests, _, error)] = told
+    assert tests == [TEST]
+    assert "cannot be told: ZeroDivisionError" in str(error)
 
 
 @pytest.fixture
