@@ -248,7 +248,7 @@ class LiveCheck:
             self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
         if "outbox" in used:
-            self.outbox.flush()
+            self.outbox.close()
         for case in self.cases.values():
             case.exit_stack.close()
             finish(case.async_exit_stack.aclose())

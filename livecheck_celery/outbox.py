@@ -76,6 +76,7 @@ class Outbox:
         # A signal handler may run in the middle of a put, and put something itself.
         self._lock = threading.RLock()
         self.awake = False
+        self._end = threading.Event()
         self._start_again_at = self._refresh_at = 0.0
         self._ask_again_at = {REDIS: 0.0, BROKER: 0.0}
 
@@ -124,6 +125,13 @@ class Outbox:
         self._queue.put(reached)
         return reached.wait(timeout)
 
+    def close(self) -> None:
+        """Flush, and end the thread; a later `put` starts another."""
+        self.flush()
+        self._end.set()
+        self.awake = False
+        self._queue.put(threading.Event())
+
     def _flush_child(self, **_: object) -> None:
         self.flush()
 
@@ -134,7 +142,8 @@ class Outbox:
             if self.awake or time.monotonic() < self._start_again_at:
                 return self.awake
             try:
-                _start_thread(self._run)
+                self._end = threading.Event()
+                _start_thread(self._run, self._end)
             except RuntimeError as exc:
                 self._start_again_at = time.monotonic() + _PAUSE
                 if self._seldom("threads"):
@@ -143,8 +152,8 @@ class Outbox:
                 self.awake = True
             return self.awake
 
-    def _run(self) -> None:
-        while True:
+    def _run(self, end: threading.Event) -> None:
+        while not end.is_set():
             self._work(wait=True)
 
     def _work(self, *, wait: bool) -> None:
@@ -252,8 +261,8 @@ class Outbox:
             logger.warning("outbox: tests are recorded, and left to recovery to send: %s", why)
 
 
-def _start_thread(run: Callable[[], object]) -> None:
+def _start_thread(run: Callable[[threading.Event], object], end: threading.Event) -> None:
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not (uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads")):
         raise RuntimeError("uWSGI starts threads, but runs none without enable-threads")
-    threading.Thread(target=run, name="livecheck-outbox", daemon=True).start()
+    threading.Thread(target=run, args=(end,), name="livecheck-outbox", daemon=True).start()

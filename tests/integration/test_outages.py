@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -296,3 +297,20 @@ def test_without_threads_an_outage_costs_one_short_wait_and_not_one_a_call(monke
                 case.sent.send("x")
         assert time.monotonic() - started < 5 * WITHIN_A_SECOND
         assert case.app.outbox.dropped == 600
+
+
+def test_a_livecheck_that_is_closed_leaves_no_thread_and_what_waits_is_sent(redis_url: str) -> None:
+    case = make(redis_url)
+    others = set(threading.enumerate())
+    with case.maybe_trigger("o-1"):
+        case.sent.send("x")
+    [thread] = [one for one in set(threading.enumerate()) - others if one.name == "livecheck-outbox"]
+    case.app.close()
+    assert case.app.outbox.sent == 2
+    thread.join(10)
+    assert not thread.is_alive()
+    with case.maybe_trigger("o-2"):
+        pass
+    assert case.app.flush(), "it may be used again"
+    assert case.app.outbox.sent == 3
+    case.app.close()
