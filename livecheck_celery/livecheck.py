@@ -44,6 +44,8 @@ from livecheck_celery.watch import Watch
 logger = logging.getLogger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
+#: A Redis that is busy for as long, with a fork or a slow script, costs no signal.
+_OUTBOX_TIMEOUT = 1.0
 
 C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
@@ -194,7 +196,7 @@ class LiveCheck:
     @once
     def outbox(self) -> Outbox:
         """Carries triggers and signals out of a request."""
-        return Outbox(self.request_store, self.publisher, self.watch)
+        return Outbox(Store(self.settings, timeout=_OUTBOX_TIMEOUT), self.request_store, self.publisher, self.watch)
 
     @once
     def watch(self) -> Watch:

@@ -48,14 +48,24 @@ FULL, REDIS, BROKER, DUPLICATE, PAYLOAD, ERROR = "full", "redis", "broker", "dup
 class Outbox:
     """The queue of this process, and the thread that empties it.
 
+    Args:
+        store: for the thread, which may wait for a server that is busy for a moment.
+        hurried: the same for a caller that has to send by itself, since no thread can be started.
+        publisher: sends the messages.
+        watch: is refreshed by the thread.
+        max_items: items that may wait.
+
     Attributes:
         sent: items that Redis took.
         counts: how many did not get through, by reason. What counts as ``broker`` was recorded, and is sent later.
         awake: whether the thread runs.
     """
 
-    def __init__(self, store: Store, publisher: Publisher, watch: Watch, *, max_items: int = MAX_ITEMS) -> None:
-        self._store = store
+    def __init__(
+        self, store: Store, hurried: Store, publisher: Publisher, watch: Watch, *, max_items: int = MAX_ITEMS
+    ) -> None:
+        self._patient = store
+        self._hurried = hurried
         self._publisher = publisher
         self._watch = watch
         self._max_items = max_items
@@ -79,6 +89,10 @@ class Outbox:
         self._end = threading.Event()
         self._start_again_at = self._refresh_at = 0.0
         self._ask_again_at = {REDIS: 0.0, BROKER: 0.0}
+
+    @property
+    def _store(self) -> Store:
+        return self._patient if self.awake else self._hurried
 
     @property
     def dropped(self) -> int:

@@ -166,7 +166,7 @@ def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: py
     with embedded() as server, frozen_server(server) as (freeze, thaw):
         case = make(f"{server.connection_url}/0")
         livecheck = case.app
-        livecheck.outbox = Outbox(livecheck.request_store, livecheck.publisher, livecheck.watch, max_items=100)
+        livecheck.outbox = Outbox(livecheck.store, livecheck.store, livecheck.publisher, livecheck.watch, max_items=100)
         freeze()
         with no_socket_is_touched():
             for number in range(20 * REQUESTS):
