@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 from functools import wraps
 from itertools import permutations
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -112,6 +113,36 @@ def noting(calls: list[str], inner: Any) -> Any:
     return replacement
 
 
+class Wrapped:
+    """A method as wrapt makes it, for OpenTelemetry and others: no function, but bound like one."""
+
+    def __init__(self, inner: Any, instance: Any = None, *, is_bound: bool = False) -> None:
+        self.inner, self.instance, self.is_bound = inner, instance, is_bound
+
+    def __get__(self, instance: Any, owner: Any) -> Wrapped:
+        return Wrapped(self.inner, instance, is_bound=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        assert self.is_bound
+        return self.inner(*args, **kwargs) if self.instance is None else self.inner(self.instance, *args, **kwargs)
+
+
+@every_client
+def test_what_others_have_put_there_before_is_called_bound(
+    client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patching:
+        for owner, name in METHODS[client.library]:
+            patching.setattr(owner, name, Wrapped(vars(owner)[name]))
+        theirs = methods_of(client.library)
+        undo = clients.instrument(client.library, gate_to("127.0.0.1"))
+        with under_test(TEST):
+            client.send(server.url())
+        undo()
+        assert methods_of(client.library) == theirs
+    assert server.tests() == ["order-1"]
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"),
     [
@@ -156,6 +187,17 @@ def test_a_library_that_is_not_installed_is_told_with_the_command(
     monkeypatch.delitem(sys.modules, f"livecheck_celery.hops.{library}", raising=False)
     with pytest.raises(ConfigurationError, match=f"{library} is not installed: pip install {library}"):
         clients.instrument(library, gate_to())
+
+
+def test_a_library_that_lacks_something_itself_is_no_library_that_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "httpx", ModuleType("httpx"))
+    monkeypatch.setitem(sys.modules, "livecheck_celery.hops.instrumentation", None)
+    monkeypatch.delitem(sys.modules, "livecheck_celery.hops.httpx", raising=False)
+    with pytest.raises(ImportError) as raised:
+        clients.instrument("httpx", gate_to())
+    assert not isinstance(raised.value, ConfigurationError)
 
 
 @every_library
