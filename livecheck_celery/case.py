@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.schedules import BaseSchedule
+from pydantic import ValidationError
 
 from livecheck_celery import http
-from livecheck_celery.config import CaseSettings, seconds
+from livecheck_celery.config import CaseSettings, explain, seconds
 from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import declared_signals
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
+#: Those that can be changed at run time.
+OVERRIDABLE: Final = ("active", "probability")
 
 
 class Case:
@@ -127,6 +130,7 @@ class Case:
     ) -> None:
         self.app = app
         self.name = name
+        self._own: dict[str, Any] = {}
         arguments = {
             "probability": probability,
             "warn_stalled_after": warn_stalled_after,
@@ -311,6 +315,35 @@ class Case:
             delay_max=self.url_error_delay_max,
         )
 
+    # -- changing at run time
+
+    def override(self, *, active: bool | None = None, probability: float | None = None) -> None:
+        """Use these settings instead of the declared ones, in every process, within 5 seconds; None for the declared.
+
+        Raises:
+            ConfigurationError: a value is wrong.
+            RedisUnavailable: Redis did not take them.
+        """
+        given = {"active": active, "probability": probability}
+        wanted = {option: value for option, value in given.items() if value is not None}
+        CaseSettings.resolve(f"case {self.name}", (), wanted)
+        self.app.store.override(self.name, wanted)
+        self.app.watch.refresh()
+
+    def use(self, overrides: Mapping[str, Any]) -> None:
+        """Use what `override` wrote down, in this process."""
+        try:
+            settings = CaseSettings.model_validate({key: overrides[key] for key in OVERRIDABLE if key in overrides})
+        except ValidationError as exc:
+            self.logger.warning("case %s: overrides in Redis are ignored: %s", self.name, explain(exc))
+            return
+        for option in OVERRIDABLE:
+            if option in settings.model_fields_set:
+                self._own.setdefault(option, getattr(self, option))
+                setattr(self, option, getattr(settings, option))
+            elif option in self._own:
+                setattr(self, option, self._own.pop(option))
+
     # -- looking
 
     def statistics(self) -> Statistics:
@@ -323,8 +356,15 @@ class Case:
 
     def describe(self) -> dict[str, Any]:
         """The settings, as JSON; for processes that have not imported the case."""
-        settings = {option: _plain(getattr(self, option)) for option in sorted(OPTIONS)}
-        return {"name": self.name, **settings, "signals": list(self.signals), "total_signals": self.total_signals}
+        settings = {option: _plain(self._own.get(option, getattr(self, option))) for option in sorted(OPTIONS)}
+        sources = {name: signal.source for name, signal in self.signals.items() if signal.source}
+        return {
+            "name": self.name,
+            **settings,
+            "signals": list(self.signals),
+            "sources": sources,
+            "total_signals": self.total_signals,
+        }
 
     @property
     def current_test(self) -> TestExecution | None:

@@ -30,6 +30,7 @@ __all__ = [
     "current_test_var",
     "fake_request",
     "synthetic_case_var",
+    "tests_here",
     "triggered_var",
     "under_test",
 ]
@@ -43,6 +44,12 @@ def current_test() -> TestExecution | None:
 def current_execution() -> TestRunner | None:
     """The runner executing a case here, if any; only inside ``run()``."""
     return current_execution_var.get()
+
+
+def tests_here() -> list[TestExecution]:
+    """The current test, and those triggered so far in the request or task being handled."""
+    test, triggered = current_test_var.get(), triggered_var.get() or ()
+    return [*triggered] if test is None or test in triggered else [test, *triggered]
 
 
 @contextmanager

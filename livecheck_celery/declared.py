@@ -44,7 +44,9 @@ def _annotated(cls: type, case_name: str, scope: Mapping[str, Any]) -> Iterator[
         signal_type = get_origin(kind) or kind
         if inspect.isclass(signal_type) and issubclass(signal_type, BaseSignal):
             value_type = (get_args(kind) or (Any,))[0]
-            yield name, assigned if isinstance(assigned, BaseSignal) else signal_type(name, value_type=value_type)
+            signal = assigned if isinstance(assigned, BaseSignal) else signal_type(name)
+            signal.annotate(value_type)
+            yield name, signal
 
 
 def _evaluate(cls: type, case_name: str, name: str, annotation: str, scope: Mapping[str, Any]) -> Any:

@@ -7,12 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from celery import Celery
+from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.signals import (
     beat_embedded_init,
     beat_init,
     before_task_publish,
     import_modules,
     worker_init,
+    worker_process_init,
+    worker_ready,
     worker_shutdown,
     worker_shutting_down,
 )
@@ -35,6 +38,8 @@ def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
     lifecycle = Lifecycle(app, suites)
     import_modules.connect(lifecycle.load_cases, weak=False)
     worker_init.connect(lifecycle.start, weak=False)
+    worker_process_init.connect(lifecycle.watch, weak=False)
+    worker_ready.connect(lifecycle.watch_unless_forking, weak=False)
     worker_shutting_down.connect(lifecycle.interrupt, weak=False)
     worker_shutdown.connect(lifecycle.stop, weak=False)
     beat_init.connect(lifecycle.watch_beat, weak=False)
@@ -67,6 +72,16 @@ class Lifecycle:
         for suite in ours:
             _start(suite)
         self._working = ours
+
+    def watch(self, **_: Any) -> None:
+        """Have this process, which executes tasks, know what every process is to know before the first."""
+        for suite in self._suites:
+            suite.outbox.wake()
+
+    def watch_unless_forking(self, sender: Any, **_: Any) -> None:
+        """`watch`, in a worker whose pool has no processes, for a process with threads had better not fork."""
+        if sender.app is self._app and not isinstance(sender.pool, ProcessPool):
+            self.watch()
 
     def interrupt(self, **_: Any) -> None:
         """Hand waiting tests back, for another worker to run."""

@@ -36,7 +36,7 @@ class Live(Generic[V]):
 
 
 class PerCase(Generic[V]):
-    """A helper made for the case on which it is looked up.
+    """A helper made for the case on which it is first looked up.
 
     On the class it is one for no case: type checkers take a decorated class for the class it was, and would otherwise
     find fault with ``test_order.trigger(...)``.
@@ -46,5 +46,11 @@ class PerCase(Generic[V]):
         self._make = make
         self.__doc__ = make.__doc__
 
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._name = name
+
     def __get__(self, case: Case | None, owner: type[Case] | None = None) -> V:
-        return self._make(cast("Case", case))
+        helper = self._make(cast("Case", case))
+        if case is not None:
+            vars(case)[self._name] = helper
+        return helper

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -19,20 +21,27 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.hops import asgi, clients, transport, wsgi
 from livecheck_celery.hops import celery as celery_hops
+from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
-from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
-from livecheck_celery.outbox import Outbox
-from livecheck_celery.own_app import own_app
+from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox
+from livecheck_celery.own_app import NAME, own_app
 from livecheck_celery.publisher import Publisher
+from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
+from livecheck_celery.seldom import Seldom
 from livecheck_celery.signals import Signal
+from livecheck_celery.sources import DJANGO
 from livecheck_celery.store import Store
 from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.leases import Leases
+from livecheck_celery.watch import Watch
+
+logger = logging.getLogger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
 
@@ -48,7 +57,7 @@ def livechecks_of(app: Celery) -> list[LiveCheck]:
 
 
 class LiveCheck:
-    """The cases declared on one Celery app.
+    """The cases declared on one Celery app, and what carries tests through this process.
 
     Args:
         app: the host's Celery app; by default the package's own, the one of ``celery -A livecheck_celery``.
@@ -72,6 +81,9 @@ class LiveCheck:
         self.app = own_app() if app is None else app
         self.cases: dict[str, Case] = {}
         self._options = options
+        self._django = Receivers(self.happened)
+        self._undo: dict[str, Callable[[], None]] = {}
+        self._seldom = Seldom()
         self._install()
 
     @classmethod
@@ -85,6 +97,7 @@ class LiveCheck:
     def _install(self) -> None:
         suites = _suites.setdefault(self.app, [])
         suites.append(self)
+        celery_hops.add_listener(self)
         if suites == [self]:
             celery_hops.connect()
             tasks.install(self.app, suites)
@@ -125,8 +138,10 @@ class LiveCheck:
             raise ConfigurationError(f"case {name}: name: curly brackets are for Redis; give it another name=")
         case = cls(app=self, name=name, **options)
         self.cases[name] = case
+        if "watch" in vars(self):
+            case.use(self.watch.overrides.get(name, {}))
         if _is_configured(self.app):
-            self.app.conf.beat_schedule.update(schedule.case_entries(case, self.settings))
+            self.schedule_all()
         return case
 
     def _module_of(self, cls: type) -> str:
@@ -137,7 +152,8 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        entries = schedule.common_entries(self.settings)
+        # A service that has no cases has none to recover; its beat is none of LiveCheck's.
+        entries = schedule.common_entries(self.settings) if self.cases or self.app.main == NAME else {}
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
         self.app.conf.beat_schedule.update(entries)
@@ -178,7 +194,42 @@ class LiveCheck:
     @once
     def outbox(self) -> Outbox:
         """Carries triggers and signals out of a request."""
-        return Outbox(self.request_store, self.publisher)
+        return Outbox(self.request_store, self.publisher, self.watch)
+
+    @once
+    def watch(self) -> Watch:
+        """What people changed at run time, and what services are to tell of."""
+        watch = Watch(self.request_store)
+        watch.listen(self._follow)
+        return watch
+
+    @once
+    def resolver(self) -> Resolver:
+        """Sends the signals that are resolved by what happens anyway."""
+        return Resolver(self.watch, self.outbox, self.settings.max_payload)
+
+    def _follow(self, watch: Watch) -> None:
+        for case in list(self.cases.values()):
+            case.use(watch.overrides.get(case.name, {}))
+        self._django.follow(watch.wanted.names(DJANGO) if watch.wanted else set())
+
+    def happened(
+        self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
+    ) -> None:
+        """Tell of what happened in ``tests``; see `livecheck_celery.hops.gate.Happened`."""
+        try:
+            if tests and self.settings.enabled:
+                self.resolver(kind, name, tests, value=value, error=error)
+        except Exception:  # a setting may be wrong
+            if self._seldom(name):
+                logger.exception("%s %s could not be told of; the work goes on", kind, name)
+
+    def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
+        """Wait, at most ``timeout`` seconds, until what was triggered and sent so far has left this process.
+
+        Whether it has; what could not be delivered was dropped, and counted.
+        """
+        return self.outbox.flush(timeout) if "outbox" in vars(self) else True
 
     @once
     def inbox(self) -> Inbox:
@@ -192,6 +243,9 @@ class LiveCheck:
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
+        celery_hops.remove_listener(self)
+        for name in list(self._undo):
+            self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
         if "outbox" in used:
             self.outbox.flush()
@@ -209,15 +263,63 @@ class LiveCheck:
     @once
     def gate(self) -> Gate:
         """What this process lets in over HTTP, and what it sends out."""
-        return Gate(self.settings.secret_key, self.settings.http_hosts, lambda _: None, lambda *_, **__: None)
+        return self._gate_to(self.settings.http_hosts)
+
+    def _gate_to(self, hosts: Iterable[str]) -> Gate:
+        return Gate(self.settings.secret_key, hosts, self._ignored, self.happened)
+
+    def _ignored(self, reason: str) -> None:
+        with suppress(ConfigurationError):  # of the Redis URL, which others complain of
+            self.outbox.count(f"headers ignored: {reason}")
+            if not self.outbox.awake:
+                self.outbox.wake()
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
-        return LiveCheckMiddleware(app, self.gate)
+        return wsgi.LiveCheckMiddleware(app, self.gate)
+
+    def asgi(self, app: Any) -> Any:
+        """`wsgi`, for an ASGI application; for FastAPI and Starlette, ``app.add_middleware(livecheck.asgi)``."""
+        return asgi.LiveCheckMiddleware(app, self.gate)
+
+    def init_flask(self, app: Any) -> None:
+        """Put `wsgi` around ``app``, a Flask application; doing so again changes nothing."""
+        if app.extensions.get("livecheck") is not self:
+            app.extensions["livecheck"] = self
+            app.wsgi_app = self.wsgi(app.wsgi_app)
 
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
         return carry(requests.Session(), self.gate)
+
+    def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
+        """Have every client of a library in this process carry the current test; `uninstrument` undoes it.
+
+        Args:
+            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``; or ``otel``, which has the test travel in
+                OpenTelemetry's baggage and tells of spans.
+            hosts: where to, and nowhere else; by default ``http_hosts``. OpenTelemetry propagates to every host.
+
+        Raises:
+            ConfigurationError: there is no such library, or it is not installed.
+        """
+        self.uninstrument(name)
+        self._undo[name] = clients.instrument(name, self.gate if hosts is None else self._gate_to(hosts))
+
+    def uninstrument(self, name: str) -> None:
+        """Undo `instrument`; where nothing was done, do nothing."""
+        if undo := self._undo.pop(name, None):
+            undo()
+
+    def inject(self, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
+        """Add what is current, signed, to the headers of a message of your own transport."""
+        transport.inject(self.gate, headers)
+
+    def extract(
+        self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
+    ) -> AbstractContextManager[TestExecution | None]:
+        """Make a block part of what the headers of such a message carry; gives the test, or None. Never raises."""
+        return transport.extract(self.gate, headers)
 
     @property
     def current_test(self) -> TestExecution | None:

@@ -3,6 +3,7 @@
 ``put`` appends to a bounded queue in memory and returns. A daemon thread takes what has gathered, writes it to Redis in
 one pipeline, and sends the Celery messages. When Redis or the broker is away, items are dropped and counted, and the
 log says so once a minute. A message that got lost is no loss: its execution is recorded, and recovery sends it again.
+The same thread reads, every two seconds, what every process is to know, and hands in what was counted.
 """
 
 from __future__ import annotations
@@ -10,64 +11,57 @@ from __future__ import annotations
 import atexit
 import logging
 import queue
+import sys
 import threading
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
 from typing import Final
 
 from celery.signals import worker_process_shutdown
 
-from livecheck_celery.errors import BrokerUnavailable, RedisUnavailable
+from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable
 from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.items import Item, Noticed, Requested, Signalled
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.publisher import Publisher
-from livecheck_celery.store.store import Store
+from livecheck_celery.seldom import Seldom
+from livecheck_celery.store.store import Batch, Store
+from livecheck_celery.watch import Watch
 
 logger = logging.getLogger("livecheck_celery.outbox")
 
 MAX_ITEMS: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
 FLUSH_TIMEOUT: Final = 2.0
+REFRESH_EVERY: Final = 2.0
+INLINE_REFRESH_EVERY: Final = 60.0
 _BATCH: Final = 500
-_LOG_EVERY: Final = 60.0
+#: Seconds in which a server that did not answer is not asked again, where that would hold up others.
+_PAUSE: Final = 1.0
 
-
-@dataclass(frozen=True, slots=True)
-class Requested:
-    """A test to be recorded and executed; ``expires_in`` seconds."""
-
-    test: TestExecution
-    expires_in: float
-    size: int
-
-
-@dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal to be stored for ``ttl`` seconds and announced."""
-
-    event: SignalEvent
-    ttl: float
-
-    @property
-    def size(self) -> int:
-        """Bytes, near enough."""
-        return len(self.event.value)
-
-
-Item = Requested | Signalled
+#: Why something did not get through.
+FULL, REDIS, BROKER, DUPLICATE, PAYLOAD, ERROR = "full", "redis", "broker", "duplicate", "payload", "error"
 
 
 class Outbox:
-    """The queue of this process, and the thread that empties it."""
+    """The queue of this process, and the thread that empties it.
 
-    def __init__(self, store: Store, publisher: Publisher, *, max_items: int = MAX_ITEMS) -> None:
+    Attributes:
+        sent: items that Redis took.
+        counts: how many did not get through, by reason. What counts as ``broker`` was recorded, and is sent later.
+        awake: whether the thread runs.
+    """
+
+    def __init__(self, store: Store, publisher: Publisher, watch: Watch, *, max_items: int = MAX_ITEMS) -> None:
         self._store = store
         self._publisher = publisher
+        self._watch = watch
         self._max_items = max_items
         self.sent = 0
-        self.dropped = 0
-        self._logged_at = -_LOG_EVERY
+        self.counts: Counter[str] = Counter()
+        self._seldom = Seldom()
         self.after_fork()
         renew_after_fork(self)
         atexit.register(self.flush)
@@ -78,32 +72,53 @@ class Outbox:
         """Begin empty: what waits is the parent's to send."""
         self._queue: queue.SimpleQueue[Item | threading.Event] = queue.SimpleQueue()
         self._bytes = 0
-        self._lock = threading.Lock()
-        self._thread: threading.Thread | None = None
+        self._uncounted: Counter[str] = Counter()
+        # A signal handler may run in the middle of a put, and put something itself.
+        self._lock = threading.RLock()
+        self.awake = False
+        self._start_again_at = self._refresh_at = 0.0
+        self._ask_again_at = {REDIS: 0.0, BROKER: 0.0}
+
+    @property
+    def dropped(self) -> int:
+        """Items that were given up."""
+        return self.counts.total() - self.counts[BROKER]
 
     def put(self, item: Item) -> bool:
         """Take ``item`` for sending; False when there is no room and it was dropped."""
         if self._queue.qsize() >= self._max_items or self._bytes + item.size > MAX_BYTES:
-            self.drop(1, "the outbox is full")
+            self.drop(1, FULL, "the outbox is full")
             return False
         with self._lock:
             self._bytes += item.size
         self._queue.put(item)
-        if self._thread is None or not self._thread.is_alive():
-            self._start()
+        if not self.awake:
+            self.wake()
         return True
 
-    def drop(self, count: int, why: str) -> None:
-        """Count ``count`` items as dropped, and say so at most once a minute."""
-        self.dropped += count
-        now = time.monotonic()
-        if now - self._logged_at >= _LOG_EVERY:
-            self._logged_at = now
-            logger.warning("outbox: dropped %d triggers or signals so far: %s", self.dropped, why)
+    def wake(self) -> None:
+        """See that the thread runs; where threads are forbidden, do now what it would do."""
+        if not self._start():
+            self._work(wait=False)
+
+    def drop(self, count: int, reason: str, why: str) -> None:
+        """Count ``count`` items that did not get through, and say so at most once a minute for each reason."""
+        with self._lock:
+            self.counts[reason] += count
+        self.count(f"dropped: {reason}", count)
+        if self._seldom(reason):
+            logger.warning("outbox: dropped %d triggers or signals so far: %s", self.counts[reason], why)
+
+    def count(self, what: str, times: int = 1) -> None:
+        """Add to what all processes count."""
+        with self._lock:
+            self._uncounted[what] += times
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait, at most ``timeout`` seconds, until what is here now has been sent or dropped; whether it has."""
-        if self._thread is None or not self._thread.is_alive():
+        if not self.awake:
+            if not self._queue.empty():
+                self._work(wait=False)
             return self._queue.empty()
         reached = threading.Event()
         self._queue.put(reached)
@@ -112,65 +127,133 @@ class Outbox:
     def _flush_child(self, **_: object) -> None:
         self.flush()
 
-    def _start(self) -> None:
+    # -- the thread
+
+    def _start(self) -> bool:
         with self._lock:
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="livecheck-outbox", daemon=True)
-                self._thread.start()
+            if self.awake or time.monotonic() < self._start_again_at:
+                return self.awake
+            try:
+                _start_thread(self._run)
+            except RuntimeError as exc:
+                self._start_again_at = time.monotonic() + _PAUSE
+                if self._seldom("threads"):
+                    logger.warning("outbox: works in the calling thread, as no other can be started: %s", exc)
+            else:
+                self.awake = True
+            return self.awake
 
     def _run(self) -> None:
         while True:
-            batch = list(self._gather())
-            items = [one for one in batch if not isinstance(one, threading.Event)]
-            if items:
-                self._send(items)
-            for one in batch:
-                if isinstance(one, threading.Event):
-                    one.set()
+            self._work(wait=True)
 
-    def _gather(self) -> Iterator[Item | threading.Event]:
-        yield self._queue.get()
-        for _ in range(_BATCH - 1):
-            try:
+    def _work(self, *, wait: bool) -> None:
+        batch = list(self._gather(wait=wait))
+        items = [one for one in batch if not isinstance(one, threading.Event)]
+        if items:
+            self._send(items)
+        asked = len(batch) > len(items)
+        if time.monotonic() >= self._refresh_at or (asked and self._uncounted):
+            self._refresh()
+        for one in batch:
+            if isinstance(one, threading.Event):
+                one.set()
+
+    def _gather(self, *, wait: bool) -> Iterator[Item | threading.Event]:
+        try:
+            if wait:
+                yield self._queue.get(timeout=max(0.0, self._refresh_at - time.monotonic()))
+            for _ in range(_BATCH):
                 yield self._queue.get_nowait()
-            except queue.Empty:
-                return
+        except queue.Empty:
+            return
+
+    def _refresh(self) -> None:
+        """Hand in what was counted, and read what every process is to know."""
+        with self._lock:
+            counted, self._uncounted = self._uncounted, Counter()
+        try:
+            if counted:
+                self._store.tally(counted)
+                counted = Counter()
+            self._watch.refresh()
+        except LiveCheckError as exc:
+            logger.debug("outbox: %s", exc)
+        except Exception:
+            if self._seldom("refresh"):
+                logger.exception("outbox: what every process is to know could not be read")
+        with self._lock:
+            self._uncounted.update(counted)
+        # Without a thread, a request waits for this.
+        self._refresh_at = time.monotonic() + (REFRESH_EVERY if self.awake else INLINE_REFRESH_EVERY)
 
     def _send(self, items: list[Item]) -> None:
         with self._lock:
             self._bytes -= sum(item.size for item in items)
+        if not self.awake and time.monotonic() < self._ask_again_at[REDIS]:
+            self.drop(len(items), REDIS, "Redis did not answer a moment ago")
+            return
         try:
             self._publish(self._record(items))
         except RedisUnavailable as exc:
-            self.drop(len(items), str(exc))
+            self._ask_again_at[REDIS] = time.monotonic() + _PAUSE
+            self.drop(len(items), REDIS, str(exc))
             return
         except Exception:
             # The thread must outlive whatever one batch does.
-            self.drop(len(items), "unexpected error")
-            logger.exception("outbox: a batch could not be sent")
+            self.drop(len(items), ERROR, "unexpected error")
+            if self._seldom("batch"):
+                logger.exception("outbox: a batch could not be sent")
             return
         self.sent += len(items)
 
     def _record(self, items: list[Item]) -> list[TestExecution]:
         """Write ``items`` in one pipeline; the tests that are new and need a message."""
+        requested = [item for item in items if isinstance(item, Requested)]
         with self._store.batch() as batch:
-            for item in items:
-                if isinstance(item, Requested):
-                    batch.record(item.test, expires_in=item.expires_in)
-                else:
-                    batch.signal(item.event, ttl=item.ttl)
-        written = zip(items, batch.outcomes, strict=True)
-        recorded = [item.test for item, is_new in written if isinstance(item, Requested) and is_new]
-        duplicates = sum(isinstance(item, Requested) for item in items) - len(recorded)
-        if duplicates:
-            self.drop(duplicates, "a test of that id is still open")
+            for item in requested:
+                batch.record(item.test, expires_in=item.expires_in)
+            for other in items:
+                if isinstance(other, Signalled):
+                    batch.signal(other.event, ttl=other.ttl)
+                elif isinstance(other, Noticed):
+                    self._resolve(batch, other)
+        recorded = [item.test for item, is_new in zip(requested, batch.outcomes, strict=False) if is_new]
+        if len(recorded) < len(requested):
+            self.drop(len(requested) - len(recorded), DUPLICATE, "a test of that id is still open")
         return recorded
 
+    def _resolve(self, batch: Batch, noticed: Noticed) -> None:
+        if self._watch.wanted is None:
+            self._watch.refresh()
+        targets = self._watch.wanted.targets(noticed.source) if self._watch.wanted else ()
+        now = datetime.now(UTC)
+        for test in noticed.tests:
+            for case_name, signal_name in targets:
+                if case_name == test.case_name:
+                    event = SignalEvent(signal_name, case_name, test.id, noticed.value, noticed.error)
+                    batch.signal(event, ttl=max(0.0, (test.expires - now).total_seconds()))
+
     def _publish(self, tests: list[TestExecution]) -> None:
-        for number, test in enumerate(tests):
-            try:
-                self._publisher.execute(test)
-            except BrokerUnavailable as exc:
-                # Recovery sends what is recorded; half a second for each of the rest would hold up the signals.
-                logger.warning("outbox: recovery will send %d recorded tests: %s", len(tests) - number, exc)
+        if not tests:
+            return
+        try:
+            if time.monotonic() >= self._ask_again_at[BROKER]:
+                self._publisher.execute_all(tests)
                 return
+            why = "it did not answer a moment ago"
+        except BrokerUnavailable as exc:
+            self._ask_again_at[BROKER] = time.monotonic() + _PAUSE
+            why = str(exc)
+        with self._lock:
+            self.counts[BROKER] += len(tests)
+        self.count(f"late: {BROKER}", len(tests))
+        if self._seldom(BROKER):
+            logger.warning("outbox: tests are recorded, and left to recovery to send: %s", why)
+
+
+def _start_thread(run: Callable[[], object]) -> None:
+    uwsgi = sys.modules.get("uwsgi")
+    if uwsgi is not None and not (uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads")):
+        raise RuntimeError("uWSGI starts threads, but runs none without enable-threads")
+    threading.Thread(target=run, name="livecheck-outbox", daemon=True).start()

@@ -26,6 +26,7 @@ from livecheck_celery.errors import (
     SuiteFailed,
 )
 from livecheck_celery.failures import describe, trace
+from livecheck_celery.hops.spans import traced
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Claim
 from livecheck_celery.store.inbox import Interrupted, Mailbox
@@ -50,7 +51,7 @@ class TestRunner:
         runtime: seconds between the two.
         logs: the lines logged so far, as (level, text).
         signal_latency: seconds ``wait()`` waited for each signal.
-        report: what was reported, once there is a verdict.
+        report: what was reported, once there is a verdict; None when another's verdict came first.
         error: what broke.
         deadline: monotonic time at which the test expires.
         handed_back: whether this process stopped before there was a verdict, and another is to be asked.
@@ -100,7 +101,7 @@ class TestRunner:
             for event in claim.signals.values():
                 box.deliver(event)
             suite.leases.hold(held)
-            with self._current():
+            with traced(self), self._current():
                 self._judge(claim)
         except Interrupted:
             self._hand_back()
@@ -113,7 +114,8 @@ class TestRunner:
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
         """Record the verdict on an execution that was never finished; ``token`` is the one recovery was given."""
         self._token = token
-        self._end(state, error)
+        with traced(self):
+            self._end(state, error)
 
     # -- for signals
 
@@ -135,12 +137,16 @@ class TestRunner:
         self._mailboxes[signal.case.name, key or self.test.id].forget(signal.name, future)
 
     @property
-    def signal_since_trigger(self) -> dict[str, float]:
-        """Seconds from the trigger to each signal that has arrived, the earliest first."""
+    def arrived(self) -> list[SignalEvent]:
+        """The signals of the test that have arrived, the earliest first."""
         mailbox = self._mailboxes.get((self.case.name, self.test.id))
         events = [] if mailbox is None else list(mailbox.events.values())
-        since = {event.signal_name: (event.received_at or 0.0) - self._recorded_at for event in events}
-        return dict(sorted(since.items(), key=lambda item: item[1]))
+        return sorted(events, key=lambda event: event.received_at or 0.0)
+
+    @property
+    def signal_since_trigger(self) -> dict[str, float]:
+        """Seconds from the trigger to each signal that has arrived, the earliest first."""
+        return {event.signal_name: (event.received_at or 0.0) - self._recorded_at for event in self.arrived}
 
     def _open(self, case_name: str, key: str) -> Mailbox:
         mailbox = self.case.app.inbox.open(case_name, key)
@@ -254,10 +260,10 @@ class TestRunner:
             max_history=case.max_history,
             state_transition_delay=case.state_transition_delay,
         )
-        self.report = replace(report, at=verdict.at)
         if not verdict.accepted:
             logger.warning("%s: verdict %s came too late and was refused", self.test.ident, report.state)
             return
+        self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
         logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, _because(report))
         self._notify()

@@ -20,9 +20,13 @@ from livecheck_celery.errors import (
     LiveCheckTestFailed,
     LiveCheckTestTimeout,
 )
+from livecheck_celery.hops import django
+from livecheck_celery.items import Signalled
 from livecheck_celery.models import SignalEvent
 from livecheck_celery.once import once
-from livecheck_celery.outbox import Signalled
+from livecheck_celery.outbox import PAYLOAD
+from livecheck_celery.seldom import Seldom
+from livecheck_celery.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.values import adapter_of
 
 if TYPE_CHECKING:
@@ -30,6 +34,7 @@ if TYPE_CHECKING:
     from livecheck_celery.runner import TestRunner
 
 logger = logging.getLogger("livecheck_celery.signals")
+_seldom = Seldom()
 
 T = TypeVar("T")
 
@@ -41,11 +46,20 @@ class BaseSignal(Generic[T]):
         name: the attribute it is declared as.
         case: the case it belongs to.
         index: its place among the case's signals, from 1.
+        source: what resolves it by itself, if anything does.
     """
 
-    def __init__(self, name: str = "", case: Case | None = None, index: int = -1, value_type: Any = None) -> None:
+    def __init__(
+        self,
+        name: str = "",
+        case: Case | None = None,
+        index: int = -1,
+        value_type: Any = None,
+        source: Source | None = None,
+    ) -> None:
         self.name = name
         self.index = index
+        self.source = source
         self._case = case
         self._value_type = value_type
 
@@ -75,13 +89,18 @@ class BaseSignal(Generic[T]):
             self._value_type = args[0] if args else Any
         return self._value_type
 
+    def annotate(self, value_type: Any) -> None:
+        """Take the ``T`` of the annotation, unless it has one of its own."""
+        if self.value_type is Any:
+            self._value_type = value_type
+
     def clone(self, *, case: Case, index: int) -> Self:
         """The same signal on ``case``.
 
         Raises:
             ConfigurationError: values of its type cannot be carried as JSON.
         """
-        signal = type(self)(self.name, case, index, self.value_type)
+        signal = type(self)(self.name, case, index, self.value_type, self.source)
         try:
             _ = signal.adapter
         except (PydanticUserError, TypeError, NameError) as exc:
@@ -133,7 +152,51 @@ class BaseSignal(Generic[T]):
 
 
 class Signal(BaseSignal[T]):
-    """A signal that is sent through Redis, by any process, and waited for on a LiveCheck worker."""
+    """A signal that is sent through Redis, by any process, and waited for on a LiveCheck worker.
+
+    ``from_task`` and its like declare one that nobody needs to send: it is resolved by what happens anyway, in any
+    service that carries tests, in a test of the case.
+    """
+
+    @classmethod
+    def from_task(cls, name: str) -> Signal[Any]:
+        """A signal that is sent with the return value when the Celery task ``name`` succeeds.
+
+        When it fails for good, waiting for the signal fails at once, naming the exception.
+        """
+        return cls(source=Source(TASK, name))
+
+    @classmethod
+    def from_request(cls, method: str, path: str) -> Signal[Any]:
+        """A signal that is sent when the response to such a request has been sent.
+
+        Its value has ``method``, ``path`` and ``status``; a status of 500 or more, or an exception, fails the wait.
+        ``path`` may have placeholders, as in ``/order/{id}/``, each for one part of it.
+        """
+        return cls(source=Source(REQUEST, f"{method.upper()} {path}"))
+
+    @classmethod
+    def from_django(cls, signal: Any, *, sender: Any = None) -> Signal[Any]:
+        """A signal that is sent when a Django signal is, such as ``post_save``.
+
+        Its value has the fields of the instance, where there is one.
+
+        Args:
+            signal: the Django signal, or the path to import it by.
+            sender: the model that must have sent it, or ``"app.Model"``; by default, any.
+
+        Raises:
+            ConfigurationError: no module has ``signal``, so that no other process could find it.
+        """
+        return cls(source=Source(DJANGO, django.source_name(signal, sender)))
+
+    @classmethod
+    def from_span(cls, name: str) -> Signal[Any]:
+        """A signal that is sent with the attributes of the OpenTelemetry span ``name`` when that ends.
+
+        When the span's status is an error, waiting for the signal fails at once.
+        """
+        return cls(source=Source(SPAN, name))
 
     def send(self, value: T | None = None, *, key: str | None = None, force: bool = False) -> None:
         """Tell the current test that this part is done; outside a test, do nothing.
@@ -157,16 +220,19 @@ class Signal(BaseSignal[T]):
                     f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) needs key="
                 )
         case = self.case
-        if not case.app.settings.enabled:
-            return
-        key = test.id if key is None and test is not None else str(key)
-        if _is_broken(key):
-            case.app.outbox.drop(1, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
-            return
         try:
-            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
+            if case.app.settings.enabled:
+                self._put(value, test.id if key is None and test is not None else str(key))
         except Exception:
-            logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
+            if _seldom(self.name):
+                logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
+
+    def _put(self, value: T | None, key: str) -> None:
+        case = self.case
+        if _is_broken(key):
+            case.app.outbox.drop(1, PAYLOAD, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
+        else:
+            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
 
     def resolve(self, key: str, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.
@@ -226,7 +292,8 @@ class Signal(BaseSignal[T]):
             return SignalEvent(self.name, self.case.name, key, self.encode(value))  # type: ignore[arg-type]
         except InvalidPayload as exc:
             # The test must not wait in vain: it is told why the value did not come.
-            logger.warning("case %s: %s", self.case.name, exc)
+            if _seldom(f"{self.case.name} {self.name}"):
+                logger.warning("case %s: %s", self.case.name, exc)
             return SignalEvent(self.name, self.case.name, key, error=str(exc))
 
     def _runner(self) -> TestRunner:

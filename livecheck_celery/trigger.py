@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery import Signature
 from celery.result import AsyncResult
@@ -19,14 +19,19 @@ from pydantic_core import PydanticSerializationError, to_jsonable_python
 from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_var, synthetic_case_var, triggered_var
 from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.hops.spans import traceparent
+from livecheck_celery.items import Requested
 from livecheck_celery.models import EXECUTION, TestExecution
-from livecheck_celery.outbox import Requested
+from livecheck_celery.outbox import PAYLOAD
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
+from livecheck_celery.seldom import Seldom
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
 
 logger = logging.getLogger("livecheck_celery.trigger")
+_seldom = Seldom()
+_WENT_WRONG: Final = "case %s: maybe_trigger() went wrong; the request goes on"
 
 
 class Trigger:
@@ -138,7 +143,23 @@ class ByChance:
 
     def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002
         """The context manager; arguments as for `Trigger`."""
-        return MaybeTrigger(self._case, id, args, kwargs)
+        case = self._case
+        try:
+            app = case.app
+            if not app.settings.enabled:
+                return _UNTESTED
+            if not app.outbox.awake:
+                app.outbox.wake()  # it learns of changes to the two settings asked for next
+            if not case.active:
+                return _UNTESTED
+            # A request made up for this case is made to be tested; chance is for real ones.
+            if random.random() >= case.probability and synthetic_case_var.get() != case.name:  # noqa: S311
+                return _UNTESTED
+        except Exception:
+            if _seldom(case.name):
+                logger.exception(_WENT_WRONG, case.name)
+            return _UNTESTED
+        return MaybeTrigger(case, id, args, kwargs)
 
 
 class MaybeTrigger:
@@ -154,12 +175,13 @@ class MaybeTrigger:
 
     def __enter__(self) -> TestExecution | None:
         try:
-            test = self._request() if self._chosen() else None
+            test = self._request()
         except InvalidPayload as exc:
-            self._case.app.outbox.drop(1, str(exc))
+            self._case.app.outbox.drop(1, PAYLOAD, str(exc))
             return None
         except Exception:
-            logger.exception("case %s: maybe_trigger() went wrong; the request goes on", self._case.name)
+            if _seldom(self._case.name):
+                logger.exception(_WENT_WRONG, self._case.name)
             return None
         if test is not None:
             self._token = current_test_var.set(test)
@@ -180,19 +202,30 @@ class MaybeTrigger:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _chosen(self) -> bool:
-        case = self._case
-        if not (case.active and case.app.settings.enabled):
-            return False
-        # A request made up for this case is made to be tested; chance is for real ones.
-        return synthetic_case_var.get() == case.name or random.random() < case.probability  # noqa: S311
-
     def _request(self) -> TestExecution | None:
         case = self._case
         test_id, args, kwargs = self._arguments
         test = build(case, test_id, args, kwargs)
         taken = case.app.outbox.put(Requested(test, case.test_expires.total_seconds(), weigh(case, test)))
         return test if taken else None
+
+
+class _Untested(MaybeTrigger):
+    """For all the requests that are not under test; has no state."""
+
+    def __init__(self) -> None:
+        pass
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+
+_UNTESTED: Final = _Untested()
 
 
 def build(
@@ -211,17 +244,23 @@ def build(
     now = datetime.now(UTC)
     current = current_test()
     test = TestExecution(
-        id=str(uuid.uuid4()) if id is None else str(id),
+        id=_new_id() if id is None else str(id),
         case_name=case.name,
         timestamp=now,
         test_args=as_json(args),
         test_kwargs=as_json(kwargs or {}),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
+        traceparent=traceparent(),
     )
     if (triggered := triggered_var.get()) is not None:
         triggered.append(test)
     return test
+
+
+def _new_id() -> str:
+    # uuid4() asks the system for its bits, and lets other threads in between.
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -257,5 +296,5 @@ def as_json(value: Any) -> Any:
     """
     try:
         return to_jsonable_python(value)
-    except PydanticSerializationError as exc:
+    except Exception as exc:  # what is of no known type, goes round in circles, or raises when it is looked at
         raise InvalidPayload(f"arguments of a test must be JSON: {exc}") from exc

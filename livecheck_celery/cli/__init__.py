@@ -16,7 +16,7 @@ import click
 __all__ = ["celery_command", "livecheck", "main"]
 
 #: Each is a module of this package that holds a click command of the same name.
-COMMANDS: Final = ("status", "reports", "cases", "trigger", "doctor", "dev", "demo")
+COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "doctor", "dev", "demo")
 
 HELP: Final = """Tests that keep running inside a live system: see how they do, and start one.
 

@@ -29,6 +29,10 @@ def cases(ctx: click.Context) -> None:
         console.line(Text(name, style="bold"))
         shown = {**case.settings, "signals": ", ".join(case.settings.get("signals", ())) or "none"}
         shown.pop("name", None)
+        for key, value in shown.pop("sources", {}).items():
+            shown[f"{key} from"] = " ".join(value)
+        for key in shown.pop("overridden", ()):
+            shown[key] = f"{shown[key]} (overridden)"
         width = max(len(key) for key in shown)
         for key, value in shown.items():
             console.line(f"  {key:<{width}}  ", "-" if value is None else str(value))

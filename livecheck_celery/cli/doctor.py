@@ -62,8 +62,9 @@ class Commands(NamedTuple):
 def doctor(ctx: click.Context) -> None:
     r"""Check what tests need, and say the mend.
 
-    A line each: Redis, the broker, a worker on each of the two queues, beat, the clock, and python -O. Ends within half
-    a minute, whatever does not answer. Exit code 1 if anything is wrong.
+    A line each: Redis, the broker, a worker on each of the two queues, beat, the clock, python -O, whether tests cross
+    HTTP, and what was dropped or ignored in the last day, which is told but is not wrong. Ends within half a minute,
+    whatever does not answer. Exit code 1 if anything is wrong.
 
     \b
     Examples:
@@ -94,6 +95,9 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         yield from check_workers(livecheck, commands, reachable=broker.well)
         yield check_beat(livecheck, commands) if redis.well else Finding(False, "beat", "unknown without Redis")
         yield check_clock(livecheck) if redis.well else Finding(False, "clock", "unknown without Redis")
+        yield check_http(livecheck)
+        if redis.well:
+            yield check_tally(livecheck)
 
 
 def check_optimization(level: int, variable: str) -> Finding:
@@ -210,6 +214,28 @@ def check_clock(livecheck: LiveCheck) -> Finding:
         f"this machine is {abs(skew):.1f} s {'ahead of' if skew > 0 else 'behind'} Redis",
         "synchronise both with NTP",
     )
+
+
+def check_http(livecheck: LiveCheck) -> Finding:
+    """Whether tests cross HTTP, and where to."""
+    if not livecheck.settings.secret_key:
+        mend = "set livecheck_secret_key, the same in every service, if they are to"
+        return Finding(True, "http", "no secret_key, so no test is sent or accepted over HTTP", mend)
+    hosts = ", ".join(livecheck.settings.http_hosts) or "no host, as http_hosts is empty"
+    return Finding(True, "http", f"tests are signed, and carried to {hosts}")
+
+
+def check_tally(livecheck: LiveCheck) -> Finding:
+    """What all processes dropped and ignored in the last day."""
+    try:
+        tallied = livecheck.store.tallied()
+    except LiveCheckError as exc:
+        return Finding(False, "outbox", str(exc))
+    if not tallied.counts:
+        return Finding(True, "outbox", "nothing dropped or ignored in the last day")
+    counted = ", ".join(f"{reason} {count}" for reason, count in sorted(tallied.counts.items()))
+    mend = "the log of the processes says why; docs/production-safety.md explains the words"
+    return Finding(True, "outbox", f"since {console.age(tallied.age)}: {counted}", mend)
 
 
 def ask_workers(livecheck: LiveCheck) -> list[Worker]:

@@ -116,7 +116,8 @@ class Known(NamedTuple):
 
     Attributes:
         store: where its state is.
-        settings: as the workers run it; as declared here when no worker has run it yet.
+        settings: as the workers run it; as declared here when no worker has run it yet. What was changed at run time
+            is in it, and named under ``overridden``.
     """
 
     store: Store
@@ -132,6 +133,10 @@ def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, Known]:
     known = {name: Known(each.store, case.describe()) for each in livechecks for name, case in each.cases.items()}
     for each in distinct(livechecks, "redis_url", "prefix"):
         known.update({name: Known(each.store, settings) for name, settings in each.store.cases().items()})
+        wired = each.store.wired()
+        for name, overrides in wired.overrides.items() if wired else ():
+            if name in known:
+                known[name].settings.update({**overrides, "overridden": sorted(overrides)})
     return dict(sorted(known.items()))
 
 

@@ -1,16 +1,23 @@
-"""The HTTP clients that can be made to carry the current test, by name."""
+"""What can be made to carry the current test out of a whole process, by name: HTTP clients, and OpenTelemetry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
+from importlib.util import find_spec
 from typing import Final
 
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops.gate import Gate
 
-#: Names of the libraries, and of the packages to install.
-CLIENTS: Final = ("aiohttp", "httpx", "requests", "urllib3")
+#: By name, the module that must be there, and what to install for it.
+CLIENTS: Final = {
+    "aiohttp": ("aiohttp", "aiohttp"),
+    "httpx": ("httpx", "httpx"),
+    "otel": ("opentelemetry.sdk", '"livecheck-celery[otel]"'),
+    "requests": ("requests", "requests"),
+    "urllib3": ("urllib3", "urllib3"),
+}
 
 
 def instrument(name: str, gate: Gate) -> Callable[[], None]:
@@ -23,11 +30,15 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
     """
     if name not in CLIENTS:
         raise ConfigurationError(f"instrument: {name!r} is no client that is known: {', '.join(CLIENTS)}")
-    try:
-        module = import_module(f"livecheck_celery.hops.{name}")
-    except ModuleNotFoundError as exc:
-        if exc.name != name:
-            raise
-        raise ConfigurationError(f"instrument: {name} is not installed: pip install {name}") from exc
-    undo: Callable[[], None] = module.instrument(gate)
+    module, package = CLIENTS[name]
+    if not _is_installed(module):
+        raise ConfigurationError(f"instrument: {name} is not installed: pip install {package}")
+    undo: Callable[[], None] = import_module(f"livecheck_celery.hops.{name}").instrument(gate)
     return undo
+
+
+def _is_installed(module: str) -> bool:
+    try:
+        return find_spec(module) is not None
+    except ModuleNotFoundError:  # not even what it is a part of
+        return False

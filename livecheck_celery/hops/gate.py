@@ -10,11 +10,14 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from livecheck_celery.hops import carrier
+from livecheck_celery.hops import baggage, carrier
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
+from livecheck_celery.sources import SPAN
 
+#: LiveCheck's own headers, by their names in lower case.
+OWN: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
 #: Every header that is looked at, by its name in lower case.
-LOOKED_AT: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
+LOOKED_AT: Final = {**OWN, baggage.HEADER: baggage.HEADER}
 
 _FIRST_SERVER_ERROR: Final = 500
 
@@ -50,18 +53,27 @@ class Gate:
         self._happened = happened
 
     def accept(self, headers: Iterable[tuple[str, str]]) -> carrier.Carried:
-        """What a request's ``headers``, names in any case, carry that can be believed; else `carrier.NOTHING`."""
+        """What a request's ``headers``, names in any case, carry that can be believed; else `carrier.NOTHING`.
+
+        LiveCheck's own headers count, or where there are none, LiveCheck's entry in the W3C baggage.
+        """
         found: dict[str, str] = {}
+        baggages: list[str] = []
         for name, value in headers:
             known = LOOKED_AT.get(name.lower())
             if known is None:
+                continue
+            if known == baggage.HEADER:
+                baggages.append(value)
                 continue
             if known in found:
                 return self._ignore("duplicated")
             if not isinstance(value, str):
                 return self._ignore("malformed")
             found[known] = value
-        return self._judge(found) if found else carrier.NOTHING
+        if found:
+            return self._judge(found)
+        return self._accept_baggage(baggages) if baggages else carrier.NOTHING
 
     def headers_for(self, host: str | None) -> Mapping[str, str]:
         """Headers that carry what is current to ``host``; none when it is not on the list."""
@@ -80,11 +92,33 @@ class Gate:
             return
         route = f"{method} {path}"
         if error is not None:
-            self._happened("request", route, tests, error=f"{route} raised {type(error).__name__}: {error}")
+            self._happened("request", route, tests, error=f"{route} raised {_described(error)}")
         elif status >= _FIRST_SERVER_ERROR:
             self._happened("request", route, tests, error=f"{route} answered {status}")
         else:
             self._happened("request", route, tests, value={"method": method, "path": path, "status": status})
+
+    def ended(
+        self, span: str, tests: Sequence[TestExecution], attributes: Mapping[str, Any], error: str | None = None
+    ) -> None:
+        """Tell that an OpenTelemetry span in ``tests`` has ended; ``error`` is what its status says, if that is bad."""
+        if error is not None:
+            self._happened(SPAN, span, tests, error=f"span {span}: {error}")
+        else:
+            self._happened(SPAN, span, tests, value=attributes)
+
+    def _accept_baggage(self, headers: Sequence[str]) -> carrier.Carried:
+        # Unlike LiveCheck's headers, baggage may be spread over several and is mostly of others, who are not counted.
+        text = ",".join(header for header in headers if isinstance(header, str))
+        entries = baggage.entries(text)
+        if not entries:
+            return carrier.NOTHING
+        if len(text) > baggage.MAX_HEADER:
+            return self._ignore("oversized")
+        if len(entries) > 1:
+            return self._ignore("duplicated")
+        found = baggage.unpack(entries[0])
+        return self._ignore("malformed") if found is None else self._judge(found)
 
     def _judge(self, headers: Mapping[str, str]) -> carrier.Carried:
         if not self._keys:
@@ -102,6 +136,13 @@ class Gate:
     def _ignore(self, reason: str) -> carrier.Carried:
         self._count(reason)
         return carrier.NOTHING
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its __str__ is the application's, which raised something else than this
+        return type(error).__name__
 
 
 def hostname(host: str) -> str | None:

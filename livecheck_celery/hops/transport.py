@@ -7,7 +7,7 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from livecheck_celery.hops import carrier
-from livecheck_celery.hops.gate import LOOKED_AT, Gate
+from livecheck_celery.hops.gate import LOOKED_AT, OWN, Gate
 from livecheck_celery.models import TestExecution
 
 
@@ -22,10 +22,10 @@ def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes
         if not ours:
             return
         if isinstance(headers, list):
-            headers[:] = [pair for pair in headers if _known(pair[0]) is None]
+            headers[:] = [pair for pair in headers if not _is_own(pair[0])]
             headers.extend((name, value.encode("ascii")) for name, value in ours.items())
         else:
-            for name in [name for name in headers.keys() if _known(name)]:  # noqa: SIM118 - iterating some gives pairs
+            for name in [name for name in headers.keys() if _is_own(name)]:  # noqa: SIM118 - iterating some gives pairs
                 del headers[name]
             for name, value in ours.items():
                 headers[name] = value
@@ -58,6 +58,11 @@ def _ours(headers: Any) -> Iterator[tuple[str, Any]]:
         known = _known(name)
         if known is not None:
             yield known, _as_text(value)
+
+
+def _is_own(name: object) -> bool:
+    text = _as_text(name)
+    return isinstance(text, str) and text.lower() in OWN
 
 
 def _known(name: object) -> str | None:

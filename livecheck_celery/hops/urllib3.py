@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib3 import HTTPConnectionPool
 from urllib3.util import parse_url
 
-from livecheck_celery.hops.gate import LOOKED_AT, Gate
+from livecheck_celery.hops.gate import OWN, Gate
 from livecheck_celery.hops.instrumentation import Instrumentation
 
 _PARAMETERS: Final = ("method", "url", "body", "headers", "retries", "redirect", "assert_same_host")
@@ -54,7 +54,7 @@ def _merged(gate: Gate, pool: HTTPConnectionPool, call: Mapping[str, Any]) -> An
     if merged is None:
         merged = pool.headers
     merged = merged.copy()
-    for name in [name for name in merged if name.lower() in LOOKED_AT]:
+    for name in [name for name in merged if name.lower() in OWN]:
         del merged[name]
     merged.update(ours)
     return merged

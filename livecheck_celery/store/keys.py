@@ -30,7 +30,17 @@ class Keys:
     @property
     def cases(self) -> str:
         """Hash: case name to its settings as JSON."""
-        return f"{self.prefix}:cases"
+        return f"{self.prefix}:{{cases}}:settings"
+
+    @property
+    def wiring(self) -> str:
+        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, and ``revision``."""
+        return f"{self.prefix}:{{cases}}:wiring"
+
+    @property
+    def tally(self) -> str:
+        """Hash: what all processes counted in the last day, by reason, and ``since``."""
+        return f"{self.prefix}:tally"
 
     @property
     def beat(self) -> str:

@@ -14,13 +14,14 @@ from livecheck_celery.store.connection import without_password
 from livecheck_celery.store.ledger import Ledger
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.suite import Suite
+from livecheck_celery.store.wiring import Wiring
 
 #: The first Redis with everything the scripts use.
 OLDEST: Final = (6, 2)
 
 
-class Store(Ledger, Arrivals, Suite, Reports):
-    """What all processes share: executions, signals, suites and reports; safe to share between threads.
+class Store(Ledger, Arrivals, Suite, Reports, Wiring):
+    """What all processes share: executions, signals, suites, reports and wiring; safe to share between threads.
 
     What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
     epoch.
@@ -90,10 +91,7 @@ class Batch:
             self._send()
 
     def _send(self) -> None:
-        with self._store.reaching():
-            replies = self._pipeline.execute(raise_on_error=False)
-            # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
-            self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
-            for reply in replies:
-                if isinstance(reply, redis.RedisError):
-                    raise reply
+        replies = self._store.execute(self._pipeline)
+        # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
+        self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
+        self._store.complain(replies)

@@ -1,18 +1,12 @@
-"""The suites: what is declared, how each is doing, and what its schedules need."""
+"""The suites: how each is doing, and what its schedules need."""
 
 from __future__ import annotations
 
-import json
-import logging
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.part import Part, readable
 from livecheck_celery.store.statistics import Statistics, read_statistics
-
-logger = logging.getLogger(__name__)
 
 #: Seconds after which a beat that gave no sign of life is forgotten.
 BEAT_TTL: Final = 120
@@ -20,36 +14,6 @@ BEAT_TTL: Final = 120
 
 class Suite(Part):
     """State of each case over time."""
-
-    def register(self, case_name: str, settings: Mapping[str, Any]) -> None:
-        """Make a case and its settings known to processes that have not imported it.
-
-        Raises:
-            InvalidPayload: the settings are not JSON.
-            RedisUnavailable: Redis did not take them.
-        """
-        try:
-            text = json.dumps(dict(settings))
-        except (TypeError, ValueError) as exc:
-            raise InvalidPayload(f"{case_name}: the settings are not JSON: {exc}") from None
-        with self.reaching():
-            self.client.hset(self.keys.cases, case_name, text)
-
-    def cases(self) -> dict[str, dict[str, Any]]:
-        """Settings of every case ever registered, by name; one that cannot be read is logged and left out.
-
-        Raises:
-            RedisUnavailable: Redis did not answer.
-        """
-        with self.reaching():
-            stored: Any = self.client.hgetall(self.keys.cases)
-        cases: dict[str, dict[str, Any]] = {}
-        for name, text in sorted(stored.items()):
-            try:
-                cases[name] = dict(json.loads(text))
-            except (TypeError, ValueError):
-                logger.warning("Redis key %s, field %s, holds something LiveCheck did not write", self.keys.cases, name)
-        return cases
 
     def suite_fail(self, case_name: str, *, state: State, report: TestReport, state_transition_delay: float) -> bool:
         """Note that the suite failed, and set its status to ``state``.

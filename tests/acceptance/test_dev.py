@@ -58,7 +58,7 @@ def test_a_redis_in_the_environment_is_used(redis_url: str, redis_client: redis.
     with typed("livecheck", "dev", "-A", "shop_checks", cwd=tmp_path, env=env) as dev:
         dev.says("PASS in")
         assert EMBEDDED not in dev.output
-        assert redis_client.hkeys("livecheck:cases") == ["shop_checks.test_greeting"]
+        assert redis_client.hkeys("livecheck:{cases}:settings") == ["shop_checks.test_greeting"]
         assert "valkey-server" not in " ".join(dev.processes().values())
 
 
@@ -68,7 +68,7 @@ def test_a_redis_in_the_celery_configuration_is_used(redis_url: str, redis_clien
     with typed("livecheck", "dev", "-A", "shop_checks", cwd=tmp_path) as dev:
         dev.says("PASS in")
         assert EMBEDDED not in dev.output
-        assert redis_client.hkeys("livecheck:cases") == ["shop_checks.test_greeting"]
+        assert redis_client.hkeys("livecheck:{cases}:settings") == ["shop_checks.test_greeting"]
 
 
 def test_a_module_that_is_not_there_is_one_line(tmp_path: Path) -> None:

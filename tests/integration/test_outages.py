@@ -1,8 +1,7 @@
-"""Redis or the broker refuses, is silent, or freezes: what a request notices of it (nothing), and who asks inline."""
+"""Redis or the broker refuses, is silent, or freezes: who asks inline is told, and processes start, fork and end."""
 
 from __future__ import annotations
 
-import logging
 import os
 import signal
 import socket
@@ -16,7 +15,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from support import embedded, wait_until
+from support import embedded, make_signal, wait_until
 
 from livecheck_celery import (
     BrokerUnavailable,
@@ -28,6 +27,7 @@ from livecheck_celery import (
     Signal,
     current_test,
 )
+from livecheck_celery.items import Signalled
 
 WITHIN_A_SECOND = 1.0
 
@@ -77,6 +77,10 @@ def make(url: str, **options: Any) -> Any:
     return test_order
 
 
+def make_item(test_id: str) -> Signalled:
+    return Signalled(make_signal(key=test_id), 60.0)
+
+
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_who_asks_inline_is_told_within_a_second(outage: Any) -> None:
     with outage() as url:
@@ -99,46 +103,6 @@ def test_a_broker_that_is_away_is_told_within_a_second(outage: Any, redis_url: s
             case.trigger("o-1")
         assert time.monotonic() - started < WITHIN_A_SECOND
         assert case.app.store.client.zcard(case.app.store.keys.open(case.name)) == 1, "recorded, for recovery to send"
-
-
-@pytest.mark.parametrize("outage", OUTAGES)
-def test_a_request_notices_nothing(outage: Any, caplog: pytest.LogCaptureFixture) -> None:
-    with outage() as url, caplog.at_level(logging.WARNING, "livecheck_celery.outbox"):
-        case = make(url)
-        started = time.monotonic()
-        for number in range(1000):
-            with case.maybe_trigger(f"o-{number}", side="buy") as test:
-                assert test is not None
-                assert current_test() is test
-                case.sent.send("x")
-        # A thousand requests in less than one of them would take if it waited for Redis, twice.
-        assert time.monotonic() - started < WITHIN_A_SECOND
-        outbox = case.app.outbox
-        wait_until(lambda: outbox.dropped == 2000, timeout=30, what="everything is dropped and counted")
-        assert outbox.sent == 0
-        assert len([r for r in caplog.records if r.name == "livecheck_celery.outbox"]) == 1, "said once, not each time"
-
-
-def test_everything_flows_again_after_an_outage() -> None:
-    with embedded() as server:
-        case = make(f"{server.connection_url}/0")
-        outbox = case.app.outbox
-        process: Any = server._process
-        with case.maybe_trigger("before"):
-            case.sent.send("x")
-        assert outbox.flush()
-        os.kill(process.pid, signal.SIGSTOP)
-        try:
-            with case.maybe_trigger("during"):
-                pass
-            wait_until(lambda: outbox.dropped == 1, what="the outage is noticed")
-        finally:
-            os.kill(process.pid, signal.SIGCONT)
-        with case.maybe_trigger("after"):
-            case.sent.send("x")
-        assert outbox.flush()
-        assert (outbox.sent, outbox.dropped) == (4, 1)
-        assert case.app.store.client.exists(case.app.store.keys.test(case.name, "after"))
 
 
 def test_an_outbox_that_is_full_drops_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,20 +264,35 @@ def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
         assert test is None
     case.sent.send("x", key="o-1", force=True)
     assert current_test() is None
+    assert case.app.gate.accept([("LiveCheck-Test-Id", "forged")]).test is None
 
 
-def test_a_request_survives_a_process_that_can_start_no_more_threads(
-    redis_url: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
     case = make(redis_url)
     monkeypatch.setattr("threading.Thread.start", start)
-    case.sent.send("x", key="o-1", force=True)
     with case.maybe_trigger("o-1") as test:
-        assert test is None
+        assert current_test() is test is not None
+        case.sent.send("x")
+    assert case.app.outbox.sent == 2
+    assert case.app.store.client.hget(case.app.store.keys.signals(case.name, "o-1"), "sent")
+    assert case.app.store.client.llen("livecheck") == 1
     monkeypatch.undo()
-    case.sent.send("y", key="o-2", force=True)
-    assert case.app.outbox.flush(), "what waited is sent with the next"
-    assert case.app.outbox.sent == 3
+    monkeypatch.setattr("livecheck_celery.outbox._PAUSE", 0.0)
+    wait_until(lambda: case.app.outbox.put(make_item("o-2")) and case.app.outbox.awake, what="a thread runs again")
+    assert case.app.flush()
+
+
+def test_without_threads_an_outage_costs_one_short_wait_and_not_one_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("threading.Thread.start", lambda _: (_ for _ in ()).throw(RuntimeError("no threads")))
+    with silent() as url:
+        case = make(url)
+        started = time.monotonic()
+        for number in range(300):
+            with case.maybe_trigger(f"o-{number}") as test:
+                assert test is not None
+                case.sent.send("x")
+        assert time.monotonic() - started < 5 * WITHIN_A_SECOND
+        assert case.app.outbox.dropped == 600

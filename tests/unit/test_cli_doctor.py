@@ -12,6 +12,7 @@ import pytest
 import redis
 from celery import Celery
 from click.testing import CliRunner, Result
+from support import make_settings
 
 from livecheck_celery import LiveCheck, cli
 from livecheck_celery.cli import doctor
@@ -66,8 +67,28 @@ def test_when_all_is_well_each_line_says_so(suite: LiveCheck) -> None:
         "queue": ["ok: livecheck: consumed by celery@one", "ok: livecheck.schedule: consumed by celery@one"],
         "beat": ["ok: alive 0 s ago"],
         "clock": [lines(result)["clock"][0]],
+        "http": [
+            (
+                "ok: no secret_key, so no test is sent or accepted over HTTP; "
+                "set livecheck_secret_key, the same in every service, if they are to"
+            )
+        ],
+        "outbox": ["ok: nothing dropped or ignored in the last day"],
     }
     assert lines(result)["clock"][0].startswith("ok: 0.")
+
+
+def test_where_tests_are_carried_over_http_is_said(suite: LiveCheck) -> None:
+    suite.settings = make_settings("redis://fake:6379/0", secret_key="k", http_hosts="shop,stock")
+    assert lines(run())["http"] == ["ok: tests are signed, and carried to shop, stock"]
+
+
+def test_what_was_dropped_and_ignored_is_told_and_not_wrong(suite: LiveCheck) -> None:
+    suite.store.tally({"dropped: redis": 3, "headers ignored: forged": 1})
+    result = run()
+    assert result.exit_code == 0
+    [line] = lines(result)["outbox"]
+    assert line.startswith("ok: since 0 s ago: dropped: redis 3, headers ignored: forged 1; the log of the processes")
 
 
 def test_a_queue_nobody_consumes_is_wrong_with_the_mend(suite: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -115,13 +136,13 @@ def test_a_redis_that_is_too_old_is_wrong(
 
 
 def test_a_broker_that_refuses_is_wrong_and_its_password_stays_hidden(suite: LiveCheck) -> None:
-    suite.settings = suite.settings.model_copy(update={"broker_url": "redis://:secret@127.0.0.1:1/0"})
+    suite.settings = suite.settings.model_copy(update={"broker_url": "redis://:hunter2@127.0.0.1:1/0"})
     result = run()
     assert result.exit_code == 1
     found = lines(result)
     assert found["broker"][0].startswith("wrong: redis://127.0.0.1:1/0 did not answer (Error 111 connecting")
     assert found["queue"] == [f"wrong: {name}: unknown without the broker" for name in OURS]
-    assert "secret" not in result.output
+    assert "hunter2" not in result.output
 
 
 def test_a_broker_that_is_silent_is_given_up(suite: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from types import ModuleType
@@ -215,3 +216,45 @@ def interrupted(after: int) -> Callable[..., list[Any]]:
         return []
 
     return new
+
+
+def test_an_override_is_in_force_for_all_until_it_is_cleared(declared: Any, store: Store) -> None:
+    result = run("override", "test_order", "--inactive", "--probability", "0.25")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"{CASE}: active is False, probability is 0.25, in every process within 5 s\n",
+    )
+    wired = store.wired()
+    assert wired is not None
+    assert wired.overrides == {CASE: {"active": False, "probability": 0.25}}
+    shown = run("cases").stdout
+    assert re.search(r"probability +0\.25 \(overridden\)", shown)
+    assert re.search(r"active +False \(overridden\)", shown)
+    [case] = json.loads(run("status", "--json").stdout)["cases"]
+    assert (case["active"], case["probability"]) == (False, 0.25)
+
+    assert "what is declared holds again" in run("override", "test_order", "--clear").stdout
+    assert re.search(r"probability +0\.005$", run("cases").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((CASE,), "give --active, --inactive or --probability, or else --clear"),
+        ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
+        ((CASE, "--probability", "2"), f"case {CASE}: probability: Input should be less than or equal to 1"),
+        (("test_ordre", "--active"), f"no case named 'test_ordre' Hint: did you mean {CASE}?"),
+    ],
+)
+def test_an_override_that_is_none_is_refused(declared: Any, options: tuple[str, ...], problem: str) -> None:
+    result = run("override", *options)
+    assert result.exit_code == 2
+    assert problem in result.stderr.replace("\n", " ")
+
+
+def test_what_resolves_a_signal_is_shown(suite: LiveCheck) -> None:
+    @suite.case(name=CASE)
+    class test_order:
+        executed: Signal[str] = Signal.from_task("orders.execute")
+
+    assert re.search(r"executed from +task orders\.execute", run("cases").stdout)

@@ -31,3 +31,27 @@ def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() ->
 def test_a_wrong_attribute_is_said_by_name() -> None:
     with pytest.raises(AttributeError, match="celery_app"):
         _ = livecheck_celery.celery_app
+
+
+def test_importing_and_declaring_connects_to_nothing_and_starts_no_thread() -> None:
+    script = """
+import sys, threading
+touched = []
+reaching = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
+sys.addaudithook(lambda event, _: touched.append(event) if event in reaching else None)
+from celery import Celery
+from livecheck_celery import LiveCheck, Signal
+from livecheck_celery.integrations.celery import install
+livecheck = LiveCheck(Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False), secret_key="k")
+@livecheck.case()
+class test_order:
+    executed: Signal[str] = Signal.from_task("orders.execute")
+livecheck.wsgi(lambda environ, start_response: [])
+livecheck.instrument("requests")
+livecheck.gate.accept([("Host", "shop")])
+install(Celery("orders", broker="redis://127.0.0.1:1/0", set_as_current=False))
+assert livecheck.flush()
+print(touched, threading.active_count())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert (done.stdout, done.stderr) == ("[] 1\n", "")

@@ -38,7 +38,8 @@ def test_the_names_are_those_documented() -> None:
         "p:{c}:signals:id",
         "p:{c}:reports",
     ]
-    assert (Keys("p").cases, Keys("p").beat) == ("p:cases", "p:beat")
+    assert (Keys("p").cases, Keys("p").wiring) == ("p:{cases}:settings", "p:{cases}:wiring"), "one script writes both"
+    assert (Keys("p").beat, Keys("p").tally) == ("p:beat", "p:tally")
 
 
 def test_a_process_listens_where_signals_are_published() -> None:

@@ -43,7 +43,7 @@ def test_a_case_that_cannot_be_read_is_left_out_and_logged(
     redis_client.hset(store.keys.cases, "bad", text)
     with caplog.at_level(logging.WARNING):
         assert store.cases() == {"good": {}}
-    assert "livecheck:cases, field bad" in caplog.text
+    assert "livecheck:{cases}:settings, field bad" in caplog.text
 
 
 # -- suite_fail, recovered

@@ -13,7 +13,7 @@ def test_a_key_without_ttl_is_found(redis_client: redis.Redis) -> None:
 
 
 def test_bounded_keys_and_those_of_others_are_left_alone(redis_client: redis.Redis) -> None:
-    redis_client.hset("livecheck:cases", "c", "{}")
+    redis_client.hset("livecheck:{cases}:settings", "c", "{}")
     redis_client.hset("livecheck:{c}:state", "status", "PASS")
     redis_client.rpush("livecheck:{c}:runtime", 1)
     redis_client.xadd("livecheck:{c}:reports", {"report": "{}"})

@@ -1,0 +1,1 @@
+"""What hosts name in their own configuration: one module for each kind of host."""

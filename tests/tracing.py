@@ -1,0 +1,37 @@
+"""OpenTelemetry in this process, for one test: its spans are kept, and nothing of it is left behind."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from opentelemetry import propagate, trace
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+
+class Spans:
+    """The spans that have ended."""
+
+    def __init__(self, provider: TracerProvider) -> None:
+        self.provider = provider
+        self._exporter = InMemorySpanExporter()
+        provider.add_span_processor(SimpleSpanProcessor(self._exporter))
+
+    def named(self, name: str) -> list[ReadableSpan]:
+        return [span for span in self._exporter.get_finished_spans() if span.name == name]
+
+
+@contextmanager
+def recording() -> Iterator[Spans]:
+    """A tracer provider in force, which OpenTelemetry lets a process set only once; propagators are put back too."""
+    provider = TracerProvider(shutdown_on_exit=False)
+    propagator, before = propagate.get_global_textmap(), trace._TRACER_PROVIDER
+    trace._TRACER_PROVIDER = provider
+    try:
+        yield Spans(provider)
+    finally:
+        trace._TRACER_PROVIDER = before
+        propagate.set_global_textmap(propagator)
+        provider.shutdown()
