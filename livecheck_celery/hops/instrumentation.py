@@ -39,8 +39,8 @@ class Instrumentation:
             if name not in vars(owner):
                 where = f"{owner.__module__}.{owner.__qualname__}"
                 raise ConfigurationError(f"instrument: {where} has no {name}(): this version is not supported")
-            inner = vars(owner)[name]
-            replacement = wraps(inner)(make(inner))
+            # Called as an attribute of the class: what others have put there may be no function, but bind as one does.
+            replacement = wraps(vars(owner)[name])(make(getattr(owner, name)))
             setattr(owner, name, replacement)
             self._replaced.append((owner, name, replacement))
 
@@ -52,7 +52,6 @@ class Instrumentation:
                 _undone.add(replacement)
                 while (top := vars(owner)[name]) in _undone:
                     setattr(owner, name, top.__wrapped__)  # what `wraps` has noted
-            self._replaced.clear()
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
         """What ``add`` makes of a request that is to carry something; None when it is to be sent as it is.

@@ -21,7 +21,7 @@ from livecheck_celery.hops.gate import Gate
 TEST = make_test("order-1")
 
 Instrument = Callable[[str, Gate], Callable[[], None]]
-every_library = pytest.mark.parametrize("library", clients.CLIENTS)
+every_library = pytest.mark.parametrize("library", METHODS)
 every_client = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
 
 
@@ -30,7 +30,7 @@ def gate_to(*hosts: str) -> Gate:
 
 
 def test_every_library_that_is_known_is_tested() -> None:
-    assert sorted(METHODS) == sorted(clients.CLIENTS)
+    assert sorted([*METHODS, "otel"]) == sorted(clients.CLIENTS)
 
 
 @every_library
@@ -112,6 +112,36 @@ def noting(calls: list[str], inner: Any) -> Any:
     return replacement
 
 
+class Wrapped:
+    """A method as wrapt makes it, for OpenTelemetry and others: no function, but bound like one."""
+
+    def __init__(self, inner: Any, instance: Any = None, *, is_bound: bool = False) -> None:
+        self.inner, self.instance, self.is_bound = inner, instance, is_bound
+
+    def __get__(self, instance: Any, owner: Any) -> Wrapped:
+        return Wrapped(self.inner, instance, is_bound=True)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        assert self.is_bound
+        return self.inner(*args, **kwargs) if self.instance is None else self.inner(self.instance, *args, **kwargs)
+
+
+@every_client
+def test_what_others_have_put_there_before_is_called_bound(
+    client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patching:
+        for owner, name in METHODS[client.library]:
+            patching.setattr(owner, name, Wrapped(vars(owner)[name]))
+        theirs = methods_of(client.library)
+        undo = clients.instrument(client.library, gate_to("127.0.0.1"))
+        with under_test(TEST):
+            client.send(server.url())
+        undo()
+        assert methods_of(client.library) == theirs
+    assert server.tests() == ["order-1"]
+
+
 @pytest.mark.parametrize(
     ("args", "kwargs"),
     [
@@ -143,7 +173,7 @@ def test_urllib3_gets_its_arguments_in_the_way_they_were_given(
 
 def test_an_unknown_library_is_told_with_those_that_are_known() -> None:
     with pytest.raises(
-        ConfigurationError, match="'curl' is no client that is known: aiohttp, httpx, requests, urllib3"
+        ConfigurationError, match="'curl' is no client that is known: aiohttp, httpx, otel, requests, urllib3"
     ):
         clients.instrument("curl", gate_to())
 
@@ -156,6 +186,13 @@ def test_a_library_that_is_not_installed_is_told_with_the_command(
     monkeypatch.delitem(sys.modules, f"livecheck_celery.hops.{library}", raising=False)
     with pytest.raises(ConfigurationError, match=f"{library} is not installed: pip install {library}"):
         clients.instrument(library, gate_to())
+
+
+def test_an_error_in_importing_a_library_that_is_installed_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "livecheck_celery.hops.instrumentation", None)
+    monkeypatch.delitem(sys.modules, "livecheck_celery.hops.httpx", raising=False)
+    with pytest.raises(ModuleNotFoundError):
+        clients.instrument("httpx", gate_to())
 
 
 @every_library

@@ -154,11 +154,14 @@ def test_urllib3_leaves_the_headers_of_the_caller_and_the_pool(instrument: Instr
     with urllib3.PoolManager(headers=pool_headers) as pools, under_test(TEST):
         pools.request("GET", server.url())
         pools.request("GET", server.url(), headers=mine)
+        with urllib3.HTTPConnectionPool(*server.server_address, headers=pool_headers) as pool:
+            pool.urlopen("GET", "/")
     assert (pool_headers, mine.getlist("X"), len(mine)) == ({"Y": "1"}, ["1", "2"], 1)
-    first, second = server.received
+    first, second, third = server.received
     assert ("Y", "1") in first.headers
+    assert ("Y", "1") in third.headers
     assert [pair for pair in second.headers if pair[0] == "X"] == [("X", "1"), ("X", "2")]
-    assert server.tests() == ["order-1", "order-1"]
+    assert server.tests() == ["order-1"] * 3
 
 
 def test_a_pool_of_urllib3_that_may_redirect_to_any_host_carries_nothing(
@@ -171,6 +174,13 @@ def test_a_pool_of_urllib3_that_may_redirect_to_any_host_carries_nothing(
         pool.urlopen("GET", url, assert_same_host=False)
         pool.urlopen("GET", url, assert_same_host=False, redirect=False)
     assert server.tests() == [None, None, "order-1"]
+
+
+def test_a_pool_of_urllib3_goes_to_its_host_whatever_the_url_says(instrument: Instrument, server: Server) -> None:
+    instrument("urllib3", make_gate(KEY, hosts=["shop.example"]))
+    with urllib3.HTTPConnectionPool("localhost", server.server_address[1]) as pool, under_test(TEST):
+        pool.urlopen("GET", "http://shop.example/", assert_same_host=False, redirect=False)
+    assert server.tests() == [None]
 
 
 def test_what_urllib3_sends_through_a_tunnel_is_judged_by_its_target(instrument: Instrument) -> None:
