@@ -261,8 +261,8 @@ def test_what_came_in_is_passed_on_where_no_test_is_current() -> None:
 @pytest.mark.parametrize(
     ("others", "fits"),
     [
-        ({"x": "1" * 4000, "y": "2" * (8192 - 4000 - len(ENTRY) - len("x=,y=,"))}, True),
-        ({"x": "1" * 4000, "y": "2" * (8193 - 4000 - len(ENTRY) - len("x=,y=,"))}, False),
+        ({"x": "ü" * 650, "y": "2" * (8192 - 3900 - len(ENTRY) - len("x=,y=,"))}, True),
+        ({"x": "ü" * 650, "y": "2" * (8193 - 3900 - len(ENTRY) - len("x=,y=,"))}, False),
         ({str(number): "" for number in range(179)}, True),
         ({str(number): "" for number in range(180)}, False),
     ],
