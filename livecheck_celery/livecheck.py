@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -20,12 +21,11 @@ from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
 from livecheck_celery.declared import SCOPE
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.hops import asgi, clients, transport, wsgi
 from livecheck_celery.hops import celery as celery_hops
-from livecheck_celery.hops import clients, transport
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
-from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox
@@ -33,12 +33,15 @@ from livecheck_celery.own_app import NAME, own_app
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
+from livecheck_celery.seldom import Seldom
 from livecheck_celery.signals import Signal
 from livecheck_celery.sources import DJANGO
 from livecheck_celery.store import Store
 from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.leases import Leases
 from livecheck_celery.watch import Watch
+
+logger = logging.getLogger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
 
@@ -80,6 +83,7 @@ class LiveCheck:
         self._options = options
         self._django = Receivers(self.happened)
         self._undo: dict[str, Callable[[], None]] = {}
+        self._seldom = Seldom()
         self._install()
 
     @classmethod
@@ -93,8 +97,9 @@ class LiveCheck:
     def _install(self) -> None:
         suites = _suites.setdefault(self.app, [])
         suites.append(self)
-        celery_hops.connect(self)
+        celery_hops.add_listener(self)
         if suites == [self]:
+            celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
         self.app.on_after_configure.connect(self.schedule_all, weak=False)
@@ -212,8 +217,12 @@ class LiveCheck:
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
         """Tell of what happened in ``tests``; see `livecheck_celery.hops.gate.Happened`."""
-        if tests and self.settings.enabled:
-            self.resolver(kind, name, tests, value=value, error=error)
+        try:
+            if tests and self.settings.enabled:
+                self.resolver(kind, name, tests, value=value, error=error)
+        except Exception:  # a setting may be wrong
+            if self._seldom(name):
+                logger.exception("%s %s could not be told of; the work goes on", kind, name)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait, at most ``timeout`` seconds, until what was triggered and sent so far has left this process.
@@ -234,7 +243,7 @@ class LiveCheck:
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
-        celery_hops.disconnect(self)
+        celery_hops.remove_listener(self)
         for name in list(self._undo):
             self.uninstrument(name)
         used = vars(self)  # what was made, since somebody looked at it
@@ -260,24 +269,36 @@ class LiveCheck:
         return Gate(self.settings.secret_key, hosts, self._ignored, self.happened)
 
     def _ignored(self, reason: str) -> None:
-        self.outbox.count(f"headers ignored: {reason}")
-        if not self.outbox.awake:
-            self.outbox.wake()
+        with suppress(ConfigurationError):  # of the Redis URL, which others complain of
+            self.outbox.count(f"headers ignored: {reason}")
+            if not self.outbox.awake:
+                self.outbox.wake()
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""
-        return LiveCheckMiddleware(app, self.gate)
+        return wsgi.LiveCheckMiddleware(app, self.gate)
+
+    def asgi(self, app: Any) -> Any:
+        """`wsgi`, for an ASGI application; for FastAPI and Starlette, ``app.add_middleware(livecheck.asgi)``."""
+        return asgi.LiveCheckMiddleware(app, self.gate)
+
+    def init_flask(self, app: Any) -> None:
+        """Put `wsgi` around ``app``, a Flask application; doing so again changes nothing."""
+        if app.extensions.get("livecheck") is not self:
+            app.extensions["livecheck"] = self
+            app.wsgi_app = self.wsgi(app.wsgi_app)
 
     def session(self) -> requests.Session:
         """A requests session that carries the current test to the hosts on ``http_hosts``."""
         return carry(requests.Session(), self.gate)
 
     def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
-        """Have every client of an HTTP library in this process carry the current test; `uninstrument` undoes it.
+        """Have every client of a library in this process carry the current test; `uninstrument` undoes it.
 
         Args:
-            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``.
-            hosts: where to, and nowhere else; by default ``http_hosts``.
+            name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``; or ``otel``, which has the test travel in
+                OpenTelemetry's baggage and tells of spans.
+            hosts: where to, and nowhere else; by default ``http_hosts``. OpenTelemetry propagates to every host.
 
         Raises:
             ConfigurationError: there is no such library, or it is not installed.

@@ -1,19 +1,19 @@
 """The values that cross processes: executions, signal events, reports.
 
-All datetimes are aware and in UTC; all durations are seconds.
+All datetimes are aware and in UTC; all durations are seconds. What comes from elsewhere is validated by the adapters at
+the end; what is made here is not, as requests wait for it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Any, Final
 from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
 
 #: Header names, the reference's four and LiveCheck's own two.
 HEADER_ID: Final = "LiveCheck-Test-Id"
@@ -89,14 +89,16 @@ class TestExecution:
         The reference raises on a partial set of headers. A bad header must not cost a request anything.
         """
         try:
-            return cls(
-                id=unquote(headers[HEADER_ID]),
-                case_name=unquote(headers[HEADER_NAME]),
-                timestamp=headers[HEADER_TIMESTAMP],
-                test_args=[],
-                test_kwargs={},
-                expires=headers[HEADER_EXPIRES],
-                synthetic=headers.get(HEADER_SYNTHETIC) == "1",
+            return EXECUTION.validate_python(
+                {
+                    "id": unquote(headers[HEADER_ID]),
+                    "case_name": unquote(headers[HEADER_NAME]),
+                    "timestamp": headers[HEADER_TIMESTAMP],
+                    "test_args": [],
+                    "test_kwargs": {},
+                    "expires": headers[HEADER_EXPIRES],
+                    "synthetic": headers.get(HEADER_SYNTHETIC) == "1",
+                }
             )
         except (KeyError, TypeError, AttributeError, ValidationError):
             return None

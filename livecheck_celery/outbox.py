@@ -180,7 +180,8 @@ class Outbox:
         except LiveCheckError as exc:
             logger.debug("outbox: %s", exc)
         except Exception:
-            logger.exception("outbox: what every process is to know could not be read")
+            if self._seldom("refresh"):
+                logger.exception("outbox: what every process is to know could not be read")
         with self._lock:
             self._uncounted.update(counted)
         # Without a thread, a request waits for this.
@@ -201,7 +202,8 @@ class Outbox:
         except Exception:
             # The thread must outlive whatever one batch does.
             self.drop(len(items), ERROR, "unexpected error")
-            logger.exception("outbox: a batch could not be sent")
+            if self._seldom("batch"):
+                logger.exception("outbox: a batch could not be sent")
             return
         self.sent += len(items)
 
@@ -233,24 +235,21 @@ class Outbox:
                     batch.signal(event, ttl=max(0.0, (test.expires - now).total_seconds()))
 
     def _publish(self, tests: list[TestExecution]) -> None:
-        for number, test in enumerate(tests):
-            try:
-                self._execute(test)
-            except BrokerUnavailable as exc:
-                # Recovery sends what is recorded; waiting again for each of the rest would hold up the signals.
-                self._ask_again_at[BROKER] = max(self._ask_again_at[BROKER], time.monotonic() + _PAUSE)
-                left = len(tests) - number
-                with self._lock:
-                    self.counts[BROKER] += left
-                self.count(f"late: {BROKER}", left)
-                if self._seldom(BROKER):
-                    logger.warning("outbox: %d recorded tests so far are left to recovery: %s", left, exc)
+        if not tests:
+            return
+        try:
+            if time.monotonic() >= self._ask_again_at[BROKER]:
+                self._publisher.execute_all(tests)
                 return
-
-    def _execute(self, test: TestExecution) -> None:
-        if time.monotonic() < self._ask_again_at[BROKER]:
-            raise BrokerUnavailable("the broker did not answer a moment ago")
-        self._publisher.execute(test)
+            why = "it did not answer a moment ago"
+        except BrokerUnavailable as exc:
+            self._ask_again_at[BROKER] = time.monotonic() + _PAUSE
+            why = str(exc)
+        with self._lock:
+            self.counts[BROKER] += len(tests)
+        self.count(f"late: {BROKER}", len(tests))
+        if self._seldom(BROKER):
+            logger.warning("outbox: tests are recorded, and left to recovery to send: %s", why)
 
 
 def _start_thread(run: Callable[[], object]) -> None:

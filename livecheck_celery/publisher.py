@@ -7,6 +7,8 @@ broker costs less than a second, and is an error.
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
@@ -78,33 +80,67 @@ class Publisher:
         Raises:
             BrokerUnavailable: the broker did not take the message within about a second.
         """
-        amqp = self._app.amqp
         task_id = options.pop("task_id", None) or uuid()
         options = {"queue": self._queue, **options}
-        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
-        message = amqp.create_task_message(
+        message = self._message(
             task_id,
-            EXECUTE,
-            (),
-            kwargs,
+            test,
             callbacks=maybe_list(link),
             errbacks=maybe_list(link_error),
             ignore_result=not keep_result,
             **options,
         )
+
+        def send(producer: Any) -> None:
+            self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+
+        self._send(test.ident, send)
+        return self._app.AsyncResult(task_id)
+
+    def execute_all(self, tests: Sequence[TestExecution]) -> None:
+        """Send a message for each test, in one go where the broker can; nothing is known of the results.
+
+        Raises:
+            BrokerUnavailable: the broker did not take them within about a second; it may have taken some.
+        """
+        messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
+
+        def send(producer: Any) -> None:
+            with producer.batch():
+                for message in messages:
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+
+        self._send(f"{len(tests)} tests", send)
+
+    def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
+        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
+        # Celery's own way to describe the arguments, for logs, takes longer than all else here.
+        described = {"argsrepr": "()", "kwargsrepr": test.ident}
+        return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
+
+    def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if not self._lock.acquire(timeout=_TIMEOUT):
-            raise BrokerUnavailable(f"the broker is slow: the message for {test.ident} could not be sent in time")
+            raise BrokerUnavailable(f"the broker is slow: the message for {what} could not be sent in time")
         try:
-            producer = self._connected()
-            amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+            self._send_again_if_closed(send)
         except self._errors as exc:
             self._disconnect()
             raise BrokerUnavailable(
-                f"the broker did not take the message for {test.ident} ({exc}); is it running, and is broker_url right?"
+                f"the broker did not take the message for {what} ({exc}); is it running, and is broker_url right?"
             ) from exc
         finally:
             self._lock.release()
-        return self._app.AsyncResult(task_id)
+
+    def _send_again_if_closed(self, send: Callable[[Any], None]) -> None:
+        was_open, started = self._producer is not None, time.monotonic()
+        try:
+            send(self._connected())
+        except self._errors:
+            # What breaks at once was closed while nothing was sent. A message that comes twice is claimed once.
+            if not was_open or time.monotonic() - started > _TIMEOUT / 2:
+                raise
+            self._disconnect()
+            send(self._connected())
 
     def _connected(self) -> Any:
         if self._producer is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.outbox import Outbox
 from livecheck_celery.sources import Source
 from livecheck_celery.watch import Watch
-
-logger = logging.getLogger("livecheck_celery.resolver")
 
 
 class Resolver:
@@ -34,7 +31,7 @@ class Resolver:
     def __call__(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
-        """See `livecheck_celery.hops.gate.Happened`; returns at once and never raises."""
+        """See `livecheck_celery.hops.gate.Happened`."""
         if not tests:
             return
         source = Source(kind, name)
@@ -42,11 +39,8 @@ class Resolver:
         # Until it is known what is wanted, the outbox, which can wait, is to find out.
         if wanted is not None and not wanted.targets(source):
             return
-        try:
-            text, error = ("null", error) if error is not None else self._encode(source, value)
-            self._outbox.put(Noticed(source, tuple(tests), text, error))
-        except Exception:
-            logger.exception("%s %s could not be told of; the work goes on", kind, name)
+        text, error = ("null", error) if error is not None else self._encode(source, value)
+        self._outbox.put(Noticed(source, tuple(tests), text, error))
 
     def _encode(self, source: Source, value: Any) -> tuple[str, str | None]:
         try:

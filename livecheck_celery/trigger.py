@@ -244,7 +244,7 @@ def build(
     now = datetime.now(UTC)
     current = current_test()
     test = TestExecution(
-        id=str(uuid.uuid4()) if id is None else str(id),
+        id=_new_id() if id is None else str(id),
         case_name=case.name,
         timestamp=now,
         test_args=as_json(args),
@@ -256,6 +256,11 @@ def build(
     if (triggered := triggered_var.get()) is not None:
         triggered.append(test)
     return test
+
+
+def _new_id() -> str:
+    # uuid4() asks the system for its bits, and lets other threads in between.
+    return str(uuid.UUID(int=random.getrandbits(128), version=4))
 
 
 def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
@@ -291,5 +296,5 @@ def as_json(value: Any) -> Any:
     """
     try:
         return to_jsonable_python(value)
-    except PydanticSerializationError as exc:
+    except Exception as exc:  # what is of no known type, goes round in circles, or raises when it is looked at
         raise InvalidPayload(f"arguments of a test must be JSON: {exc}") from exc

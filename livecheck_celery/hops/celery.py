@@ -38,9 +38,8 @@ class Listener(Protocol):
 _listeners: WeakSet[Listener] = WeakSet()
 
 
-def connect(listener: Listener) -> None:
-    """Let Celery tasks of this process, of any app, carry the current test, and tell ``listener`` what they came to."""
-    _listeners.add(listener)
+def connect() -> None:
+    """Let Celery tasks of this process, of any app, carry the current test. Calling it again changes nothing."""
     before_task_publish.connect(_add_headers)
     task_prerun.connect(_enter_task)
     task_success.connect(_tell_success)
@@ -48,7 +47,12 @@ def connect(listener: Listener) -> None:
     task_postrun.connect(_leave_task)
 
 
-def disconnect(listener: Listener) -> None:
+def add_listener(listener: Listener) -> None:
+    """Tell ``listener``, as long as it lives, what tasks that are part of a test came to."""
+    _listeners.add(listener)
+
+
+def remove_listener(listener: Listener) -> None:
     """Tell ``listener`` no more."""
     _listeners.discard(listener)
 

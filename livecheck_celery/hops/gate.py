@@ -92,7 +92,7 @@ class Gate:
             return
         route = f"{method} {path}"
         if error is not None:
-            self._happened("request", route, tests, error=f"{route} raised {type(error).__name__}: {error}")
+            self._happened("request", route, tests, error=f"{route} raised {_described(error)}")
         elif status >= _FIRST_SERVER_ERROR:
             self._happened("request", route, tests, error=f"{route} answered {status}")
         else:
@@ -136,6 +136,13 @@ class Gate:
     def _ignore(self, reason: str) -> carrier.Carried:
         self._count(reason)
         return carrier.NOTHING
+
+
+def _described(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its __str__ is the application's, which raised something else than this
+        return type(error).__name__
 
 
 def hostname(host: str) -> str | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from functools import cache
+from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -41,7 +42,37 @@ def connect(url: str, timeout: float) -> redis.Redis:
             "LiveCheck: redis_url is not a Redis URL such as redis://:password@localhost:6379/0 "
             "(special characters in a password must be percent-encoded)"
         ) from None
+    pool.connection_class = _leaving_replicas(pool.connection_class)
     return redis.Redis.from_pool(pool)
+
+
+@cache
+def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
+    """Connections of ``kind`` that are made anew after the server said it is a read-only replica.
+
+    After a failover, the address leads to the new primary, while a connection that is open still leads to the old one.
+    """
+
+    class Leaving(kind):  # type: ignore[valid-type, misc]
+        _left = False
+
+        def read_response(self, *args: Any, **kwargs: Any) -> Any:
+            try:
+                return super().read_response(*args, **kwargs)
+            except redis.ResponseError as exc:
+                # Redis before 7 quotes it in an error of the script.
+                if isinstance(exc, redis.ReadOnlyError) or "READONLY" in str(exc):
+                    self._left = True
+                raise
+
+        def can_read(self, *args: Any, **kwargs: Any) -> bool:
+            """The pool asks this before it hands a connection out, and connects again when that raises."""
+            if self._left:
+                self._left = False
+                raise redis.ConnectionError("is of a replica")
+            return bool(super().can_read(*args, **kwargs))
+
+    return Leaving
 
 
 def for_redis_py(url: str) -> str:

@@ -145,3 +145,21 @@ def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Cele
     service.outbox.drop(2, "full", "the outbox is full")
     wait_until(lambda: len(case.app.store.tallied().counts) == 2)
     assert case.app.store.tallied().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
+
+
+def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
+    case: Any, orders: Celery, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = LiveCheck(Celery("wrong", broker=redis_url, set_as_current=False), test_concurrency=0)
+
+    @orders.task(name="orders.execute")
+    def execute() -> str:
+        return "done"
+
+    for test_id in ("o-1", "o-2"):
+        with under_test(current(test_id)):
+            execute.delay()
+    wait_until(lambda: arrived(case, "o-2"))
+    assert arrived(case, "o-1")["executed"].value == '"done"'
+    assert caplog.text.count("task orders.execute could not be told of") == 1, "said once, not for each task"
+    del wrong

@@ -72,6 +72,18 @@ def test_only_listed_hosts_get_the_test(host: str | None) -> None:
         assert gate.headers_for("SHOP") == gate.headers_for("::1") == SIGNED
 
 
+class Mute(Exception):
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(("error", "said"), [(KeyError("side"), "KeyError: 'side'"), (Mute(), "Mute")])
+def test_an_error_is_told_even_if_it_cannot_say_what_it_is(error: Exception, said: str) -> None:
+    happened: list[dict[str, Any]] = []
+    make_gate(happened=happened).answered("GET", "/", 0, [TEST], error)
+    assert happened == [{"kind": "request", "name": "GET /", "tests": [TEST], "error": f"GET / raised {said}"}]
+
+
 names = st.one_of(st.sampled_from([*LOOKED_AT, *LOOKED_AT.values()]), st.text())
 values = st.one_of(
     st.text(),

@@ -1,10 +1,8 @@
 """A web request that carries a test is handled as part of that test."""
 
-import io
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
-from wsgiref.util import setup_testing_defaults
 from wsgiref.validate import validator
 
 import flask
@@ -12,24 +10,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from support import make_gate, make_test
+from web import KEY, OTHER, SIGNED, TEST, environ_of
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
 from livecheck_celery.hops import carrier
 from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 
-KEY = ("a secret",)
-TEST = make_test("order-1")
-OTHER = make_test("other")
-SIGNED = carrier.sign(TEST.as_headers(), KEY)
-
 App = Callable[..., Iterable[bytes]]
-
-
-def environ_of(headers: dict[str, Any]) -> dict[str, Any]:
-    environ: dict[str, Any] = {"wsgi.input": io.BytesIO(), "QUERY_STRING": ""}
-    setup_testing_defaults(environ)
-    return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()}
 
 
 def call(app: App, headers: dict[str, Any], key: tuple[str, ...] = KEY) -> Iterable[bytes]:

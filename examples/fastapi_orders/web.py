@@ -1,0 +1,58 @@
+"""The web app: takes an order, creates it, and reserves what was ordered, each in a request of its own.
+
+With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
+
+    uvicorn fastapi_orders.web:app
+    celery -A fastapi_orders.tasks worker
+    LIVECHECK_CASES=fastapi_orders.checks celery -A livecheck_celery worker
+
+    curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports
+    curl -X POST localhost:8000/order/init/unicorn/1/    # nothing can be reserved
+"""
+
+import os
+from asyncio import to_thread
+from uuid import uuid4
+
+import httpx
+from fastapi import FastAPI
+
+from fastapi_orders.checks import Order, livecheck, test_order
+from fastapi_orders.tasks import store_order
+
+URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # where the other services answer
+
+app = FastAPI()
+app.add_middleware(livecheck.asgi)
+livecheck.instrument("httpx")
+
+stock = {"apple": 1_000_000, "pear": 1_000_000}
+
+
+@app.post("/order/init/{item}/{quantity}/")
+async def init_order(item: str, quantity: int) -> Order:
+    order = Order(id=uuid4().hex, item=item, quantity=quantity)
+    async with test_order.maybe_trigger(order.id, item=item, quantity=quantity):
+        await post("/order/create/", order)
+    return order
+
+
+@app.post("/order/create/", status_code=201)
+async def create_order(order: Order) -> Order:
+    await post("/stock/reserve/", order)
+    test_order.order_created.send(order)
+    await to_thread(store_order.delay, order.model_dump())
+    return order
+
+
+@app.post("/stock/reserve/")
+async def reserve_stock(order: Order) -> int:
+    stock[order.item] -= order.quantity
+    test_order.stock_reserved.send(stock[order.item])
+    return stock[order.item]
+
+
+async def post(path: str, order: Order) -> None:
+    async with httpx.AsyncClient(base_url=URL) as client:
+        response = await client.post(path, json=order.model_dump())
+    response.raise_for_status()

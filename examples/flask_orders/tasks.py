@@ -1,0 +1,46 @@
+"""The worker: stores an order, indexes it, and sells what was ordered."""
+
+import json
+import os
+
+import redis
+from celery import Celery
+
+from flask_orders.checks import Order, test_order
+
+PRICES = {"apple": 30, "pear": 45}  # cents; of a unicorn nobody knows the price, and nobody says so before it is sold
+REDIS_URL = os.environ.get("ORDERS_REDIS_URL", "redis://localhost:6379/0")
+
+app = Celery("orders", broker=REDIS_URL)
+app.conf.update(task_default_queue="orders", task_ignore_result=True)
+database = redis.Redis.from_url(REDIS_URL, decode_responses=True)
+
+
+@app.task
+def store_order(order: Order) -> None:
+    put("store", order)
+    test_order.order_stored.send(get("store", order["id"]))
+    index_order.delay(order["id"])
+
+
+@app.task
+def index_order(order_id: str) -> None:
+    order = get("store", order_id)
+    put(order["item"], order)
+    test_order.order_indexed.send(get(order["item"], order_id))
+    execute_order.delay(order_id)
+
+
+@app.task
+def execute_order(order_id: str) -> None:
+    order = get("store", order_id)
+    test_order.order_executed.send(PRICES[order["item"]] * order["quantity"])
+
+
+def put(table: str, order: Order) -> None:
+    database.set(f"{table}:{order['id']}", json.dumps(order), ex=3600)
+
+
+def get(table: str, order_id: str) -> Order:
+    order: Order = json.loads(database.get(f"{table}:{order_id}") or "null")
+    return order

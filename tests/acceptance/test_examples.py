@@ -1,0 +1,173 @@
+"""The order systems of ``examples/``: an order crosses two HTTP hops and three Celery hops, each to another process."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import pytest
+import redis
+import requests
+from clients import Client, reports_of
+from programs import REPOSITORY, Program, Programs
+from support import unbounded_keys, wait_until
+
+from livecheck_celery import Case, State, TestReport
+from livecheck_celery.cli.processes import free_port
+
+SIGNALS = ("stock_reserved", "order_created", "order_stored", "order_indexed", "order_executed")
+#: An order is handled in requests that wait for each other. No socket is to be made in the user's home.
+GUNICORN = 'threads = 4\naccesslog = "-"\ncontrol_socket_disable = True\n'
+
+
+class Example(NamedTuple):
+    """How an order system is started, and what LiveCheck says when it is asked for a unicorn."""
+
+    web: str
+    worker: str
+    verdict: State
+    error: str
+    prepare: str = ""
+    signals: tuple[str, ...] = SIGNALS
+    first_process: tuple[str, ...] = ("order/init/apple/3/", "stock/reserve/")
+    second_process: tuple[str, ...] = ("order/create/",)
+
+
+EXAMPLES = {
+    "flask_orders": Example(
+        "gunicorn flask_orders.web:app -b 127.0.0.1:{port}",
+        "celery -A flask_orders.tasks worker -c 2",
+        State.TIMEOUT,
+        "signal order_executed (5 of 5) did not arrive within 3 s; arrived so far: ",
+    ),
+    "fastapi_orders": Example(
+        "uvicorn fastapi_orders.web:app --port {port}",
+        "celery -A fastapi_orders.tasks worker -P threads -c 2",
+        State.TIMEOUT,
+        "signal stock_reserved (1 of 5) did not arrive within 3 s; no signal has arrived",
+    ),
+    "untouched_orders": Example(
+        "gunicorn untouched_orders.web:app -b 127.0.0.1:{port}",
+        "celery -A untouched_orders.tasks worker -P threads -c 2",
+        State.FAIL,
+        "task untouched_orders.tasks.execute_order raised KeyError: 'unicorn'",
+        signals=("order_taken", *SIGNALS[1:]),
+        first_process=("order/init/apple/3/",),
+    ),
+}
+
+
+class System:
+    """One example, running: its web app twice, each calling the other, its Celery worker, and a LiveCheck worker."""
+
+    def __init__(self, name: str, programs: Programs) -> None:
+        self.name = name
+        self.example = EXAMPLES[name]
+        self._programs = programs
+        self._urls = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
+        self._env = {
+            "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "examples"), str(REPOSITORY)]),
+            "LIVECHECK_SECRET_KEY": "only for this test",
+            "LIVECHECK_CASES": f"{name}.checks",
+            "ORDERS_REDIS_URL": f"{programs.url.removesuffix('/0')}/1",
+        }
+        (programs.directory / "gunicorn.conf.py").write_text(GUNICORN)
+        if self.example.prepare:
+            assert self._start(self.example.prepare).wait_exit() == 0
+        # First, so that the others know from their start what is to resolve signals.
+        self._checker = self._start_checker("apple")
+        self._webs = [
+            self._start(self.example.web.format(port=here.rpartition(":")[2]), ORDERS_URL=other)
+            for here, other in (self._urls, self._urls[::-1])
+        ]
+        self._worker = self._start(f"{self.example.worker} -l INFO --without-mingle")
+        for url in self._urls:
+            wait_until(lambda url=url: _answers(url), 20, f"an answer from {url}")
+        self._worker.wait_for(" ready.")
+        if self.fakes_requests:
+            self._start("celery -A livecheck_celery beat")
+
+    @property
+    def fakes_requests(self) -> bool:
+        """Whether nobody but the case itself places orders that are tested."""
+        return self.name == "untouched_orders"
+
+    def order(self, item: str) -> None:
+        """Place an order for ``item``, or have the case do so."""
+        if not self.fakes_requests:
+            requests.post(f"{self._urls[0]}/order/init/{item}/3/", timeout=20)
+        elif item != "apple":
+            self._checker.end()
+            self._checker = self._start_checker(item)
+
+    def hops(self) -> list[set[str]]:
+        """What each process of the order system says it handled: requests, requests, and tasks."""
+        paths = [set(re.findall(r"POST /(\S+) HTTP", web.output())) for web in self._webs]
+        return [*paths, set(re.findall(rf"Task {self.name}\.tasks\.(\w+)\[\S+\] received", self._worker.output()))]
+
+    def _start_checker(self, item: str) -> Program:
+        command = "celery -A livecheck_celery worker -l INFO --without-mingle"
+        checker = self._start(command, ORDERS_URL=self._urls[0], ORDERS_ITEM=item)
+        checker.wait_for(" ready.")
+        return checker
+
+    def _start(self, command: str, **env: str) -> Program:
+        return self._programs.start(command, **self._env, **env)
+
+
+def _answers(url: str) -> bool:
+    try:
+        return bool(requests.get(url, timeout=20).status_code)
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.fixture(scope="module", params=EXAMPLES)
+def system(
+    request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[System]:
+    with redis.Redis.from_url(valkey_url, decode_responses=True) as server:
+        server.flushall()
+        programs = Programs(tmp_path_factory.mktemp(request.param), valkey_url)
+        try:
+            yield System(request.param, programs)
+        finally:
+            programs.end()
+        left = unbounded_keys(server, "livecheck")
+    assert not left, f"keys without bound or TTL: {left}"
+
+
+@pytest.fixture
+def case(system: System, client: Client) -> Case:
+    return client.case(f"{system.name}.checks.test_order", *system.example.signals)
+
+
+def first_report(case: Case, item: str) -> TestReport:
+    """The report on the first test of an order for ``item``."""
+
+    def found() -> list[TestReport]:
+        return [report for report in reports_of(case) if report.test and report.test.test_kwargs["item"] == item]
+
+    return wait_until(found, 20, f"a verdict on an order for an {item}")[0]
+
+
+def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: System, case: Case) -> None:
+    system.order("apple")
+    report = first_report(case, "apple")
+    assert (report.state, report.error) == (State.PASS, None)
+    assert report.signal_since_trigger.keys() == set(system.example.signals)
+    expected = [
+        set(system.example.first_process),
+        set(system.example.second_process),
+        {"store_order", "index_order", "execute_order"},
+    ]
+    wait_until(lambda: system.hops() == expected, what=f"each part in its process: {system.hops()}")
+
+
+def test_the_hop_that_broke_is_named(system: System, case: Case) -> None:
+    system.order("unicorn")
+    report = first_report(case, "unicorn")
+    assert (report.state, report.error) == (system.example.verdict, report.error)
+    assert report.error.startswith(system.example.error)
