@@ -29,7 +29,7 @@ MAX_ENTRY: Final = 4096
 MAX_ENTRIES: Final = 180
 
 _FIELDS: Final = (*carrier.HEADERS, HEADER_SIGNATURE)
-_FOUND: Final = re.compile(rf"(?:^|,)[ \t]*{re.escape(ENTRY)}[ \t]*=([^,;]*)")
+_FOUND: Final = re.compile(rf"(?:^|,)[ \t]*{re.escape(ENTRY)}[ \t]*=([^,]*)")
 
 
 def pack(headers: Mapping[str, str]) -> str:
@@ -40,7 +40,7 @@ def pack(headers: Mapping[str, str]) -> str:
 
 def unpack(value: str) -> dict[str, str] | None:
     """The headers in an entry's ``value``, whatever they are worth; None when it was not made by `pack`."""
-    # Some of those in between take an entry's properties for a part of its value, and encode them with it.
+    # Some of those in between take an entry's properties for a part of its value, and encode them along with it.
     text = unquote_plus(value).partition(";")[0].strip()
     try:
         fields = json.loads(base64_decode(text))
@@ -53,5 +53,5 @@ def unpack(value: str) -> dict[str, str] | None:
 
 
 def entries(header: str) -> list[str]:
-    """The values of LiveCheck's entries in ``header``, without their properties; more than one is none of its doing."""
+    """The values of LiveCheck's entries in ``header``, properties and all; more than one is none of its doing."""
     return _FOUND.findall(header) if ENTRY in header else []

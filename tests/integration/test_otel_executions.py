@@ -18,7 +18,7 @@ import redis
 from opentelemetry import trace
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
-from support import wait_until
+from support import make_gate, wait_until
 from tracing import Spans, recording
 
 from livecheck_celery import (
@@ -33,6 +33,7 @@ from livecheck_celery import (
     current_test,
 )
 from livecheck_celery.context import fake_request
+from livecheck_celery.hops.otel import instrument
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.publisher import TEST_KEYWORD
 from livecheck_celery.recovery import sweep
@@ -225,6 +226,20 @@ def test_what_run_does_is_below_the_span_and_the_span_below_the_workers(livechec
     [execution], [look] = spans.named(NAME), spans.named("look")
     assert execution.parent.span_id == task.get_span_context().span_id
     assert look.parent.span_id == execution.context.span_id
+
+
+def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveCheck, spans: Spans) -> None:
+    happened: list[dict[str, Any]] = []
+    undo = instrument(make_gate(happened=happened))
+
+    def run(self: Any) -> None:
+        with trace.get_tracer("shop").start_as_current_span("look"):
+            pass
+
+    case = declare(livecheck, run)
+    case.execute(build(case, "o-1"))
+    undo()
+    assert [told["name"] for told in happened] == ["look"]
 
 
 # -- executions that do not end like that

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import re
@@ -26,6 +27,7 @@ from urllib3 import HTTPConnectionPool
 from livecheck_celery.context import current_test, fake_request, under_test
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops import baggage, carrier, clients, transport, urllib3
+from livecheck_celery.hops.asgi import LiveCheckMiddleware as AsgiMiddleware
 from livecheck_celery.hops.otel import instrument
 from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE, TestExecution
@@ -150,6 +152,17 @@ def test_a_web_request_is_handled_under_the_test_of_its_baggage() -> None:
     assert current_test() is None
 
 
+def test_a_request_to_an_asgi_application_too_however_many_headers_its_baggage_has() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(current_test())
+
+    headers = [(b"baggage", b"user=1"), (b"Baggage", ENTRY.encode()), (b"baggage", b"\xff=2")]
+    asyncio.run(AsgiMiddleware(app, make_gate("key"))({"type": "http", "headers": headers}, None, None))
+    assert seen == [TEST]
+
+
 junk = st.one_of(
     st.text(),
     st.binary().map(lambda data: base64_encode(data).decode()),
@@ -261,8 +274,8 @@ def test_what_came_in_is_passed_on_where_no_test_is_current() -> None:
 @pytest.mark.parametrize(
     ("others", "fits"),
     [
-        ({"x": "1" * 4000, "y": "2" * (8192 - 4000 - len(ENTRY) - len("x=,y=,"))}, True),
-        ({"x": "1" * 4000, "y": "2" * (8193 - 4000 - len(ENTRY) - len("x=,y=,"))}, False),
+        ({"x": "ü" * 650, "y": "2" * (8192 - 3900 - len(ENTRY) - len("x=,y=,"))}, True),
+        ({"x": "ü" * 650, "y": "2" * (8193 - 3900 - len(ENTRY) - len("x=,y=,"))}, False),
         ({str(number): "" for number in range(179)}, True),
         ({str(number): "" for number in range(180)}, False),
     ],
