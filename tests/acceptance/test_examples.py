@@ -169,5 +169,5 @@ def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: S
 def test_the_hop_that_broke_is_named(system: System, case: Case) -> None:
     system.order("unicorn")
     report = first_report(case, "unicorn")
-    assert (report.state, report.error) == (system.example.verdict, report.error)
-    assert report.error.startswith(system.example.error)
+    assert report.state is system.example.verdict, report.error
+    assert report.error.startswith(system.example.error), report.error
