@@ -6,7 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -269,9 +269,10 @@ class LiveCheck:
         return Gate(self.settings.secret_key, hosts, self._ignored, self.happened)
 
     def _ignored(self, reason: str) -> None:
-        self.outbox.count(f"headers ignored: {reason}")
-        if not self.outbox.awake:
-            self.outbox.wake()
+        with suppress(ConfigurationError):  # of the Redis URL, which others complain of
+            self.outbox.count(f"headers ignored: {reason}")
+            if not self.outbox.awake:
+                self.outbox.wake()
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""

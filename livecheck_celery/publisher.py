@@ -7,8 +7,9 @@ broker costs less than a second, and is an error.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, Final
 
 from celery import Celery
@@ -89,8 +90,11 @@ class Publisher:
             ignore_result=not keep_result,
             **options,
         )
-        with self._sending(test.ident) as producer:
+
+        def send(producer: Any) -> None:
             self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+
+        self._send(test.ident, send)
         return self._app.AsyncResult(task_id)
 
     def execute_all(self, tests: Sequence[TestExecution]) -> None:
@@ -100,9 +104,13 @@ class Publisher:
             BrokerUnavailable: the broker did not take them within about a second; it may have taken some.
         """
         messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
-        with self._sending(f"{len(tests)} tests") as producer, producer.batch():
-            for message in messages:
-                self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+
+        def send(producer: Any) -> None:
+            with producer.batch():
+                for message in messages:
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+
+        self._send(f"{len(tests)} tests", send)
 
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
         kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
@@ -110,12 +118,11 @@ class Publisher:
         described = {"argsrepr": "()", "kwargsrepr": test.ident}
         return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
 
-    @contextmanager
-    def _sending(self, what: str) -> Iterator[Any]:
+    def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if not self._lock.acquire(timeout=_TIMEOUT):
             raise BrokerUnavailable(f"the broker is slow: the message for {what} could not be sent in time")
         try:
-            yield self._connected()
+            self._send_again_if_closed(send)
         except self._errors as exc:
             self._disconnect()
             raise BrokerUnavailable(
@@ -123,6 +130,17 @@ class Publisher:
             ) from exc
         finally:
             self._lock.release()
+
+    def _send_again_if_closed(self, send: Callable[[Any], None]) -> None:
+        was_open, started = self._producer is not None, time.monotonic()
+        try:
+            send(self._connected())
+        except self._errors:
+            # What breaks at once was closed while nothing was sent. A message that comes twice is claimed once.
+            if not was_open or time.monotonic() - started > _TIMEOUT / 2:
+                raise
+            self._disconnect()
+            send(self._connected())
 
     def _connected(self) -> Any:
         if self._producer is None:

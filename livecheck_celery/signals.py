@@ -220,17 +220,19 @@ class Signal(BaseSignal[T]):
                     f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) needs key="
                 )
         case = self.case
-        if not case.app.settings.enabled:
-            return
-        key = test.id if key is None and test is not None else str(key)
-        if _is_broken(key):
-            case.app.outbox.drop(1, PAYLOAD, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
-            return
         try:
-            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
+            if case.app.settings.enabled:
+                self._put(value, test.id if key is None and test is not None else str(key))
         except Exception:
             if _seldom(self.name):
                 logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
+
+    def _put(self, value: T | None, key: str) -> None:
+        case = self.case
+        if _is_broken(key):
+            case.app.outbox.drop(1, PAYLOAD, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
+        else:
+            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
 
     def resolve(self, key: str, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.

@@ -9,6 +9,7 @@ import redis
 from support import embedded, make_settings, unbounded_keys
 
 from livecheck_celery.config import Settings
+from livecheck_celery.hops import celery as celery_hops
 from livecheck_celery.store import Store
 
 
@@ -47,6 +48,12 @@ def store(settings: Settings) -> Iterator[Store]:
     store = Store(settings)
     yield store
     store.client.close()
+
+
+@pytest.fixture(autouse=True)
+def nobody_listens() -> None:
+    """No LiveCheck of an earlier test hears of this one's tasks."""
+    celery_hops._listeners.clear()
 
 
 @pytest.fixture(autouse=True)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import logging
+import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from types import ModuleType
 from typing import Any
 
 from pydantic_core import to_jsonable_python
@@ -14,36 +15,51 @@ from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops.gate import Happened
 from livecheck_celery.sources import DJANGO
 
-logger = logging.getLogger("livecheck_celery.django")
-
 
 def source_name(signal: Any, sender: Any = None) -> str:
-    """How a Django signal, from ``sender`` or from anybody, is called in every process.
+    """How a Django signal, or the path to import it by, is called in every process, when ``sender`` has sent it.
 
     Raises:
-        ConfigurationError: no loaded module has ``signal``.
+        ConfigurationError: no loaded module has ``signal``, or ``sender`` is a text but no label.
     """
-    path = signal if isinstance(signal, str) else _path_of(signal)
-    return f"{path} {_label_of(sender)}".rstrip()
+    if isinstance(sender, str) and not re.fullmatch(r"\w+\.\w+", sender):
+        raise ConfigurationError(f"from_django(): sender {sender!r} must be a model, or its label such as 'shop.Order'")
+    path = signal if isinstance(signal, str) else name_of(signal)
+    return path if sender is None else f"{path} {label_of(sender)}"
 
 
-def _path_of(signal: Any) -> str:
-    homes = [
-        (not module.rpartition(".")[2].endswith("signals"), module.count("."), f"{module}.{name}")
-        for module, loaded in list(sys.modules.items())
-        for name, value in list(getattr(loaded, "__dict__", {}).items())
+def name_of(signal: Any) -> str:
+    """Where a Django signal can be imported from, such as ``django.db.models.signals.post_save``.
+
+    Of several places the most likely to be its own: a module called ``signals``, Django's own before others.
+
+    Raises:
+        ConfigurationError: it is in no module that is loaded.
+    """
+    places = [
+        (not module.endswith("signals"), not module.startswith("django."), f"{module}.{name}")
+        for module, content in _loaded_modules()
+        for name, value in list(content.items())
         if value is signal
     ]
-    if not homes:
-        raise ConfigurationError(f"from_django(): no module has {signal!r} as an attribute; assign it to one")
-    return min(homes)[2]
+    if not places:
+        raise ConfigurationError(f"{signal!r}: cannot be imported; a module must have it under a name")
+    return min(places)[-1]
 
 
-def _label_of(sender: Any) -> str:
-    if sender is None or isinstance(sender, str):
-        return sender or ""
-    meta = getattr(sender, "_meta", None)
-    return str(meta.label) if meta is not None else f"{sender.__module__}.{sender.__qualname__}"
+def label_of(sender: Any) -> str:
+    """What a sender is called: a model by its label, such as ``shop.Order``; a label by itself; others by name."""
+    if isinstance(sender, str):
+        return sender
+    label = getattr(getattr(sender, "_meta", None), "label", None)
+    return str(label or getattr(sender, "__qualname__", type(sender).__qualname__))
+
+
+def fields_of(instance: Any) -> dict[str, Any]:
+    """The columns of a model's instance by attribute name, as JSON's types; those not loaded are left out."""
+    deferred = instance.get_deferred_fields()  # a look at one of these would be a query
+    names = [field.attname for field in instance._meta.concrete_fields]  # noqa: SLF001 - Django documents it
+    return {name: _as_json(getattr(instance, name)) for name in names if name not in deferred}
 
 
 class Receivers:
@@ -61,7 +77,7 @@ class Receivers:
             # Looked up among what is loaded: what Redis says must not have anything imported.
             module, _, attribute = name.partition(" ")[0].rpartition(".")
             signal = getattr(sys.modules.get(module), attribute, None)
-            if signal is not None:
+            if hasattr(signal, "connect"):
                 self._connect(name, signal)
 
     def _connect(self, name: str, signal: Any) -> None:
@@ -69,8 +85,12 @@ class Receivers:
 
         def receive(sender: Any, **kwargs: Any) -> None:
             tests = tests_here()
-            if tests and (not label or label == _label_of(sender)):
-                self._happened(DJANGO, name, tests, value=_value_of(kwargs))
+            if tests and (not label or label == label_of(sender)):
+                # A receiver that raised would break the application's own save().
+                try:
+                    self._happened(DJANGO, name, tests, value=_value_of(kwargs))
+                except Exception as exc:  # noqa: BLE001 - the test is told
+                    self._happened(DJANGO, name, tests, error=f"{name}: its value cannot be told: {exc!r}")
 
         signal.connect(receive, weak=False)
         self._undo[name] = lambda: signal.disconnect(receive)
@@ -78,10 +98,21 @@ class Receivers:
 
 def _value_of(kwargs: dict[str, Any]) -> Any:
     instance = kwargs.get("instance")
-    if instance is not None and hasattr(instance, "_meta"):
-        return {field.attname: _plain(getattr(instance, field.attname)) for field in instance._meta.concrete_fields}  # noqa: SLF001 - Django's documented API
-    return {name: _plain(value) for name, value in kwargs.items() if name != "signal"}
+    if hasattr(instance, "_meta"):
+        return fields_of(instance)
+    return {name: _as_json(value) for name, value in kwargs.items() if name != "signal"}
 
 
-def _plain(value: Any) -> Any:
-    return to_jsonable_python(value, fallback=str)
+def _as_json(value: Any) -> Any:
+    if isinstance(value, memoryview):  # what some databases give for bytes
+        value = bytes(value)
+    try:
+        return to_jsonable_python(value, bytes_mode="base64", fallback=str)
+    except ValueError:  # something that contains itself
+        return str(value)
+
+
+def _loaded_modules() -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, module in list(sys.modules.items()):
+        if isinstance(module, ModuleType) and name != "__main__":  # which is another one in each process
+            yield name, vars(module)

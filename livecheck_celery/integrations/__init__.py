@@ -1,1 +1,1 @@
-"""What frameworks name in their settings: each makes or finds a LiveCheck and puts it in place."""
+"""What hosts name in their own configuration: one module for each kind of host."""

@@ -8,17 +8,19 @@ from contextlib import suppress
 from functools import partial
 from itertools import count
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from amqp.exceptions import NotFound
 from celery import Celery
 from kombu import Connection
-from outages import REDIS, ROWS, Place, Row
+from outages import REDIS, ROWS, Place, Row, frozen_server
 from rabbit import RabbitMQ
 from sockets import no_socket_is_touched
-from support import wait_until
+from support import embedded, wait_until
 
 from livecheck_celery import Case, LiveCheck, Signal, current_test
+from livecheck_celery.outbox import Outbox
 from livecheck_celery.store import Store
 
 REQUESTS = 50
@@ -27,12 +29,12 @@ NO_TIME = 5.0
 BACK_WITHIN = 2.0
 
 
-def make(place: Place) -> Any:
+def make(redis_url: str, broker_url: str | None = None, result_backend: str | None = None) -> Any:
     """A case in an application that has just started."""
-    app = Celery("shop", broker=place.broker_url, backend=place.result_backend, set_as_current=False)
-    livecheck = LiveCheck(app, redis_url=place.redis_url)
+    app = Celery("shop", broker=broker_url or redis_url, backend=result_backend, set_as_current=False)
+    livecheck = LiveCheck(app, redis_url=redis_url)
 
-    @livecheck.case(name="shop.test_order", probability=1.0)
+    @livecheck.case(name=f"shop.{uuid4().hex}", probability=1.0)  # what is said once is said once of each case
     class test_order(Case):
         sent: Signal[str]
 
@@ -85,13 +87,13 @@ def warnings_of_outbox(caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
 def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: pytest.LogCaptureFixture) -> None:
     with row(rabbit) as place:
-        warm = make(place)
+        warm = make(place.redis_url, place.broker_url, place.result_backend)
         arrivals = Arrivals(place, Store(warm.app.settings))
         request(warm, "before")
         wait_until(lambda: arrivals.has(warm, "before"), what="the first test, with every server there")
 
         place.fail()
-        cold = make(place)
+        cold = make(place.redis_url, place.broker_url, place.result_backend)
         started = time.monotonic()
         for case in (warm, cold):
             with no_socket_is_touched():
@@ -120,3 +122,67 @@ def gets_through(arrivals: Arrivals, case: Any, numbers: Iterator[int]) -> bool:
     request(case, test_id)
     case.app.flush(0.1)
     return arrivals.has(case, test_id)
+
+
+class Odd:
+    """Not for JSON."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
+def circle() -> list[Any]:
+    one: list[Any] = []
+    one.append(one)
+    return one
+
+
+@pytest.mark.parametrize("value", [Odd(), circle(), {Odd(): 1}, "\ud800"], ids=["object", "circle", "key", "surrogate"])
+def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+    case = make(redis_url)
+    with no_socket_is_touched():
+        for number in range(REQUESTS):
+            with case.maybe_trigger(f"o-{number}", value, side=value) as test:
+                assert test is None
+                assert current_test() is None
+    assert case.app.outbox.counts == {"payload": REQUESTS}
+    assert len(caplog.records) == 1
+
+
+def test_a_signal_whose_value_is_no_json_tells_the_test_and_is_said_once(
+    redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    case = make(redis_url)
+    with no_socket_is_touched(), case.maybe_trigger("o-1"):
+        for _ in range(REQUESTS):
+            case.sent.send(Odd())
+    assert case.app.flush()
+    assert len(caplog.records) == 1
+    stored = case.app.store.client.hget(case.app.store.keys.signals(case.name, "o-1"), "sent")
+    assert "value cannot be sent as JSON" in stored
+
+
+def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    with embedded() as server, frozen_server(server) as (freeze, thaw):
+        case = make(f"{server.connection_url}/0")
+        livecheck = case.app
+        livecheck.outbox = Outbox(livecheck.request_store, livecheck.publisher, livecheck.watch, max_items=100)
+        freeze()
+        with no_socket_is_touched():
+            for number in range(20 * REQUESTS):
+                with case.maybe_trigger(f"o-{number}"):
+                    case.sent.send("x", key=f"o-{number}", force=True)
+        assert livecheck.outbox.counts["full"] > REQUESTS
+        assert len([line for line in warnings_of_outbox(caplog) if "full" in line]) == 1
+        thaw()
+        back = time.monotonic()
+
+        def gets_through() -> bool:
+            with case.maybe_trigger() as test:
+                pass
+            livecheck.flush()
+            return test is not None and bool(
+                livecheck.store.client.exists(livecheck.store.keys.test(case.name, test.id))
+            )
+
+        wait_until(gets_through, back + BACK_WITHIN - time.monotonic(), "a new test")

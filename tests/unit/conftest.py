@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import fakeredis
 import pytest
 import redis
+from http_clients import METHODS, methods_of
+from servers import Server, running
 from support import make_settings
 
 from livecheck_celery.config import Settings
+from livecheck_celery.hops import clients
+from livecheck_celery.hops.gate import Gate
 from livecheck_celery.store import Store
 
 URL = "redis://fake:6379/0"
@@ -32,3 +37,25 @@ def settings() -> Settings:
 def store(settings: Settings, redis_client: redis.Redis) -> Store:
     """A store on the fake server."""
     return Store(settings, redis_client)
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """An HTTP server that notes what it is sent."""
+    with running() as server:
+        yield server
+
+
+@pytest.fixture
+def instrument() -> Iterator[Callable[[str, Gate], Callable[[], None]]]:
+    """`livecheck_celery.hops.clients.instrument`, undone at the end of the test."""
+    before = {library: methods_of(library) for library in METHODS}
+    with ExitStack() as stack:
+
+        def instrument(library: str, gate: Gate) -> Callable[[], None]:
+            undo = clients.instrument(library, gate)
+            stack.callback(undo)
+            return undo
+
+        yield instrument
+    assert before == {library: methods_of(library) for library in METHODS}

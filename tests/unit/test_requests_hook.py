@@ -1,86 +1,18 @@
 """How a requests session carries the current test, and to whom."""
 
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from servers import KEY, Server, running
 from support import make_gate, make_test
 
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.hops import carrier
 from livecheck_celery.hops.requests import carry
-from livecheck_celery.models import TestExecution
 
-KEY = "a secret"
 TEST = make_test("order-1")
-
-
-class Handler(BaseHTTPRequestHandler):
-    """Notes the headers; redirects to what the query says."""
-
-    server: "Server"
-
-    def do_GET(self) -> None:
-        self.server.received.append({name.title(): value for name, value in self.headers.items()})
-        _, _, target = self.path.partition("?to=")
-        self.send_response(302 if target else 200)
-        self.send_header("Content-Length", "0")
-        if target:
-            self.send_header("Location", target)
-        self.end_headers()
-
-    def log_message(self, format: str, *args: object) -> None:
-        pass
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = False
-
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), Handler)
-        self.received: list[dict[str, str]] = []
-
-    def url(self, host: str) -> str:
-        return f"http://{host}:{self.server_address[1]}/"
-
-    def tests(self) -> list[str | None]:
-        """Ids of the tests that requests came with, signed right; None where they came with no header of ours."""
-        found: list[str | None] = []
-        for headers in self.received:
-            ours = {
-                name: headers[name.title()]
-                for name in (*carrier.HEADERS, "LiveCheck-Test-Signature")
-                if name.title() in headers
-            }
-            genuine = carrier.verified(ours, (KEY,))
-            test = TestExecution.from_headers(genuine or {})
-            assert test or not ours
-            found.append(test and test.id)
-        return found
-
-
-@contextmanager
-def running() -> Iterator[Server]:
-    server = Server()
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-    thread.start()
-    try:
-        yield server
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
-
-
-@pytest.fixture
-def server() -> Iterator[Server]:
-    with running() as server:
-        yield server
 
 
 @pytest.fixture
@@ -111,8 +43,9 @@ def test_a_fake_request_carries_its_mark(session: requests.Session, server: Serv
     carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     with fake_request("shop.tests.test_order"):
         session.get(server.url("127.0.0.1"))
-    assert server.received[0]["Livecheck-Test-Synthetic"] == "1"
-    assert server.received[0]["Livecheck-Test-Name"] == "shop.tests.test_order"
+    ours = server.received[0].ours()
+    assert ours["LiveCheck-Test-Synthetic"] == "1"
+    assert ours["LiveCheck-Test-Name"] == "shop.tests.test_order"
 
 
 def test_outside_a_test_nothing_is_added(session: requests.Session, server: Server) -> None:

@@ -1,4 +1,4 @@
-from livecheck_celery import Case, LiveCheck, current_test
+from livecheck_celery import Case, LiveCheck, Signal, current_test
 from mysite.celery import app
 
 livecheck = LiveCheck(app)
@@ -6,6 +6,8 @@ livecheck = LiveCheck(app)
 
 @livecheck.case()
 class test_faked(Case):
+    handled: Signal[int]
+
     def run(self) -> None:
         assert current_test().synthetic
 
