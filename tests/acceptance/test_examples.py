@@ -48,6 +48,13 @@ EXAMPLES = {
         State.TIMEOUT,
         "signal stock_reserved (1 of 5) did not arrive within 3 s; no signal has arrived",
     ),
+    "django_orders": Example(
+        "gunicorn django_orders.wsgi -b 127.0.0.1:{port}",
+        "celery -A django_orders worker -P threads -c 2",
+        State.TIMEOUT,
+        "signal order_stored (3 of 5) did not arrive within 3 s; arrived so far: ",
+        prepare="python -m django migrate --run-syncdb --settings django_orders.settings",
+    ),
     "untouched_orders": Example(
         "gunicorn untouched_orders.web:app -b 127.0.0.1:{port}",
         "celery -A untouched_orders.tasks worker -P threads -c 2",
