@@ -4,7 +4,7 @@ With a Redis on localhost, in `examples/`, each in a terminal that has `export L
 
     python -m django migrate --run-syncdb --settings django_orders.settings
     gunicorn django_orders.wsgi --threads 4
-    celery -A django_orders worker
+    celery -A django_orders worker -n orders@%h
     LIVECHECK_CASES=django_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports
