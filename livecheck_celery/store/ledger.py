@@ -163,11 +163,12 @@ class Ledger(Part):
         if not leases:
             return []
         pipeline = self.client.pipeline(transaction=False)
-        with self.reaching():
-            for case, test_id, token in leases:
-                keys = [self.keys.test(case, test_id), self.keys.open(case)]
-                self._scripts.renew(keys, [test_id, token, lease], pipeline)
-            return [held for held, renewed in zip(leases, pipeline.execute(), strict=True) if not renewed]
+        for case, test_id, token in leases:
+            keys = [self.keys.test(case, test_id), self.keys.open(case)]
+            self._scripts.renew(keys, [test_id, token, lease], pipeline)
+        replies = self.execute(pipeline)
+        self.complain(replies)
+        return [held for held, renewed in zip(leases, replies, strict=True) if not renewed]
 
     def release(self, case_name: str, test_id: str, token: str) -> bool:
         """Give an execution back, to be sent again at once; this attempt is not counted.

@@ -9,13 +9,14 @@ from typing import Any, Final, TypeVar
 import redis
 from pydantic import ValidationError
 from pydantic_core import PydanticSerializationError
+from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, REPORT, TestExecution, TestReport
 from livecheck_celery.store.connection import connect, reaching
 from livecheck_celery.store.keys import Keys
-from livecheck_celery.store.scripts import Argument, Script, Scripts
+from livecheck_celery.store.scripts import Argument, Script, Scripts, execute
 
 #: Seconds a record outlives its expiry, so that late messages are known to be late.
 KEEP: Final = 3600
@@ -49,6 +50,22 @@ class Part:
     def reaching(self) -> AbstractContextManager[None]:
         """A block in which what goes wrong with Redis is raised as RedisUnavailable."""
         return reaching(self.settings.redis_url)
+
+    def execute(self, pipeline: Pipeline) -> list[Any]:
+        """The replies of ``pipeline``, errors of single commands among them.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.reaching():
+            return execute(self._scripts, self.client, pipeline)
+
+    def complain(self, replies: Sequence[Any]) -> None:
+        """Raise the first error among ``replies``, as RedisUnavailable."""
+        with self.reaching():
+            for reply in replies:
+                if isinstance(reply, redis.RedisError):
+                    raise reply
 
     def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
         with self.reaching():

@@ -20,8 +20,16 @@ class Script:
         self._script = client.register_script(source)
 
     def __call__(self, keys: Sequence[str], args: Sequence[Argument], pipeline: Pipeline | None = None) -> Any:
-        """Run it, or queue it on ``pipeline``; True and False go as 1 and 0, None as an empty string."""
-        return self._script(keys=keys, args=[_sent(arg) for arg in args], client=pipeline)
+        """Run it, or queue it for `execute`; True and False go as 1 and 0, None as an empty string."""
+        sent = [_sent(arg) for arg in args]
+        if pipeline is None:
+            return self._script(keys=keys, args=sent)
+        # redis-py's own way asks the server each time whether it has the script.
+        return pipeline.evalsha(self._script.sha, len(keys), *keys, *sent)
+
+    def load(self, pipeline: Pipeline) -> None:
+        """Have ``pipeline`` make it known to the server."""
+        pipeline.script_load(self._script.script)
 
 
 class Scripts:
@@ -47,6 +55,23 @@ class Scripts:
         self.tally = Script(client, "tally")
         self.verdict = Script(client, "verdict")
         self.wired = Script(client, "wired")
+
+
+def execute(scripts: Scripts, client: redis.Redis, pipeline: Pipeline) -> list[Any]:
+    """The replies of ``pipeline``, errors among them; scripts that the server did not know are loaded and run again."""
+    commands = list(pipeline.command_stack)
+    replies = pipeline.execute(raise_on_error=False)
+    unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
+    if unknown:
+        again = client.pipeline(transaction=False)
+        for script in vars(scripts).values():
+            script.load(again)
+        for at in unknown:
+            args, options = commands[at]
+            again.execute_command(*args, **options)  # type: ignore[no-untyped-call]
+        for at, reply in zip(unknown, again.execute(raise_on_error=False)[-len(unknown) :], strict=True):
+            replies[at] = reply
+    return replies
 
 
 def _sent(arg: Argument) -> str | int | float:

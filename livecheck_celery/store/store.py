@@ -91,10 +91,7 @@ class Batch:
             self._send()
 
     def _send(self) -> None:
-        with self._store.reaching():
-            replies = self._pipeline.execute(raise_on_error=False)
-            # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
-            self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
-            for reply in replies:
-                if isinstance(reply, redis.RedisError):
-                    raise reply
+        replies = self._store.execute(self._pipeline)
+        # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
+        self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
+        self._store.complain(replies)
