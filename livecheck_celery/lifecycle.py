@@ -80,7 +80,7 @@ class Lifecycle:
 
     def watch_unless_forking(self, sender: Any, **_: Any) -> None:
         """`watch`, in a worker whose pool has no processes, for a process with threads had better not fork."""
-        if sender.app is self._app and not isinstance(sender.pool, ProcessPool):
+        if not isinstance(sender.pool, ProcessPool):
             self.watch()
 
     def interrupt(self, **_: Any) -> None:

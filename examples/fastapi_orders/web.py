@@ -3,7 +3,7 @@
 With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
 
     uvicorn fastapi_orders.web:app
-    celery -A fastapi_orders.tasks worker
+    celery -A fastapi_orders.tasks worker -n orders@%h
     LIVECHECK_CASES=fastapi_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports

@@ -3,7 +3,7 @@
 With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
 
     gunicorn flask_orders.web:app --threads 4
-    celery -A flask_orders.tasks worker
+    celery -A flask_orders.tasks worker -n orders@%h
     LIVECHECK_CASES=flask_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports

@@ -3,7 +3,7 @@
 With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
 
     LIVECHECK_CASES=untouched_orders.checks celery -A livecheck_celery worker
-    celery -A untouched_orders.tasks worker
+    celery -A untouched_orders.tasks worker -n orders@%h
     gunicorn untouched_orders.web:app --threads 4
     LIVECHECK_CASES=untouched_orders.checks celery -A livecheck_celery beat
 

@@ -48,6 +48,13 @@ EXAMPLES = {
         State.TIMEOUT,
         "signal stock_reserved (1 of 5) did not arrive within 3 s; no signal has arrived",
     ),
+    "django_orders": Example(
+        "gunicorn django_orders.wsgi -b 127.0.0.1:{port}",
+        "celery -A django_orders worker -P threads -c 2",
+        State.TIMEOUT,
+        "signal order_stored (3 of 5) did not arrive within 3 s; arrived so far: ",
+        prepare="python -m django migrate --run-syncdb --settings django_orders.settings",
+    ),
     "untouched_orders": Example(
         "gunicorn untouched_orders.web:app -b 127.0.0.1:{port}",
         "celery -A untouched_orders.tasks worker -P threads -c 2",
@@ -169,5 +176,5 @@ def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: S
 def test_the_hop_that_broke_is_named(system: System, case: Case) -> None:
     system.order("unicorn")
     report = first_report(case, "unicorn")
-    assert (report.state, report.error) == (system.example.verdict, report.error)
-    assert report.error.startswith(system.example.error)
+    assert report.state is system.example.verdict, report.error
+    assert report.error.startswith(system.example.error), report.error

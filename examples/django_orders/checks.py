@@ -1,0 +1,35 @@
+"""What must hold for every order."""
+
+from typing import Any, TypedDict
+
+from django.db.models.signals import post_save
+
+from livecheck_celery import Case, LiveCheck, Signal
+
+livecheck = LiveCheck()
+
+
+class NewOrder(TypedDict):
+    id: str
+    item: str
+    quantity: int
+
+
+@livecheck.case(probability=1.0)
+class test_order(Case):
+    """What is ordered is reserved, stored, indexed and sold, as it was ordered."""
+
+    stock_reserved: Signal[int]
+    order_created: Signal[NewOrder]
+    order_stored: Signal[dict[str, Any]] = Signal.from_django(post_save, sender="django_orders.Order")
+    order_indexed: Signal[NewOrder]
+    order_executed: Signal[int]
+
+    def run(self, item: str, quantity: int) -> None:
+        assert self.stock_reserved.wait(timeout=3.0) == quantity
+        order = self.order_created.wait(timeout=3.0)
+        assert (order["item"], order["quantity"]) == (item, quantity)
+        stored = self.order_stored.wait(timeout=3.0)
+        assert order.items() <= stored.items()
+        assert self.order_indexed.wait(timeout=3.0) == order
+        assert self.order_executed.wait(timeout=3.0) == stored["price"] * quantity
