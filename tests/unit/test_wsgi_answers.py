@@ -11,6 +11,7 @@ from support import make_gate, make_test
 from web import KEY, OTHER, SIGNED, TEST, environ_of, failed, told, triggers
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, triggered_var, under_test
+from livecheck_celery.hops import carrier
 from livecheck_celery.hops.handling import MOST
 from livecheck_celery.hops.wsgi import LiveCheckMiddleware
 from livecheck_celery.models import TestExecution
@@ -159,6 +160,35 @@ def test_what_is_around_the_middleware_stays_in_force(happened: list[dict[str, A
     assert [current_test() for _ in body] == [None]
     assert seen == [(OTHER, "shop.test_order")] * 2
     assert happened == [told(OTHER)]
+
+
+def test_a_fake_request_may_be_tested_around_the_middleware_already(happened: list[dict[str, Any]]) -> None:
+    seen: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        start_response("201 Created", [])
+        seen.append((current_test(), synthetic_case_var.get()))
+        return [b""]
+
+    with fake_request("shop.test_order"):
+        marked = carrier.sign(carrier.outgoing(), KEY)
+    with under_test(OTHER):
+        request(app, happened, marked)
+    assert seen == [(OTHER, "shop.test_order")]
+    assert happened == [told(OTHER)]
+
+
+def test_the_server_hears_why_a_response_starts_anew() -> None:
+    starts: list[object] = []
+    error = (ValueError, ValueError(), None)
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        start_response("200 OK", [("A", "b")])
+        start_response("500 Internal Server Error", [], error)
+        return [b""]
+
+    LiveCheckMiddleware(app, make_gate(*KEY))(environ_of({}), lambda *given: starts.append(given))
+    assert starts == [("200 OK", [("A", "b")]), ("500 Internal Server Error", [], error)]
 
 
 def test_a_request_made_inside_another_is_part_of_what_it_carries_only(happened: list[dict[str, Any]]) -> None:
