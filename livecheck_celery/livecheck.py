@@ -28,8 +28,8 @@ from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
-from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox
-from livecheck_celery.own_app import NAME, own_app
+from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox, Servers
+from livecheck_celery.own_app import own_app
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
@@ -44,7 +44,7 @@ from livecheck_celery.watch import Watch
 logger = logging.getLogger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
-#: A Redis that is busy for as long, with a fork or a slow script, costs no signal.
+#: A server that is busy for as long, with a fork or a slow script, costs no signal.
 _OUTBOX_TIMEOUT = 1.0
 
 C = TypeVar("C", bound=Case)
@@ -154,8 +154,7 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        # A service that has no cases has none to recover; its beat is none of LiveCheck's.
-        entries = schedule.common_entries(self.settings) if self.cases or self.app.main == NAME else {}
+        entries = schedule.common_entries(self.settings)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
         self.app.conf.beat_schedule.update(entries)
@@ -191,12 +190,16 @@ class LiveCheck:
     @once
     def publisher(self) -> Publisher:
         """Sends the messages that have tests executed."""
-        return Publisher(self.app, self.settings.broker_url, self.settings.queue)
+        return Publisher(self.app, self.settings.broker_url, self.settings.queue, timeout=_REQUEST_TIMEOUT)
 
     @once
     def outbox(self) -> Outbox:
         """Carries triggers and signals out of a request."""
-        return Outbox(Store(self.settings, timeout=_OUTBOX_TIMEOUT), self.request_store, self.publisher, self.watch)
+        patient = Servers(
+            Store(self.settings, timeout=_OUTBOX_TIMEOUT),
+            Publisher(self.app, self.settings.broker_url, self.settings.queue, timeout=_OUTBOX_TIMEOUT),
+        )
+        return Outbox(patient, Servers(self.request_store, self.publisher), self.watch)
 
     @once
     def watch(self) -> Watch:
@@ -314,13 +317,23 @@ class LiveCheck:
             undo()
 
     def inject(self, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
-        """Add what is current, signed, to the headers of a message of your own transport."""
+        """Add what is current, signed, to the headers of a message of your own transport.
+
+        Raises:
+            ConfigurationError: a setting is wrong; said the first time.
+        """
         transport.inject(self.gate, headers)
 
     def extract(
         self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
     ) -> AbstractContextManager[TestExecution | None]:
-        """Make a block part of what the headers of such a message carry; gives the test, or None. Never raises."""
+        """Make a block part of what the headers of such a message carry; gives the test, or None.
+
+        Whatever the headers are, it does not raise.
+
+        Raises:
+            ConfigurationError: a setting is wrong; said the first time.
+        """
         return transport.extract(self.gate, headers)
 
     @property

@@ -17,7 +17,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from celery.signals import worker_process_shutdown
 
@@ -45,13 +45,19 @@ _PAUSE: Final = 1.0
 FULL, REDIS, BROKER, DUPLICATE, PAYLOAD, ERROR = "full", "redis", "broker", "duplicate", "payload", "error"
 
 
+class Servers(NamedTuple):
+    """Redis and the broker, each given up after a time."""
+
+    store: Store
+    publisher: Publisher
+
+
 class Outbox:
     """The queue of this process, and the thread that empties it.
 
     Args:
-        store: for the thread, which may wait for a server that is busy for a moment.
-        hurried: the same for a caller that has to send by itself, since no thread can be started.
-        publisher: sends the messages.
+        patient: for the thread, which may wait for a server that is busy for a moment.
+        hurried: for a caller that has to send by itself, since no thread can be started.
         watch: is refreshed by the thread.
         max_items: items that may wait.
 
@@ -62,11 +68,10 @@ class Outbox:
     """
 
     def __init__(
-        self, store: Store, hurried: Store, publisher: Publisher, watch: Watch, *, max_items: int = MAX_ITEMS
+        self, patient: Servers, hurried: Servers, watch: Watch, *, max_items: int = MAX_ITEMS
     ) -> None:
-        self._patient = store
+        self._patient = patient
         self._hurried = hurried
-        self._publisher = publisher
         self._watch = watch
         self._max_items = max_items
         self.sent = 0
@@ -91,7 +96,7 @@ class Outbox:
         self._ask_again_at = {REDIS: 0.0, BROKER: 0.0}
 
     @property
-    def _store(self) -> Store:
+    def _servers(self) -> Servers:
         return self._patient if self.awake else self._hurried
 
     @property
@@ -197,7 +202,7 @@ class Outbox:
             counted, self._uncounted = self._uncounted, Counter()
         try:
             if counted:
-                self._store.tally(counted)
+                self._servers.store.tally(counted)
                 counted = Counter()
             self._watch.refresh()
         except LiveCheckError as exc:
@@ -233,7 +238,7 @@ class Outbox:
     def _record(self, items: list[Item]) -> list[TestExecution]:
         """Write ``items`` in one pipeline; the tests that are new and need a message."""
         requested = [item for item in items if isinstance(item, Requested)]
-        with self._store.batch() as batch:
+        with self._servers.store.batch() as batch:
             for item in requested:
                 batch.record(item.test, expires_in=item.expires_in)
             for other in items:
@@ -262,7 +267,7 @@ class Outbox:
             return
         try:
             if time.monotonic() >= self._ask_again_at[BROKER]:
-                self._publisher.execute_all(tests)
+                self._servers.publisher.execute_all(tests)
                 return
             why = "it did not answer a moment ago"
         except BrokerUnavailable as exc:

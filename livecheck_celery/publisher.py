@@ -27,23 +27,16 @@ EXECUTE: Final = "livecheck.execute"
 CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
 
-_TIMEOUT: Final = 0.4
-_TRANSPORT_OPTIONS: Final = {
-    "socket_timeout": _TIMEOUT,
-    "socket_connect_timeout": _TIMEOUT,
-    "read_timeout": _TIMEOUT,
-    "write_timeout": _TIMEOUT,
-    "max_retries": 0,
-    "interval_start": 0,
-    "interval_step": 0,
-    "interval_max": 0,
-}
+_NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+_TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 
 
 class Publisher:
     """Asks the workers to execute tests; safe to share between threads."""
 
-    def __init__(self, app: Celery, broker_url: str, queue: str) -> None:
+    def __init__(self, app: Celery, broker_url: str, queue: str, *, timeout: float) -> None:
+        """``timeout`` is how many seconds the broker may take to connect, and to answer."""
+        self._timeout = timeout
         self._app = app
         self._broker_url = broker_url
         self._queue = queue
@@ -119,7 +112,7 @@ class Publisher:
         return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
 
     def _send(self, what: str, send: Callable[[Any], None]) -> None:
-        if not self._lock.acquire(timeout=_TIMEOUT):
+        if not self._lock.acquire(timeout=self._timeout):
             raise BrokerUnavailable(f"the broker is slow: the message for {what} could not be sent in time")
         try:
             self._send_again_if_closed(send)
@@ -137,7 +130,7 @@ class Publisher:
             send(self._connected())
         except self._errors:
             # What breaks at once was closed while nothing was sent. A message that comes twice is claimed once.
-            if not was_open or time.monotonic() - started > _TIMEOUT / 2:
+            if not was_open or time.monotonic() - started > self._timeout / 2:
                 raise
             self._disconnect()
             send(self._connected())
@@ -145,8 +138,9 @@ class Publisher:
     def _connected(self) -> Any:
         if self._producer is None:
             try:
+                options = {**_NO_RETRIES, **dict.fromkeys(_TIMEOUTS, self._timeout)}
                 connection = self._app.connection_for_write(
-                    self._broker_url, connect_timeout=_TIMEOUT, transport_options=_TRANSPORT_OPTIONS
+                    self._broker_url, connect_timeout=self._timeout, transport_options=options
                 )
                 connection.transport  # noqa: B018 - imports what drives this kind of broker
             except (KeyError, ImportError) as exc:

@@ -40,5 +40,5 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except ModuleNotFoundError:  # not even what it is a part of
+    except (ModuleNotFoundError, ValueError):  # not even what it is a part of; or a stand-in without a spec
         return False

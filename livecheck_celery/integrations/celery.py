@@ -9,6 +9,15 @@ from celery import Celery
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 
 
+class Service(LiveCheck):
+    """A LiveCheck without cases, so that there is nothing for the service's beat to do."""
+
+    def schedule_all(self, **_: Any) -> None:
+        """Put the entries of cases into the schedule of beat, if it should have some after all."""
+        if self.cases:
+            super().schedule_all()
+
+
 def install(app: Celery, **settings: Any) -> LiveCheck:
     """Have the tasks of ``app`` carry tests, and send the signals that are declared as resolved by them.
 
@@ -26,4 +35,4 @@ def install(app: Celery, **settings: Any) -> LiveCheck:
         ConfigurationError: a setting is unknown.
     """
     existing = livechecks_of(app)
-    return existing[0] if existing else LiveCheck(app, **settings)
+    return existing[0] if existing else Service(app, **settings)

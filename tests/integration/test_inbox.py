@@ -38,8 +38,8 @@ def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: 
     with ThreadPoolExecutor(many) as pool:
         futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
         wait_until(lambda: waiting(case, many), timeout=30, what="all wait")
-        listeners = [c for c in redis_client.client_list(_type="pubsub") if int(c["sub"])]
-        assert len(listeners) == 1
+        channel = f"livecheck:inbox:{case.app.inbox.address}"
+        assert redis_client.pubsub_numsub(channel) == [(channel, 1)]
         for number in range(many):
             case.sent.send(7, key=f"o-{number}", force=True)
         states = Counter(future.result(30).state for future in futures)

@@ -20,7 +20,7 @@ from sockets import no_socket_is_touched
 from support import embedded, wait_until
 
 from livecheck_celery import Case, LiveCheck, Signal, current_test
-from livecheck_celery.outbox import Outbox
+from livecheck_celery.outbox import Outbox, Servers
 from livecheck_celery.store import Store
 
 REQUESTS = 50
@@ -166,7 +166,8 @@ def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: py
     with embedded() as server, frozen_server(server) as (freeze, thaw):
         case = make(f"{server.connection_url}/0")
         livecheck = case.app
-        livecheck.outbox = Outbox(livecheck.store, livecheck.store, livecheck.publisher, livecheck.watch, max_items=100)
+        servers = Servers(livecheck.store, livecheck.publisher)
+        livecheck.outbox = Outbox(servers, servers, livecheck.watch, max_items=100)
         freeze()
         with no_socket_is_touched():
             for number in range(20 * REQUESTS):
