@@ -67,9 +67,7 @@ class Outbox:
         awake: whether the thread runs.
     """
 
-    def __init__(
-        self, patient: Servers, hurried: Servers, watch: Watch, *, max_items: int = MAX_ITEMS
-    ) -> None:
+    def __init__(self, patient: Servers, hurried: Servers, watch: Watch, *, max_items: int = MAX_ITEMS) -> None:
         self._patient = patient
         self._hurried = hurried
         self._watch = watch

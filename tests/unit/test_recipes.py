@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-PAGE = (ROOT / "docs" / "recipes.md").read_text()
-RECIPES = dict(re.findall(r"^## ([^\n]+)\n.*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+PAGE = (ROOT / "README.md").read_text().partition("## Recipes")[2].partition("## More")[0]
+RECIPES = dict(re.findall(r"^### ([^\n]+)\n.*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
 EXAMPLES = {
     "Flask and Celery": "flask_orders",
     "FastAPI, httpx and Celery": "fastapi_orders",
