@@ -68,7 +68,9 @@ def test_outside_a_test_and_without_a_key_nothing_is_changed() -> None:
     assert headers == {"livecheck-test-id": "another"}
 
 
-@pytest.mark.parametrize("headers", [None, 1, (), [1], MappingProxyType({}), "text", object()], ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize(
+    "headers", [None, 1, (), [1], MappingProxyType({}), "text", object()], ids=lambda it: type(it).__name__
+)
 def test_what_cannot_be_changed_raises_nothing(headers: Any) -> None:
     with under_test(TEST):
         inject(GATE, headers)
