@@ -53,8 +53,10 @@ def instrument(gate: Gate) -> Callable[[], None]:
     def undo() -> None:
         # Neither can be taken out for sure: providers keep processors, and others may have wrapped the propagator.
         propagator.gate = spans.gate = None
-        if get_global_textmap() is propagator:
-            set_global_textmap(propagator.inner)
+        top = get_global_textmap()
+        while isinstance(top, _TestPropagator) and top.gate is None:
+            top = top.inner
+        set_global_textmap(top)
 
     return undo
 

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from itertools import permutations
 from typing import Any
 from urllib.parse import quote, quote_plus
 from wsgiref.util import setup_testing_defaults
@@ -360,6 +361,17 @@ def test_undone_it_is_as_it_was() -> None:
     with under_test(TEST):
         assert "baggage" not in injected()
     undo()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_undone_in_any_order_it_is_as_it_was(order: tuple[int, ...]) -> None:
+    before = propagate.get_global_textmap()
+    undos = [instrument(make_gate("key")) for _ in range(3)]
+    for number in order:
+        with under_test(TEST):
+            assert injected()["baggage"] == ENTRY
+        undos[number]()
+    assert propagate.get_global_textmap() is before
 
 
 def test_undone_below_others_it_does_nothing_any_more() -> None:
