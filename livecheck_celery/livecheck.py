@@ -303,11 +303,14 @@ class LiveCheck:
         Args:
             name: ``requests``, ``httpx``, ``urllib3`` or ``aiohttp``; or ``otel``, which has the test travel in
                 OpenTelemetry's baggage and tells of spans.
-            hosts: where to, and nowhere else; by default ``http_hosts``. OpenTelemetry propagates to every host.
+            hosts: where to, and nowhere else; by default ``http_hosts``.
 
         Raises:
-            ConfigurationError: there is no such library, or it is not installed.
+            ConfigurationError: there is no such library, or it is not installed; or ``hosts`` for ``otel``, as
+                OpenTelemetry propagates to every host.
         """
+        if name == "otel" and hosts is not None:
+            raise ConfigurationError("instrument: otel: OpenTelemetry propagates to every host, hosts= has no say")
         self.uninstrument(name)
         self._undo[name] = clients.instrument(name, self.gate if hosts is None else self._gate_to(hosts))
 
