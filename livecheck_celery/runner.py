@@ -145,8 +145,11 @@ class TestRunner:
 
     @property
     def signal_since_trigger(self) -> dict[str, float]:
-        """Seconds from the trigger to each signal that has arrived, the earliest first."""
-        return {event.signal_name: (event.received_at or 0.0) - self._recorded_at for event in self.arrived}
+        """Seconds from the trigger to each signal that has arrived, the earliest first.
+
+        A signal from elsewhere may overtake the trigger on its way to Redis; that is 0.
+        """
+        return {event.signal_name: max(0.0, (event.received_at or 0.0) - self._recorded_at) for event in self.arrived}
 
     def _open(self, case_name: str, key: str) -> Mailbox:
         mailbox = self.case.app.inbox.open(case_name, key)

@@ -216,6 +216,16 @@ def test_a_signal_sent_before_anybody_waits_is_not_lost(livecheck: LiveCheck) ->
     assert 0 < runner.signal_since_trigger["sent"] <= runner.signal_since_trigger["done"]
 
 
+def test_a_signal_that_overtakes_its_trigger_is_not_lost(livecheck: LiveCheck) -> None:
+    case = declare(livecheck, wait_for_both)
+    case.sent.send(7, key="o-1", force=True)
+    case.done.send("yes", key="o-1", force=True)
+    assert livecheck.outbox.flush()
+    runner = case.execute(case.trigger("o-1"))
+    assert runner.state is State.PASS, runner.error
+    assert runner.signal_since_trigger == {"sent": 0.0, "done": 0.0}
+
+
 def wait_for_both(case: Case) -> None:
     assert case.sent.wait(timeout=5) == 7
     assert case.done.wait(timeout=5) == "yes"
