@@ -271,13 +271,17 @@ class LiveCheck:
         return self._gate_to(self.settings.http_hosts)
 
     def _gate_to(self, hosts: Iterable[str]) -> Gate:
-        return Gate(self.settings.secret_key, hosts, self._ignored, self.happened)
+        return Gate(self.settings.secret_key, hosts, self._ignored, self.happened, self._begin)
 
-    def _ignored(self, reason: str) -> None:
+    def _begin(self) -> None:
+        """Know, before a request is part of a test, what every process is to know: the first one sees to that."""
         with suppress(ConfigurationError):  # of the Redis URL, which others complain of
-            self.outbox.count(f"headers ignored: {reason}")
             if not self.outbox.awake:
                 self.outbox.wake()
+
+    def _ignored(self, reason: str) -> None:
+        with suppress(ConfigurationError):
+            self.outbox.count(f"headers ignored: {reason}")
 
     def wsgi(self, app: Any) -> Any:
         """``app``, a WSGI application, behind middleware that takes the test from the headers of a request."""

@@ -103,4 +103,4 @@ def make_gate(
         if happened is not None:
             happened.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
 
-    return Gate(keys, hosts, (ignored if ignored is not None else []).append, note)
+    return Gate(keys, hosts, (ignored if ignored is not None else []).append, note, lambda: None)

@@ -42,11 +42,18 @@ class Gate:
         hosts: host names that tests may be carried to; compared whole, without case and port.
         count: called with the reason each time headers are ignored.
         happened: told what became of requests.
+        begin: called as each request comes in, before anything is known of it.
     """
 
     def __init__(
-        self, keys: tuple[str, ...], hosts: Iterable[str], count: Callable[[str], object], happened: Happened
+        self,
+        keys: tuple[str, ...],
+        hosts: Iterable[str],
+        count: Callable[[str], object],
+        happened: Happened,
+        begin: Callable[[], object],
     ) -> None:
+        self._begin = begin
         self._keys = keys
         self._hosts = frozenset(filter(None, map(hostname, hosts)))
         self._count = count
@@ -57,6 +64,7 @@ class Gate:
 
         LiveCheck's own headers count, or where there are none, LiveCheck's entry in the W3C baggage.
         """
+        self._begin()
         found: dict[str, str] = {}
         baggages: list[str] = []
         for name, value in headers:

@@ -163,3 +163,10 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
     assert arrived(case, "o-1")["executed"].value == '"done"'
     assert caplog.text.count("task orders.execute could not be told of") == 1, "said once, not for each task"
     del wrong
+
+
+def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
+    service = install(orders)
+    assert service.watch.wanted is None
+    assert service.gate.accept([("Host", "shop")]).test is None
+    wait_until(lambda: service.watch.wanted)

@@ -111,7 +111,7 @@ def test_telling_that_goes_wrong_is_not_the_programs_concern(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no Redis")
 
-    instrument(Gate((), (), lambda _: None, fail))
+    instrument(Gate((), (), lambda _: None, fail, lambda: None))
     with under_test(TEST), tracer.start_as_current_span("book"):
         pass
     assert len(spans.named("book")) == 1
