@@ -116,6 +116,8 @@ class Programs:
         self.directory = directory
         self.url = url
         (directory / "celeryconfig.py").symlink_to(REPOSITORY / "celeryconfig.py")
+        # Or gunicorn makes a socket in the user's home.
+        (directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
         self._env = {
             "PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)]),
             "LIVECHECK_BROKER_URL": url,

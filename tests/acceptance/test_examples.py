@@ -18,8 +18,6 @@ from livecheck_celery import Case, State, TestReport
 from livecheck_celery.cli.processes import free_port
 
 SIGNALS = ("stock_reserved", "order_created", "order_stored", "order_indexed", "order_executed")
-#: An order is handled in requests that wait for each other. No socket is to be made in the user's home.
-GUNICORN = 'threads = 4\naccesslog = "-"\ncontrol_socket_disable = True\n'
 
 
 class Example(NamedTuple):
@@ -37,7 +35,7 @@ class Example(NamedTuple):
 
 EXAMPLES = {
     "flask_orders": Example(
-        "gunicorn flask_orders.web:app -b 127.0.0.1:{port}",
+        "gunicorn flask_orders.web:app -b 127.0.0.1:{port} --threads 4 --access-logfile -",
         "celery -A flask_orders.tasks worker -c 2",
         State.TIMEOUT,
         "signal order_executed (5 of 5) did not arrive within 3 s; arrived so far: ",
@@ -49,14 +47,14 @@ EXAMPLES = {
         "signal stock_reserved (1 of 5) did not arrive within 3 s; no signal has arrived",
     ),
     "django_orders": Example(
-        "gunicorn django_orders.wsgi -b 127.0.0.1:{port}",
+        "gunicorn django_orders.wsgi -b 127.0.0.1:{port} --threads 4 --access-logfile -",
         "celery -A django_orders worker -P threads -c 2",
         State.TIMEOUT,
         "signal order_stored (3 of 5) did not arrive within 3 s; arrived so far: ",
         prepare="python -m django migrate --run-syncdb --settings django_orders.settings",
     ),
     "untouched_orders": Example(
-        "gunicorn untouched_orders.web:app -b 127.0.0.1:{port}",
+        "gunicorn untouched_orders.web:app -b 127.0.0.1:{port} --threads 4 --access-logfile -",
         "celery -A untouched_orders.tasks worker -P threads -c 2",
         State.FAIL,
         "task untouched_orders.tasks.execute_order raised KeyError: 'unicorn'",
@@ -80,7 +78,6 @@ class System:
             "LIVECHECK_CASES": f"{name}.checks",
             "ORDERS_REDIS_URL": f"{programs.url.removesuffix('/0')}/1",
         }
-        (programs.directory / "gunicorn.conf.py").write_text(GUNICORN)
         if self.example.prepare:
             assert self._start(self.example.prepare).wait_exit() == 0
         # First, so that the others know from their start what is to resolve signals.
