@@ -30,8 +30,13 @@ lint: install
 test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
-bench: install
+bench: install .venv/installed-bench
 	@$(BIN)/python benchmarks/bench.py
+	@$(BIN)/python benchmarks/unsampled.py
+
+.venv/installed-bench: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
+	touch $@
 
 clean:
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis

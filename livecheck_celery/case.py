@@ -27,7 +27,7 @@ from livecheck_celery.models import SignalEvent, State, TestExecution, TestRepor
 from livecheck_celery.runner import TestRunner
 from livecheck_celery.signals import BaseSignal, Signal
 from livecheck_celery.store import Statistics
-from livecheck_celery.trigger import ByChance, Trigger
+from livecheck_celery.trigger import Trigger, by_chance
 
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
@@ -97,7 +97,7 @@ class Case:
     url_error_delay_max: float = 5.0
 
     trigger = PerCase(Trigger)
-    maybe_trigger = PerCase(ByChance)
+    maybe_trigger = PerCase(by_chance)
 
     name: str
     app: LiveCheck

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import logging
-import random
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
+from random import getrandbits, random
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final
 
@@ -131,35 +131,30 @@ class Trigger:
         self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
 
 
-class ByChance:
-    """``case.maybe_trigger``: schedule a test, or not, by ``probability``.
+def by_chance(case: Case) -> Callable[..., MaybeTrigger]:
+    """``case.maybe_trigger``: schedule a test, or not, by ``probability``; arguments as for `Trigger`.
 
     For ``with`` or ``async with`` around the work under test; yields the TestExecution, then the current test inside
     the block, or None. Returns at once, and never raises.
     """
 
-    def __init__(self, case: Case) -> None:
-        self._case = case
-
-    def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002
-        """The context manager; arguments as for `Trigger`."""
-        case = self._case
+    def maybe_trigger(id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
         try:
-            app = case.app
-            if not app.settings.enabled:
-                return _UNTESTED
-            if not app.outbox.awake:
-                app.outbox.wake()  # it learns of changes to the two settings asked for next
-            if not case.active:
-                return _UNTESTED
+            outbox = case.app.outbox
+            if not outbox.awake and case.app.settings.enabled:
+                outbox.wake()  # it learns of changes to the settings asked for next
             # A request made up for this case is made to be tested; chance is for real ones.
-            if random.random() >= case.probability and synthetic_case_var.get() != case.name:  # noqa: S311
+            if not case.active or (random() >= case.probability and synthetic_case_var.get() != case.name):  # noqa: S311
+                return _UNTESTED
+            if not case.app.settings.enabled:
                 return _UNTESTED
         except Exception:
             if _seldom(case.name):
                 logger.exception(_WENT_WRONG, case.name)
             return _UNTESTED
         return MaybeTrigger(case, id, args, kwargs)
+
+    return maybe_trigger
 
 
 class MaybeTrigger:
@@ -260,7 +255,7 @@ def build(
 
 def _new_id() -> str:
     # uuid4() asks the system for its bits, and lets other threads in between.
-    return str(uuid.UUID(int=random.getrandbits(128), version=4))
+    return str(uuid.UUID(int=getrandbits(128), version=4))
 
 
 def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

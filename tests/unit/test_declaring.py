@@ -235,3 +235,17 @@ def test_argument_goes_before_class_before_configuration_before_environment(
 def test_a_case_in_a_script_is_named_after_the_app(livecheck: LiveCheck) -> None:
     script_class = type("test_order", (), {"__module__": "__main__"})
     assert livecheck.case()(script_class).name == "shop.test_order"
+
+
+@pytest.mark.parametrize("options", [{"probability": 0.0}, {"active": False}])
+def test_a_request_that_is_not_tested_makes_nothing(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[object] = []
+    monkeypatch.setattr("livecheck_celery.trigger.TestExecution", lambda **values: made.append(values))
+    livecheck = LiveCheck(redis_url="redis://127.0.0.1:1/0")
+    case = livecheck.add_case(Case, name="idle", **options)
+    first, second = case.maybe_trigger("o-1", side="buy"), case.maybe_trigger("o-2")
+    assert first is second, "one for all that are not tested"
+    with first as test:
+        assert test is None
+    assert made == []
+    livecheck.close()
