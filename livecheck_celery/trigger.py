@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from celery import Signature
 from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
-from pydantic_core import PydanticSerializationError, to_jsonable_python
+from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
 from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_var, synthetic_case_var, triggered_var
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.hops.spans import traceparent
 from livecheck_celery.items import Requested
-from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.models import TestExecution
 from livecheck_celery.outbox import PAYLOAD
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.seldom import Seldom
@@ -266,15 +266,16 @@ def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tup
 
 
 def weigh(case: Case, test: TestExecution) -> int:
-    """Bytes of ``test`` as JSON.
+    """Bytes of the id and the arguments of ``test`` as JSON.
 
     Raises:
         InvalidPayload: it has no JSON form, or is over ``max_payload``.
     """
     try:
-        size, limit = len(EXECUTION.dump_json(test)), case.app.settings.max_payload
+        size = len(to_json((test.id, test.test_args, test.test_kwargs)))
     except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument
         raise InvalidPayload(f"case {case.name}: test {test.id!a:.40} is no JSON: {exc}") from exc
+    limit = case.app.settings.max_payload
     if size > limit:
         raise InvalidPayload(
             f"case {case.name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "
