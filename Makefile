@@ -3,12 +3,13 @@
 #   make demo                        an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
 #   make test                        ruff, mypy, import-linter and the tests
 #   make bench                       what LiveCheck costs, beside a peer
+#   make bench-outage                what an outage costs a request, beside stock Celery; ARGS="--rows frozen"
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install demo lint test bench clean
+.PHONY: install demo lint test bench bench-outage clean
 
 install: .venv/installed
 
@@ -33,6 +34,9 @@ test: lint
 bench: install .venv/installed-bench
 	@$(BIN)/python benchmarks/bench.py
 	@$(BIN)/python benchmarks/unsampled.py
+
+bench-outage: install
+	@PYTHONPATH=tests $(BIN)/python benchmarks/outage.py $(ARGS)
 
 .venv/installed-bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"

@@ -122,7 +122,7 @@ class BaseSignal(Generic[T]):
             InvalidPayload: it is no JSON, or over ``max_payload`` bytes.
         """
         try:
-            text = self.adapter.dump_json(value, warnings=False)
+            text = self.adapter.serializer.to_json(value, warnings=False)
         except Exception as exc:
             raise InvalidPayload(f"{self._described}: value cannot be sent as JSON: {exc}") from exc
         limit = self.case.app.settings.max_payload
