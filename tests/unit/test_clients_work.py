@@ -30,7 +30,7 @@ class Broken(Gate):
     """Raises whatever it is asked, and notes that it was."""
 
     def __init__(self) -> None:
-        super().__init__((KEY,), (), lambda _: None, lambda *_, **__: None)
+        super().__init__((KEY,), (), lambda _: None, lambda *_, **__: None, lambda: None)
         self.asked = 0
 
     def headers_for(self, host: str | None) -> Mapping[str, str]:

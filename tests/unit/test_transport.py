@@ -84,7 +84,7 @@ def test_an_error_of_the_gate_raises_nothing() -> None:
         def accept(self, headers: Any) -> carrier.Carried:
             raise RuntimeError("broken")
 
-    gate = Broken((KEY,), (), lambda _: None, lambda *_, **__: None)
+    gate = Broken((KEY,), (), lambda _: None, lambda *_, **__: None, lambda: None)
     headers: dict[str, str] = {}
     with under_test(TEST):
         inject(gate, headers)
