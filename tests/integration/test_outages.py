@@ -112,7 +112,7 @@ def test_an_outbox_that_is_full_drops_and_says_so(monkeypatch: pytest.MonkeyPatc
         case = make(url)
         for number in range(100):
             case.sent.send("x" * 50, key=f"o-{number}", force=True)
-        assert case.app.outbox.dropped >= 70
+        assert case.app.outbox.dropped > 50
 
 
 def test_what_waits_is_sent_when_the_process_ends(redis_url: str) -> None:
