@@ -40,6 +40,8 @@ INLINE_REFRESH_EVERY: Final = 60.0
 _BATCH: Final = 500
 #: Seconds in which a server that did not answer is not asked again, where that would hold up others.
 _PAUSE: Final = 1.0
+#: Seconds for which the thread waits after a failure.
+_BREATH: Final = 0.2
 
 #: Why something did not get through.
 FULL, REDIS, BROKER, DUPLICATE, PAYLOAD, ERROR = "full", "redis", "broker", "duplicate", "payload", "error"
@@ -171,19 +173,22 @@ class Outbox:
 
     def _run(self, end: threading.Event) -> None:
         while not end.is_set():
-            self._work(wait=True)
+            if not self._work(wait=True):
+                # What comes meanwhile gathers, and is not lost; connecting again for each item is what would cost most.
+                end.wait(_BREATH)
 
-    def _work(self, *, wait: bool) -> None:
+    def _work(self, *, wait: bool) -> bool:
+        """Send what is there, and see to the rest; False when Redis did not take it."""
         batch = list(self._gather(wait=wait))
         items = [one for one in batch if not isinstance(one, threading.Event)]
-        if items:
-            self._send(items)
+        taken = self._send(items) if items else True
         asked = len(batch) > len(items)
         if time.monotonic() >= self._refresh_at or (asked and self._uncounted):
             self._refresh()
         for one in batch:
             if isinstance(one, threading.Event):
                 one.set()
+        return taken
 
     def _gather(self, *, wait: bool) -> Iterator[Item | threading.Event]:
         try:
@@ -213,25 +218,26 @@ class Outbox:
         # Without a thread, a request waits for this.
         self._refresh_at = time.monotonic() + (REFRESH_EVERY if self.awake else INLINE_REFRESH_EVERY)
 
-    def _send(self, items: list[Item]) -> None:
+    def _send(self, items: list[Item]) -> bool:
         with self._lock:
             self._bytes -= sum(item.size for item in items)
         if not self.awake and time.monotonic() < self._ask_again_at[REDIS]:
             self.drop(len(items), REDIS, "Redis did not answer a moment ago")
-            return
+            return False
         try:
             self._publish(self._record(items))
         except RedisUnavailable as exc:
             self._ask_again_at[REDIS] = time.monotonic() + _PAUSE
             self.drop(len(items), REDIS, str(exc))
-            return
+            return False
         except Exception:
             # The thread must outlive whatever one batch does.
             self.drop(len(items), ERROR, "unexpected error")
             if self._seldom("batch"):
                 logger.exception("outbox: a batch could not be sent")
-            return
+            return False
         self.sent += len(items)
+        return True
 
     def _record(self, items: list[Item]) -> list[TestExecution]:
         """Write ``items`` in one pipeline; the tests that are new and need a message."""
