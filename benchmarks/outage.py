@@ -5,8 +5,8 @@ which calls ``maybe_trigger()`` and ``send()``, 500 times a second and then as f
 of the two that costs more. Both have used their connections before the outage.
 
 What is promised, beside the median of ``noop.delay()`` on a healthy Redis: at 500 a second, 99 in 100 calls cost at
-most a quarter of it; in a tight loop, the median costs at most a thirtieth. Both take turns, eleven rounds each, and the
-median of the rounds counts, so that a burst of some other program does not decide.
+most a quarter of it; in a tight loop, the median costs at most a thirtieth. Both take turns, eleven rounds each, and
+the median of the rounds counts, so that a burst of some other program does not decide.
 """
 
 from __future__ import annotations
