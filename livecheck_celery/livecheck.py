@@ -157,7 +157,8 @@ class LiveCheck:
         entries = schedule.common_entries(self.settings)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
-        self.app.conf.beat_schedule.update(entries)
+        for name, entry in entries.items():
+            self.app.conf.beat_schedule.setdefault(name, entry)  # the host may have changed what is there
 
     # -- settings
 

@@ -70,3 +70,13 @@ def test_entries_survive_a_schedule_that_is_assigned_later() -> None:
     app.conf.beat_schedule = {"mine": {"task": "t", "schedule": 1}}
     app.loader.import_default_modules()  # as beat does when it starts
     assert {"mine", "livecheck:busy:frequency", "livecheck:recover"} <= set(app.conf.beat_schedule)
+
+
+def test_an_entry_that_the_host_has_changed_stays_as_it_is() -> None:
+    app = make_app()
+    livecheck = LiveCheck(app)
+    app.conf.beat_schedule["livecheck:recover"]["schedule"] = 0.5
+    declare(livecheck)
+    livecheck.schedule_all()
+    assert app.conf.beat_schedule["livecheck:recover"]["schedule"] == 0.5
+    assert "livecheck:busy:frequency" in app.conf.beat_schedule
