@@ -38,7 +38,7 @@ from livecheck_celery.signals import Signal
 from livecheck_celery.sources import DJANGO
 from livecheck_celery.store import Store
 from livecheck_celery.store.inbox import Inbox
-from livecheck_celery.store.leases import Leases
+from livecheck_celery.store.leases import LEASE_SHARE, Leases
 from livecheck_celery.watch import Watch
 
 logger = logging.getLogger("livecheck_celery.livecheck")
@@ -245,7 +245,7 @@ class LiveCheck:
     @once
     def leases(self) -> Leases:
         """Keeps the executions running in this process this process's."""
-        return Leases(self.store)
+        return Leases(self.store, self.settings.recover_within * LEASE_SHARE)
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""

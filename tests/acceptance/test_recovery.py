@@ -46,23 +46,27 @@ def start(programs: Programs, name: str, pool: str = "-P threads -c 10", **env: 
     return programs.start_worker(command, **env)
 
 
+def start_beat(programs: Programs) -> None:
+    programs.start("celery -A mortal beat", LIVECHECK_RECOVER_WITHIN="2")
+
+
 def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, client: Client) -> None:
-    programs.start("celery -A mortal beat")
-    first = start(programs, "first", MORTAL_LEASE="1")
+    start_beat(programs)
+    first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     tests = [Waiting(client, kind) for kind in ("plain", "async")]
     first.kill()
-    second = start(programs, "second", MORTAL_LEASE="1")
+    second = start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     for test in tests:
         test.ends_well()
     assert second.output().count(": PASS in") == 2
 
 
 def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:
-    programs.start("celery -A mortal beat")
-    first = start(programs, "first", MORTAL_LEASE="1")
+    start_beat(programs)
+    first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     test = Waiting(client, "plain")
     first.freeze()
-    start(programs, "second", MORTAL_LEASE="1")
+    start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     test.ends_well()
     first.thaw()
     first.wait_for(f"{test.case.name}:{test.id}: verdict PASS came too late and was refused")
@@ -155,7 +159,7 @@ def test_a_message_that_got_lost_is_sent_again(
     test = case.trigger()
     assert client.store.client.delete("livecheck") == 1
     start(programs, "only")
-    programs.start("celery -A mortal beat")
+    start_beat(programs)
     send_all(case, test.id, "early", "go")
     assert report_of(case, test.id).state is State.PASS
 
@@ -163,12 +167,12 @@ def test_a_message_that_got_lost_is_sent_again(
 def test_a_test_that_kills_every_worker_is_an_error_in_the_end(programs: Programs, client: Client) -> None:
     case = mortal(client, "plain")
     test = case.trigger()
-    programs.start("celery -A mortal beat")
+    start_beat(programs)
     for attempt in ("1", "2", "3"):
-        worker = start(programs, f"number-{attempt}", MORTAL_LEASE="1")
+        worker = start(programs, f"number-{attempt}", LIVECHECK_RECOVER_WITHIN="2")
         wait_until(lambda attempt=attempt: client.record(case, test.id).get("attempts") == attempt, 20, attempt)
         worker.kill()
-    start(programs, "last", MORTAL_LEASE="1")
+    start(programs, "last", LIVECHECK_RECOVER_WITHIN="2")
     report = report_of(case, test.id)
     assert (report.state, report.error) == (State.ERROR, "worker lost: it stopped without a verdict")
     assert case.status is State.ERROR
