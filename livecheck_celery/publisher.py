@@ -28,6 +28,8 @@ CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+#: A worker takes nothing but JSON, whatever else the app sends and accepts.
+_SENT: Final[dict[str, Any]] = {"retry": False, "serializer": "json"}
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 
 
@@ -85,7 +87,7 @@ class Publisher:
         )
 
         def send(producer: Any) -> None:
-            self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+            self._app.amqp.send_task_message(producer, EXECUTE, message, **{**options, **_SENT})
 
         self._send(test.ident, send)
         return self._app.AsyncResult(task_id)
@@ -101,7 +103,7 @@ class Publisher:
         def send(producer: Any) -> None:
             with producer.batch():
                 for message in messages:
-                    self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=self._queue)
 
         self._send(f"{len(tests)} tests", send)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.failures import describe
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
 from livecheck_celery.schedule import FAKE_REQUEST, RECOVER, STALLED, period_of
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
     from livecheck_celery.runner import TestRunner
 
-logger = logging.getLogger("livecheck_celery.tasks")
+logger = get_logger("livecheck_celery.tasks")
 
 
 def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
@@ -44,7 +44,7 @@ def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
         (STALLED, tasks.check_stalled),
         (RECOVER, tasks.recover),
     ):
-        app.task(name=name, shared=False, max_retries=None)(_with_errors_in_one_line(name, task))
+        app.task(name=name, shared=False, max_retries=None, serializer="json")(_with_errors_in_one_line(name, task))
 
 
 class Tasks:
@@ -101,7 +101,7 @@ class Tasks:
         known = [suite.cases for suite in self._suites] if isinstance(name, str) else []
         case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
-            raise UnknownCase(f"no case {name!r} is declared in this worker; name its module in imports or cases")
+            raise UnknownCase(f"no case {name!r:.200} is declared in this worker; name its module in imports or cases")
         return case
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:

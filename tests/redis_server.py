@@ -1,4 +1,4 @@
-"""A Redis server of the tests' own, beside any other on the machine; most tests run on the Valkey that a wheel brings."""
+"""A Redis server of the tests' own, beside any other on the machine; most tests run on Valkey, which a wheel brings."""
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
@@ -11,10 +10,11 @@ from typing import Any
 from pydantic import ValidationError
 
 from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.part import Part
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 _Entry = tuple[str, Mapping[str, str]]
 

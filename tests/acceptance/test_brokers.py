@@ -137,11 +137,10 @@ def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
 def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
     if site.kind.server != "rabbitmq":
         pytest.skip("queues have types on RabbitMQ only")
-    declared = "quorum" if site.kind.queue_type == "classic" else "classic"
+    declared = {"x-queue-type": "quorum" if site.kind.queue_type == "classic" else "classic"}
     for name in OURS:
         with Connection(site.url) as connection, pytest.raises(PreconditionFailed, match="x-queue-type"):
-            channel = connection.default_channel
-            channel.queue_declare(name, durable=True, auto_delete=False, arguments={"x-queue-type": declared})
+            connection.default_channel.queue_declare(name, durable=True, auto_delete=False, arguments=declared)
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
