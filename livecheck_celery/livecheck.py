@@ -153,7 +153,7 @@ class LiveCheck:
         if "watch" in vars(self):
             case.use(self.watch.overrides.get(name, {}))
         if _is_configured(self.app):
-            self.schedule_all()
+            self._schedule([case])
         return case
 
     def _module_of(self, cls: type) -> str:
@@ -164,8 +164,11 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
+        self._schedule(self.cases.values())
+
+    def _schedule(self, cases: Iterable[_Case]) -> None:
         entries = schedule.common_entries(self.settings)
-        for case in self.cases.values():
+        for case in cases:
             entries.update(schedule.case_entries(case, self.settings))
         for name, entry in entries.items():
             self.app.conf.beat_schedule.setdefault(name, entry)  # the host may have changed what is there

@@ -57,8 +57,6 @@ def test_who_declares_a_queue_otherwise_is_told_which_setting_differs(livecheck:
         queue=livecheck.settings.queue,
     )
     other.app.conf.task_create_missing_queue_type = "quorum"
-    with pytest.raises(
-        BrokerUnavailable, match=r"PRECONDITION_FAILED.*; every process .* must set"
-    ):
+    with pytest.raises(BrokerUnavailable, match=r"PRECONDITION_FAILED.*; every process .* must set"):
         other.publisher.execute(make_test())
     other.close()
