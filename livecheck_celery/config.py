@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,6 +52,13 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it should be a URL that begins with http:// or https://, and name a host")
+    return value
+
+
 def _test_expires(value: Any) -> Any:
     value = seconds(value)
     try:
@@ -61,6 +69,7 @@ def _test_expires(value: Any) -> Any:
 
 Delay = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 M = TypeVar("M", bound="_Resolved")
@@ -112,6 +121,7 @@ class Settings(_Resolved):
             believed, so that keys can be exchanged one after the other.
         http_hosts: hosts that tests may be carried to over HTTP.
         cases: modules that declare cases.
+        heartbeat_url: what is asked for once a minute while all is well; None for nothing.
     """
 
     redis_url: str
@@ -127,6 +137,7 @@ class Settings(_Resolved):
     secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")
     cases: Names = ()
+    heartbeat_url: HttpUrl | None = None
 
 
 class CaseSettings(_Resolved):
