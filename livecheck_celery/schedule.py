@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 from livecheck_celery.heartbeat import EVERY as HEARTBEAT_EVERY
 from livecheck_celery.publisher import CASE_KEYWORD
-from livecheck_celery.store.slots import Slot
+from livecheck_celery.store.periods import Slot
 
 FAKE_REQUEST: Final = "livecheck.fake_request"
 STALLED: Final = "livecheck.stalled"

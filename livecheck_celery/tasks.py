@@ -22,12 +22,12 @@ from livecheck_celery.errors import (
     UnknownCase,
 )
 from livecheck_celery.failures import describe
+from livecheck_celery.fakes import Held, make_up
 from livecheck_celery.heartbeat import beat_once
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
 from livecheck_celery.schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED, slot_of
-from livecheck_celery.slots import Held, make_up
 from livecheck_celery.trigger import build, identified, weigh
 
 if TYPE_CHECKING:

@@ -16,7 +16,7 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.connection import MAX_CONNECTIONS
-from livecheck_celery.store.slots import Slot
+from livecheck_celery.store.periods import Slot
 
 
 class Counting(redis.Connection):

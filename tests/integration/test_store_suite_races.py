@@ -14,7 +14,7 @@ from support import CASE, at_once, make_report, make_settings, make_test, wait_u
 from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.slots import Slot
+from livecheck_celery.store.periods import Slot
 
 MANY = 30
 

@@ -20,7 +20,7 @@ from livecheck_celery import Case, LiveCheck, State, current_test
 from livecheck_celery.context import synthetic_case_var
 from livecheck_celery.lifecycle import Lifecycle
 from livecheck_celery.publisher import CASE_KEYWORD
-from livecheck_celery.store.slots import Slot
+from livecheck_celery.store.periods import Slot
 from livecheck_celery.tasks import Tasks
 
 

@@ -10,7 +10,7 @@ from support import CASE, make_report, make_test, wait_until
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.slots import Slot
+from livecheck_celery.store.periods import Slot
 
 
 def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:

@@ -24,7 +24,7 @@ class Slot(NamedTuple):
     early: float
 
 
-class Slots(Part):
+class Periods(Part):
     """Who makes which run.
 
     A run is claimed with a token, for the time of a lease that its maker renews, and marked as finished at its end. One

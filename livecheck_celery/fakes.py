@@ -16,7 +16,7 @@ from livecheck_celery.store.store import Store
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
-logger = logging.getLogger("livecheck_celery.slots")
+logger = logging.getLogger("livecheck_celery.fakes")
 
 
 class Held:
@@ -34,7 +34,7 @@ class Held:
 
     def __enter__(self) -> Self:
         with suppress(RuntimeError):  # no more threads: then the lease is what it is
-            threading.Thread(target=self._renew, name="livecheck-slot", daemon=True).start()
+            threading.Thread(target=self._renew, name="livecheck-fake", daemon=True).start()
         return self
 
     def __exit__(
