@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -51,6 +52,13 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it should be a URL that begins with http:// or https://, and name a host")
+    return value
+
+
 def _test_expires(value: Any) -> Any:
     value = seconds(value)
     try:
@@ -61,6 +69,7 @@ def _test_expires(value: Any) -> Any:
 
 Delay = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 M = TypeVar("M", bound="_Resolved")
@@ -114,6 +123,7 @@ class Settings(_Resolved):
         cases: modules that declare cases.
         recover_within: seconds in which a test whose worker died is running again, given a free slot.
         shutdown_timeout: seconds for which a worker that is to stop lets its tests go on before it hands them back.
+        heartbeat_url: what is asked for once a minute while all is well; None for nothing.
     """
 
     redis_url: str
@@ -131,6 +141,7 @@ class Settings(_Resolved):
     cases: Names = ()
     recover_within: Period = 15.0
     shutdown_timeout: Delay = 10.0
+    heartbeat_url: HttpUrl | None = None
 
 
 class CaseSettings(_Resolved):

@@ -52,6 +52,8 @@ C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
 
 _suites: WeakKeyDictionary[Celery, list[LiveCheck]] = WeakKeyDictionary()
+#: What beat's schedule was given.
+_given: WeakKeyDictionary[Celery, dict[str, Any]] = WeakKeyDictionary()
 
 
 def livechecks_of(app: Celery) -> list[LiveCheck]:
@@ -155,11 +157,11 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        entries = schedule.common_entries(self.settings)
+        cases = [case for suite in livechecks_of(self.app) for case in suite.cases.values()]
+        entries = schedule.common_entries(self.settings, cases)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
-        for name, entry in entries.items():
-            self.app.conf.beat_schedule.setdefault(name, entry)  # the host may have changed what is there
+        schedule.put(entries, self.app.conf.beat_schedule, _given.setdefault(self.app, {}))
 
     # -- settings
 

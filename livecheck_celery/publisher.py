@@ -105,6 +105,20 @@ class Publisher:
 
         self._send(f"{len(tests)} tests", send)
 
+    def ask_for(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
+        """Send the message that has a worker do ``task`` for a case, unless none takes it in ``expires`` seconds.
+
+        Raises:
+            BrokerUnavailable: the broker did not take the message within about a second.
+        """
+        message = self._app.amqp.create_task_message(
+            uuid(), task, (), {CASE_KEYWORD: case_name}, expires=expires, ignore_result=True
+        )
+        self._send(
+            f"{task} of {case_name}",
+            lambda producer: self._app.amqp.send_task_message(producer, task, message, retry=False, queue=queue),
+        )
+
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
         kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
         # Celery's own way to describe the arguments, for logs, takes longer than all else here.

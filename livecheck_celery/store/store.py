@@ -12,6 +12,7 @@ from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.arrivals import Arrivals
 from livecheck_celery.store.connection import without_password
 from livecheck_celery.store.ledger import Ledger
+from livecheck_celery.store.periods import Periods
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.suite import Suite
 from livecheck_celery.store.wiring import Wiring
@@ -20,7 +21,7 @@ from livecheck_celery.store.wiring import Wiring
 OLDEST: Final = (6, 2)
 
 
-class Store(Ledger, Arrivals, Suite, Reports, Wiring):
+class Store(Ledger, Arrivals, Suite, Periods, Reports, Wiring):
     """What all processes share: executions, signals, suites, reports and wiring; safe to share between threads.
 
     What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
