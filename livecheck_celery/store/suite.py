@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from livecheck_celery.models import State, TestReport
-from livecheck_celery.store.part import Part, readable
+from livecheck_celery.store.part import Part, as_dict, readable
 from livecheck_celery.store.statistics import Statistics, read_statistics
 
 #: Seconds after which a beat that gave no sign of life is forgotten.
@@ -64,15 +64,9 @@ class Suite(Part):
             RedisUnavailable: Redis did not answer.
         """
         state_key = self.keys.state(case_name)
-        pipeline = self.client.pipeline(transaction=True)
-        pipeline.time()
-        pipeline.hgetall(state_key)
-        for key in (self.keys.frequency(case_name), self.keys.latency(case_name), self.keys.runtime(case_name)):
-            pipeline.lrange(key, 0, -1)
-        with self.reaching():
-            (seconds, microseconds), state, frequency, latency, runtime = pipeline.execute()
-        now = seconds + microseconds / 1_000_000
-        return readable(state_key, lambda: read_statistics(now, state, frequency, latency, runtime))
+        histories = (self.keys.frequency(case_name), self.keys.latency(case_name), self.keys.runtime(case_name))
+        now, (state, *lists) = self._read(state_key, *histories)
+        return readable(state_key, lambda: read_statistics(now, as_dict(state), *lists))
 
     def beat_seen(self) -> None:
         """Note that beat is alive.
@@ -88,12 +82,7 @@ class Suite(Part):
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        pipeline = self.client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.get(self.keys.beat)
-        with self.reaching():
-            (seconds, microseconds), seen = pipeline.execute()
-        if seen is None:
+        now, [seen] = self._read(self.keys.beat)
+        if not seen:
             return None
-        now = float(seconds + microseconds / 1_000_000)
         return max(0.0, now - readable(self.keys.beat, lambda: float(seen)))
