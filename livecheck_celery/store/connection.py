@@ -11,6 +11,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.exceptions import AskError, ClusterDownError, NoPermissionError
 from redis.retry import Retry
+from redis.sentinel import MasterNotFoundError
 
 from livecheck_celery import urls
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable
@@ -160,6 +161,8 @@ def _reason(exc: BaseException) -> str:
     cause = exc.__cause__ or exc.__context__
     if isinstance(exc, redis.TimeoutError):
         return "timed out"
+    if isinstance(exc, MasterNotFoundError):
+        return str(exc).partition(" : ")[0]  # after it, how each sentinel is connected to
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return (str(exc).splitlines() or [type(exc).__name__])[0]
