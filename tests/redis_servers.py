@@ -45,13 +45,8 @@ class RedisServer:
         kept = ["--appendonly", "yes", "--appendfsync", "always"] if persistent else []
         if password:
             kept += ["--requirepass", f"'{password}'", "--masterauth", f"'{password}'"]
-        self._command = " ".join(
-            [
-                f"{valkey_server()} --bind {HOST} --port {self.port} --save '' --repl-diskless-sync-delay 0 --dir {self.directory}",
-                *kept,
-                *options,
-            ]
-        )
+        always = f"--bind {HOST} --port {self.port} --dir {self.directory} --save '' --repl-diskless-sync-delay 0"
+        self._command = " ".join([str(valkey_server()), always, *kept, *options])
         self.url = f"redis://{HOST}:{self.port}/0"
         self.client = redis.Redis(HOST, self.port, password=password or None, decode_responses=True, socket_timeout=5)
         self.start()

@@ -24,11 +24,13 @@ class Wired(NamedTuple):
 
     Attributes:
         revision: changes with the rest.
+        since: when the first case was made known; empty when none is. Another one means that everything was lost.
         overrides: by case, the settings that were changed at run time.
         sources: by case and signal, the kind and the name of what resolves it.
     """
 
     revision: str
+    since: str
     overrides: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, Mapping[str, tuple[str, str]]]
 
@@ -125,6 +127,7 @@ def _read(found: list[str]) -> Wired:
     fields = as_dict(found)
     return Wired(
         revision=fields.pop("revision", ""),
+        since=fields.pop("since", ""),
         overrides={name: dict(value) for name, value in _of(fields, _OVERRIDE)},
         sources={
             case: {signal: (str(kind), str(name)) for signal, (kind, name) in value.items()}
