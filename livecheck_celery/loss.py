@@ -20,13 +20,15 @@ def begin_again(suite: LiveCheck, watch: Watch) -> None:
     Raises:
         RedisUnavailable: Redis went away again.
     """
-    known = "the counters, histories, reports and open tests of all cases"
+    registered = ""
     if suite.registers:
         for case in list(suite.cases.values()):
             suite.store.register(case.name, case.describe())
-        count = len(suite.cases)
-        known = f"the counters, histories, reports and open tests of {count} cases, which are registered again"
-    changed = sorted(watch.overrides)
-    overrides = f"; the overrides of {', '.join(changed)}, which are to be set again" if changed else ""
-    place = without_password(suite.settings.redis_url)
-    logger.warning("Redis at %s has lost its data: gone are %s%s", place, known, overrides)
+        registered = f"; cases registered again: {len(suite.cases)}"
+    overrides = f", and so are the overrides of {', '.join(sorted(watch.overrides))}" if watch.overrides else ""
+    logger.warning(
+        "Redis at %s has lost its data: counters, histories, reports and open tests are gone%s%s",
+        without_password(suite.settings.redis_url),
+        overrides,
+        registered,
+    )

@@ -180,12 +180,15 @@ class RedisCluster:
 
     def __init__(self, directory: Path, stack: ExitStack, *, replicas: int = 0, password: str = "") -> None:
         options = ("--cluster-enabled yes", "--cluster-node-timeout 1000", "--cluster-replica-validity-factor 0")
+        # By default it is the port and 10000, which may be beyond all ports.
+        buses = [free_port() for _ in range(3 * (1 + replicas))]
         self.servers = [
-            stack.enter_context(server(directory, *options, password=password)) for _ in range(3 * (1 + replicas))
+            stack.enter_context(server(directory, *options, f"--cluster-port {bus}", password=password))
+            for bus in buses
         ]
         first = self.servers[0]
         for one in self.servers[1:]:
-            one.client.execute_command("CLUSTER MEET", HOST, first.port)
+            one.client.execute_command("CLUSTER MEET", HOST, first.port, buses[0])
         bounds = (0, 5461, 10923, 16384)
         for number, one in enumerate(self.servers[:3]):
             one.client.execute_command("CLUSTER ADDSLOTSRANGE", bounds[number], bounds[number + 1] - 1)

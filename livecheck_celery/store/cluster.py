@@ -79,6 +79,7 @@ class Cluster(redis.Redis):
         give_up_at = time.monotonic() + self._timeout
         replies: list[Any] = [None] * len(commands)
         due: Sequence[int] = range(len(commands))
+        again: tuple[type[redis.RedisError], ...] = (AskError, TryAgainError, _NotReached)  # MOVED is a kind of ASK
         for _ in range(_REDIRECTIONS):
             by_node: dict[Node, list[int]] = {}
             for at in due:
@@ -88,18 +89,26 @@ class Cluster(redis.Redis):
                 found = self._send(node, [commands[at] for at in places], asking, give_up_at)
                 for at, reply in zip(places, found, strict=True):
                     replies[at] = reply
-            due = [at for at in due if isinstance(replies[at], AskError | TryAgainError)]  # MOVED is a kind of ASK
+            due = [at for at in due if isinstance(replies[at], again)]
             if not due or time.monotonic() >= give_up_at:
                 break
             if any(isinstance(replies[at], TryAgainError) for at in due):
                 time.sleep(_MOVING)
             self._learn_slots()
+            again = (AskError, TryAgainError)
         return replies
 
     def _send(self, node: Node, commands: Sequence[Command], asking: Sequence[bool], give_up_at: float) -> list[Any]:
         if time.monotonic() >= give_up_at:
             return [redis.TimeoutError("other servers of the cluster took too long")] * len(commands)
-        pipeline: Any = self._client(node, self._timeout).pipeline(transaction=False)
+        client = self._client(node, self._timeout)
+        try:
+            # The pool sees to a connection that was closed; what fails here has sent nothing.
+            client.connection_pool.release(client.connection_pool.get_connection())
+        except (redis.ConnectionError, redis.TimeoutError) as exc:
+            self._stale = True
+            return [_NotReached(exc)] * len(commands)
+        pipeline: Any = client.pipeline(transaction=False)
         for (args, options), is_asking in zip(commands, asking, strict=True):
             if is_asking:
                 pipeline.execute_command("ASKING")
@@ -163,6 +172,14 @@ class Cluster(redis.Redis):
                 break
         if not self._node_of_slot:
             raise error
+
+
+class _NotReached(redis.ConnectionError):
+    """Nothing was sent: the server is gone, and another may have its slots."""
+
+    def __init__(self, error: redis.RedisError) -> None:
+        super().__init__(*error.args)
+        self.__cause__ = error.__cause__ or error.__context__
 
 
 def _nodes(slots: Any, asked: Node) -> dict[int, Node]:
