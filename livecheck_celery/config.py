@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
@@ -24,8 +23,8 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket")
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -190,13 +189,18 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     redis_url = given("redis_url")
     if not broker_url:
         broker_url = redis_url or DEFAULT_URL
+    if scheme_of(str(broker_url)) in CLUSTER:
+        raise ConfigurationError(
+            "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; name another Redis or RabbitMQ, "
+            "and keep the state in the cluster by livecheck_redis_url"
+        )
     if not redis_url:
-        if urlsplit(str(broker_url)).scheme not in REDIS_SCHEMES:
+        if scheme_of(str(broker_url)) not in BROKER_SCHEMES:
             raise ConfigurationError(
                 "LiveCheck: redis_url: the broker is not Redis, so the Redis that holds the state must be named: "
                 "set livecheck_redis_url or LIVECHECK_REDIS_URL"
             )
-        redis_url = broker_url
+        redis_url = of_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
     return Settings.resolve("LiveCheck", sources, {**arguments, "redis_url": redis_url, "broker_url": broker_url})
 
 

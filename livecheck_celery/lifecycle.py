@@ -159,6 +159,7 @@ def _start(suite: LiveCheck) -> None:
         for case in suite.cases.values():
             patient(suite.store.register, case.name, case.describe())
         patient(suite.store.watch, list(suite.cases))
+        suite.registers = True
     except LiveCheckError as exc:
         # Of a signal's receiver, Celery logs other errors and goes on.
         raise SystemExit(f"LiveCheck: {str(exc).removeprefix('LiveCheck: ')}") from exc
