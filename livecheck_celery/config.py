@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
