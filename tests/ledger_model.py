@@ -13,10 +13,11 @@ from math import ceil
 from livecheck_celery.models import State
 from livecheck_celery.store import ledger
 from livecheck_celery.store.arrivals import SIGNAL_TTL
-from livecheck_celery.store.part import KEEP
+from livecheck_celery.store.part import FORGET_AFTER, KEEP
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
+MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
 
 OPEN = "open"
@@ -25,6 +26,15 @@ OPEN = "open"
 def stamp(time: float) -> str:
     """A time as it is stored."""
     return f"{time:.6f}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """What asks for a run: ``number`` tells requests apart; ``recorded_at`` is None when it came without a record."""
+
+    number: int
+    test_id: str
+    recorded_at: float | None = None
 
 
 @dataclass
@@ -43,12 +53,19 @@ class Execution:
     sends: int = 0
     started: bool = False
     closing: str | None = None
+    was_triggered: bool = False
     verdict: State | None = None
     verdict_by: str | None = None
     answer: tuple[bool, float, int, State] | None = None
 
     def is_leased(self, now: float) -> bool:
         return self.lease_until is not None and self.lease_until > now
+
+    def judge(self, verdict: State, token: str, answer: tuple[bool, float, int, State]) -> None:
+        """All that is known of it from now on."""
+        self.verdict, self.verdict_by, self.answer = verdict, token, answer
+        self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
+        self.sends, self.started, self.closing = 0, False, None
 
     def fields(self) -> dict[str, str]:
         """As it is stored, without the answer to its verdict."""
@@ -72,8 +89,9 @@ class Execution:
 
 @dataclass
 class Suite:
-    """How the case is doing."""
+    """How the case is doing; ``since`` is when the first of its tests was recorded."""
 
+    since: float | None = None
     status: State | None = None
     consecutive_failures: int | None = None
     total_failures: int = 0
@@ -93,6 +111,7 @@ class Suite:
 
     def fields(self) -> dict[str, str]:
         times = {
+            "since": self.since,
             "last_fail": self.last_fail,
             "received_at": self.received_at,
             "last_test_received": self.last_test_received,
@@ -123,6 +142,17 @@ class LedgerModel:
 
     def __init__(self, now: float) -> None:
         self.now = now
+        #: Every verdict that was accepted: number of the execution, token, state.
+        self.verdicts: list[tuple[int, str, State]] = []
+        #: Executions of which no more can be said, as what was known of them is lost.
+        self.lost: set[int] = set()
+        self._numbers = 0
+        self.lose_everything()
+
+    def lose_everything(self) -> None:
+        """The server begins anew."""
+        self.lost.update(range(self._numbers + 1))
+        self.verdicts.clear()
         self.executions: dict[str, Execution] = {}
         self.open: dict[str, float] = {}
         self.told: dict[str, Told] = {}
@@ -131,11 +161,8 @@ class LedgerModel:
         self.latency: list[float] = []
         self.runtime: list[float] = []
         self.reports: list[tuple[str, str | None, float]] = []
-        #: Every verdict that was accepted: number of the execution, token, state.
-        self.verdicts: list[tuple[int, str, State]] = []
         #: By what the key is of, when the key is gone.
         self.gone_at: dict[tuple[str, str], float] = {}
-        self._numbers = 0
 
     # -- time
 
@@ -143,6 +170,9 @@ class LedgerModel:
         """Let time pass; what has outlived its TTL is gone."""
         self.now += seconds
         for what, test_id in [key for key, at in self.gone_at.items() if at <= self.now]:
+            one = self.executions.get(test_id)
+            if what == "test" and one is not None and (one.verdict is None or not one.was_triggered):
+                self.lost.add(one.number)
             self._forget(what, test_id)
 
     def _forget(self, what: str, test_id: str) -> None:
@@ -159,32 +189,53 @@ class LedgerModel:
         at = self.now + max(1, ceil(seconds))
         self.gone_at[what, test_id] = max(at, self.gone_at.get((what, test_id), 0.0))
 
+    def _keep_exactly(self, what: str, test_id: str, seconds: float) -> None:
+        self.gone_at[what, test_id] = self.now + seconds
+
     # -- executions
 
-    def record(self, test_id: str, payload: str, expires_in: float, delay: float) -> bool:
+    def message(self, test_id: str, recorded_at: float | None = None) -> Message:
+        """A new request."""
+        self._numbers += 1
+        return Message(self._numbers, test_id, recorded_at)
+
+    def record(self, test_id: str, payload: str, expires_in: float, delay: float) -> Message | str:
+        """The message to send; or why there is none."""
         earlier = self.executions.get(test_id)
+        if earlier is not None and earlier.verdict is None:
+            return "duplicate"
+        if len(self.open) >= MAX_OPEN:
+            return "backlog"
         if earlier is not None:
-            if earlier.verdict is None:
-                return False
             self._forget("test", test_id)
             self._forget("signals", test_id)
         not_before = self.now + delay
-        execution = self._new(test_id, payload, not_before + expires_in)
-        execution.not_before = not_before
+        message = self.message(test_id, self.now)
+        execution = self._new(message, payload, not_before + expires_in)
+        execution.not_before, execution.was_triggered = not_before, True
+        if test_id in self.told and expires_in + delay > 0:
+            self._keep("signals", test_id, expires_in + delay)
+        if self.suite.since is None:
+            self.suite.since = self.now
         self.open[test_id] = min(not_before + ledger.RESEND_AFTER, execution.expires_at)
         self._keep(OPEN, "", execution.expires_at - self.now + KEEP)
-        return True
+        return message
 
-    def _new(self, test_id: str, payload: str, expires_at: float) -> Execution:
-        self._numbers += 1
-        execution = Execution(self._numbers, payload, self.now, expires_at)
-        self.executions[test_id] = execution
-        self._keep("test", test_id, expires_at - self.now + KEEP)
+    def _new(self, message: Message, payload: str, expires_at: float) -> Execution:
+        recorded_at = self.now if message.recorded_at is None else message.recorded_at
+        execution = Execution(message.number, payload, recorded_at, expires_at)
+        self.executions[message.test_id] = execution
+        self._keep("test", message.test_id, expires_at - self.now + KEEP)
         return execution
+
+    def _is_forgotten(self, message: Message) -> bool:
+        """Whether an execution without a record had its verdict; else it is new, or Redis lost its record."""
+        told_at, since = message.recorded_at, self.suite.since
+        return told_at is not None and since is not None and since <= told_at < self.now - FORGET_AFTER
 
     def claim(
         self,
-        test_id: str,
+        message: Message,
         payload: str,
         token: str,
         address: str,
@@ -195,9 +246,16 @@ class LedgerModel:
         expires_in: float,
     ) -> tuple[str, int, float, float]:
         """Outcome, attempt, recorded_at, expires_at."""
-        one = self.executions.get(test_id) or self._new(test_id, payload, self.now + expires_in)
-        is_repeated = one.held_by == token and one.verdict is None
-        outcome = str(one.outcome) if is_repeated else self._outcome(one, active)
+        test_id, told_at = message.test_id, message.recorded_at
+        one = self.executions.get(test_id)
+        if one is None and told_at is not None and self._is_forgotten(message):
+            return "done", 0, told_at, told_at
+        one = one or self._new(message, payload, self.now + expires_in)
+        is_repeated = one.held_by == token
+        if told_at is not None and told_at < one.recorded_at:
+            outcome = "done"
+        else:
+            outcome = str(one.outcome) if is_repeated else self._outcome(one, active)
         if outcome not in ("done", "busy"):
             if not is_repeated:
                 one.attempts = (one.attempts or 0) + 1
@@ -266,6 +324,7 @@ class LedgerModel:
         if held is None:
             return False, self.now, suite.consecutive_failures or 0, suite.status or State.INIT
         self.verdicts.append((held.number, token, state))
+        self._keep_exactly("test", test_id, FORGET_AFTER if held.was_triggered else ledger.REMEMBER)
         suite.totals[state] += 1
         if state is State.PASS:
             suite.consecutive_failures = 0
@@ -280,9 +339,9 @@ class LedgerModel:
         self._close(test_id)
         self._deaf(test_id, address)
         self.report(state, test_id)
-        held.verdict, held.verdict_by, held.payload = state, token, None
-        held.answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT)
-        return held.answer
+        answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT)
+        held.judge(state, token, answer)
+        return answer
 
     def _close(self, test_id: str) -> None:
         self.open.pop(test_id, None)
@@ -295,12 +354,17 @@ class LedgerModel:
             told.listeners.discard(address)
             if not told.listeners and not told.arrived:
                 self._forget("signals", test_id)
+            elif not told.listeners and self.gone_at["signals", test_id] > self.now + FORGET_AFTER:
+                self._keep_exactly("signals", test_id, FORGET_AFTER)
 
     def due(self) -> list[str]:
         """The longest overdue first."""
         return sorted((one for one, at in self.open.items() if at <= self.now), key=lambda one: (self.open[one], one))
 
     def discard(self, test_id: str) -> None:
+        """Also what happens when a failover loses the record."""
+        if test_id in self.executions:
+            self.lost.add(self.executions[test_id].number)
         self._forget("test", test_id)
         self._close(test_id)
 
@@ -342,7 +406,11 @@ class LedgerModel:
         """The addresses it is published to."""
         told = self.told.setdefault(key, Told())
         told.arrived[name] = (value, self.now)
-        self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
+        one = self.executions.get(key)
+        if one is not None and one.verdict is not None:
+            self._keep("signals", key, FORGET_AFTER)
+        else:
+            self._keep("signals", key, max(SIGNAL_TTL, ttl, 0 if one is None else one.expires_at - self.now))
         return set(told.listeners)
 
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:

@@ -17,11 +17,11 @@ from hypothesis import HealthCheck
 from hypothesis import settings as configured
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
-from ledger_model import DELAY, MAX_HISTORY, MAX_REPORTS, OPEN, LedgerModel, stamp
+from ledger_model import DELAY, MAX_HISTORY, MAX_OPEN, MAX_REPORTS, OPEN, LedgerModel, Message, stamp
 from support import CASE, make_report, make_settings, make_signal, make_test
 
-from livecheck_celery.errors import DuplicateTest
-from livecheck_celery.models import State, TestExecution
+from livecheck_celery.errors import DuplicateTest, TooManyTests
+from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store.part import execution_json
 
@@ -40,6 +40,7 @@ ids = st.sampled_from(IDS)
 processes = st.sampled_from(PROCESSES)
 lives = st.sampled_from([0.0, 5.0, 40.0, 600.0])
 leases = st.sampled_from([5.0, 9.0, 60.0])
+rarely = st.sampled_from([False] * 7 + [True])
 #: Which of the tokens there have been, counted from the last.
 tokens = st.integers(0, 9)
 
@@ -54,7 +55,7 @@ def with_our_clock(source: str) -> str:
 @pytest.fixture
 def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
     """A store whose scripts go by our clock."""
-    store = Store(make_settings(redis_url, max_reports=MAX_REPORTS))
+    store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
     for script in vars(store._scripts).values():
         script._script = store.client.register_script(with_our_clock(script._script.script))
     yield store
@@ -71,8 +72,10 @@ class Machine(RuleBasedStateMachine):
         self.client = store.client
         self.keys = store.keys
         self.made = 0
-        #: Every claim there was: id, token, address.
-        self.claims: list[tuple[str, str, str]] = []
+        #: Every message there was.
+        self.messages: list[Message] = []
+        #: Every claim there was: message, token, address.
+        self.claims: list[tuple[Message, str, str]] = []
         #: Every sweeper there was: id, token.
         self.sweeps: list[tuple[str, str]] = []
         self.client.flushall()
@@ -93,9 +96,9 @@ class Machine(RuleBasedStateMachine):
         pipeline.rpush(CLOCK, int(seconds), int(rest * 1_000_000))
         pipeline.execute()
 
-    def _new_test(self, test_id: str) -> TestExecution:
+    def _new_test(self, test_id: str, recorded_at: float | None = None) -> TestExecution:
         self.made += 1
-        return make_test(test_id, test_args=[self.made])
+        return make_test(test_id, test_args=[self.made], recorded_at=recorded_at)
 
     def _token(self, kind: str) -> str:
         self.made += 1
@@ -108,7 +111,7 @@ class Machine(RuleBasedStateMachine):
 
     # -- time
 
-    @rule(ticks=st.sampled_from([1, 4, 19, 20, 36, 120, 121, 160, 240, 480, 2400, 14400, 20000]))
+    @rule(ticks=st.sampled_from([1, 4, 19, 20, 36, 120, 121, 160, 240, 480, 480, 481, 2400, 14400, 20000, 400_000]))
     def time_passes(self, ticks: int) -> None:
         self._move(ticks * TICK)
 
@@ -133,39 +136,57 @@ class Machine(RuleBasedStateMachine):
 
     @rule(test_id=ids, expires_in=lives, delay=st.sampled_from([0.0, 0.0, 0.0, 20.0, 100.0]))
     def trigger(self, test_id: str, expires_in: float, delay: float) -> None:
+        # As nothing happens twice in a microsecond.
+        self._move(TICK)
         test = self._new_test(test_id)
+        outcome: float | str | None
         try:
-            self.store.record(test, expires_in=expires_in, delay=delay)
-            recorded = True
+            outcome = self.store.record(test, expires_in=expires_in, delay=delay).recorded_at
         except DuplicateTest:
-            recorded = False
-        assert recorded == self.model.record(test_id, execution_json(test), expires_in, delay)
+            outcome = "duplicate"
+        except TooManyTests:
+            outcome = "backlog"
+        expected = self.model.record(test_id, execution_json(test), expires_in, delay)
+        if isinstance(expected, Message):
+            self.messages.append(expected)
+        assert outcome == (expected.recorded_at if isinstance(expected, Message) else expected)
 
+    @precondition(lambda self: self.messages)
     @rule(
-        test_id=ids,
+        back=tokens,
         address=processes,
         lease=leases,
         active=st.sampled_from([True, True, True, False]),
         period=st.sampled_from([None, 2.0]),
         expires_in=lives,
     )
-    def message(self, test_id: str, address: str, **options: Any) -> None:
+    def message(self, back: int, address: str, **options: Any) -> None:
+        """The first of a request, or one that comes twice."""
+        self._claim(self.messages[-1 - back % len(self.messages)], self._token("t"), address, **options)
+
+    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives)
+    def message_without_a_record(self, test_id: str, address: str, lease: float, expires_in: float) -> None:
+        message = self.model.message(test_id)
+        self.messages.append(message)
         token = self._token("t")
-        self.claims.append((test_id, token, address))
-        self._claim(test_id, token, address, **options)
+        self._claim(message, token, address, lease=lease, active=True, period=None, expires_in=expires_in)
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens, lease=leases, expires_in=lives)
     def claim_again(self, back: int, lease: float, expires_in: float) -> None:
-        test_id, token, address = self.claims[-1 - back % len(self.claims)]
-        self._claim(test_id, token, address, lease=lease, active=True, period=2.0, expires_in=expires_in)
+        message, token, address = self.claims[-1 - back % len(self.claims)]
+        self._claim(message, token, address, lease=lease, active=True, period=2.0, expires_in=expires_in)
 
-    def _claim(self, test_id: str, token: str, address: str, **options: Any) -> None:
-        test = self._new_test(test_id)
-        expected = self.model.claim(test_id, execution_json(test), token, address, **options)
+    def _claim(self, message: Message, token: str, address: str, **options: Any) -> None:
+        self.claims.append((message, token, address))
+        test_id = message.test_id
+        test = self._new_test(test_id, message.recorded_at)
+        expected = self.model.claim(message, execution_json(test), token, address, **options)
         options["frequency"] = options.pop("period")
         found = self.store.claim(test, token=token, address=address, max_history=MAX_HISTORY, **options)
         assert found[:4] == expected
+        if found.outcome == "done" and message.recorded_at is not None and message.number not in self.model.lost:
+            assert message.number in [number for number, _, _ in self.model.verdicts], "refused, but it had no verdict"
         assert found.now == self.model.now
         told = self.model.told[test_id].arrived if found.outcome not in ("done", "busy") else {}
         assert {name: (event.value, event.received_at) for name, event in found.signals.items()} == told
@@ -173,15 +194,16 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.claims)
     @rule(back=st.lists(tokens, min_size=1, max_size=3), lease=leases)
     def renew(self, back: list[int], lease: float) -> None:
-        held = [self.claims[-1 - one % len(self.claims)] for one in back]
-        lost = [(CASE, test_id, token) for test_id, token, _ in held if not self.model.renew(test_id, token, lease)]
-        assert self.store.renew([(CASE, test_id, token) for test_id, token, _ in held], lease) == lost
+        claims = [self.claims[-1 - one % len(self.claims)] for one in back]
+        held = [(CASE, message.test_id, token) for message, token, _ in claims]
+        lost = [one for one in held if not self.model.renew(*one[1:], lease)]
+        assert self.store.renew(held, lease) == lost
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens)
     def release(self, back: int) -> None:
-        test_id, token, _ = self.claims[-1 - back % len(self.claims)]
-        assert self.store.release(CASE, test_id, token) == self.model.release(test_id, token)
+        message, token, _ = self.claims[-1 - back % len(self.claims)]
+        assert self.store.release(CASE, message.test_id, token) == self.model.release(message.test_id, token)
 
     # -- verdicts
 
@@ -191,13 +213,14 @@ class Machine(RuleBasedStateMachine):
         current = {one.held_by for one in self.model.executions.values() if one.verdict is None}
         held = [one for one in self.claims if one[1] in current]
         if held:
-            self._judge(*data.draw(st.sampled_from(held)), state, runtime)
+            message, token, address = data.draw(st.sampled_from(held))
+            self._judge(message.test_id, token, address, state, runtime)
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens, address=processes, state=st.sampled_from(VERDICTS))
     def some_runner_finishes(self, back: int, address: str, state: State) -> None:
-        test_id, token, _ = self.claims[-1 - back % len(self.claims)]
-        self._judge(test_id, token, address, state, 2.5)
+        message, token, _ = self.claims[-1 - back % len(self.claims)]
+        self._judge(message.test_id, token, address, state, 2.5)
 
     @precondition(lambda self: self.sweeps)
     @rule(back=tokens, state=st.sampled_from([State.ERROR, State.TIMEOUT, State.SKIP]))
@@ -237,12 +260,29 @@ class Machine(RuleBasedStateMachine):
 
     def _recover(self, test_id: str, token: str) -> None:
         action, test = self.store.recover(CASE, test_id, token)
-        assert (action, "" if test is None else execution_json(test)) == self.model.recover(test_id, token)
+        one = self.model.executions.get(test_id)
+        expected, payload = self.model.recover(test_id, token)
+        assert action == expected
+        if action != "none":
+            assert one is not None
+            assert test == EXECUTION.validate_json(payload)
+            told_at = EXECUTION.validate_json(payload).recorded_at
+            assert test.recorded_at == (one.recorded_at if one.was_triggered else told_at)
 
-    @rule(test_id=ids)
-    def give_up(self, test_id: str) -> None:
+    @rule(test_id=ids, is_rare=rarely)
+    def give_up(self, test_id: str, is_rare: bool) -> None:
+        if not is_rare:
+            return
         self.store.discard(CASE, test_id)
         self.model.discard(test_id)
+
+    @rule(is_rare=rarely)
+    def server_loses_everything(self, is_rare: bool) -> None:
+        if not is_rare:
+            return
+        self.client.flushall()
+        self.model.lose_everything()
+        self._set_clock()
 
     # -- signals
 
@@ -345,7 +385,7 @@ class Machine(RuleBasedStateMachine):
 
     def _check_what_always_holds(self, open_: dict[str, float], state: dict[str, str]) -> None:
         verdicts = self.model.verdicts
-        numbers = [number for number, _, _ in verdicts]
+        numbers = [number for number, _, _ in verdicts if number not in self.model.lost]
         assert len(numbers) == len(set(numbers)), "an execution with two verdicts"
         totals = {field: int(count) for field, count in state.items() if field.startswith("total:")}
         assert sum(totals.values()) == len(verdicts), "the counters are not the verdicts"
