@@ -19,6 +19,8 @@ MAX_HISTORY = 3
 MAX_REPORTS = 12
 MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
+PERIODS = [2.0, 30.0]
+STALLED_AFTER = [5.0, 30.0]
 
 OPEN = "open"
 
@@ -175,6 +177,22 @@ class LedgerModel:
                 self.lost.add(one.number)
             self._forget(what, test_id)
 
+    def moments(self) -> list[float]:
+        """When, from now on, something changes or is allowed."""
+        suite, ones = self.suite, self.executions.values()
+        times = [*self.open.values(), *self.gone_at.values()]
+        times += [
+            time for one in ones for time in (one.lease_until, one.expires_at, one.recorded_at + FORGET_AFTER) if time
+        ]
+        times += [suite.next_slot - limit / 2 for limit in PERIODS if suite.next_slot]
+        times += [suite.next_slot - limit * 1.5 for limit in PERIODS if suite.next_slot]
+        if suite.last_fail is not None:
+            times.append(suite.last_fail + DELAY)
+        since = suite.watched_since if suite.last_test_received is None else suite.last_test_received
+        if since is not None:
+            times += [since + limit for limit in STALLED_AFTER]
+        return sorted({time for time in times if time >= self.now})
+
     def _forget(self, what: str, test_id: str) -> None:
         self.gone_at.pop((what, test_id), None)
         if what == OPEN:
@@ -231,7 +249,7 @@ class LedgerModel:
     def _is_forgotten(self, message: Message) -> bool:
         """Whether an execution without a record had its verdict; else it is new, or Redis lost its record."""
         told_at, since = message.recorded_at, self.suite.since
-        return told_at is not None and since is not None and since <= told_at < self.now - FORGET_AFTER
+        return told_at is not None and since is not None and since <= told_at <= self.now - FORGET_AFTER
 
     def claim(
         self,

@@ -42,7 +42,7 @@ end
 local told_at = tonumber(ARGV[12])
 if redis.call('EXISTS', test) == 0 then
   local since = redis.call('HGET', state, 'since')
-  if told_at and since and told_at >= tonumber(since) and now - told_at > tonumber(ARGV[13]) then
+  if told_at and since and told_at >= tonumber(since) and now - told_at >= tonumber(ARGV[13]) then
     return {'done', 0, stamp(told_at), stamp(told_at), {}, stamp(now)}
   end
   local expires_at = now + tonumber(ARGV[9])
