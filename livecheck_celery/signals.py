@@ -251,7 +251,8 @@ class Signal(BaseSignal[T]):
         """Wait for the signal; its value.
 
         Args:
-            key: id of the test it is sent to; by default the one being executed.
+            key: id of the test it is sent to; by default the one being executed. What was sent to another test can be
+                waited for until two minutes after that one's verdict.
             timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
 
         Raises:

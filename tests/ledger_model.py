@@ -233,8 +233,6 @@ class LedgerModel:
         execution.not_before, execution.was_triggered = not_before, True
         if test_id in self.told and expires_in + delay > 0:
             self._keep("signals", test_id, expires_in + delay)
-        if self.suite.since is None:
-            self.suite.since = self.now
         self.open[test_id] = min(not_before + ledger.RESEND_AFTER, execution.expires_at)
         self._keep(OPEN, "", execution.expires_at - self.now + KEEP)
         return message
@@ -243,6 +241,8 @@ class LedgerModel:
         recorded_at = self.now if message.recorded_at is None else message.recorded_at
         execution = Execution(message.number, payload, recorded_at, expires_at)
         self.executions[message.test_id] = execution
+        if self.suite.since is None:
+            self.suite.since = self.now
         self._keep("test", message.test_id, expires_at - self.now + KEEP)
         return execution
 

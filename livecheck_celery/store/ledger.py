@@ -302,4 +302,4 @@ class Ledger(Part):
         if action == "none":
             return Recovery(action, None)
         test = readable(key, lambda: EXECUTION.validate_json(payload))
-        return Recovery(action, replace(test, recorded_at=float(recorded_at)) if recorded_at else test)
+        return Recovery(action, replace(test, recorded_at=float(recorded_at)))

@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 import redis
-from executions import claim, judge
+from executions import claim, due, judge
 from support import CASE, make_settings, make_signal, make_test, wait_until
 
 from livecheck_celery import Case, LiveCheck, State, TestExecution, TooManyTests
-from livecheck_celery.publisher import TEST_KEYWORD
+from livecheck_celery.publisher import EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
 from livecheck_celery.store import Store, arrivals, ledger
 from livecheck_celery.store.part import FORGET_AFTER
@@ -212,3 +212,23 @@ def test_the_message_says_when_the_test_was_recorded(
     assert recorded_at(message) == float(str(stored))
     told = replace(make_test("o-1"), recorded_at=recorded_at(message))
     assert test_order.execute(told).state is State.PASS
+
+
+def test_a_message_without_a_record_that_the_broker_delivers_twice_is_one_test(livecheck: LiveCheck) -> None:
+    @livecheck.case(name=CASE)
+    class test_order(Case):
+        def run(self, side: str) -> None: ...
+
+    signature = test_order.trigger.s(None, "sell")
+    task = livecheck.app.tasks[EXECUTE]
+    verdicts = [task.apply(signature.args, signature.kwargs, task_id="a-message").get() for _ in range(2)]
+    assert verdicts == ["PASS", "INIT"]
+    assert task.apply(signature.args, signature.kwargs, task_id="another").get() == "PASS"
+    assert livecheck.store.statistics(CASE).total_by_state == {State.PASS: 2}
+
+
+def test_one_that_came_without_a_record_has_one_when_the_sweep_sends_it_again(store: Store) -> None:
+    claimed = claim(store, make_test(), lease=0.02)
+    due(store)
+    action, test = store.recover(CASE, "id-1", "sweeper")
+    assert (action, test and test.recorded_at) == ("send", claimed.recorded_at)

@@ -48,6 +48,7 @@ if redis.call('EXISTS', test) == 0 then
   local expires_at = now + tonumber(ARGV[9])
   redis.call('HSET', test, 'payload', ARGV[2], 'recorded_at', stamp(told_at or now), 'expires_at', stamp(expires_at))
   redis.call('EXPIRE', test, math.max(1, math.ceil(expires_at - now + tonumber(ARGV[10]))))
+  redis.call('HSETNX', state, 'since', stamp(now))
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'recorded_at', 'expires_at',

@@ -8,7 +8,7 @@
 -- ARGV[4]  resend_after   seconds from the first message to the second; doubled every time
 -- ARGV[5]  max_resend     seconds, longest wait between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
--- Reply    {action, payload or "", when a trigger recorded it or ""}
+-- Reply    {action, payload or "", recorded_at or ""}
 --          none; send: send the message again;
 --          timeout (ran too long), lost (its worker died), expired (nobody claimed it): write that verdict with the token
 
@@ -21,10 +21,9 @@ local function look_again(time)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload', 'outcome', 'not_before', 'recorded_at')
+  'payload', 'outcome', 'recorded_at')
 local expires_at, closing = tonumber(record[5] or 0), record[6]
--- Only a trigger says from when on it is to run.
-local recorded_at = record[9] and record[10] or ''
+local recorded_at = record[9]
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)
   return {'none', '', ''}

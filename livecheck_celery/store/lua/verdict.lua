@@ -75,6 +75,6 @@ local reply = {1, at, tonumber(suite[1] or 0), suite[2] or 'INIT'}
 redis.call('DEL', test)
 redis.call('HSET', test, 'recorded_at', record[4], 'expires_at', record[5], 'verdict', verdict,
   'verdict_token', ARGV[2], 'verdict_reply', cjson.encode(reply))
--- Only a trigger says from when on it is to run.
+-- Only a trigger says from when on it is to run; its message says when it was recorded.
 redis.call('EXPIRE', test, record[6] and ARGV[10] or ARGV[11])
 return reply
