@@ -156,7 +156,11 @@ def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callabl
 
 def _requested(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
     if carried is None:  # from a chain, a group or a link, which know the arguments only now
-        test = build(case, *identified(args, kwargs))
+        test_id, args, kwargs = identified(args, kwargs)
+        # A message that the broker delivers twice is one test.
+        test = build(
+            case, test_id if test_id is not None or not current_task else current_task.request.id, args, kwargs
+        )
         weigh(case, test)
         return test
     try:
