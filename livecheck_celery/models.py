@@ -62,6 +62,8 @@ class TestExecution:
         expires: from when on it is no longer run.
         synthetic: whether a fake request, not a user, caused it.
         traceparent: the OpenTelemetry span in which it was requested, as W3C Trace Context writes it; None without one.
+        recorded_at: when Redis recorded it, seconds since the epoch; None before that, and when a chain, a group or a
+            link requests it by a message alone.
     """
 
     __test__ = False  # not for pytest to collect
@@ -74,6 +76,7 @@ class TestExecution:
     expires: AwareDatetime
     synthetic: bool = False
     traceparent: str | None = None
+    recorded_at: float | None = field(default=None, compare=False)
 
     def as_headers(self) -> dict[str, str]:
         """The test's identity as message or HTTP headers; arguments stay behind."""

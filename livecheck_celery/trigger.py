@@ -57,11 +57,12 @@ class Trigger:
 
         Raises:
             DuplicateTest: an execution of that id has no verdict yet.
+            TooManyTests: ``max_open`` executions of the case have none.
             InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
             RedisUnavailable, BrokerUnavailable: no answer; after a second at most.
         """
         test = build(self._case, id, args, kwargs)
-        self._record(test, self._case.test_expires.total_seconds())
+        test = self._record(test, self._case.test_expires.total_seconds())
         self._case.app.publisher.execute(test)
         return test
 
@@ -93,7 +94,7 @@ class Trigger:
             The result; its value is the verdict's name, where the worker has a result backend.
 
         Raises:
-            DuplicateTest, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger does.
+            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger.
         """
         wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
         lifetime = self._case.test_expires.total_seconds()
@@ -101,7 +102,7 @@ class Trigger:
             given = self._seconds_until(expires) if isinstance(expires, datetime) else float(seconds(expires))
             lifetime = max(0.0, min(lifetime, given - wait))
         test = build(self._case, *identified(args or (), kwargs or {}), expires_in=wait + lifetime)
-        self._record(test, lifetime, delay=wait)
+        test = self._record(test, lifetime, delay=wait)
         if wait:
             options["countdown"] = wait
         return self._case.app.publisher.execute(test, keep_result=True, **options)
@@ -129,9 +130,9 @@ class Trigger:
         """Seconds until ``time``; without a time zone it is in the app's, as Celery has it."""
         return (maybe_make_aware(time, self._case.app.app.timezone) - datetime.now(UTC)).total_seconds()
 
-    def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> None:
+    def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
         weigh(self._case, test)
-        self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
+        return self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
 
 
 def by_chance(case: Case) -> Callable[..., MaybeTrigger]:

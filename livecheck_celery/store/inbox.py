@@ -19,7 +19,7 @@ import redis
 from pydantic import ValidationError
 
 from livecheck_celery.errors import RedisUnavailable
-from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.forks import SharedMoment, renew_after_fork
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.printable import get_logger
 from livecheck_celery.store import keys
@@ -28,6 +28,7 @@ from livecheck_celery.store.store import Store
 logger = get_logger("livecheck_celery.inbox")
 
 BACKSTOP = 2.0
+_RECONNECT_MIN = 0.1
 _RECONNECT_MAX = 5.0
 _TICK = 0.1
 
@@ -103,6 +104,7 @@ class Inbox:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._interruption = SharedMoment()
         self.after_fork()
         renew_after_fork(self)
 
@@ -123,7 +125,7 @@ class Inbox:
         """
         self._listen()
         with self._lock:
-            if self._stopping:
+            if self._ends():
                 raise Interrupted("the worker is stopping")
             mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
             mailbox.users += 1
@@ -136,11 +138,17 @@ class Inbox:
             if not mailbox.users:
                 self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
 
+    def interrupt_after(self, grace: float) -> None:
+        """Refuse new tests, here and in forked processes; in ``grace`` seconds wake those that wait with `Interrupted`.
+
+        Only sets a time: it is called from signal handlers, where taking a lock could be taking it twice.
+        """
+        self._interruption.set(time.monotonic() + grace)
+
     def stop(self) -> None:
         """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
 
-        Its thread ends with the last mailbox. Only sets a flag: it is called from signal handlers, where taking a lock
-        could be taking it twice.
+        Its thread ends with the last mailbox.
         """
         self._stopping = True
 
@@ -159,18 +167,19 @@ class Inbox:
         self._subscribed.wait(BACKSTOP)
 
     def _run(self) -> None:
-        delay = 0.1
+        delay = _RECONNECT_MIN
         while not self._is_done():
             try:
                 with self._pubsub() as pubsub:
+                    self._subscribed.clear()
                     pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
                     self._receive(pubsub)
             except (redis.RedisError, RedisUnavailable, OSError) as exc:
+                if self._subscribed.is_set():
+                    delay = _RECONNECT_MIN
                 logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
-            else:
-                delay = 0.1
 
     def _pubsub(self) -> Any:
         client: Any = self._store.client  # redis-py leaves pubsub() untyped
@@ -178,8 +187,10 @@ class Inbox:
 
     def _receive(self, pubsub: Any) -> None:
         read_at = 0.0
+        heard = True
         while not self._is_done():
             message = pubsub.get_message(timeout=_TICK)
+            heard = heard or message is not None
             self._heed_stop()
             if message is not None and message["type"] == "subscribe":
                 self._subscribed.set()
@@ -187,6 +198,11 @@ class Inbox:
             elif message is not None and message["type"] == "message":
                 self._announced(message["data"])
             if time.monotonic() >= read_at + BACKSTOP:
+                if not heard:
+                    # The server froze, or a network broke, and nobody said so; a failover may have been meanwhile.
+                    raise redis.TimeoutError("nothing heard on the subscription")
+                heard = False
+                pubsub.ping()
                 self._read_awaited()
                 read_at = time.monotonic()
 
@@ -197,7 +213,7 @@ class Inbox:
             time.sleep(min(_TICK, left))
 
     def _heed_stop(self) -> None:
-        if self._stopping:
+        if self._stopping or 0 < self._interruption.get() <= time.monotonic():
             for mailbox in self._open_mailboxes():
                 mailbox.interrupt()
 
@@ -210,7 +226,10 @@ class Inbox:
         self._deliver([event])
 
     def _is_done(self) -> bool:
-        return self._stopping and not self._open_mailboxes()
+        return self._ends() and not self._open_mailboxes()
+
+    def _ends(self) -> bool:
+        return self._stopping or self._interruption.get() > 0
 
     def _open_mailboxes(self) -> list[Mailbox]:
         with self._lock:
