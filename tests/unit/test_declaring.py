@@ -298,3 +298,12 @@ def test_a_name_that_would_harm_keys_or_logs_is_refused(livecheck: LiveCheck, na
 @pytest.mark.parametrize("name", ["a case with spaces", "Bestellung.prüfen", "日本.test", "x" * 512])
 def test_any_other_name_is_fine(livecheck: LiveCheck, name: str) -> None:
     assert livecheck.add_case(type("test_order", (Case,), {}), name=name).name == name
+
+
+def test_the_least_patient_case_sets_the_pace_of_stall_checks_whenever_it_was_declared(livecheck: LiveCheck) -> None:
+    livecheck.add_case(type("test_first", (Case,), {}), warn_stalled_after=20.0)
+    entry = livecheck.app.conf.beat_schedule["livecheck:stalled"]
+    livecheck.add_case(type("test_second", (Case,), {}), warn_stalled_after=1800.0)
+    assert entry["schedule"] == livecheck.app.conf.beat_schedule["livecheck:stalled"]["schedule"] == 5.0
+    livecheck.add_case(type("test_third", (Case,), {}), warn_stalled_after=8.0)
+    assert livecheck.app.conf.beat_schedule["livecheck:stalled"]["schedule"] == 2.0
