@@ -25,7 +25,8 @@ HEARTBEAT: Final = "livecheck.heartbeat"
 #: What every entry's name begins with.
 OURS: Final = "livecheck:"
 
-RECOVER_EVERY: Final = 5.0
+#: The sweep's period, as a share of the time in which a test is to run again; a lease has three of these shares.
+RECOVER_SHARE: Final = 1 / 5
 #: A stalled suite is noticed within a quarter of the time allowed, and half a minute.
 _STALLED_SHARE: Final = 4
 _STALLED_AT_MOST: Final = 30.0
@@ -47,8 +48,9 @@ def common_entries(settings: Settings, cases: Iterable[Case]) -> dict[str, dict[
     """The beat entries there are once for all ``cases``."""
     allowed = min((case.warn_stalled_after / _STALLED_SHARE for case in cases), default=_STALLED_AT_MOST)
     stalled = max(_STALLED_AT_LEAST, min(allowed, _STALLED_AT_MOST))
+    recover = settings.recover_within * RECOVER_SHARE
     entries = {
-        f"{OURS}recover": _entry(RECOVER, RECOVER_EVERY, RECOVER_EVERY, settings),
+        f"{OURS}recover": _entry(RECOVER, recover, recover, settings),
         f"{OURS}stalled": _entry(STALLED, stalled, stalled, settings),
     }
     if settings.heartbeat_url is not None:

@@ -106,8 +106,8 @@ class Tasks:
     def recover(self) -> None:
         """See to the executions, and to the fake requests, that nobody finished."""
         for suite in self._suites:
-            for case in list(suite.cases.values()):
-                sweep(case)
+            for name in suite.store.cases_due(list(suite.cases)):
+                sweep(suite.cases[name])
             make_up(suite)
             suite.store.schedules_seen()
 
