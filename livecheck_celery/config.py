@@ -24,8 +24,8 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket")
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -115,6 +115,7 @@ class Settings(_Resolved):
         test_concurrency: tests one worker runs at a time.
         send_reports: whether reports are kept.
         max_reports: reports kept for each case.
+        max_open: tests of each case that may be without a verdict; more are not triggered.
         enabled: whether requests trigger tests and send signals at all.
         max_payload: bytes, of one signal's value or one test's arguments.
         secret_key: signs what crosses HTTP; without one, nothing crosses. Of several the first signs, and any is
@@ -135,6 +136,7 @@ class Settings(_Resolved):
     enabled: bool = True
     send_reports: bool = True
     max_reports: int = Field(default=10_000, ge=1)
+    max_open: int = Field(default=100_000, ge=1)
     max_payload: int = Field(default=1024 * 1024, ge=1)
     secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")
@@ -190,13 +192,18 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     redis_url = given("redis_url")
     if not broker_url:
         broker_url = redis_url or DEFAULT_URL
+    if scheme_of(str(broker_url)) in CLUSTER:
+        raise ConfigurationError(
+            "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; name another Redis or RabbitMQ, "
+            "and keep the state in the cluster by livecheck_redis_url"
+        )
     if not redis_url:
-        if urlsplit(str(broker_url)).scheme not in REDIS_SCHEMES:
+        if scheme_of(str(broker_url)) not in BROKER_SCHEMES:
             raise ConfigurationError(
                 "LiveCheck: redis_url: the broker is not Redis, so the Redis that holds the state must be named: "
                 "set livecheck_redis_url or LIVECHECK_REDIS_URL"
             )
-        redis_url = broker_url
+        redis_url = of_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
     return Settings.resolve("LiveCheck", sources, {**arguments, "redis_url": redis_url, "broker_url": broker_url})
 
 

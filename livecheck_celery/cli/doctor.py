@@ -19,7 +19,7 @@ from livecheck_celery.cli.support import app_name, distinct, find_livechecks, is
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.own_app import own_app
-from livecheck_celery.store.connection import without_password
+from livecheck_celery.urls import without_password
 
 #: Seconds the broker, or all its workers, may take to answer; a black hole takes no longer.
 PATIENCE: Final = 5.0

@@ -34,7 +34,7 @@ class Keys:
 
     @property
     def wiring(self) -> str:
-        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, and ``revision``."""
+        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, ``revision``, ``since``."""
         return f"{self.prefix}:{{cases}}:wiring"
 
     @property

@@ -9,7 +9,7 @@ from typing import Final, NamedTuple
 import redis
 
 from livecheck_celery.models import State, TestReport
-from livecheck_celery.store.part import Part, readable
+from livecheck_celery.store.part import Part, as_dict, readable
 from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
 
 #: Seconds after which a sign of life is forgotten.
@@ -111,17 +111,9 @@ class Suite(Part):
             RedisUnavailable: Redis did not answer.
         """
         state_key = self.keys.state(case_name)
-        pipeline = self.client.pipeline(transaction=True)
-        pipeline.time()
-        pipeline.hgetall(state_key)
-        for key in (self.keys.frequency(case_name), self.keys.latency(case_name), self.keys.runtime(case_name)):
-            pipeline.lrange(key, 0, -1)
-        with self.reaching():
-            (seconds, microseconds), state, frequency, latency, runtime = pipeline.execute()
-        now = seconds + microseconds / 1_000_000
-        return readable(
-            state_key, lambda: read_statistics(now, state, frequency, latency, runtime, stalled_after=stalled_after)
-        )
+        histories = (self.keys.frequency(case_name), self.keys.latency(case_name), self.keys.runtime(case_name))
+        now, (state, *lists) = self._read(state_key, *histories)
+        return readable(state_key, lambda: read_statistics(now, as_dict(state), *lists, stalled_after=stalled_after))
 
     def health(self, cases: Mapping[str, float | None]) -> Health:
         """Whether what should happen to ``cases`` does, as of now; one round trip.
