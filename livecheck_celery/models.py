@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
-from pydantic import AwareDatetime, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from livecheck_celery.printable import printable
 
