@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import requests
 from celery import Celery
 
-from livecheck_celery import lifecycle, schedule, tasks
+from livecheck_celery import intake, lifecycle, schedule, tasks
 from livecheck_celery.case import Case
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_execution, current_test
@@ -26,10 +26,12 @@ from livecheck_celery.hops import celery as celery_hops
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
+from livecheck_celery.loss import begin_again
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox, Servers
 from livecheck_celery.own_app import own_app
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
@@ -42,16 +44,21 @@ from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.leases import LEASE_SHARE, Leases
 from livecheck_celery.watch import Watch
 
-logger = logging.getLogger("livecheck_celery.livecheck")
+logger = get_logger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
 #: A server that is busy for as long, with a fork or a slow script, costs no signal.
 _OUTBOX_TIMEOUT = 1.0
 
+#: Longest name of a case, in characters.
+MAX_NAME: Final = 512
+
 C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
 
 _suites: WeakKeyDictionary[Celery, list[LiveCheck]] = WeakKeyDictionary()
+#: What beat's schedule was given.
+_given: WeakKeyDictionary[Celery, dict[str, Any]] = WeakKeyDictionary()
 
 
 def livechecks_of(app: Celery) -> list[LiveCheck]:
@@ -69,6 +76,7 @@ class LiveCheck:
     Attributes:
         app: the Celery app.
         cases: the cases, by name.
+        registers: whether this process makes the cases known, as workers do.
 
     Raises:
         ConfigurationError: there is no such setting. What is wrong with a value is said when it is first needed.
@@ -83,6 +91,7 @@ class LiveCheck:
             raise ConfigurationError(f"LiveCheck: unknown settings: {', '.join(unknown)}")
         self.app = own_app() if app is None else app
         self.cases: dict[str, Case] = {}
+        self.registers = False
         self._options = options
         self._django = Receivers(self.happened)
         self._undo: dict[str, Callable[[], None]] = {}
@@ -105,6 +114,7 @@ class LiveCheck:
             celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
+            intake.install(self.app, suites)
         self.app.on_after_configure.connect(self.schedule_all, weak=False)
         if _is_configured(self.app):
             self.schedule_all()
@@ -138,7 +148,12 @@ class LiveCheck:
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: there is a case of that name already; give one another name=")
         if "{" in name or "}" in name:
-            raise ConfigurationError(f"case {name}: name: curly brackets are for Redis; give it another name=")
+            raise ConfigurationError(f"case {name!r}: name: curly brackets are for Redis; give it another name=")
+        if not name.isprintable() or len(name) > MAX_NAME:
+            # Celery logs the names of beat's entries as they are.
+            raise ConfigurationError(
+                f"case {name!r:.100}: name: must be of at most {MAX_NAME} printable characters; give it another name="
+            )
         case = cls(app=self, name=name, **options)
         self.cases[name] = case
         if "watch" in vars(self):
@@ -155,11 +170,11 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        entries = schedule.common_entries(self.settings)
+        cases = [case for suite in livechecks_of(self.app) for case in suite.cases.values()]
+        entries = schedule.common_entries(self.settings, cases)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
-        for name, entry in entries.items():
-            self.app.conf.beat_schedule.setdefault(name, entry)  # the host may have changed what is there
+        schedule.put(entries, self.app.conf.beat_schedule, _given.setdefault(self.app, {}))
 
     # -- settings
 
@@ -206,7 +221,7 @@ class LiveCheck:
     @once
     def watch(self) -> Watch:
         """What people changed at run time, and what services are to tell of."""
-        watch = Watch(self.request_store)
+        watch = Watch(self.request_store, partial(begin_again, self))
         watch.listen(self._follow)
         return watch
 

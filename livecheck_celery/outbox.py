@@ -9,7 +9,6 @@ The same thread reads, every two seconds, what every process is to know, and han
 from __future__ import annotations
 
 import atexit
-import logging
 import queue
 import sys
 import threading
@@ -25,13 +24,14 @@ from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnav
 from livecheck_celery.forks import renew_after_fork
 from livecheck_celery.items import Item, Noticed, Requested, Signalled
 from livecheck_celery.models import SignalEvent, TestExecution
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.seldom import Seldom
 from livecheck_celery.store.ledger import BACKLOG, DUPLICATE
 from livecheck_celery.store.store import Batch, Store
 from livecheck_celery.watch import Watch
 
-logger = logging.getLogger("livecheck_celery.outbox")
+logger = get_logger("livecheck_celery.outbox")
 
 MAX_ITEMS: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024

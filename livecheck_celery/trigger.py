@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
@@ -21,15 +20,16 @@ from livecheck_celery.context import current_test, current_test_var, synthetic_c
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.hops.spans import traceparent
 from livecheck_celery.items import Requested
-from livecheck_celery.models import TestExecution
+from livecheck_celery.models import MAX_ID, TestExecution
 from livecheck_celery.outbox import PAYLOAD
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.seldom import Seldom
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
 
-logger = logging.getLogger("livecheck_celery.trigger")
+logger = get_logger("livecheck_celery.trigger")
 _seldom = Seldom()
 #: Characters that one may be in JSON.
 _LONGEST_ESCAPE: Final = 6
@@ -238,12 +238,17 @@ def build(
     """An execution of ``case`` requested now.
 
     Raises:
-        InvalidPayload: the arguments are not JSON.
+        InvalidPayload: the arguments are not JSON, or the id is too long.
     """
+    test_id = _new_id() if id is None else str(id)
+    if len(test_id) > MAX_ID:
+        raise InvalidPayload(
+            f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
+        )
     now = datetime.now(UTC)
     current = current_test()
     test = TestExecution(
-        id=_new_id() if id is None else str(id),
+        id=test_id,
         case_name=case.name,
         timestamp=now,
         test_args=list(args) if _characters(args) is not None else as_json(args),
