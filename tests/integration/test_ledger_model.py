@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha1
 from typing import Any
 
 import pytest
@@ -23,7 +24,7 @@ from ledger_model import (
     MAX_OPEN,
     MAX_REPORTS,
     OPEN,
-    PERIODS,
+    SLOTS,
     STALLED_AFTER,
     LedgerModel,
     Message,
@@ -35,6 +36,7 @@ from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store.part import execution_json
+from livecheck_celery.store.periods import Slot
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.
@@ -51,6 +53,7 @@ ids = st.sampled_from(IDS)
 processes = st.sampled_from(PROCESSES)
 lives = st.sampled_from([0.0, 5.0, 40.0, 600.0])
 leases = st.sampled_from([5.0, 9.0, 60.0])
+run_leases = st.sampled_from([5.0, 9.0])
 rarely = st.sampled_from([False] * 7 + [True])
 #: Which of the tokens there have been, counted from the last.
 tokens = st.integers(0, 9)
@@ -68,7 +71,8 @@ def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
     """A store whose scripts go by our clock."""
     store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
     for script in vars(store._scripts).values():
-        script._script = store.client.register_script(with_our_clock(script._script.script))
+        script.source = with_our_clock(script.source)
+        script.sha = sha1(script.source.encode()).hexdigest()
     yield store
     redis_client.delete(CLOCK)
     store.client.close()
@@ -89,6 +93,8 @@ class Machine(RuleBasedStateMachine):
         self.claims: list[tuple[Message, str, str]] = []
         #: Every sweeper there was: id, token.
         self.sweeps: list[tuple[str, str]] = []
+        #: The token of every run of the schedule there was.
+        self.runs: list[str] = []
         self.client.flushall()
         self.model = LedgerModel(BEGIN)
         self._set_clock()
@@ -353,13 +359,47 @@ class Machine(RuleBasedStateMachine):
         self.store.recovered(CASE, state_transition_delay=DELAY)
         self.model.recovered()
 
-    @rule(limit=st.sampled_from(STALLED_AFTER))
-    def stall_check(self, limit: float) -> None:
-        assert self.store.stalled(CASE, warn_stalled_after=limit) == self.model.stalled(limit)
+    @rule()
+    def tests_are_expected(self) -> None:
+        self.store.watch([CASE])
+        self.model.watch()
 
-    @rule(period=st.sampled_from(PERIODS))
-    def beat_ticks(self, period: float) -> None:
-        assert self.store.claim_slot(CASE, period=period) == self.model.claim_slot(period)
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def stall_check(self, limit: float | None) -> None:
+        since = self.model.stalled(limit)
+        assert self.store.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
+
+    # -- the runs of a schedule
+
+    @rule(slot=st.sampled_from(SLOTS), lease=run_leases)
+    def beat_ticks(self, slot: Slot, lease: float) -> None:
+        self.runs.append(self._token("r"))
+        self._claim_run(self.runs[-1], slot, lease)
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, slot=st.sampled_from(SLOTS), lease=run_leases)
+    def run_is_claimed_again(self, back: int, slot: Slot, lease: float) -> None:
+        self._claim_run(self.runs[-1 - back % len(self.runs)], slot, lease)
+
+    def _claim_run(self, token: str, slot: Slot, lease: float) -> None:
+        expected = self.model.claim_slot(slot, token, lease)
+        assert self.store.claim_slot(CASE, slot, token=token, lease=lease) == expected
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, lease=run_leases)
+    def run_goes_on(self, back: int, lease: float) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
+        assert self.store.renew_slot(CASE, token, lease=lease) == self.model.renew_slot(token, lease)
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens)
+    def run_ends(self, back: int) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
+        assert self.store.finish_slot(CASE, token) == self.model.finish_slot(token)
+
+    @rule(lease=run_leases)
+    def runs_are_looked_after(self, lease: float) -> None:
+        assert self.store.lapsed_slots([CASE], lease=lease) == [CASE] * self.model.lapsed_slot(lease)
 
     # -- what is to be seen after each step
 
