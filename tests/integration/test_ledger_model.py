@@ -51,7 +51,7 @@ VERDICTS = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
 ids = st.sampled_from(IDS)
 processes = st.sampled_from(PROCESSES)
-lives = st.sampled_from([0.0, 5.0, 40.0, 600.0])
+lives = st.sampled_from([0.0, 5.0, 40.0, 600.0, 600.0])
 leases = st.sampled_from([5.0, 9.0, 60.0])
 run_leases = st.sampled_from([5.0, 9.0])
 rarely = st.sampled_from([False] * 7 + [True])
@@ -201,12 +201,36 @@ class Machine(RuleBasedStateMachine):
         """The first of a request, or one that comes twice."""
         self._claim(self.messages[-1 - back % len(self.messages)], self._token("t"), address, **options)
 
-    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives)
-    def message_without_a_record(self, test_id: str, address: str, lease: float, expires_in: float) -> None:
+    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives, active=st.booleans())
+    def message_without_a_record(
+        self, test_id: str, address: str, lease: float, expires_in: float, active: bool
+    ) -> None:
         message = self.model.message(test_id)
         self.messages.append(message)
         token = self._token("t")
-        self._claim(message, token, address, lease=lease, active=True, period=None, expires_in=expires_in)
+        self._claim(message, token, address, lease=lease, active=active, period=None, expires_in=expires_in)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2), address=processes, lease=leases)
+    def a_message_comes_when_something_is_due(self, which: int, address: str, lease: float) -> None:
+        test_id = self._wait_for(which)
+        messages = [message for message in self.messages if message.test_id == test_id]
+        if messages:
+            token = self._token("t")
+            self._claim(messages[-1], token, address, lease=lease, active=True, period=2.0, expires_in=40.0)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2))
+    def the_sweep_comes_when_something_is_due(self, which: int) -> None:
+        test_id = self._wait_for(which)
+        self.sweeps.append((test_id, self._token("s")))
+        self._recover(*self.sweeps[-1])
+
+    def _wait_for(self, which: int) -> str:
+        """Which of the open ones is due, now that so much time has passed."""
+        at, test_id = sorted((at, test_id) for test_id, at in self.model.open.items())[which % len(self.model.open)]
+        self._move(max(0.0, at - self.model.now))
+        return test_id
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens, lease=leases, expires_in=lives)
@@ -478,7 +502,7 @@ def test_the_scripts_do_what_the_model_does(clocked: Store) -> None:
         machine_on(clocked),
         settings=configured(
             max_examples=200,
-            stateful_step_count=50,
+            stateful_step_count=60,
             deadline=None,
             print_blob=True,
             report_multiple_bugs=False,
