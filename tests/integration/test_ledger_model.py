@@ -35,7 +35,7 @@ from support import CASE, make_report, make_settings, make_signal, make_test
 from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
-from livecheck_celery.store.part import execution_json
+from livecheck_celery.store.part import FORGET_AFTER, execution_json
 from livecheck_celery.store.periods import Slot
 
 CLOCK = "clock"
@@ -168,15 +168,29 @@ class Machine(RuleBasedStateMachine):
             self.messages.append(expected)
         assert outcome == (expected.recorded_at if isinstance(expected, Message) else expected)
 
-    @rule(test_id=ids, address=processes, expires_in=lives, state=st.sampled_from(VERDICTS))
-    def a_test_runs(self, test_id: str, address: str, expires_in: float, state: State) -> None:
-        """From the trigger to the verdict in one step, so that there are many that are finished."""
+    @rule(
+        test_id=ids,
+        address=processes,
+        state=st.sampled_from([State.PASS, *VERDICTS]),
+        waits=st.booleans(),
+        late=st.sampled_from([None, FORGET_AFTER - TICK, float(FORGET_AFTER), FORGET_AFTER + TICK]),
+    )
+    def a_test_runs(self, test_id: str, address: str, state: State, waits: bool, late: float | None) -> None:
+        """From the trigger to the verdict, at a time that says much; then its message comes once more, or does not."""
+        last_fail = self.model.suite.last_fail
+        if waits and last_fail is not None:
+            self._move(max(0.0, last_fail + DELAY - TICK - self.model.now))
         sent = len(self.messages)
-        self.trigger(test_id, expires_in, 0.0)
-        if len(self.messages) > sent:
-            token = self._token("t")
-            self._claim(self.messages[-1], token, address, lease=60.0, active=True, period=None, expires_in=expires_in)
-            self._judge(test_id, token, address, state, 0.5)
+        self.trigger(test_id, 600.0, 0.0)
+        if len(self.messages) == sent:
+            return
+        message, token = self.messages[-1], self._token("t")
+        options: dict[str, Any] = {"lease": 60.0, "active": True, "period": None, "expires_in": 600.0}
+        self._claim(message, token, address, **options)
+        self._judge(test_id, token, address, state, 0.5)
+        if late is not None:
+            self._move(late)
+            self._claim(message, self._token("t"), address, **options)
 
     @precondition(lambda self: self._without_a_record())
     @rule(data=st.data(), address=processes, expires_in=lives)
