@@ -494,6 +494,14 @@ class LedgerModel:
         suite.last_test_received = self.now
         return self.now - max(suite.watched_since or 0.0, suite.received_at or 0.0)
 
+    def status(self, limit: float | None) -> State:
+        """What a reader sees who knows how long the case may be silent."""
+        suite = self.suite
+        since = max(suite.received_at or 0.0, suite.watched_since or 0.0)
+        if limit is not None and since and self.now - since > limit:
+            return State.STALL
+        return suite.status or State.INIT
+
     # -- the runs of a schedule
 
     def claim_slot(self, slot: Slot, token: str, lease: float) -> int:

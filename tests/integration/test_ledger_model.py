@@ -72,7 +72,7 @@ def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
     store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
     for script in vars(store._scripts).values():
         script.source = with_our_clock(script.source)
-        script.sha = sha1(script.source.encode()).hexdigest()
+        script.sha = sha1(script.source.encode(), usedforsecurity=False).hexdigest()
     yield store
     redis_client.delete(CLOCK)
     store.client.close()
@@ -406,6 +406,10 @@ class Machine(RuleBasedStateMachine):
     def stall_check(self, limit: float | None) -> None:
         since = self.model.stalled(limit)
         assert self.store.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
+
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def somebody_looks(self, limit: float | None) -> None:
+        assert self.store.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
 
     # -- the runs of a schedule
 
