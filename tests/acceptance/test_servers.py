@@ -150,6 +150,8 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         ]
         codes = [command.wait_exit(60) for command in commands]
         assert codes == [0, 0, 0], "\n".join(command.tail() for command in commands)
+        said = "storage     appendonly is off" in commands[0].output()
+        assert said, commands[0].output()
         assert all("anywhere.test_order" in command.output() for command in commands[1:])
         for program in (worker, beat):
             program.terminate()
