@@ -121,8 +121,9 @@ class Publisher:
             self._send_again_if_closed(send)
         except self._errors as exc:
             self._disconnect()
+            why = str(exc).partition(" : <")[0]  # after it, redis-py shows how it asked each sentinel
             raise BrokerUnavailable(
-                f"the broker did not take the message for {what} ({exc}); is it running, and is broker_url right?"
+                f"the broker did not take the message for {what} ({why}); is it running, and is broker_url right?"
             ) from exc
         finally:
             self._lock.release()

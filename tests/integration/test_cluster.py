@@ -15,6 +15,7 @@ from test_store_connection_real import OPERATIONS, batch, claim, judge, renew
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store import Store
+from livecheck_celery.store import inbox as inbox_module
 from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.scripts import Script
 
@@ -83,18 +84,17 @@ def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> Non
     assert [list(found) for found in arrived] == [["order_sent"]] * len(CASES)
 
 
-def test_signals_are_announced_whatever_server_they_come_to(store: Store) -> None:
+def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # what is found before was announced
     inbox = Inbox(store)
     futures = []
     for case in CASES:
         mailbox = inbox.open(case, "1")
         store.listen(case, "1", inbox.address, ttl=60)
         futures.append(mailbox.expect("order_sent"))
-    started = time.monotonic()
     for case in CASES:
         store.signal(make_signal(key="1", case_name=case), ttl=60)
-    assert [future.result(10).case_name for future in futures] == CASES
-    assert time.monotonic() - started < 1.5, "announced, not found by the read every two seconds"
+    assert [future.result(20).case_name for future in futures] == CASES
     inbox.stop()
     for case in CASES:
         inbox.close(inbox._mailboxes[case, "1"])
@@ -173,7 +173,7 @@ def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisC
             started = time.monotonic()
             with pytest.raises(RedisUnavailable, match="timed out"):
                 act(store)
-            assert time.monotonic() - started < 3 * 0.4
+            assert time.monotonic() - started < 2.0
     finally:
         for one in cluster.servers:
             one.program.thaw()
@@ -207,7 +207,7 @@ def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: Redi
             queued.record(make_test("1", case), expires_in=60)
         with pytest.raises(RedisUnavailable):
             queued.__exit__(None, None, None)
-        assert time.monotonic() - started < 3 * 0.4
+        assert time.monotonic() - started < 2.0
         assert sum(queued.outcomes) >= len(CASES) / 3
     finally:
         frozen.program.thaw()
