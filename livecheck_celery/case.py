@@ -24,6 +24,7 @@ from livecheck_celery.failures import trace
 from livecheck_celery.live import Live, PerCase
 from livecheck_celery.logs import CaseLog, Diag
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.runner import TestRunner
 from livecheck_celery.signals import BaseSignal, Signal
 from livecheck_celery.store import Statistics
@@ -45,9 +46,9 @@ class Case:
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
-    logger: ClassVar[logging.Logger] = logging.getLogger("livecheck_celery.case")
+    logger: ClassVar[logging.Logger] = get_logger("livecheck_celery.case")
 
-    status = Live(lambda _, read: read.status, State.INIT, "Current state of this test.")
+    status = Live(lambda _, read: read.status, State.INIT, "Current state of this test; STALL once tests are overdue.")
     last_test_received = Live[float | None](
         lambda _, read: read.last_test_received,
         None,
@@ -354,7 +355,7 @@ class Case:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self.app.store.statistics(self.name)
+        return self.app.store.statistics(self.name, stalled_after=self.warn_stalled_after if self.active else None)
 
     def describe(self) -> dict[str, Any]:
         """The settings, as JSON; for processes that have not imported the case."""

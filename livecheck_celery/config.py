@@ -10,9 +10,11 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -50,6 +52,13 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it should be a URL that begins with http:// or https://, and name a host")
+    return value
+
+
 def _test_expires(value: Any) -> Any:
     value = seconds(value)
     try:
@@ -60,6 +69,7 @@ def _test_expires(value: Any) -> Any:
 
 Delay = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 M = TypeVar("M", bound="_Resolved")
@@ -105,6 +115,7 @@ class Settings(_Resolved):
         test_concurrency: tests one worker runs at a time.
         send_reports: whether reports are kept.
         max_reports: reports kept for each case.
+        max_open: tests of each case that may be without a verdict; more are not triggered.
         enabled: whether requests trigger tests and send signals at all.
         max_payload: bytes, of one signal's value or one test's arguments.
         secret_key: signs what crosses HTTP; without one, nothing crosses. Of several the first signs, and any is
@@ -113,6 +124,7 @@ class Settings(_Resolved):
         cases: modules that declare cases.
         recover_within: seconds in which a test whose worker died is running again, given a free slot.
         shutdown_timeout: seconds for which a worker that is to stop lets its tests go on before it hands them back.
+        heartbeat_url: what is asked for once a minute while all is well; None for nothing.
     """
 
     redis_url: str
@@ -124,12 +136,14 @@ class Settings(_Resolved):
     enabled: bool = True
     send_reports: bool = True
     max_reports: int = Field(default=10_000, ge=1)
+    max_open: int = Field(default=100_000, ge=1)
     max_payload: int = Field(default=1024 * 1024, ge=1)
     secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")
     cases: Names = ()
     recover_within: Period = 15.0
     shutdown_timeout: Delay = 10.0
+    heartbeat_url: HttpUrl | None = None
 
 
 class CaseSettings(_Resolved):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from typing import Final
 
@@ -12,9 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from livecheck_celery.cli import console
+from livecheck_celery.cli.support import SILENCE, silent_parts
 from livecheck_celery.models import State, TestReport
+from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
-from livecheck_celery.store.statistics import Statistics
+from livecheck_celery.store.statistics import Statistics, stalled_after
 
 FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
 _HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASSED", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
@@ -27,6 +30,8 @@ class Board:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._silent: list[str] = []
+        self._watch_from = time.monotonic() + SILENCE  # until then what has just been started may be silent
         self._positions: dict[str, str] = {}
         self._statistics: dict[str, Statistics] = {}
         self._latest: dict[str, TestReport] = {}
@@ -38,8 +43,12 @@ class Board:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        names = sorted(self._store.cases())
-        self._statistics = {name: self._store.statistics(name) for name in names}
+        cases = self._store.cases()
+        names = sorted(cases)
+        self._statistics = {
+            name: self._store.statistics(name, stalled_after=stalled_after(cases[name])) for name in names
+        }
+        self._silent = silent_parts(self._store.signs_of_life()) if time.monotonic() > self._watch_from else []
         for name in names:
             self._positions.setdefault(name, "0-0")
         for report in self._store.follow(names, self._positions, block=0):
@@ -61,7 +70,8 @@ class Board:
                 _headline(self._latest.get(name)),
                 Text(_place(broken), style="red") if broken else "",
             )
-        return Group(grid, *(Text(f"{line}.", style="red") for line in self._broken()))
+        said = [*(f"{line}." for line in self._broken()), *self._silent]
+        return Group(grid, *(Text(line, style="red") for line in said))
 
     def lines(self) -> list[str]:
         """The cases, one a line, for pipes."""
@@ -70,7 +80,7 @@ class Board:
             f"{_rate(statistics.total_by_state)} passed, median runtime {console.duration(statistics.runtime_avg)}"
             + (f"; broke first: {_what(broken)}" if (broken := self._broke_first.get(name)) else "")
             for name, statistics in self._statistics.items()
-        ]
+        ] + self._silent
 
     def all_passed(self) -> bool:
         """Whether tests ran, all of them passed, and no suite is failing."""
@@ -100,10 +110,12 @@ class Board:
 def _what(report: TestReport) -> str:
     """What a report of a failure is about, in one line."""
     if report.test is None:
-        return f"the suite: {report.error}"
-    if report.state is State.FAIL:
-        return f"the contract on {_place(report)}: {report.error}"
-    return str(report.error)
+        what = f"the suite: {report.error}"
+    elif report.state is State.FAIL:
+        what = f"the contract on {_place(report)}: {report.error}"
+    else:
+        what = str(report.error)
+    return printable(what)
 
 
 def _place(report: TestReport) -> str:
@@ -112,11 +124,11 @@ def _place(report: TestReport) -> str:
         return "the suite"
     if report.state is State.TIMEOUT and (named := _SIGNAL.match(report.error or "")):
         return named[1]
-    return next(reversed(report.signal_latency), "run()")
+    return printable(next(reversed(report.signal_latency), "run()"))
 
 
 def _short(case_name: str) -> str:
-    return case_name.rpartition(".")[2]
+    return printable(case_name.rpartition(".")[2])
 
 
 def _counts(totals: Counter[State]) -> list[str]:
@@ -135,5 +147,5 @@ def _rate(totals: Counter[State]) -> str:
 def _headline(report: TestReport | None) -> Text:
     if report is None:
         return Text("-", style="dim")
-    subject = "the suite" if report.test is None else report.test.id[:_ID]
+    subject = "the suite" if report.test is None else printable(report.test.id[:_ID])
     return Text.assemble(console.state(report.state), f"\n{subject}")

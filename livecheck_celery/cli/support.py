@@ -20,7 +20,12 @@ from livecheck_celery.errors import (
     RedisUnavailable,
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
+from livecheck_celery.store.suite import Signs
+
+#: Seconds for which beat, and the workers that execute what it sends every few seconds, may be silent.
+SILENCE: Final = 60.0
 
 _DOCTOR: Final = "`livecheck doctor` checks Redis, the broker, the workers and beat"
 
@@ -31,8 +36,8 @@ class CliError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(" ".join(message.split()))
-        self.hint = hint
+        super().__init__(printable(" ".join(message.split())))
+        self.hint = printable(hint)
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
         """Print to standard error."""
@@ -143,6 +148,20 @@ def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, Known]:
 def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]:
     """One of those that do not differ in ``settings``; each module may make a LiveCheck on the same Celery app."""
     return list({tuple(getattr(each.settings, name) for name in settings): each for each in livechecks}.values())
+
+
+def is_silent(seconds: float | None) -> bool:
+    """Whether a sign of life so long ago, or None at all, is one of death."""
+    return seconds is None or seconds > SILENCE
+
+
+def silent_parts(signs: Signs) -> list[str]:
+    """A sentence on what gives no sign of life, for who looks at the cases; none when all do."""
+    if is_silent(signs.beat):
+        return ["Beat is silent: no fake requests, stalled checks and recovery until it runs; see `livecheck doctor`."]
+    if is_silent(signs.schedules):
+        return ["No worker executes what beat sends; see `livecheck doctor`."]
+    return []
 
 
 def app_name(ctx: click.Context) -> str | None:

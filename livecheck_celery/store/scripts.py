@@ -37,10 +37,11 @@ class Scripts:
     """Every operation, registered with one client."""
 
     def __init__(self, client: redis.Redis) -> None:
-        self.beat = Script(client, "beat")
         self.claim = Script(client, "claim")
         self.claim_slot = Script(client, "claim_slot")
         self.due = Script(client, "due")
+        self.finish_slot = Script(client, "finish_slot")
+        self.lapsed_slot = Script(client, "lapsed_slot")
         self.listen = Script(client, "listen")
         self.override = Script(client, "override")
         self.read = Script(client, "read")
@@ -50,12 +51,15 @@ class Scripts:
         self.register = Script(client, "register")
         self.release = Script(client, "release")
         self.renew = Script(client, "renew")
+        self.renew_slot = Script(client, "renew_slot")
         self.report = Script(client, "report")
+        self.sign_of_life = Script(client, "sign_of_life")
         self.signal = Script(client, "signal")
         self.stalled = Script(client, "stalled")
         self.suite_fail = Script(client, "suite_fail")
         self.tally = Script(client, "tally")
         self.verdict = Script(client, "verdict")
+        self.watch = Script(client, "watch")
         self.wired = Script(client, "wired")
 
 
