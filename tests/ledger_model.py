@@ -11,15 +11,16 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from livecheck_celery.models import State
-from livecheck_celery.store import ledger
+from livecheck_celery.store import ledger, periods
 from livecheck_celery.store.arrivals import SIGNAL_TTL
 from livecheck_celery.store.part import FORGET_AFTER, KEEP
+from livecheck_celery.store.periods import Slot
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
 MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
-PERIODS = [2.0, 30.0]
+SLOTS = [Slot(2.0, 1.0), Slot(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
 
 OPEN = "open"
@@ -90,6 +91,22 @@ class Execution:
 
 
 @dataclass
+class Run:
+    """A run of a schedule that is being made, or whose maker fell silent."""
+
+    token: str
+    lease_until: float
+    over_at: float
+    attempts: int = 1
+    told_until: float | None = None
+
+    def fields(self) -> dict[str, str]:
+        stored = {"slot": self.token, "slot_attempts": str(self.attempts)}
+        stored |= {"slot_until": stamp(self.lease_until), "slot_over": stamp(self.over_at)}
+        return stored if self.told_until is None else {**stored, "slot_sent": stamp(self.told_until)}
+
+
+@dataclass
 class Suite:
     """How the case is doing; ``since`` is when the first of its tests was recorded."""
 
@@ -102,7 +119,8 @@ class Suite:
     received_at: float | None = None
     last_test_received: float | None = None
     watched_since: float | None = None
-    next_slot: float | None = None
+    next_run: float | None = None
+    run: Run | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -118,10 +136,12 @@ class Suite:
             "received_at": self.received_at,
             "last_test_received": self.last_test_received,
             "watched_since": self.watched_since,
-            "tat": self.next_slot,
+            "tat": self.next_run,
         }
         stored = {name: stamp(time) for name, time in times.items() if time is not None}
         stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
+        if self.run is not None:
+            stored.update(self.run.fields())
         if self.status is not None:
             stored["status"] = str(self.status)
         if self.consecutive_failures is not None:
@@ -184,12 +204,15 @@ class LedgerModel:
         times += [
             time for one in ones for time in (one.lease_until, one.expires_at, one.recorded_at + FORGET_AFTER) if time
         ]
-        times += [suite.next_slot - limit / 2 for limit in PERIODS if suite.next_slot]
-        times += [suite.next_slot - limit * 1.5 for limit in PERIODS if suite.next_slot]
+        if suite.next_run is not None:
+            times += [suite.next_run - slot.early for slot in SLOTS]
+            times += [suite.next_run - slot.period * 1.5 for slot in SLOTS]
+        if suite.run is not None:
+            times += [suite.run.lease_until, suite.run.over_at, suite.run.told_until or 0.0]
         if suite.last_fail is not None:
             times.append(suite.last_fail + DELAY)
-        since = suite.watched_since if suite.last_test_received is None else suite.last_test_received
-        if since is not None:
+        if suite.watched_since is not None:
+            since = max(suite.watched_since, suite.last_test_received or 0.0)
             times += [since + limit for limit in STALLED_AFTER]
         return sorted({time for time in times if time >= self.now})
 
@@ -455,22 +478,71 @@ class LedgerModel:
         if not suite.consecutive_failures and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
-    def stalled(self, limit: float) -> float | None:
+    def watch(self) -> None:
+        if self.suite.watched_since is None:
+            self.suite.watched_since = self.now
+
+    def stalled(self, limit: float | None) -> float | None:
+        """No limit: the case is not active, and its time begins when it is."""
         suite = self.suite
-        if suite.watched_since is None:
+        if limit is None:
             suite.watched_since = self.now
-        since = suite.watched_since if suite.last_test_received is None else suite.last_test_received
-        if self.now - since <= limit:
+            return None
+        self.watch()
+        if self.now - max(suite.watched_since or 0.0, suite.last_test_received or 0.0) <= limit:
             return None
         suite.last_test_received = self.now
-        return self.now - (suite.watched_since if suite.received_at is None else suite.received_at)
+        return self.now - max(suite.watched_since or 0.0, suite.received_at or 0.0)
 
-    def claim_slot(self, period: float) -> bool:
-        """One run in each period, half a period early at most; what is planned further off than that is no promise."""
-        planned = self.suite.next_slot
-        if planned is None or planned > self.now + 1.5 * period:
+    def status(self, limit: float | None) -> State:
+        """What a reader sees who knows how long the case may be silent."""
+        suite = self.suite
+        since = max(suite.received_at or 0.0, suite.watched_since or 0.0)
+        if limit is not None and since and self.now - since > limit:
+            return State.STALL
+        return suite.status or State.INIT
+
+    # -- the runs of a schedule
+
+    def claim_slot(self, slot: Slot, token: str, lease: float) -> int:
+        """Which attempt the caller is to make."""
+        suite, run = self.suite, self.suite.run
+        if run is not None and run.token == token:
+            return run.attempts
+        # A time that no run leaves so far away is no promise.
+        if run is not None and self.now < run.lease_until <= self.now + 2 * lease:
+            return 0
+        planned = suite.next_run
+        if planned is None or planned > self.now + 1.5 * slot.period:
             planned = self.now
-        if self.now < planned - period / 2:
+        if self.now >= planned - slot.early:
+            suite.next_run = max(self.now, planned) + slot.period
+            suite.run = Run(token, self.now + lease, suite.next_run - slot.early)
+            return 1
+        if run is None or run.over_at <= self.now or run.attempts >= periods.MAX_ATTEMPTS:
+            return 0
+        run.token, run.lease_until, run.attempts = token, self.now + lease, run.attempts + 1
+        return run.attempts
+
+    def renew_slot(self, token: str, lease: float) -> bool:
+        run = self.suite.run
+        if run is None or run.token != token:
             return False
-        self.suite.next_slot = max(self.now, planned) + period
+        run.lease_until = self.now + lease
+        return True
+
+    def finish_slot(self, token: str) -> bool:
+        run = self.suite.run
+        if run is None or run.token != token:
+            return False
+        self.suite.run = None
+        return True
+
+    def lapsed_slot(self, lease: float) -> bool:
+        run = self.suite.run
+        if run is None or run.attempts >= periods.MAX_ATTEMPTS or not run.lease_until <= self.now < run.over_at:
+            return False
+        if run.told_until is not None and run.told_until > self.now:
+            return False
+        run.told_until = self.now + lease
         return True
