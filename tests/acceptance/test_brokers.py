@@ -145,9 +145,8 @@ def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
     assert {report_of(case, name).state for name in names} == {State.PASS}
 
 
+@pytest.mark.parametrize("kind", [name for name in KINDS if name.startswith("rabbitmq")], indirect=True, scope="module")
 def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
-    if site.kind.server != "rabbitmq":
-        pytest.skip("queues have types on RabbitMQ only")
     declared = {"x-queue-type": "quorum" if site.kind.queue_type == "classic" else "classic"}
     for name in OURS:
         with Connection(site.url) as connection, pytest.raises(PreconditionFailed, match="x-queue-type"):
