@@ -1,0 +1,272 @@
+"""The verdict of a run: whether what Redis holds agrees with what the independent ledger knows."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+from chaos.evidence import Evidence, Suite
+from chaos.ledger import Entry
+from chaos.plan import DUE
+
+#: Seconds a signal may take from Redis to the test that waits for it.
+ARRIVAL: Final = 5.0
+#: Claims after which a test whose workers died is given up.
+ATTEMPTS: Final = 3
+_FAILURES: Final = ("FAIL", "ERROR", "TIMEOUT")
+#: Keys that stay, each bounded in what it holds, and keys that must have a TTL.
+_STAYING: Final = re.compile(r"({cases}:(settings|wiring)|{[^{}]+}:(state|runtime|latency|frequency|reports))")
+_PASSING: Final = re.compile(r"(tally|beat|{[^{}]+}:(open|test:.+|signals:.+))", re.DOTALL)
+
+Problems = Iterator[str]
+
+
+@dataclass(frozen=True)
+class Run:
+    """What the audit looks at.
+
+    Attributes:
+        evidence: what the state's Redis holds.
+        entries: what the ledger knows, by id of the test.
+        pulses: when fake requests were made, in seconds since the epoch.
+        period: seconds there should be between two of them.
+        died: programs that ended by themselves.
+        alone: whether nothing but LiveCheck uses the state's Redis.
+    """
+
+    evidence: Evidence
+    entries: Mapping[str, Entry]
+    pulses: list[float]
+    period: float
+    died: list[str]
+    alone: bool = True
+
+    def suite_of(self, entry: Entry) -> Suite:
+        """The suite of the case that tests it."""
+        return self.evidence.suites["pulse" if entry.order is None else entry.order.case]
+
+    def reports(self) -> dict[str, list[dict[str, Any]]]:
+        """The reports of each execution, by its id."""
+        found: dict[str, list[dict[str, Any]]] = {}
+        for suite in self.evidence.suites.values():
+            for report in suite.verdicts:
+                found.setdefault(report["test"]["id"], []).append(report)
+        return found
+
+
+def none_lost(run: Run) -> Problems:
+    """Every execution that was triggered has a verdict."""
+    reports = run.reports()
+    for entry in run.entries.values():
+        record = run.suite_of(entry).tests.get(entry.id)
+        if record is None:
+            if entry.known:
+                yield f"{entry.id}: was triggered, and there is no record of it"
+        elif "verdict" not in record:
+            yield f"{entry.id}: has no verdict; its record is {record}"
+        elif entry.id not in reports:
+            yield f"{entry.id}: has verdict {record['verdict']}, and no report"
+
+
+def none_double(run: Run) -> Problems:
+    """No execution has two."""
+    for test_id, reports in run.reports().items():
+        if len(reports) > 1:
+            yield f"{test_id}: was reported as {', '.join(report['state'] for report in reports)}"
+
+
+def none_invented(run: Run) -> Problems:
+    """Nothing is there of executions that nobody triggered."""
+    for case, suite in run.evidence.suites.items():
+        seen = {*suite.tests, *suite.signals, *(report["test"]["id"] for report in suite.verdicts)}
+        for test_id in sorted(seen - run.entries.keys()):
+            yield f"{test_id}: of case {case}, nobody knows it"
+
+
+def counters_agree(run: Run) -> Problems:
+    """Counters, reports and the records of executions say the same."""
+    for case, suite in run.evidence.suites.items():
+        counted = {
+            name.removeprefix("total:"): int(count) for name, count in suite.state.items() if name.startswith("total:")
+        }
+        reported = Counter(report["state"] for report in suite.verdicts)
+        recorded = Counter(record["verdict"] for record in suite.tests.values() if "verdict" in record)
+        if not counted == dict(reported) == dict(recorded):
+            yield f"{case}: counters {counted}, reports {dict(reported)}, records {dict(recorded)}"
+        for report in suite.verdicts:
+            verdict = suite.tests.get(report["test"]["id"], {}).get("verdict")
+            if verdict != report["state"]:
+                yield f"{report['test']['id']}: reported as {report['state']}, recorded as {verdict}"
+
+
+def histories_agree(run: Run) -> Problems:
+    """Histories are what the reports, in their order, make of them."""
+    for case, suite in run.evidence.suites.items():
+        runtime = [report["runtime"] for report in suite.verdicts if report["state"] == "PASS"]
+        if [round(one, 6) for one in suite.runtime] != [round(one, 6) for one in runtime]:
+            yield f"{case}: {len(suite.runtime)} in the runtime history, {len(runtime)} passes, or others"
+        started = sum("started" in record for record in suite.tests.values())
+        if len(suite.frequency) != max(0, started - 1):
+            yield f"{case}: {started} tests were started, {len(suite.frequency)} are in the frequency history"
+        expected = len(suite.frequency) if case == "pulse" else 0
+        if len(suite.latency) != expected:
+            yield f"{case}: {len(suite.latency)} in the latency history, not {expected}"
+        in_a_row = 0
+        for report in suite.verdicts:
+            in_a_row = in_a_row + 1 if report["state"] in _FAILURES else 0 if report["state"] == "PASS" else in_a_row
+        if in_a_row != int(suite.state.get("consecutive_failures", 0)):
+            yield f"{case}: consecutive_failures {suite.state.get('consecutive_failures')}, by reports {in_a_row}"
+        failures = sum(report["state"] in _FAILURES for report in suite.verdicts)
+        if failures != int(suite.state.get("total_failures", 0)):
+            yield f"{case}: total_failures {suite.state.get('total_failures')}, by reports {failures}"
+
+
+def verdicts_are_right(run: Run) -> Problems:
+    """Each verdict is the one that is due, save for tests whose workers were killed too often."""
+    for test_id, reports in run.reports().items():
+        entry = run.entries.get(test_id)
+        if entry is None:
+            continue
+        record = run.suite_of(entry).tests.get(test_id, {})
+        due = "PASS" if entry.order is None else DUE[entry.order.kind]
+        for report in reports:
+            if report["state"] != due and not is_given_up(report, record):
+                yield f"{test_id}: {report['state']} ({report['error']}), not {due}; {_timing(run, entry, report)}"
+
+
+def is_given_up(report: Mapping[str, Any], record: Mapping[str, str]) -> bool:
+    """Whether it is an ERROR because the workers of the test died, as often as one may."""
+    lost = report["state"] == "ERROR" and str(report["error"]).startswith("worker lost")
+    return lost and int(record.get("attempts", 0)) >= ATTEMPTS
+
+
+def _timing(run: Run, entry: Entry, report: Mapping[str, Any]) -> str:
+    record = run.suite_of(entry).tests.get(entry.id, {})
+    taken = {name: f"{report['at'] - at:.1f} s before" for name, at in entry.taken.items()}
+    return f"signals were taken {taken or 'never'}, attempts {record.get('attempts')}, sends {record.get('sends')}"
+
+
+def passes_are_earned(run: Run) -> Problems:
+    """A test passed only where its signals were sent, with the values it was to see."""
+    for test_id, reports in run.reports().items():
+        entry = run.entries.get(test_id)
+        if entry is None or entry.order is None or all(report["state"] != "PASS" for report in reports):
+            continue
+        wanted = dict.fromkeys(("paid", "shipped"), entry.order.value)
+        if entry.sent != wanted:
+            yield f"{test_id}: passed, though what was sent is {entry.sent}"
+
+
+def timeouts_are_real(run: Run) -> Problems:
+    """No test timed out whose signals had arrived."""
+    for test_id, reports in run.reports().items():
+        entry = run.entries.get(test_id)
+        for report in reports if entry is not None else []:
+            if report["state"] != "TIMEOUT" or (entry.order is not None and entry.order.kind == "timeout"):
+                continue
+            wanted = {} if entry.order is None else entry.order.signals
+            if all(entry.taken.get(name, report["at"]) < report["at"] - ARRIVAL for name in wanted):
+                yield f"{test_id}: {report['error']}; {_timing(run, entry, report)}"
+
+
+def signals_are_kept(run: Run) -> Problems:
+    """Every signal that Redis took is there, and carries what it was sent with."""
+    for entry in run.entries.values():
+        stored = run.suite_of(entry).signals.get(entry.id, {})
+        for name in entry.taken:
+            if (event := _event(stored.get(name))) != entry.sent[name]:
+                yield f"{entry.id}: signal {name} was sent with {entry.sent[name]}, and holds {event}"
+
+
+def _event(text: str | None) -> Any:
+    if text is None:
+        return None
+    # The value is JSON in JSON.
+    found = re.search(r'"value":"\\"(.*?)\\""', text)
+    return found[1] if found else text
+
+
+def carried_along(run: Run) -> Problems:
+    """Each test followed its own order, over HTTP and Celery, and no other."""
+    for entry in run.entries.values():
+        for stray in entry.strays:
+            yield f"{entry.id}: {stray}"
+
+
+def nothing_open(run: Run) -> Problems:
+    """The ledger of LiveCheck has nothing left to do."""
+    for case, suite in run.evidence.suites.items():
+        for test_id in suite.open:
+            yield f"{test_id}: of case {case}, still open; {suite.tests.get(test_id)}"
+
+
+def queues_empty(run: Run) -> Problems:
+    """No message waits, or waits to be acknowledged."""
+    for queue, count in run.evidence.waiting.items():
+        if count:
+            yield f"{queue}: {count} messages"
+
+
+def keys_bounded(run: Run) -> Problems:
+    """Every key is one of those the architecture lists, and is bounded or has a TTL."""
+    for key, life in run.evidence.keys.items():
+        if not key.startswith("livecheck:"):
+            if run.alone:
+                yield f"{key}: not a key of LiveCheck's"
+            continue
+        name = key.removeprefix("livecheck:")
+        if _PASSING.fullmatch(name):
+            if life is None:
+                yield f"{key}: has no TTL"
+        elif not _STAYING.fullmatch(name):
+            yield f"{key}: no such key is listed"
+
+
+def no_orphans(run: Run) -> Problems:
+    """Signals are kept only for tests that were triggered, or may have been."""
+    for case, suite in run.evidence.suites.items():
+        for test_id in sorted(suite.signals.keys() - suite.tests.keys()):
+            entry = run.entries.get(test_id)
+            if entry is None or entry.known:
+                yield f"{test_id}: of case {case}, signals without a record"
+
+
+def one_pulse_a_period(run: Run) -> Problems:
+    """Two beats make one fake request a period."""
+    # Half a period early is allowed, once.
+    for first, second in zip(run.pulses, run.pulses[2:], strict=False):
+        if second - first < run.period * 0.9:
+            yield f"three fake requests within {second - first:.2f} s, at {first:.2f}"
+
+
+def none_died(run: Run) -> Problems:
+    """No program ended without having been told to."""
+    yield from run.died
+
+
+CHECKS: Final[tuple[Callable[[Run], Problems], ...]] = (
+    none_lost,
+    none_double,
+    none_invented,
+    verdicts_are_right,
+    passes_are_earned,
+    timeouts_are_real,
+    signals_are_kept,
+    carried_along,
+    counters_agree,
+    histories_agree,
+    nothing_open,
+    queues_empty,
+    keys_bounded,
+    no_orphans,
+    one_pulse_a_period,
+    none_died,
+)
+
+
+def audit(run: Run) -> dict[str, list[str]]:
+    """What is wrong, by what should hold; nothing, where it does."""
+    return {str(check.__doc__): list(check(run)) for check in CHECKS}

@@ -1,0 +1,226 @@
+"""One run, from the first start to the verdict."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Protocol
+
+from chaos import plan
+from chaos.actors import Cast
+from chaos.audit import Run, audit, is_given_up
+from chaos.evidence import Evidence, gather
+from chaos.ledger import Ledger
+from chaos.plan import DUE, Fault
+from chaos.rules import Rules
+from chaos.servers import Redis
+from chaos.traffic import Traffic
+
+BROKERS: Final = ("separate", "same")
+CASES: Final = ("plain", "async", "pulse")
+QUEUES: Final = ("livecheck", "livecheck.schedule", "orders")
+PERIOD: Final = 1.0
+#: From so many executions on, everything takes the time it takes as shipped; below that, recovery is made to hurry.
+_LONG: Final = 2_000
+#: Seconds kept back of the limit to end programs and to look at what there is.
+_EPILOGUE: Final = 20.0
+
+
+@dataclass(frozen=True)
+class Script:
+    """What a run is to do; see the options of the command."""
+
+    seed: int
+    executions: int
+    kills: int
+    limit: float
+    rate: float
+    broker: str
+
+    @property
+    def is_long(self) -> bool:
+        """Whether recovery takes the time it takes as shipped."""
+        return self.executions >= _LONG
+
+    @property
+    def timing(self) -> dict[str, str]:
+        """What programs are to know, in seconds."""
+        lease, sweep, resend, visibility = (9.0, 3.0, 30.0, 60.0) if self.is_long else (2.0, 0.5, 4.0, 5.0)
+        return {
+            "CHAOS_LEASE": str(lease),
+            "CHAOS_SWEEP": str(sweep),
+            "CHAOS_RESEND_AFTER": str(resend),
+            "CHAOS_VISIBILITY": str(visibility),
+            "CHAOS_PATIENCE": "240",
+            "CHAOS_IMPATIENCE": "2",
+        }
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        script: of the run.
+        seconds: it took.
+        befell: how often each rule befell each target.
+        verdicts: how many executions that were due one verdict had which; None for none.
+        unknown: of how many it is not known whether they were triggered.
+        given_up: of how many the workers died too often.
+        problems: what is wrong, by what should hold.
+    """
+
+    script: Script
+    seconds: float = 0.0
+    befell: Counter[tuple[str, str]] = field(default_factory=Counter)
+    verdicts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
+    unknown: int = 0
+    given_up: int = 0
+    problems: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def went_well(self) -> bool:
+        """Whether nothing is wrong."""
+        return not any(self.problems.values())
+
+
+class Progress(Protocol):
+    """Whom a run tells how far it has come."""
+
+    def step(self, what: str) -> None:
+        """Tell that something else begins."""
+
+    def at(self, triggered: int, kills: int) -> None:
+        """Tell how far it is."""
+
+    def fault(self, fault: Fault) -> None:
+        """Tell that something befalls someone."""
+
+    def done(self) -> None:
+        """Tell that it is over."""
+
+
+async def perform(script: Script, directory: Path, progress: Progress) -> Outcome:
+    """One run, whose programs write to ``directory``."""
+    begun = time.monotonic()
+    progress.step("starting")
+    state = Redis(directory / "state", durable=True)
+    broker = state if script.broker == "same" else Redis(directory / "broker", durable=False)
+    notes = Redis(directory / "notes", durable=False)
+    cast = Cast(directory, script.timing, state, broker, notes, "redis://127.0.0.1:{port}/0")
+    with cast:
+        run = _Performance(script, cast, progress, begun + script.limit)
+        try:
+            outcome = await run.perform()
+        finally:
+            progress.done()
+    outcome.seconds = time.monotonic() - begun
+    if outcome.seconds > script.limit:
+        outcome.problems["The run keeps to its limit."] = [f"it took {outcome.seconds:.0f} s, not {script.limit:g} s"]
+    return outcome
+
+
+class _Performance:
+    def __init__(self, script: Script, cast: Cast, progress: Progress, deadline: float) -> None:
+        self._script = script
+        self._cast = cast
+        self._progress = progress
+        self._deadline = deadline - _EPILOGUE
+        self._ledger = Ledger(cast.notes.url)
+        self._rules = Rules(cast, longest_freeze=14.0 if script.is_long else 5.0)
+        late = 12.0 if script.is_long else 4.0
+        self._traffic = Traffic(self._ledger, cast.webs, plan.orders(script.seed, late))
+
+    async def perform(self) -> Outcome:
+        late: list[str] = []
+        watching = [asyncio.create_task(self._rules.look_after()), asyncio.create_task(self._tell())]
+        try:
+            self._progress.step("running")
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self._befall())
+                    await self._traffic.run(self._script.executions, self._script.rate, self._deadline)
+            except* TimeoutError:
+                late.append(f"{self._traffic.triggered} of {self._script.executions} executions were triggered in time")
+            self._progress.step("waiting for the last verdicts")
+            self._ledger.hush()
+            await self._until(self._nothing_open)
+        finally:
+            for task in watching:
+                task.cancel()
+        waiting = await self._end_programs()
+        self._progress.step("looking at what there is")
+        with self._cast.state.client() as client:
+            evidence = gather(client, CASES)
+        evidence.waiting = waiting
+        return self._judge(evidence, late)
+
+    async def _befall(self) -> None:
+        cast, script = self._cast, self._script
+        faults = plan.faults(script.seed, script.executions, script.kills, Rules.ending(cast), Rules.others(cast))
+        async with asyncio.TaskGroup() as group:
+            for fault in faults:
+                while self._traffic.triggered < fault.at:
+                    await asyncio.sleep(0.05)
+                self._progress.fault(fault)
+                group.create_task(self._rules.befall(fault))
+
+    async def _tell(self) -> None:
+        while True:
+            self._progress.at(self._traffic.triggered, self._rules.kills)
+            await asyncio.sleep(0.5)
+
+    async def _until(self, condition: Any) -> bool:
+        while time.monotonic() < self._deadline:
+            with suppress(OSError):
+                if condition():
+                    return True
+            await asyncio.sleep(0.2)
+        return False
+
+    def _nothing_open(self) -> bool:
+        with self._cast.state.client() as client:
+            return not any(client.zcard(f"livecheck:{{{case}}}:open") for case in CASES)
+
+    def _waiting(self) -> dict[str, int]:
+        with self._cast.broker.client() as client:  # type: ignore[attr-defined]
+            found = {queue: client.llen(queue) for queue in QUEUES}
+            return {**found, "unacked": client.hlen("unacked")}
+
+    async def _end_programs(self) -> dict[str, int]:
+        self._progress.step("waiting for the queues to be empty")
+        actors = self._cast.actors
+        for name, actor in actors.items():
+            if name.startswith("beat") and actor.program:
+                actor.program.terminate()
+        await self._until(lambda: not any(self._waiting().values()))
+        self._progress.step("ending the programs")
+        for actor in actors.values():
+            if actor.program:
+                actor.program.terminate()
+        for actor in actors.values():
+            if actor.program:
+                with suppress(AssertionError):
+                    await asyncio.to_thread(actor.program.wait_exit, 15.0)
+        return self._waiting()
+
+    def _judge(self, evidence: Evidence, late: list[str]) -> Outcome:
+        entries = self._ledger.entries()
+        alone = self._cast.state is not self._cast.broker
+        run = Run(evidence, entries, self._ledger.pulses(), PERIOD, self._rules.died, alone)
+        outcome = Outcome(self._script, befell=self._rules.befell, problems=audit(run))
+        if late:
+            outcome.problems["All orders were placed in time."] = late
+        reports = run.reports()
+        for entry in entries.values():
+            due = "PASS" if entry.order is None else DUE[entry.order.kind]
+            record = run.suite_of(entry).tests.get(entry.id, {})
+            outcome.unknown += not entry.known
+            if record or entry.known:
+                outcome.verdicts[due, record.get("verdict")] += 1
+            outcome.given_up += any(is_given_up(report, record) for report in reports.get(entry.id, []))
+        return outcome
