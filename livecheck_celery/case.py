@@ -84,6 +84,8 @@ class Case:
     #: Seconds between fake requests, or a Celery schedule; None for no fake requests.
     frequency: float | BaseSchedule | None = None
     realtime_logs: bool = False
+    #: Seconds after which a ``run()`` that still runs is a TIMEOUT; None for when the test expires.
+    max_runtime: float | None = None
     #: Most items in each history.
     max_history: int = 100
     max_consecutive_failures: int = 30

@@ -112,6 +112,8 @@ class Settings(_Resolved):
             believed, so that keys can be exchanged one after the other.
         http_hosts: hosts that tests may be carried to over HTTP.
         cases: modules that declare cases.
+        recover_within: seconds in which a test whose worker died is running again, given a free slot.
+        shutdown_timeout: seconds for which a worker that is to stop lets its tests go on before it hands them back.
     """
 
     redis_url: str
@@ -127,6 +129,8 @@ class Settings(_Resolved):
     secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")
     cases: Names = ()
+    recover_within: Period = 15.0
+    shutdown_timeout: Delay = 10.0
 
 
 class CaseSettings(_Resolved):
@@ -138,6 +142,7 @@ class CaseSettings(_Resolved):
     test_expires: Annotated[timedelta, BeforeValidator(_test_expires), Field(gt=timedelta(0))] = timedelta(hours=3)
     frequency: Annotated[Period | InstanceOf[BaseSchedule] | None, BeforeValidator(_frequency)] = None
     realtime_logs: bool = False
+    max_runtime: Period | None = None
     max_history: int = Field(default=100, ge=1)
     max_consecutive_failures: int = Field(default=30, ge=1)
     state_transition_delay: Delay = 60.0

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import mmap
 import os
+import struct
 import weakref
-from typing import Protocol
+from typing import Final, Protocol
+
+_DOUBLE: Final = struct.Struct("d")
 
 
 class Forkable(Protocol):
@@ -28,3 +32,22 @@ def _renew() -> None:
 
 
 os.register_at_fork(after_in_child=_renew)
+
+
+class SharedMoment:
+    """A monotonic time, in seconds, that a process shares with those it forks; zero at first.
+
+    Without a lock, so that it may be set in a signal handler.
+    """
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, _DOUBLE.size)
+
+    def set(self, moment: float) -> None:
+        """Have every process read ``moment``."""
+        _DOUBLE.pack_into(self._memory, 0, moment)
+
+    def get(self) -> float:
+        """What was set last."""
+        moment: float = _DOUBLE.unpack_from(self._memory, 0)[0]
+        return moment

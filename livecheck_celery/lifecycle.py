@@ -84,9 +84,9 @@ class Lifecycle:
             self.watch()
 
     def interrupt(self, **_: Any) -> None:
-        """Hand waiting tests back, for another worker to run."""
+        """Take no more tests; those that wait may go on for a while, and are then handed back for another worker."""
         for suite in self._working:
-            suite.inbox.stop()
+            suite.inbox.interrupt_after(suite.settings.shutdown_timeout)
 
     def stop(self, sender: Any, **_: Any) -> None:
         """Close what is open."""
@@ -134,6 +134,7 @@ def _start(suite: LiveCheck) -> None:
         before_sleep=warn_of_retry,
         reraise=True,
     )
+    _ = suite.inbox  # made before the pool forks, so that its processes hear when they are to stop
     try:
         patient(suite.store.check)
         for case in suite.cases.values():

@@ -35,10 +35,11 @@ from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
 from livecheck_celery.seldom import Seldom
 from livecheck_celery.signals import Signal
+from livecheck_celery.slots import Slots
 from livecheck_celery.sources import DJANGO
 from livecheck_celery.store import Store
 from livecheck_celery.store.inbox import Inbox
-from livecheck_celery.store.leases import Leases
+from livecheck_celery.store.leases import LEASE_SHARE, Leases
 from livecheck_celery.watch import Watch
 
 logger = logging.getLogger("livecheck_celery.livecheck")
@@ -245,7 +246,12 @@ class LiveCheck:
     @once
     def leases(self) -> Leases:
         """Keeps the executions running in this process this process's."""
-        return Leases(self.store)
+        return Leases(self.store, self.settings.recover_within * LEASE_SHARE)
+
+    @once
+    def slots(self) -> Slots:
+        """Sees that no test running in this process does so for too long."""
+        return Slots()
 
     def close(self) -> None:
         """Send what waits in the outbox, close the exit stacks of the cases, and stop listening; for good."""
@@ -263,6 +269,8 @@ class LiveCheck:
             self.inbox.join(_REQUEST_TIMEOUT)
         if "leases" in used:
             self.leases.close()
+        if "slots" in used:
+            self.slots.close()
 
     # -- hops
 

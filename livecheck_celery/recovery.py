@@ -15,7 +15,7 @@ from livecheck_celery.errors import (
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
 )
-from livecheck_celery.models import State, TestReport
+from livecheck_celery.models import State, TestExecution, TestReport
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
@@ -35,27 +35,35 @@ def sweep(case: Case) -> None:
     """Look once at each execution of ``case`` that is due for it.
 
     Raises:
+        BrokerUnavailable: messages could not be sent; the next sweep sends them.
         RedisUnavailable: Redis did not answer.
     """
-    for test_id in case.app.store.due(case.name, BATCH):
-        try:
-            _recover(case, test_id)
-        except InvalidPayload as exc:
-            logger.error("test %s:%s is given up: %s", case.name, test_id, exc)  # noqa: TRY400
-            case.app.store.discard(case.name, test_id)
-            case.app.store.post_report(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
-        except BrokerUnavailable as exc:
-            logger.warning("test %s:%s: not sent again yet: %s", case.name, test_id, exc)
-
-
-def _recover(case: Case, test_id: str) -> None:
     token = uuid.uuid4().hex
-    action, test = case.app.store.recover(case.name, test_id, token)
-    if test is None:
-        return
-    if action == "send":
-        logger.info("%s: sent again, no worker has it", test.ident)
-        case.app.publisher.execute(test)
-        return
+    while due := case.app.store.due(case.name, BATCH):
+        if to_send := [test for test_id in due if (test := _see_to(case, test_id, token))]:
+            _send_again(case, to_send)
+
+
+def _send_again(case: Case, tests: list[TestExecution]) -> None:
+    try:
+        case.app.publisher.execute_all(tests)
+    except BrokerUnavailable:
+        case.app.store.look_again(case.name, [test.id for test in tests])
+        raise
+    logger.info("case %s: sent again, as no worker has them: %s", case.name, ", ".join(test.id for test in tests))
+
+
+def _see_to(case: Case, test_id: str, token: str) -> TestExecution | None:
+    """The execution, if its message is to be sent again."""
+    try:
+        action, test = case.app.store.recover(case.name, test_id, token)
+    except InvalidPayload as exc:
+        logger.error("test %s:%s is given up: %s", case.name, test_id, exc)  # noqa: TRY400
+        case.app.store.discard(case.name, test_id)
+        case.app.store.post_report(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
+        return None
+    if action == "send" or test is None:
+        return test
     state, error = _CONCLUSIONS[action]
     case.Runner(case, test, started=time.monotonic()).conclude(token, state, error)
+    return None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 import logging
+import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from celery.schedules import BaseSchedule
 
@@ -38,6 +40,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("livecheck_celery.runner")
 
+#: Seconds a coroutine has after its deadline, in which a wait for a signal says which one did not come.
+_LAST_WORD: Final = 0.5
+
 
 class TestRunner:
     """One execution of ``case``.
@@ -53,7 +58,9 @@ class TestRunner:
         signal_latency: seconds ``wait()`` waited for each signal.
         report: what was reported, once there is a verdict; None when another's verdict came first.
         error: what broke.
-        deadline: monotonic time at which the test expires.
+        deadline: monotonic time at which the test expires, or has run for ``max_runtime``.
+        overran: whether it got its verdict, TIMEOUT, while ``run()`` went on.
+        thread_id: of the thread it is executed in.
         handed_back: whether this process stopped before there was a verdict, and another is to be asked.
     """
 
@@ -71,10 +78,13 @@ class TestRunner:
         self.report: TestReport | None = None
         self.error: BaseException | None = None
         self.deadline = started
+        self.overran = False
+        self.thread_id = threading.get_ident()
         self.handed_back = False
         self.is_async = inspect.iscoroutinefunction(case.run)
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
+        self._ended = threading.Lock()  # taken by the first to end it
         self._mailboxes: dict[tuple[str, str], Mailbox] = {}
 
     def __repr__(self) -> str:
@@ -91,7 +101,7 @@ class TestRunner:
             RedisUnavailable: Redis did not answer for a long time; recovery will see to the execution.
         """
         suite = self.case.app
-        held = (self.case.name, self.test.id, self._token)
+        held = self._held
         try:
             box = self._open(self.case.name, self.test.id)
             claim = self._claim()
@@ -101,11 +111,13 @@ class TestRunner:
             for event in claim.signals.values():
                 box.deliver(event)
             suite.leases.hold(held)
+            suite.slots.take(self)
             with traced(self), self._current():
                 self._judge(claim)
         except Interrupted:
             self._hand_back()
         finally:
+            suite.slots.free(self)
             suite.leases.drop(held)
             for mailbox in self._mailboxes.values():
                 suite.inbox.close(mailbox)
@@ -116,6 +128,20 @@ class TestRunner:
         self._token = token
         with traced(self):
             self._end(state, error)
+
+    def overrun(self) -> None:
+        """Record TIMEOUT on a ``run()`` that goes on after its deadline; ``overran`` tells whether it was in time.
+
+        Raises:
+            RedisUnavailable: Redis did not answer for a minute; recovery will see to the execution.
+        """
+        limit = self.case.max_runtime
+        why = "when the test expired" if limit is None else f"after {self.deadline - self.started:.1f} s"
+        try:
+            with self._current():
+                self.overran = self._end(State.TIMEOUT, LiveCheckTestTimeout(f"run() was still running {why}"))
+        finally:
+            self.case.app.leases.drop(self._held)
 
     # -- for signals
 
@@ -194,8 +220,14 @@ class TestRunner:
         )
         self.started = time.monotonic()
         self.deadline = self.started + claim.expires_at - claim.now
+        if case.max_runtime is not None:
+            self.deadline = min(self.deadline, self.started + case.max_runtime)
         self._recorded_at = claim.recorded_at
         return claim
+
+    @property
+    def _held(self) -> tuple[str, str, str]:
+        return self.case.name, self.test.id, self._token
 
     @contextmanager
     def _current(self) -> Iterator[None]:
@@ -232,9 +264,23 @@ class TestRunner:
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
         self.case.call_hook(self.case.on_test_start, self)
-        finish(self.case.run(*self.test.test_args, **self.test.test_kwargs))
+        outcome = self.case.run(*self.test.test_args, **self.test.test_kwargs)
+        finish(self._bounded(outcome) if inspect.iscoroutine(outcome) else outcome)
 
-    def _end(self, state: State, error: BaseException | None = None) -> None:
+    async def _bounded(self, coroutine: Coroutine[Any, Any, Any]) -> None:
+        """A coroutine, unlike a thread, can be stopped when its time is over."""
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic() + _LAST_WORD) as bound:
+                await coroutine
+        except TimeoutError:
+            if bound.expired():
+                raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - self.started:.1f} s") from None
+            raise
+
+    def _end(self, state: State, error: BaseException | None = None) -> bool:
+        """Come to the verdict, unless that was done; whether this was the first time."""
+        if not self._ended.acquire(blocking=False):
+            return False
         self.ended = time.monotonic()
         self.runtime = self.ended - self.started
         self.state = state
@@ -252,6 +298,7 @@ class TestRunner:
                 traceback=None if error is None or state is State.SKIP else trace(error),
             )
         )
+        return True
 
     def _account(self, report: TestReport) -> None:
         case, suite = self.case, self.case.app
@@ -289,6 +336,8 @@ class TestRunner:
             case.call_hook(case.on_test_error, self, self.error)
 
     def _hand_back(self) -> None:
+        if self._ended.locked():
+            return
         self.handed_back = True
         try:
             self.case.app.store.release(self.case.name, self.test.id, self._token)

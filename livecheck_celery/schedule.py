@@ -18,7 +18,8 @@ FAKE_REQUEST: Final = "livecheck.fake_request"
 STALLED: Final = "livecheck.stalled"
 RECOVER: Final = "livecheck.recover"
 
-RECOVER_EVERY: Final = 5.0
+#: The sweep's period, as a share of the time in which a test is to run again; a lease has three of these shares.
+RECOVER_SHARE: Final = 1 / 5
 #: A stalled suite is noticed within a quarter of the time allowed, and half a minute.
 _STALLED_SHARE: Final = 4
 _STALLED_AT_MOST: Final = 30.0
@@ -36,7 +37,8 @@ def case_entries(case: Case, settings: Settings) -> dict[str, dict[str, Any]]:
 
 def common_entries(settings: Settings) -> dict[str, dict[str, Any]]:
     """The beat entries there are once for all cases."""
-    return {"livecheck:recover": _entry(RECOVER, RECOVER_EVERY, RECOVER_EVERY, settings)}
+    every = settings.recover_within * RECOVER_SHARE
+    return {"livecheck:recover": _entry(RECOVER, every, every, settings)}
 
 
 def period_of(schedule: float | BaseSchedule) -> float:

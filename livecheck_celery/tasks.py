@@ -94,8 +94,8 @@ class Tasks:
     def recover(self) -> None:
         """See to the executions nobody finished."""
         for suite in self._suites:
-            for case in list(suite.cases.values()):
-                sweep(case)
+            for name in suite.store.cases_due(list(suite.cases)):
+                sweep(suite.cases[name])
 
     def _case(self, name: Any) -> Case:
         known = [suite.cases for suite in self._suites] if isinstance(name, str) else []

@@ -122,6 +122,7 @@ class Programs:
             "PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)]),
             "LIVECHECK_BROKER_URL": url,
             "SHOP_URL": url,
+            "LIVECHECK_SHUTDOWN_TIMEOUT": "0.2",  # or each end of a test waits for the tests of a worker
         }
         self._started: list[Program] = []
 

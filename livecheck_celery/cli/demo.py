@@ -115,6 +115,7 @@ def start_all(processes: Processes, directory: Path, examples: Path, breakage: s
         "LIVECHECK_BROKER_URL": f"{valkey_url}/0",
         "LIVECHECK_CASES": "orders.checks",
         "LIVECHECK_SECRET_KEY": secrets.token_hex(),
+        "LIVECHECK_SHUTDOWN_TIMEOUT": "0",  # no other worker would take the tests
         "ORDERS_URL": web_url,
         "ORDERS_REDIS_URL": f"{valkey_url}/1",
         "ORDERS_DATABASE_URL": f"sqlite:///{directory / 'orders.sqlite3'}",

@@ -66,7 +66,8 @@ def dev(ctx: click.Context, app: str | None) -> None:
 
 def start(processes: Processes, directory: Path, suite: LiveCheck, name: str | None) -> None:
     """Start a worker and beat for the cases of ``suite``, which ``name`` led to."""
-    env = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    # Who presses Ctrl-C has no other worker that would take the tests, and does not want to wait.
+    env = {"LIVECHECK_SHUTDOWN_TIMEOUT": "0", **os.environ, "PYTHONUNBUFFERED": "1"}
     app, queues = name, ["-Q", f"{suite.settings.queue},{suite.settings.schedule_queue}"]
     pool = ["--pool", "threads", "--concurrency", str(suite.settings.test_concurrency)]
     if name is None or suite.app is own_app():

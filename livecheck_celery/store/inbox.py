@@ -20,7 +20,7 @@ import redis
 from pydantic import ValidationError
 
 from livecheck_celery.errors import RedisUnavailable
-from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.forks import SharedMoment, renew_after_fork
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store import keys
 from livecheck_celery.store.store import Store
@@ -103,6 +103,7 @@ class Inbox:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._interruption = SharedMoment()
         self.after_fork()
         renew_after_fork(self)
 
@@ -123,7 +124,7 @@ class Inbox:
         """
         self._listen()
         with self._lock:
-            if self._stopping:
+            if self._ends():
                 raise Interrupted("the worker is stopping")
             mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
             mailbox.users += 1
@@ -136,11 +137,17 @@ class Inbox:
             if not mailbox.users:
                 self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
 
+    def interrupt_after(self, grace: float) -> None:
+        """Refuse new tests, here and in forked processes; in ``grace`` seconds wake those that wait with `Interrupted`.
+
+        Only sets a time: it is called from signal handlers, where taking a lock could be taking it twice.
+        """
+        self._interruption.set(time.monotonic() + grace)
+
     def stop(self) -> None:
         """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
 
-        Its thread ends with the last mailbox. Only sets a flag: it is called from signal handlers, where taking a lock
-        could be taking it twice.
+        Its thread ends with the last mailbox.
         """
         self._stopping = True
 
@@ -197,7 +204,7 @@ class Inbox:
             time.sleep(min(_TICK, left))
 
     def _heed_stop(self) -> None:
-        if self._stopping:
+        if self._stopping or 0 < self._interruption.get() <= time.monotonic():
             for mailbox in self._open_mailboxes():
                 mailbox.interrupt()
 
@@ -210,7 +217,10 @@ class Inbox:
         self._deliver([event])
 
     def _is_done(self) -> bool:
-        return self._stopping and not self._open_mailboxes()
+        return self._ends() and not self._open_mailboxes()
+
+    def _ends(self) -> bool:
+        return self._stopping or self._interruption.get() > 0
 
     def _open_mailboxes(self) -> list[Mailbox]:
         with self._lock:

@@ -12,8 +12,8 @@ from livecheck_celery.store.store import Store
 
 logger = logging.getLogger("livecheck_celery.leases")
 
-#: Seconds after which an execution whose process fell silent may be run by another.
-LEASE: Final = 30.0
+#: How long a lease is, as a share of the time in which a test is to run again: the sweep needs the rest.
+LEASE_SHARE: Final = 3 / 5
 
 Held = tuple[str, str, str]
 
@@ -21,7 +21,8 @@ Held = tuple[str, str, str]
 class Leases:
     """The (case name, test id, token) triples this process holds."""
 
-    def __init__(self, store: Store, lease: float = LEASE) -> None:
+    def __init__(self, store: Store, lease: float) -> None:
+        """``lease`` is how many seconds after its last renewal an execution may be run by another process."""
         self._store = store
         self.lease = lease
         self.after_fork()

@@ -229,6 +229,30 @@ class Ledger(Part):
         """
         return list(self._run(self._scripts.due, [self.keys.open(case_name)], [limit]))
 
+    def cases_due(self, case_names: Sequence[str]) -> list[str]:
+        """Those of the cases that have an execution the sweep should look at now; one round trip.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        if not case_names:
+            return []
+        pipeline = self.client.pipeline(transaction=False)
+        for name in case_names:
+            self._scripts.due([self.keys.open(name)], [1], pipeline)
+        replies = self.execute(pipeline)
+        self.complain(replies)
+        return [name for name, ids in zip(case_names, replies, strict=True) if ids]
+
+    def look_again(self, case_name: str, test_ids: Sequence[str]) -> None:
+        """Have the next sweep look at these executions, for what this one had to do could not be done.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.reaching():
+            self.client.zadd(self.keys.open(case_name), dict.fromkeys(test_ids, 0.0), xx=True)
+
     def discard(self, case_name: str, test_id: str) -> None:
         """Forget an execution that cannot be brought to a verdict.
 

