@@ -8,7 +8,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 from rich.console import Console
@@ -22,6 +22,7 @@ Examples:
   make chaos ARGS="--seed 7"                     the same orders and the same faults again
   make chaos ARGS="--executions 300 --kills 5"   less than a minute
   make chaos ARGS="--broker same"                the state and the messages on one Redis
+  make chaos ARGS="--broker rabbitmq"            messages by RabbitMQ, which must be installed
 """
 
 
@@ -33,7 +34,7 @@ Examples:
 @click.option("--rate", type=click.FloatRange(0, min_open=True), default=50.0, help="Orders a second, at most.")
 @click.option("--broker", type=click.Choice(drama.BROKERS), default="separate", help="What brings the messages.")
 @click.option("--keep", is_flag=True, help="Keep the logs of a run that went well, too.")
-def main(seed: int | None, executions: int, kills: int, limit: int, rate: float, broker: str, keep: bool) -> None:
+def main(*, seed: int | None, keep: bool, **options: Any) -> None:
     """Kill everything while tests run, and prove that each test had exactly one verdict.
 
     An order system of two web services and an ordinary Celery worker is tested by three LiveCheck workers and two
@@ -45,10 +46,10 @@ def main(seed: int | None, executions: int, kills: int, limit: int, rate: float,
     Exits with 1 when anything is wrong, and says where the logs of all programs are.
     """
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
-    options = f"--seed {seed} --executions {executions} --kills {kills} --rate {rate:g} --broker {broker}"
-    click.echo(f'seed {seed}; the same again: make chaos ARGS="{options}"')
+    script = Script(seed, **options)
+    again = " ".join(f"--{name} {value}" for name, value in {"seed": seed, **options}.items())
+    click.echo(f'seed {seed}; the same again: make chaos ARGS="{again}"')
     directory = Path(tempfile.mkdtemp(prefix="livecheck-chaos-"))
-    script = Script(seed, executions, kills, limit, rate, broker)
     console = Console()
     if not console.is_terminal:
         console.width = 140

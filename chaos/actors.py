@@ -13,7 +13,7 @@ from typing import Final, Self
 from faults import FaultProxy
 from programs import Program
 
-from chaos.servers import HOST, Redis, Server
+from chaos.servers import HOST, Redis, Server, running
 from livecheck_celery.cli.processes import free_port
 
 _REPOSITORY: Final = Path(__file__).parents[1]
@@ -96,9 +96,7 @@ class Cast:
 
     def __enter__(self) -> Self:
         with ExitStack() as stack:
-            for server in {id(one): one for one in (self.state, self.broker, self.notes)}.values():
-                server.start()
-                stack.callback(server.kill)
+            stack.enter_context(running(self.state, self.broker, self.notes))
             (self.directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
             ports = {name: free_port() for name in COMMANDS}
             for name, command in COMMANDS.items():
@@ -121,6 +119,10 @@ class Cast:
     def webs(self) -> list[str]:
         """Where the web services answer."""
         return [f"http://{HOST}:{actor.port}" for name, actor in self.actors.items() if name.startswith("web")]
+
+    def server(self, name: str) -> Server:
+        """The ``state``, or the ``broker``."""
+        return self.state if name == "state" else self.broker
 
     def _env(self, name: str, webs: list[int], stack: ExitStack) -> dict[str, str]:
         way = {}

@@ -164,8 +164,10 @@ def timeouts_are_real(run: Run) -> Problems:
     """No test timed out whose signals had arrived."""
     for test_id, reports in run.reports().items():
         entry = run.entries.get(test_id)
-        for report in reports if entry is not None else []:
-            if report["state"] != "TIMEOUT" or (entry.order is not None and entry.order.kind == "timeout"):
+        if entry is None or (entry.order is not None and entry.order.kind == "timeout"):
+            continue
+        for report in reports:
+            if report["state"] != "TIMEOUT":
                 continue
             wanted = {} if entry.order is None else entry.order.signals
             if all(entry.taken.get(name, report["at"]) < report["at"] - ARRIVAL for name in wanted):

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
 
+import click
+from rabbit import rabbitmq_program
+
 from chaos import plan
 from chaos.actors import Cast
 from chaos.audit import Run, audit, is_given_up
@@ -17,10 +20,10 @@ from chaos.evidence import Evidence, gather
 from chaos.ledger import Ledger
 from chaos.plan import DUE, Fault
 from chaos.rules import Rules
-from chaos.servers import Redis
+from chaos.servers import Rabbit, Redis, Server
 from chaos.traffic import Traffic
 
-BROKERS: Final = ("separate", "same")
+BROKERS: Final = ("separate", "same", "rabbitmq")
 CASES: Final = ("plain", "async", "pulse")
 QUEUES: Final = ("livecheck", "livecheck.schedule", "orders")
 PERIOD: Final = 1.0
@@ -49,15 +52,11 @@ class Script:
     @property
     def timing(self) -> dict[str, str]:
         """What programs are to know, in seconds."""
-        lease, sweep, resend, visibility = (9.0, 3.0, 30.0, 60.0) if self.is_long else (2.0, 0.5, 4.0, 5.0)
-        return {
-            "CHAOS_LEASE": str(lease),
-            "CHAOS_SWEEP": str(sweep),
-            "CHAOS_RESEND_AFTER": str(resend),
-            "CHAOS_VISIBILITY": str(visibility),
-            "CHAOS_PATIENCE": "240",
-            "CHAOS_IMPATIENCE": "2",
-        }
+        known = {"CHAOS_PATIENCE": "240", "CHAOS_IMPATIENCE": "2"}
+        if self.is_long:
+            return {**known, "CHAOS_VISIBILITY": "60"}
+        hurried = {"CHAOS_RESEND_AFTER": "4", "LIVECHECK_RECOVER_WITHIN": "4", "LIVECHECK_SHUTDOWN_TIMEOUT": "2"}
+        return {**known, **hurried, "CHAOS_VISIBILITY": "5"}
 
 
 @dataclass
@@ -71,6 +70,8 @@ class Outcome:
         verdicts: how many executions that were due one verdict had which; None for none.
         unknown: of how many it is not known whether they were triggered.
         given_up: of how many the workers died too often.
+        slowest: seconds from the last signal of a test to its verdict, at most, and which test that was.
+        ended: programs that Celery or kombu ended, and that were started again.
         problems: what is wrong, by what should hold.
     """
 
@@ -80,6 +81,8 @@ class Outcome:
     verdicts: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     unknown: int = 0
     given_up: int = 0
+    slowest: tuple[float, str] = (0.0, "none")
+    ended: list[str] = field(default_factory=list)
     problems: dict[str, list[str]] = field(default_factory=dict)
 
     @property
@@ -109,9 +112,9 @@ async def perform(script: Script, directory: Path, progress: Progress) -> Outcom
     begun = time.monotonic()
     progress.step("starting")
     state = Redis(directory / "state", durable=True)
-    broker = state if script.broker == "same" else Redis(directory / "broker", durable=False)
+    broker, broker_url = _broker(script.broker, directory / "broker", state)
     notes = Redis(directory / "notes", durable=False)
-    cast = Cast(directory, script.timing, state, broker, notes, "redis://127.0.0.1:{port}/0")
+    cast = Cast(directory, script.timing, state, broker, notes, broker_url)
     with cast:
         run = _Performance(script, cast, progress, begun + script.limit)
         try:
@@ -124,6 +127,17 @@ async def perform(script: Script, directory: Path, progress: Progress) -> Outcom
     return outcome
 
 
+def _broker(kind: str, directory: Path, state: Redis) -> tuple[Server, str]:
+    """The server, and its URL at some port."""
+    if kind == "rabbitmq":
+        program = rabbitmq_program()
+        if program is None:
+            raise click.ClickException("no rabbitmq-server is installed; on Debian: apt install rabbitmq-server")
+        directory.mkdir()
+        return Rabbit(program, directory), "amqp://guest:guest@127.0.0.1:{port}//"
+    return state if kind == "same" else Redis(directory, durable=False), "redis://127.0.0.1:{port}/0"
+
+
 class _Performance:
     def __init__(self, script: Script, cast: Cast, progress: Progress, deadline: float) -> None:
         self._script = script
@@ -131,7 +145,7 @@ class _Performance:
         self._progress = progress
         self._deadline = deadline - _EPILOGUE
         self._ledger = Ledger(cast.notes.url)
-        self._rules = Rules(cast, longest_freeze=14.0 if script.is_long else 5.0)
+        self._rules = Rules(cast)
         late = 12.0 if script.is_long else 4.0
         self._traffic = Traffic(self._ledger, cast.webs, plan.orders(script.seed, late))
 
@@ -161,11 +175,13 @@ class _Performance:
 
     async def _befall(self) -> None:
         cast, script = self._cast, self._script
-        faults = plan.faults(script.seed, script.executions, script.kills, Rules.ending(cast), Rules.others(cast))
+        # Some freezes outlast a lease.
+        freeze = 14.0 if script.is_long else 5.0
+        pairs = Rules.ending(cast), Rules.others(cast)
+        faults = plan.faults(script.seed, script.executions, script.kills, *pairs, longest_freeze=freeze)
         async with asyncio.TaskGroup() as group:
             for fault in faults:
-                while self._traffic.triggered < fault.at:
-                    await asyncio.sleep(0.05)
+                await self._traffic.reach(fault.at)
                 self._progress.fault(fault)
                 group.create_task(self._rules.befall(fault))
 
@@ -187,9 +203,7 @@ class _Performance:
             return not any(client.zcard(f"livecheck:{{{case}}}:open") for case in CASES)
 
     def _waiting(self) -> dict[str, int]:
-        with self._cast.broker.client() as client:  # type: ignore[attr-defined]
-            found = {queue: client.llen(queue) for queue in QUEUES}
-            return {**found, "unacked": client.hlen("unacked")}
+        return self._cast.broker.waiting(QUEUES)
 
     async def _end_programs(self) -> dict[str, int]:
         self._progress.step("waiting for the queues to be empty")
@@ -212,7 +226,7 @@ class _Performance:
         entries = self._ledger.entries()
         alone = self._cast.state is not self._cast.broker
         run = Run(evidence, entries, self._ledger.pulses(), PERIOD, self._rules.died, alone)
-        outcome = Outcome(self._script, befell=self._rules.befell, problems=audit(run))
+        outcome = Outcome(self._script, befell=self._rules.befell, ended=self._rules.ended, problems=audit(run))
         if late:
             outcome.problems["All orders were placed in time."] = late
         reports = run.reports()
@@ -222,5 +236,8 @@ class _Performance:
             outcome.unknown += not entry.known
             if record or entry.known:
                 outcome.verdicts[due, record.get("verdict")] += 1
+            for report in reports.get(entry.id, []) if entry.order and entry.order.kind == "pass" else []:
+                taken = max(entry.taken.values(), default=report["at"])
+                outcome.slowest = max(outcome.slowest, (report["at"] - taken, entry.id))
             outcome.given_up += any(is_given_up(report, record) for report in reports.get(entry.id, []))
         return outcome

@@ -10,10 +10,11 @@ from typing import Final, Literal
 
 Case = Literal["plain", "async"]
 Kind = Literal["pass", "fail", "raise", "skip", "timeout"]
-Ending = Literal["kill", "stop"]
 
 #: The verdict that is due to each kind of order.
 DUE: Final[dict[str, str]] = {"pass": "PASS", "fail": "FAIL", "raise": "ERROR", "skip": "SKIP", "timeout": "TIMEOUT"}
+FREEZE: Final = "SIGSTOP"
+_LONGEST: Final = 4.0
 _SHARES: Final[dict[Kind, int]] = {"pass": 84, "fail": 6, "raise": 4, "skip": 2, "timeout": 4}
 
 
@@ -97,10 +98,13 @@ def faults(
     kills: int,
     ending: Sequence[tuple[str, str]],
     others: Sequence[Sequence[tuple[str, str]]],
+    *,
+    longest_freeze: float,
 ) -> list[Fault]:
     """``kills`` faults of the (rule, target) pairs ``ending`` and as many of the ``others``, in equal parts of each.
 
-    They are spread over the executions, and none comes a second time before all of its like have come once.
+    They are spread over the executions, and none comes a second time before all of its like have come once. A frozen
+    program is frozen for up to ``longest_freeze`` seconds, all else lasts for up to 4.
     """
     chance = Random(f"{seed} faults")  # noqa: S311 - to be repeated, not to be secret
     decks = [_dealt(chance, pairs) for pairs in others]
@@ -110,7 +114,8 @@ def faults(
     for number, (rule, target) in enumerate(chosen, 1):
         # Not before anything runs, nor so late that nothing is left to be disturbed.
         place = 0.02 + 0.9 * (number - 1 + chance.random()) / len(chosen)
-        found.append(Fault(number, int(executions * place), rule, target, round(chance.uniform(0.2, 4.0), 1)))
+        seconds = chance.uniform(0.2, longest_freeze if rule == FREEZE else _LONGEST)
+        found.append(Fault(number, int(executions * place), rule, target, round(seconds, 1)))
     return found
 
 

@@ -6,11 +6,12 @@ import asyncio
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Final
 
 from chaos.actors import Cast
-from chaos.plan import Fault
-from chaos.servers import Server
+from chaos.plan import FREEZE, Fault
+from chaos.servers import Redis, Server
 
 #: Seconds a program has to end by itself after SIGTERM.
 _GRACE: Final = 30.0
@@ -26,15 +27,16 @@ class Rules:
 
     Attributes:
         befell: how often each rule befell each target.
-        died: programs that ended without having been told to.
+        died: logs of programs that ended without having been told to.
+        ended: those of them whose end is Celery's or kombu's own doing.
     """
 
-    def __init__(self, cast: Cast, longest_freeze: float) -> None:
+    def __init__(self, cast: Cast) -> None:
         self._cast = cast
-        self._longest_freeze = longest_freeze
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.befell: Counter[tuple[str, str]] = Counter()
         self.died: list[str] = []
+        self.ended: list[str] = []
 
     @staticmethod
     def ending(cast: Cast) -> Pairs:
@@ -47,9 +49,9 @@ class Rules:
         """What only disturbs, by its kind."""
         servers = ["state"] if cast.state is cast.broker else ["state", "broker"]
         return [
-            [("SIGSTOP", name) for name in cast.actors],
+            [(FREEZE, name) for name in cast.actors],
             [(rule, link) for link in cast.links for rule in NETWORK],
-            [("CLIENT KILL", name) for name in servers],
+            [("CLIENT KILL", name) for name in servers if isinstance(cast.server(name), Redis)],
         ]
 
     @property
@@ -66,7 +68,7 @@ class Rules:
             elif fault.target in self._cast.actors:
                 await self._harm_program(fault)
             else:
-                await self._harm_server(fault, self._cast.state if fault.target == "state" else self._cast.broker)
+                await self._harm_server(fault, self._cast.server(fault.target))
 
     async def _disturb(self, fault: Fault) -> None:
         link = self._cast.links[fault.target]
@@ -79,9 +81,9 @@ class Rules:
         actor = self._cast.actors[fault.target]
         program = actor.program
         assert program is not None  # noqa: S101 - for the type checker
-        if fault.rule == "SIGSTOP":
+        if fault.rule == FREEZE:
             program.freeze()
-            await asyncio.sleep(fault.seconds * self._longest_freeze / 4)
+            await asyncio.sleep(fault.seconds)
             program.thaw()
             return
         if fault.rule == "SIGTERM":
@@ -94,7 +96,7 @@ class Rules:
         actor.start()
 
     async def _harm_server(self, fault: Fault, server: Server) -> None:
-        if fault.rule == "CLIENT KILL":
+        if fault.rule == "CLIENT KILL" and isinstance(server, Redis):
             await asyncio.to_thread(server.cut)
             return
         await asyncio.to_thread(server.kill if fault.rule == "SIGKILL" else server.stop)
@@ -109,7 +111,13 @@ class Rules:
                 if turn.locked() or actor.program is None or actor.program.is_running():
                     continue
                 async with turn:
-                    self.died.append(str(actor.log))
+                    (self.ended if _is_of_celery(actor.log) else self.died).append(str(actor.log))
                     await asyncio.to_thread(actor.program.end)
                     actor.start()
             await asyncio.sleep(1.0)
+
+
+def _is_of_celery(log: Path) -> bool:
+    """Whether a worker was ended by an error of Celery's own, on the loss of its broker."""
+    _, unrecoverable, trace = log.read_text(errors="replace").rpartition("Unrecoverable error: ")
+    return bool(unrecoverable) and "on_connection_error_after_connected" in trace and "/livecheck_celery/" not in trace

@@ -36,7 +36,8 @@ ORDERS: Final = "orders"
 _WEBS: Final = os.environ["CHAOS_WEBS"].split(",")
 _FLUSH: Final = 3.0
 
-store_ledger.RESEND_AFTER = float(os.environ["CHAOS_RESEND_AFTER"])  # type: ignore[misc]
+if "CHAOS_RESEND_AFTER" in os.environ:
+    store_ledger.RESEND_AFTER = float(os.environ["CHAOS_RESEND_AFTER"])  # type: ignore[misc]
 
 ledger = Ledger(os.environ["CHAOS_LEDGER_URL"])
 app = Celery("chaos", broker=os.environ["CHAOS_BROKER_URL"], set_as_current=False)
@@ -57,8 +58,6 @@ livecheck = LiveCheck(
     secret_key="of a run",  # noqa: S106 - nothing to be kept
     max_reports=10_000_000,
 )
-livecheck.leases.lease = float(os.environ["CHAOS_LEASE"])
-app.conf.beat_schedule["livecheck:recover"]["schedule"] = float(os.environ["CHAOS_SWEEP"])
 
 _OPTIONS: Final[dict[str, Any]] = {
     "probability": 1.0,

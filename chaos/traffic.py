@@ -36,6 +36,7 @@ class Traffic:
         self._orders = orders
         self.triggered = 0
         self.unknown = 0
+        self._more = asyncio.Condition()
 
     async def run(self, executions: int, rate: float, deadline: float) -> None:
         """Place orders, ``rate`` a second at most, until ``executions`` were triggered or it is ``deadline``.
@@ -55,11 +56,18 @@ class Traffic:
                 task = group.create_task(self._order(session, next(self._orders)))
                 task.add_done_callback(lambda _: places.release())
 
+    async def reach(self, executions: int) -> None:
+        """Wait until so many executions were triggered."""
+        async with self._more:
+            await self._more.wait_for(lambda: self.triggered >= executions)
+
     async def _order(self, session: aiohttp.ClientSession, order: Order) -> None:
         self._ledger.will_order(order)
         await self._post(session, "/order", order, again=True)
         if "known" in self._ledger.noted(order.id):
-            self.triggered += 1
+            async with self._more:
+                self.triggered += 1
+                self._more.notify_all()
         else:
             self.unknown += 1
         begun = time.monotonic()
@@ -79,8 +87,9 @@ class Traffic:
             await asyncio.sleep(_AGAIN)
 
     async def _wait_for_task(self, order: Order) -> None:
-        end = time.monotonic() + _TASK
-        while time.monotonic() < end and "taken:shipped" not in self._ledger.noted(order.id):
+        for _ in range(round(_TASK / _AGAIN)):
+            if "taken:shipped" in self._ledger.noted(order.id):
+                return
             await asyncio.sleep(_AGAIN)
 
     async def _post(self, session: aiohttp.ClientSession, path: str, order: Order, *, again: bool = False) -> None:
@@ -89,7 +98,7 @@ class Traffic:
             try:
                 async with session.post(next(self._webs) + path, json=asdict(order)) as answer:
                     answer.raise_for_status()
-                return
+                    return
             except aiohttp.ClientConnectorError:
                 if not again:
                     return

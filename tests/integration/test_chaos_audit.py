@@ -190,9 +190,7 @@ def test_a_pass_on_another_value_is_found(redis_client: redis.Redis, entries: di
     assert set(wrong(look(redis_client, entries))) == {"passes_are_earned"}
 
 
-def test_a_timeout_although_the_signals_had_come_is_found(
-    redis_client: redis.Redis, entries: dict[str, Entry]
-) -> None:
+def test_a_timeout_although_the_signals_had_come_is_found(redis_client: redis.Redis, entries: dict[str, Entry]) -> None:
     entries["order-3"].order = replace(ORDERS[2], kind="pass")
     assert set(wrong(look(redis_client, entries))) == {"timeouts_are_real", "verdicts_are_right"}
 
@@ -210,9 +208,7 @@ def test_a_lost_worker_is_a_verdict_only_after_three(
     assert set(wrong(look(redis_client, entries))) == red
 
 
-def test_what_may_not_have_been_triggered_may_be_missing(
-    redis_client: redis.Redis, entries: dict[str, Entry]
-) -> None:
+def test_what_may_not_have_been_triggered_may_be_missing(redis_client: redis.Redis, entries: dict[str, Entry]) -> None:
     entries["order-6"] = Entry("order-6", order(6, "pass"))
     assert wrong(look(redis_client, entries)) == {}
     entries["order-6"].known = True
