@@ -82,8 +82,8 @@ def conclude(console: Console, outcome: Outcome) -> None:
     console.print(
         f"{total} executions, {kills} kills, {outcome.befell.total() - kills} other faults, {outcome.seconds:.0f} s: "
         f"{lost} lost, {doubled} double. {outcome.unknown} triggers were not answered, {outcome.given_up} tests were "
-        f"given up after three workers died, the slowest verdict, of {outcome.slowest[1]}, came {outcome.slowest[0]:.0f} s after "
-        f"its last signal. "
+        f"given up after three workers died, the slowest verdict, of {outcome.slowest[1]}, came "
+        f"{outcome.slowest[0]:.0f} s after its last signal. "
         f"{'All is well.' if outcome.went_well else 'SOMETHING IS WRONG.'}"
     )
 
