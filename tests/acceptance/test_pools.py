@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from clients import Client, report_of
-from programs import Programs, copy_config
+from programs import Program, Programs, copy_config
 
 from livecheck_celery import State
 
@@ -15,9 +15,19 @@ SLOTS = {"threads": 25, "gevent": 25, "prefork": 2, "solo": 1}
 
 
 @pytest.fixture(scope="module", params=SLOTS)
-def slots(request: pytest.FixtureRequest, shared_programs: Programs) -> Iterator[int]:
-    """Tests that a worker with some pool runs at a time."""
-    pool, slots = request.param, SLOTS[request.param]
+def pool(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture(scope="module")
+def slots(pool: str) -> int:
+    """Tests that the worker runs at a time."""
+    return SLOTS[pool]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def worker(pool: str, slots: int, shared_programs: Programs) -> Iterator[Program]:
+    """A worker with that pool."""
     command = f"celery -A livecheck_celery worker -P {pool} -c {slots}"
     if pool == "prefork":
         # Celery takes -P prefork, its default, for no choice at all where worker_pool says something else.
@@ -26,7 +36,7 @@ def slots(request: pytest.FixtureRequest, shared_programs: Programs) -> Iterator
     else:
         worker = shared_programs.start_worker(command, LIVECHECK_CASES="checks")
     assert f"concurrency: {slots} ({pool.removesuffix('s')})" in worker.output()
-    yield slots
+    yield worker
     worker.terminate()
     assert worker.wait_exit() == 0
 
@@ -54,3 +64,15 @@ def test_a_signal_that_never_comes_is_a_timeout(slots: int, client: Client, kind
     assert report.state is State.TIMEOUT
     assert report.error == "signal go (1 of 1) did not arrive within 0.5 s; no signal has arrived"
     assert 0.4 < report.runtime < 3.0
+
+
+def test_a_test_that_goes_on_after_its_time_has_its_timeout_and_is_named(
+    worker: Program, slots: int, client: Client
+) -> None:
+    case = client.case("checks.test_stubborn")
+    test = case.trigger()
+    report = report_of(case, test.id)
+    assert (report.state, report.error) == (State.TIMEOUT, "run() was still running after 0.5 s")
+    assert report.runtime < 3.0, "given while it went on"
+    worker.wait_for(f"{test.ident} holds a slot of this worker though it has its verdict")
+    worker.wait_for(f"{test.ident}: run() has ended at last, and its slot is free again")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -60,6 +61,18 @@ def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, cl
     for test in tests:
         test.ends_well()
     assert second.output().count(": PASS in") == 2
+
+
+def test_by_default_it_is_running_again_within_15_s(programs: Programs, client: Client) -> None:
+    programs.start("celery -A mortal beat")
+    first = start(programs, "first")
+    test = Waiting(client, "plain")
+    start(programs, "second")
+    first.kill()
+    killed = time.monotonic()
+    client.wait_claimed(test.case, test.id, unlike=test.token)
+    assert time.monotonic() - killed < 15.0
+    test.ends_well()
 
 
 def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:

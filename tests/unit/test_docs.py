@@ -23,10 +23,16 @@ PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob
 def test_every_test_and_link_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
     named = set(re.findall(r"`(tests/[\w/*.]+\.py)`", text))
+    tests = set(re.findall(r"`(tests/[\w/]+\.py)::(\w+)`", text))
     linked = {link for link in re.findall(r"\]\(([^)#]+)\)", text) if "://" not in link}
     missing = [name for name in named if not list(ROOT.glob(name))]
+    missing += [f"{file}::{test}" for file, test in tests if f"def {test}(" not in _text(ROOT / file)]
     missing += [link for link in linked if not (page.parent / link).exists()]
     assert not missing
+
+
+def _text(file: Path) -> str:
+    return file.read_text() if file.exists() else ""
 
 
 def test_every_setting_is_documented() -> None:

@@ -1,5 +1,7 @@
 """Cases on the package's own app, for whoever names this module."""
 
+import time
+
 from livecheck_celery import Case, LiveCheck, Signal, current_execution, current_test
 
 livecheck = LiveCheck()
@@ -29,6 +31,14 @@ class test_async(Case):
         got = await self.go.wait_async(timeout=within)
         look(self, me)
         assert got == me, f"test {me} got the signal of test {got}"
+
+
+@livecheck.case(warn_stalled_after="1h", max_runtime=0.5)
+class test_stubborn(Case):
+    """Goes on after its time, and waits for nothing that could be interrupted."""
+
+    def run(self) -> None:
+        time.sleep(3.0)
 
 
 @livecheck.case(frequency=1.0, warn_stalled_after="1h")
