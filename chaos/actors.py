@@ -25,6 +25,7 @@ COMMANDS: Final = {
     "worker-1": f"{_OURS} -P threads -c 100 -n {{name}}@%h",
     "worker-2": f"{_OURS} -P threads -c 100 -n {{name}}@%h",
     "worker-3": f"{_OURS} -P gevent -c 100 -n {{name}}@%h",
+    "worker-4": f"{_OURS} -P prefork -c 6 -n {{name}}@%h",
     "beat-1": f"{_CELERY} beat -l INFO -s {{name}}.schedule --pidfile=",
     "beat-2": f"{_CELERY} beat -l INFO -s {{name}}.schedule --pidfile=",
     "web-1": f"gunicorn -b {HOST}:{{port}} -k gthread --threads 16 --graceful-timeout 5 chaos.scenario:web",
@@ -64,6 +65,12 @@ class Actor:
         self.starts += 1
         command = self.command.format(name=self.name, port=self.port)
         self.program = Program(command, cwd=self.directory, env=self.env, log=self.log)
+
+    def children(self) -> list[int]:
+        """Ids of the processes it has started."""
+        assert self.program is not None  # noqa: S101 - for the type checker
+        pid = self.program.pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
     def wait_ready(self) -> None:
         """Wait until it says that it is ready."""

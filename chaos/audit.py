@@ -125,7 +125,7 @@ def histories_agree(run: Run) -> Problems:
 
 
 def verdicts_are_right(run: Run) -> Problems:
-    """Each verdict is the one that is due, save for tests whose workers were killed too often."""
+    """Each verdict is the one that is due, save where workers died too often, or for too long."""
     for test_id, reports in run.reports().items():
         entry = run.entries.get(test_id)
         if entry is None:
@@ -133,7 +133,7 @@ def verdicts_are_right(run: Run) -> Problems:
         record = run.suite_of(entry).tests.get(test_id, {})
         due = "PASS" if entry.order is None else DUE[entry.order.kind]
         for report in reports:
-            if report["state"] != due and not is_given_up(report, record):
+            if report["state"] != due and not (is_given_up(report, record) or _has_expired(entry, report)):
                 yield f"{test_id}: {report['state']} ({report['error']}), not {due}; {_timing(run, entry, report)}"
 
 
@@ -141,6 +141,12 @@ def is_given_up(report: Mapping[str, Any], record: Mapping[str, str]) -> bool:
     """Whether it is an ERROR because the workers of the test died, as often as one may."""
     lost = report["state"] == "ERROR" and str(report["error"]).startswith("worker lost")
     return lost and int(record.get("attempts", 0)) >= ATTEMPTS
+
+
+def _has_expired(entry: Entry, report: Mapping[str, Any]) -> bool:
+    """Whether a test that was to expire did so before a worker took it, or after its worker had died."""
+    why = {"SKIP": "expired", "ERROR": "worker lost"}.get(report["state"], "nothing")
+    return entry.order is not None and entry.order.kind == "expire" and str(report["error"]).startswith(why)
 
 
 def _timing(run: Run, entry: Entry, report: Mapping[str, Any]) -> str:
@@ -164,7 +170,7 @@ def timeouts_are_real(run: Run) -> Problems:
     """No test timed out whose signals had arrived."""
     for test_id, reports in run.reports().items():
         entry = run.entries.get(test_id)
-        if entry is None or (entry.order is not None and entry.order.kind == "timeout"):
+        if entry is None or (entry.order is not None and entry.order.kind in ("timeout", "expire")):
             continue
         for report in reports:
             if report["state"] != "TIMEOUT":

@@ -9,13 +9,20 @@ from random import Random
 from typing import Final, Literal
 
 Case = Literal["plain", "async"]
-Kind = Literal["pass", "fail", "raise", "skip", "timeout"]
+Kind = Literal["pass", "fail", "raise", "skip", "timeout", "expire"]
 
 #: The verdict that is due to each kind of order.
-DUE: Final[dict[str, str]] = {"pass": "PASS", "fail": "FAIL", "raise": "ERROR", "skip": "SKIP", "timeout": "TIMEOUT"}
+DUE: Final[dict[str, str]] = {
+    "pass": "PASS",
+    "fail": "FAIL",
+    "raise": "ERROR",
+    "skip": "SKIP",
+    "timeout": "TIMEOUT",
+    "expire": "TIMEOUT",
+}
 FREEZE: Final = "SIGSTOP"
 _LONGEST: Final = 4.0
-_SHARES: Final[dict[Kind, int]] = {"pass": 84, "fail": 6, "raise": 4, "skip": 2, "timeout": 4}
+_SHARES: Final[dict[Kind, int]] = {"pass": 80, "fail": 6, "raise": 4, "skip": 2, "timeout": 4, "expire": 4}
 
 
 @dataclass(frozen=True)
@@ -25,22 +32,24 @@ class Order:
     Attributes:
         id: of the order and of its test; never used again.
         case: which case tests it.
-        trigger: ``inline``, by who wants to know; or ``chance``, by ``maybe_trigger()`` in a request.
-        kind: what is to become of the test.
+        trigger: ``inline``, by who wants to know; with Celery's ``options``; or by ``chance``, in a request.
+        kind: what is to become of the test; both ``timeout`` and ``expire`` wait for a signal that never comes.
         value: what both signals carry when all is well; nobody could guess it.
         pay: whether the first signal is sent ``here``, where the order is placed, or by another service over ``http``.
         ship: whether the second signal is sent by a Celery ``task``, ``later`` by the driver, or ``never``.
         delay: seconds until the second signal is sent.
+        countdown: seconds until the test is to run, where it is triggered with options.
     """
 
     id: str
     case: Case
-    trigger: Literal["inline", "chance"]
+    trigger: Literal["inline", "options", "chance"]
     kind: Kind
     value: str
     pay: Literal["here", "http"]
     ship: Literal["task", "later", "never"]
     delay: float
+    countdown: float
 
     @property
     def signals(self) -> dict[str, str]:
@@ -61,12 +70,13 @@ def orders(seed: int, longest_delay: float) -> Iterator[Order]:
         yield Order(
             id=f"{number:06}-{chance.getrandbits(32):08x}",
             case=chance.choice(["plain", "async"]),
-            trigger=chance.choice(["inline", "chance"]),
+            trigger="options" if kind == "expire" else chance.choice(["inline", "options", "chance", "chance"]),
             kind=kind,
             value=f"{chance.getrandbits(64):016x}",
             pay=chance.choice(["here", "http"]),
-            ship="never" if kind == "timeout" else chance.choice(["task", "later"]),
+            ship="never" if kind in ("timeout", "expire") else chance.choice(["task", "later"]),
             delay=chance.uniform(0, longest_delay) if late else chance.expovariate(1.5),
+            countdown=0.0 if kind == "expire" else chance.uniform(0, longest_delay / 3),
         )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable
 from contextlib import suppress
@@ -15,6 +17,8 @@ from chaos.servers import Redis, Server
 
 #: Seconds a program has to end by itself after SIGTERM.
 _GRACE: Final = 30.0
+#: Kills one of the processes of a pool, as the system does when memory is short.
+CHILD: Final = "SIGKILL a child of"
 #: What can be done to the network between two; what ends connections needs no mending.
 NETWORK: Final = ("refuse", "reset", "stall", "half_open", "black_hole", "truncate")
 _TRUNCATE_AFTER: Final = 200
@@ -50,6 +54,7 @@ class Rules:
         servers = ["state"] if cast.state is cast.broker else ["state", "broker"]
         return [
             [(FREEZE, name) for name in cast.actors],
+            [(CHILD, name) for name, actor in cast.actors.items() if "prefork" in actor.command],
             [(rule, link) for link in cast.links for rule in NETWORK],
             [("CLIENT KILL", name) for name in servers if isinstance(cast.server(name), Redis)],
         ]
@@ -86,6 +91,10 @@ class Rules:
             await asyncio.sleep(fault.seconds)
             program.thaw()
             return
+        if fault.rule == CHILD:
+            for child in actor.children()[:1]:
+                os.kill(child, signal.SIGKILL)
+            return
         if fault.rule == "SIGTERM":
             program.terminate()
             with suppress(AssertionError):
@@ -118,6 +127,6 @@ class Rules:
 
 
 def _is_of_celery(log: Path) -> bool:
-    """Whether a worker was ended by an error of Celery's own, on the loss of its broker."""
+    """Whether a worker was ended by an error of Celery's own, as happens on the loss of its broker or its children."""
     _, unrecoverable, trace = log.read_text(errors="replace").rpartition("Unrecoverable error: ")
-    return bool(unrecoverable) and "on_connection_error_after_connected" in trace and "/livecheck_celery/" not in trace
+    return bool(unrecoverable) and "/livecheck_celery/" not in trace

@@ -29,6 +29,8 @@ logger = logging.getLogger("chaos")
 #: Seconds a test waits for a signal that comes, however long that takes; and for one that never comes.
 PATIENCE: Final = float(os.environ["CHAOS_PATIENCE"])
 IMPATIENCE: Final = float(os.environ["CHAOS_IMPATIENCE"])
+#: Seconds in which a test runs that is to expire.
+LIFETIME: Final = 3.0
 #: Seconds between two fake requests.
 PULSE: Final = 1.0
 ORDERS: Final = "orders"
@@ -129,9 +131,12 @@ def _interlude(kind: str) -> None:
 # -- the shop
 
 
-def _trigger(case: Case, test_id: str, *args: str) -> None:
+def _trigger(case: Case, test_id: str, *args: str, **options: Any) -> None:
     try:
-        case.trigger(test_id, *args)
+        if options:
+            case.trigger.apply_async((test_id, *args), **options)
+        else:
+            case.trigger(test_id, *args)
     except BrokerUnavailable:
         pass  # it is recorded, and recovery sends it
     except RedisUnavailable:
@@ -175,8 +180,9 @@ def place() -> dict[str, Any]:
     """Place an order, which triggers its test, has it paid, and perhaps shipped by a task."""
     order = Order(**request.get_json())
     case = CASES[order.case]
-    if order.trigger == "inline":
-        _trigger(case, order.id, order.kind, order.value)
+    if order.trigger != "chance":
+        lifetime = {"expires": LIFETIME} if order.kind == "expire" else {"countdown": order.countdown}
+        _trigger(case, order.id, order.kind, order.value, **(lifetime if order.trigger == "options" else {}))
         _handle(order)
         return {}
     dropped = livecheck.outbox.dropped

@@ -75,9 +75,7 @@ def conclude(console: Console, outcome: Outcome) -> None:
     total = sum(outcome.verdicts.values())
     lost = sum(times for (_, verdict), times in outcome.verdicts.items() if verdict is None)
     if outcome.ended:
-        console.print(
-            f"Celery ended {len(outcome.ended)} worker(s) on the loss of the broker: {', '.join(outcome.ended)}"
-        )
+        console.print(f"Celery ended workers of its own accord, which were started again: {', '.join(outcome.ended)}")
     doubled = len(outcome.problems[str(none_double.__doc__)])
     console.print(
         f"{total} executions, {kills} kills, {outcome.befell.total() - kills} other faults, {outcome.seconds:.0f} s: "

@@ -25,7 +25,15 @@ START = "livecheck:{plain}:"
 
 
 def order(number: int, kind: str, **fields: Any) -> Order:
-    values = {"case": "plain", "trigger": "inline", "pay": "here", "ship": "task", "delay": 0.0, **fields}
+    values = {
+        "case": "plain",
+        "trigger": "inline",
+        "pay": "here",
+        "ship": "task",
+        "delay": 0.0,
+        "countdown": 0.0,
+        **fields,
+    }
     return Order(id=f"order-{number}", kind=kind, value=f"value-{number}", **values)
 
 
