@@ -34,6 +34,7 @@ class Run:
         pulses: when fake requests were made, in seconds since the epoch.
         period: seconds there should be between two of them.
         died: programs that ended by themselves.
+        stuck: programs that did not end within half a minute after they were told to.
         alone: whether nothing but LiveCheck uses the state's Redis.
     """
 
@@ -42,6 +43,7 @@ class Run:
     pulses: list[float]
     period: float
     died: list[str]
+    stuck: list[str]
     alone: bool = True
 
     def suite_of(self, entry: Entry) -> Suite:
@@ -255,6 +257,11 @@ def none_died(run: Run) -> Problems:
     yield from run.died
 
 
+def none_stuck(run: Run) -> Problems:
+    """Every program that was told to end did so within half a minute."""
+    yield from run.stuck
+
+
 CHECKS: Final[tuple[Callable[[Run], Problems], ...]] = (
     none_lost,
     none_double,
@@ -272,6 +279,7 @@ CHECKS: Final[tuple[Callable[[Run], Problems], ...]] = (
     no_orphans,
     one_pulse_a_period,
     none_died,
+    none_stuck,
 )
 
 

@@ -225,7 +225,7 @@ class _Performance:
     def _judge(self, evidence: Evidence, late: list[str]) -> Outcome:
         entries = self._ledger.entries()
         alone = self._cast.state is not self._cast.broker
-        run = Run(evidence, entries, self._ledger.pulses(), PERIOD, self._rules.died, alone)
+        run = Run(evidence, entries, self._ledger.pulses(), PERIOD, self._rules.died, self._rules.stuck, alone)
         outcome = Outcome(self._script, befell=self._rules.befell, ended=self._rules.ended, problems=audit(run))
         if late:
             outcome.problems["All orders were placed in time."] = late

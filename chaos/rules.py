@@ -7,7 +7,6 @@ import os
 import signal
 from collections import Counter, defaultdict
 from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -32,7 +31,8 @@ class Rules:
     Attributes:
         befell: how often each rule befell each target.
         died: logs of programs that ended without having been told to.
-        ended: those of them whose end is Celery's or kombu's own doing.
+        stuck: logs of programs that did not end when they were told to.
+        ended: those of the dead whose end is Celery's or kombu's own doing.
     """
 
     def __init__(self, cast: Cast) -> None:
@@ -40,6 +40,7 @@ class Rules:
         self._turns: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.befell: Counter[tuple[str, str]] = Counter()
         self.died: list[str] = []
+        self.stuck: list[str] = []
         self.ended: list[str] = []
 
     @staticmethod
@@ -53,7 +54,7 @@ class Rules:
         """What only disturbs, by its kind."""
         servers = ["state"] if cast.state is cast.broker else ["state", "broker"]
         return [
-            [(FREEZE, name) for name in cast.actors],
+            [(FREEZE, name) for name in (*cast.actors, *servers)],
             [(CHILD, name) for name, actor in cast.actors.items() if "prefork" in actor.command],
             [(rule, link) for link in cast.links for rule in NETWORK],
             [("CLIENT KILL", name) for name in servers if isinstance(cast.server(name), Redis)],
@@ -97,8 +98,10 @@ class Rules:
             return
         if fault.rule == "SIGTERM":
             program.terminate()
-            with suppress(AssertionError):
+            try:
                 await asyncio.to_thread(program.wait_exit, _GRACE)
+            except AssertionError:
+                self.stuck.append(str(actor.log))
         await asyncio.to_thread(program.kill)
         await asyncio.to_thread(program.end)
         await asyncio.sleep(fault.seconds)
@@ -107,6 +110,11 @@ class Rules:
     async def _harm_server(self, fault: Fault, server: Server) -> None:
         if fault.rule == "CLIENT KILL" and isinstance(server, Redis):
             await asyncio.to_thread(server.cut)
+            return
+        if fault.rule == FREEZE:
+            server.freeze()
+            await asyncio.sleep(fault.seconds)
+            server.thaw()
             return
         await asyncio.to_thread(server.kill if fault.rule == "SIGKILL" else server.stop)
         await asyncio.sleep(fault.seconds)

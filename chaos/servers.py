@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -37,6 +39,12 @@ class Server(Protocol):
     def kill(self) -> None:
         """End it without a chance to clean up."""
 
+    def freeze(self) -> None:
+        """Stop it in its tracks."""
+
+    def thaw(self) -> None:
+        """Let it go on, with all that clients said meanwhile and may have given up."""
+
     def waiting(self, queues: Sequence[str]) -> dict[str, int]:
         """How many messages nobody has taken, by queue, or has not acknowledged."""
 
@@ -50,6 +58,7 @@ class Redis:
         self._directory = directory
         self._durable = durable
         self._server: ValkeyServer | None = None
+        self._pid = 0
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -58,6 +67,8 @@ class Redis:
             port=self.port, data_dir=self._directory, persist=self._durable, config={"maxclients": 4000, **config}
         )
         self._server.start(timeout=30.0)
+        with self.client() as client:
+            self._pid = client.info("server")["process_id"]
 
     def stop(self) -> None:
         """Ask it to end."""
@@ -70,6 +81,14 @@ class Redis:
         if self._server is not None:
             self._server.terminate()
             self._server = None
+
+    def freeze(self) -> None:
+        """Stop it in its tracks."""
+        os.kill(self._pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on, with all that clients said meanwhile and may have given up."""
+        os.kill(self._pid, signal.SIGCONT)
 
     def cut(self) -> None:
         """Have it close all connections of its clients."""

@@ -58,7 +58,9 @@ def entries(store: Store) -> dict[str, Entry]:
 
 
 def look(client: redis.Redis, entries: dict[str, Entry], **fields: Any) -> Run:
-    return Run(gather(client, ["plain", "pulse"]), entries, **{"pulses": [], "period": 1.0, "died": [], **fields})
+    return Run(
+        gather(client, ["plain", "pulse"]), entries, **{"pulses": [], "period": 1.0, "died": [], "stuck": [], **fields}
+    )
 
 
 def wrong(run: Run) -> dict[str, list[str]]:
@@ -239,5 +241,8 @@ def test_a_burst_of_fake_requests_is_found(redis_client: redis.Redis, entries: d
     assert set(wrong(look(redis_client, entries, pulses=[1.0, 1.2, 1.4]))) == {"one_pulse_a_period"}
 
 
-def test_a_program_that_ended_by_itself_is_found(redis_client: redis.Redis, entries: dict[str, Entry]) -> None:
-    assert set(wrong(look(redis_client, entries, died=["worker-1.1.log"]))) == {"none_died"}
+@pytest.mark.parametrize("what", ["died", "stuck"])
+def test_a_program_that_ended_by_itself_or_not_at_all_is_found(
+    redis_client: redis.Redis, entries: dict[str, Entry], what: str
+) -> None:
+    assert set(wrong(look(redis_client, entries, **{what: ["worker-1.1.log"]}))) == {f"none_{what}"}
