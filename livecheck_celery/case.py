@@ -47,7 +47,7 @@ class Case:
     Runner: ClassVar[type[TestRunner]] = TestRunner
     logger: ClassVar[logging.Logger] = logging.getLogger("livecheck_celery.case")
 
-    status = Live(lambda _, read: read.status, State.INIT, "Current state of this test.")
+    status = Live(lambda _, read: read.status, State.INIT, "Current state of this test; STALL once tests are overdue.")
     last_test_received = Live[float | None](
         lambda _, read: read.last_test_received,
         None,
@@ -354,7 +354,7 @@ class Case:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self.app.store.statistics(self.name)
+        return self.app.store.statistics(self.name, stalled_after=self.warn_stalled_after if self.active else None)
 
     def describe(self) -> dict[str, Any]:
         """The settings, as JSON; for processes that have not imported the case."""

@@ -10,10 +10,10 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
-from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
+    AfterValidator,
     BaseModel,
     BeforeValidator,
     ConfigDict,
@@ -23,8 +23,8 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
 
-REDIS_SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket")
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -51,6 +51,13 @@ def _names(value: Any) -> Any:
     return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
+def _http_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname:
+        raise ValueError("it should be a URL that begins with http:// or https://, and name a host")
+    return value
+
+
 def _test_expires(value: Any) -> Any:
     value = seconds(value)
     try:
@@ -61,6 +68,7 @@ def _test_expires(value: Any) -> Any:
 
 Delay = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
 Period = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
+HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 
 M = TypeVar("M", bound="_Resolved")
@@ -114,6 +122,7 @@ class Settings(_Resolved):
         cases: modules that declare cases.
         recover_within: seconds in which a test whose worker died is running again, given a free slot.
         shutdown_timeout: seconds for which a worker that is to stop lets its tests go on before it hands them back.
+        heartbeat_url: what is asked for once a minute while all is well; None for nothing.
     """
 
     redis_url: str
@@ -131,6 +140,7 @@ class Settings(_Resolved):
     cases: Names = ()
     recover_within: Period = 15.0
     shutdown_timeout: Delay = 10.0
+    heartbeat_url: HttpUrl | None = None
 
 
 class CaseSettings(_Resolved):
@@ -179,13 +189,18 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     redis_url = given("redis_url")
     if not broker_url:
         broker_url = redis_url or DEFAULT_URL
+    if scheme_of(str(broker_url)) in CLUSTER:
+        raise ConfigurationError(
+            "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; name another Redis or RabbitMQ, "
+            "and keep the state in the cluster by livecheck_redis_url"
+        )
     if not redis_url:
-        if urlsplit(str(broker_url)).scheme not in REDIS_SCHEMES:
+        if scheme_of(str(broker_url)) not in BROKER_SCHEMES:
             raise ConfigurationError(
                 "LiveCheck: redis_url: the broker is not Redis, so the Redis that holds the state must be named: "
                 "set livecheck_redis_url or LIVECHECK_REDIS_URL"
             )
-        redis_url = broker_url
+        redis_url = of_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
     return Settings.resolve("LiveCheck", sources, {**arguments, "redis_url": redis_url, "broker_url": broker_url})
 
 

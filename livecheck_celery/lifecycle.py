@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery
 from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.signals import (
+    after_task_publish,
     beat_embedded_init,
     beat_init,
-    before_task_publish,
     import_modules,
     worker_init,
     worker_process_init,
@@ -22,7 +22,7 @@ from celery.signals import (
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
 from livecheck_celery.errors import ConfigurationError, LiveCheckError, RedisUnavailable
-from livecheck_celery.schedule import RECOVER
+from livecheck_celery.schedule import OURS, RECOVER, STALLED
 from livecheck_celery.store.patience import warn_of_retry
 
 if TYPE_CHECKING:
@@ -95,10 +95,29 @@ class Lifecycle:
                 suite.close()
 
     def watch_beat(self, sender: Any, **_: Any) -> None:
-        """Have this process, a beat, note that it is alive: now, and each time it sends the recovery entry."""
-        if sender.app is self._app:
-            before_task_publish.connect(self.beat_alive, sender=RECOVER, weak=False)
-            self.beat_alive()
+        """Have this process, a beat, note that it is alive each time the broker took what it sends.
+
+        Not now: a beat may be waiting for another one to end.
+        """
+        if sender.app is not self._app:
+            return
+        for task in (RECOVER, STALLED):
+            after_task_publish.connect(self.beat_alive, sender=task, weak=False)
+        self._clear(sender.scheduler)
+
+    def _clear(self, scheduler: Any) -> None:
+        """Delete what django-celery-beat's database still has of cases that are gone; others forget by themselves."""
+        queues = {suite.settings.schedule_queue for suite in self._suites}
+        for name, entry in list(scheduler.schedule.items()):
+            kept = getattr(entry, "model", None)
+            if (
+                kept is not None
+                and name.startswith(OURS)
+                and name not in self._app.conf.beat_schedule
+                and entry.options.get("queue") in queues
+            ):
+                kept.delete()
+                logger.info("beat: %s is deleted from the database, as there is no such entry any longer", name)
 
     def beat_alive(self, **_: Any) -> None:
         """Note that beat is alive."""
@@ -139,6 +158,8 @@ def _start(suite: LiveCheck) -> None:
         patient(suite.store.check)
         for case in suite.cases.values():
             patient(suite.store.register, case.name, case.describe())
+        patient(suite.store.watch, list(suite.cases))
+        suite.registers = True
     except LiveCheckError as exc:
         # Of a signal's receiver, Celery logs other errors and goes on.
         raise SystemExit(f"LiveCheck: {str(exc).removeprefix('LiveCheck: ')}") from exc

@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
@@ -26,6 +27,7 @@ from livecheck_celery.hops import celery as celery_hops
 from livecheck_celery.hops.django import Receivers
 from livecheck_celery.hops.gate import Gate
 from livecheck_celery.hops.requests import carry
+from livecheck_celery.loss import begin_again
 from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox, Servers
@@ -52,6 +54,8 @@ C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
 
 _suites: WeakKeyDictionary[Celery, list[LiveCheck]] = WeakKeyDictionary()
+#: What beat's schedule was given.
+_given: WeakKeyDictionary[Celery, dict[str, Any]] = WeakKeyDictionary()
 
 
 def livechecks_of(app: Celery) -> list[LiveCheck]:
@@ -69,6 +73,7 @@ class LiveCheck:
     Attributes:
         app: the Celery app.
         cases: the cases, by name.
+        registers: whether this process makes the cases known, as workers do.
 
     Raises:
         ConfigurationError: there is no such setting. What is wrong with a value is said when it is first needed.
@@ -83,6 +88,7 @@ class LiveCheck:
             raise ConfigurationError(f"LiveCheck: unknown settings: {', '.join(unknown)}")
         self.app = own_app() if app is None else app
         self.cases: dict[str, Case] = {}
+        self.registers = False
         self._options = options
         self._django = Receivers(self.happened)
         self._undo: dict[str, Callable[[], None]] = {}
@@ -155,11 +161,11 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        entries = schedule.common_entries(self.settings)
+        cases = [case for suite in livechecks_of(self.app) for case in suite.cases.values()]
+        entries = schedule.common_entries(self.settings, cases)
         for case in self.cases.values():
             entries.update(schedule.case_entries(case, self.settings))
-        for name, entry in entries.items():
-            self.app.conf.beat_schedule.setdefault(name, entry)  # the host may have changed what is there
+        schedule.put(entries, self.app.conf.beat_schedule, _given.setdefault(self.app, {}))
 
     # -- settings
 
@@ -206,7 +212,7 @@ class LiveCheck:
     @once
     def watch(self) -> Watch:
         """What people changed at run time, and what services are to tell of."""
-        watch = Watch(self.request_store)
+        watch = Watch(self.request_store, partial(begin_again, self))
         watch.listen(self._follow)
         return watch
 

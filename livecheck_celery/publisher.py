@@ -17,10 +17,13 @@ from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.forks import renew_after_fork
 from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.urls import SENTINEL, scheme_of, servers
 
 EXECUTE: Final = "livecheck.execute"
 #: Keyword arguments of LiveCheck's messages; the long names keep out of the way of a test's own.
@@ -105,6 +108,20 @@ class Publisher:
 
         self._send(f"{len(tests)} tests", send)
 
+    def ask_for(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
+        """Send the message that has a worker do ``task`` for a case, unless none takes it in ``expires`` seconds.
+
+        Raises:
+            BrokerUnavailable: the broker did not take the message within about a second.
+        """
+        message = self._app.amqp.create_task_message(
+            uuid(), task, (), {CASE_KEYWORD: case_name}, expires=expires, ignore_result=True
+        )
+        self._send(
+            f"{task} of {case_name}",
+            lambda producer: self._app.amqp.send_task_message(producer, task, message, retry=False, queue=queue),
+        )
+
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
         kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
         # Celery's own way to describe the arguments, for logs, takes longer than all else here.
@@ -138,9 +155,8 @@ class Publisher:
     def _connected(self) -> Any:
         if self._producer is None:
             try:
-                options = {**_NO_RETRIES, **dict.fromkeys(_TIMEOUTS, self._timeout)}
                 connection = self._app.connection_for_write(
-                    self._broker_url, connect_timeout=self._timeout, transport_options=options
+                    self._broker_url, connect_timeout=self._timeout, transport_options=self._bounds()
                 )
                 connection.transport  # noqa: B018 - imports what drives this kind of broker
             except (KeyError, ImportError) as exc:
@@ -149,6 +165,17 @@ class Publisher:
             self._connection = connection
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         return self._producer
+
+    def _bounds(self) -> dict[str, Any]:
+        """Transport options, to be added to those of the host."""
+        bounds: dict[str, Any] = {**_NO_RETRIES, **dict.fromkeys(_TIMEOUTS, self._timeout)}
+        if scheme_of(self._broker_url) == SENTINEL:
+            # With options of their own, kombu lets sentinels take as long as they like, and asks each ten times.
+            given = self._app.conf.broker_transport_options.get("sentinel_kwargs") or {}
+            each = self._timeout / len(servers(self._broker_url).hosts)
+            asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
+            bounds["sentinel_kwargs"] = {**given, **asking}
+        return bounds
 
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -21,10 +22,12 @@ from livecheck_celery.errors import (
     UnknownCase,
 )
 from livecheck_celery.failures import describe
+from livecheck_celery.fakes import Held, make_up
+from livecheck_celery.heartbeat import beat_once
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
-from livecheck_celery.schedule import FAKE_REQUEST, RECOVER, STALLED, period_of
+from livecheck_celery.schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED, slot_of
 from livecheck_celery.trigger import build, identified, weigh
 
 if TYPE_CHECKING:
@@ -38,13 +41,15 @@ logger = logging.getLogger("livecheck_celery.tasks")
 def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
     """Register the tasks on ``app``; they serve the cases of ``suites``, which may still grow."""
     tasks = Tasks(suites)
+    app.task(name=EXECUTE, shared=False, max_retries=None)(_with_errors_in_one_line(EXECUTE, tasks.execute))
     for name, task in (
-        (EXECUTE, tasks.execute),
         (FAKE_REQUEST, tasks.make_fake_request),
         (STALLED, tasks.check_stalled),
         (RECOVER, tasks.recover),
+        (HEARTBEAT, tasks.heartbeat),
     ):
-        app.task(name=name, shared=False, max_retries=None)(_with_errors_in_one_line(name, task))
+        # Nobody waits for the result; said here, as not every scheduler sends what an entry says of it.
+        app.task(name=name, shared=False, ignore_result=True)(_with_errors_in_one_line(name, task))
 
 
 class Tasks:
@@ -72,30 +77,39 @@ class Tasks:
         case = self._case(kwargs.get(CASE_KEYWORD))
         if not case.active or case.frequency is None:
             return
-        if not case.app.store.claim_slot(case.name, period=period_of(case.frequency)):
+        token, lease = uuid.uuid4().hex, case.app.leases.lease
+        if not case.app.store.claim_slot(case.name, slot_of(case.frequency), token=token, lease=lease):
             return
-        try:
-            with fake_request(case.name):
-                finish(case.make_fake_request())
-        except Exception as exc:
-            logger.exception("case %s: make_fake_request() raised", case.name)
-            case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
+        with Held(case.app.store, case.name, token, lease=lease):
+            try:
+                with fake_request(case.name):
+                    finish(case.make_fake_request())
+            except Exception as exc:
+                logger.exception("case %s: make_fake_request() raised", case.name)
+                case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
 
-    def check_stalled(self, **kwargs: Any) -> None:
-        """Fail the suite of a case that received no test for too long."""
-        case = self._case(kwargs.get(CASE_KEYWORD))
-        if not case.active:
-            return
-        since = case.app.store.stalled(case.name, warn_stalled_after=case.warn_stalled_after)
-        if since is not None:
-            limit = case.warn_stalled_after
-            case.fail_suite(SuiteStalled(f"no test received for {since:.1f} s (limit {limit:g} s)"), State.STALL)
+    def check_stalled(self, **_: Any) -> None:
+        """Fail the suite of each case that received no test for too long."""
+        for suite in self._suites:
+            cases = dict(suite.cases)
+            limits = {name: case.warn_stalled_after if case.active else None for name, case in cases.items()}
+            for name, since in suite.store.stalled(limits).items():
+                warning = f"no test received for {since:.1f} s (limit {limits[name]:g} s)"
+                cases[name].fail_suite(SuiteStalled(warning), State.STALL)
+            suite.store.schedules_seen()
+
+    def heartbeat(self) -> None:
+        """Tell an outside dead-man's switch that all is well, if it is."""
+        for suite in self._suites:
+            beat_once(suite)
 
     def recover(self) -> None:
-        """See to the executions nobody finished."""
+        """See to the executions, and to the fake requests, that nobody finished."""
         for suite in self._suites:
             for name in suite.store.cases_due(list(suite.cases)):
                 sweep(suite.cases[name])
+            make_up(suite)
+            suite.store.schedules_seen()
 
     def _case(self, name: Any) -> Case:
         known = [suite.cases for suite in self._suites] if isinstance(name, str) else []

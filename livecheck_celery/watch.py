@@ -18,16 +18,23 @@ logger = logging.getLogger("livecheck_celery.watch")
 class Watch:
     """What was read last.
 
+    Args:
+        store: where it is read.
+        begin_again: called with this when Redis has lost everything, before what it has now is followed; where it
+            raises, again with the next reading.
+
     Attributes:
         overrides: by case, the settings that were changed at run time.
         wanted: which signals are resolved by what happens anyway; None until it has been read once.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, begin_again: Callable[[Watch], object]) -> None:
         self.overrides: Mapping[str, Mapping[str, Any]] = {}
         self.wanted: Wanted | None = None
         self._store = store
         self._revision = "none"
+        self._since = ""
+        self._begin_again = begin_again
         self._listeners: list[Callable[[Watch], object]] = []
         self.after_fork()
         renew_after_fork(self)
@@ -54,9 +61,13 @@ class Watch:
                 self._follow(wired)
 
     def _follow(self, wired: Wired) -> None:
-        self._revision = wired.revision
+        is_lost = bool(self._since) and wired.since != self._since
+        if is_lost:
+            self._begin_again(self)
+        self._revision, self._since = wired.revision, wired.since
         self.overrides = wired.overrides
-        self.wanted = Wanted(wired.sources)
+        if wired.since or not is_lost:  # else there is no worker yet that has said it again
+            self.wanted = Wanted(wired.sources)
         for listener in self._listeners:
             try:
                 listener(self)

@@ -37,8 +37,10 @@ def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
 class Client:
     """A process that triggers tests and sends signals, and runs none."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str | None = None, **conf: Any) -> None:
+        """``url`` of the Redis that is everything; or Celery's configuration."""
         self.app = Celery("client", broker=url, backend=url, set_as_current=False)
+        self.app.conf.update(conf)
         self.livecheck = LiveCheck(self.app)
         self.store = self.livecheck.store
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from typing import Final
 
@@ -12,9 +13,10 @@ from rich.table import Table
 from rich.text import Text
 
 from livecheck_celery.cli import console
+from livecheck_celery.cli.support import SILENCE, silent_parts
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store import Store
-from livecheck_celery.store.statistics import Statistics
+from livecheck_celery.store.statistics import Statistics, stalled_after
 
 FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
 _HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASSED", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
@@ -27,6 +29,8 @@ class Board:
 
     def __init__(self, store: Store) -> None:
         self._store = store
+        self._silent: list[str] = []
+        self._watch_from = time.monotonic() + SILENCE  # until then what has just been started may be silent
         self._positions: dict[str, str] = {}
         self._statistics: dict[str, Statistics] = {}
         self._latest: dict[str, TestReport] = {}
@@ -38,8 +42,12 @@ class Board:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        names = sorted(self._store.cases())
-        self._statistics = {name: self._store.statistics(name) for name in names}
+        cases = self._store.cases()
+        names = sorted(cases)
+        self._statistics = {
+            name: self._store.statistics(name, stalled_after=stalled_after(cases[name])) for name in names
+        }
+        self._silent = silent_parts(self._store.signs_of_life()) if time.monotonic() > self._watch_from else []
         for name in names:
             self._positions.setdefault(name, "0-0")
         for report in self._store.follow(names, self._positions, block=0):
@@ -61,7 +69,8 @@ class Board:
                 _headline(self._latest.get(name)),
                 Text(_place(broken), style="red") if broken else "",
             )
-        return Group(grid, *(Text(f"{line}.", style="red") for line in self._broken()))
+        said = [*(f"{line}." for line in self._broken()), *self._silent]
+        return Group(grid, *(Text(line, style="red") for line in said))
 
     def lines(self) -> list[str]:
         """The cases, one a line, for pipes."""
@@ -70,7 +79,7 @@ class Board:
             f"{_rate(statistics.total_by_state)} passed, median runtime {console.duration(statistics.runtime_avg)}"
             + (f"; broke first: {_what(broken)}" if (broken := self._broke_first.get(name)) else "")
             for name, statistics in self._statistics.items()
-        ]
+        ] + self._silent
 
     def all_passed(self) -> bool:
         """Whether tests ran, all of them passed, and no suite is failing."""

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
@@ -14,11 +15,11 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import app_name, distinct, find_livechecks
+from livecheck_celery.cli.support import app_name, distinct, find_livechecks, is_silent
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.own_app import own_app
-from livecheck_celery.store.connection import without_password
+from livecheck_celery.urls import without_password
 
 #: Seconds the broker, or all its workers, may take to answer; a black hole takes no longer.
 PATIENCE: Final = 5.0
@@ -26,9 +27,6 @@ PATIENCE: Final = 5.0
 REPLY_TIME: Final = 1.0
 #: Seconds this machine's clock may differ from Redis'; a test's expiry travels by this machine's clock.
 SKEW: Final = 2.0
-
-#: Seconds beat, which sends something every few of them, may be silent.
-BEAT_SILENCE: Final = 60.0
 
 T = TypeVar("T")
 
@@ -62,9 +60,9 @@ class Commands(NamedTuple):
 def doctor(ctx: click.Context) -> None:
     r"""Check what tests need, and say the mend.
 
-    A line each: Redis, the broker, a worker on each of the two queues, beat, the clock, python -O, whether tests cross
-    HTTP, and what was dropped or ignored in the last day, which is told but is not wrong. Ends within half a minute,
-    whatever does not answer. Exit code 1 if anything is wrong.
+    A line each: Redis, the broker, a worker on each of the two queues, beat, whether workers execute what it sends,
+    the clock, python -O, whether tests cross HTTP, and what was dropped or ignored in the last day, which is told but
+    is not wrong. Ends within half a minute, whatever does not answer. Exit code 1 if anything is wrong.
 
     \b
     Examples:
@@ -93,7 +91,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         broker = check_broker(livecheck)
         yield broker
         yield from check_workers(livecheck, commands, reachable=broker.well)
-        yield check_beat(livecheck, commands) if redis.well else Finding(False, "beat", "unknown without Redis")
+        yield from check_schedules(livecheck, commands, reachable=redis.well)
         yield check_clock(livecheck) if redis.well else Finding(False, "clock", "unknown without Redis")
         yield check_http(livecheck)
         if redis.well:
@@ -152,7 +150,7 @@ def check_workers(livecheck: LiveCheck, commands: Commands, *, reachable: bool) 
         )
         return
     for each in ours:
-        consumers = [worker.name for worker in workers if each in worker.queues]
+        consumers = {worker.name for worker in workers if each in worker.queues}
         if consumers:
             yield Finding(True, "queue", f"{each}: consumed by {', '.join(sorted(consumers))}")
         else:
@@ -164,6 +162,10 @@ def judge_workers(
     workers: Sequence[Worker], test_queue: str, ours: Sequence[str], commands: Commands
 ) -> Iterator[Finding]:
     """What is wrong with the workers that run tests."""
+    for name, count in Counter(worker.name for worker in workers).items():
+        if count > 1:
+            mend = "give each its own with -n, so that they can be told apart"
+            yield Finding(True, "worker", f"{count} workers are called {name}", mend)
     for worker in workers:
         if test_queue not in worker.queues:
             continue
@@ -184,17 +186,26 @@ def judge_workers(
             )
 
 
-def check_beat(livecheck: LiveCheck, commands: Commands) -> Finding:
-    """Whether beat, which makes fake requests and recovers lost tests, was alive lately."""
+def check_schedules(livecheck: LiveCheck, commands: Commands, *, reachable: bool) -> Iterator[Finding]:
+    """Whether beat sends, and workers execute what it sends: fake requests, the stalled check and recovery."""
+    if not reachable:
+        yield from (Finding(False, what, "unknown without Redis") for what in ("beat", "schedules"))
+        return
     try:
-        silent = livecheck.store.seconds_since_beat()
+        signs = livecheck.store.signs_of_life()
     except LiveCheckError as exc:
-        return Finding(False, "beat", str(exc))
-    if silent is None:
-        return Finding(False, "beat", "no sign of life in the last 2 minutes", f"start it: {commands.beat}")
-    if silent > BEAT_SILENCE:
-        return Finding(False, "beat", f"last seen {console.age(silent)}", f"start it: {commands.beat}")
-    return Finding(True, "beat", f"alive {console.age(silent)}")
+        yield Finding(False, "beat", str(exc))
+        return
+    queue = livecheck.settings.schedule_queue
+    for what, silent, well, mend in (
+        ("beat", signs.beat, "alive", f"start it: {commands.beat}"),
+        ("schedules", signs.schedules, "executed", f"they need beat, and a worker that consumes {queue}"),
+    ):
+        if is_silent(silent):
+            since = "no sign of life in the last 2 minutes" if silent is None else f"last seen {console.age(silent)}"
+            yield Finding(False, what, since, mend)
+        else:
+            yield Finding(True, what, f"{well} {console.age(silent)}")
 
 
 def check_clock(livecheck: LiveCheck) -> Finding:
@@ -239,18 +250,25 @@ def check_tally(livecheck: LiveCheck) -> Finding:
 
 
 def ask_workers(livecheck: LiveCheck) -> list[Worker]:
-    """What the workers on the broker say of themselves; those that are too busy to answer are missing."""
+    """What the workers on the broker say of themselves; those that are too busy to answer are missing.
+
+    Celery's own ``inspect`` knows workers by their names, which two on one machine share unless they were given others.
+    """
+
+    def ask(command: str) -> Iterator[tuple[str, Any]]:
+        replies = livecheck.app.control.broadcast(command, reply=True, timeout=REPLY_TIME, connection=connection)
+        return (answer for reply in replies or () for answer in reply.items())
+
     with _connection(livecheck) as connection:
-        inspect = livecheck.app.control.inspect(timeout=REPLY_TIME, connection=connection)
-        queues = inspect.active_queues() or {}
-        stats: Mapping[str, Mapping[str, Any]] = (inspect.stats() or {}) if queues else {}
+        queues = list(ask("active_queues"))
+        pools: dict[str, set[str]] = {}
+        for name, stats in ask("stats") if queues else ():
+            pools.setdefault(name, set()).add(str(stats.get("pool", {}).get("implementation", "")))
+    # Of two that share a name, nobody knows which is which.
     return [
-        Worker(
-            name,
-            frozenset(each["name"] for each in consumed),
-            str(stats.get(name, {}).get("pool", {}).get("implementation", "")),
-        )
-        for name, consumed in queues.items()
+        Worker(name, frozenset(each["name"] for each in consumed), next(iter(known)) if len(known) == 1 else "")
+        for name, consumed in queues
+        for known in [pools.get(name, set())]
     ]
 
 

@@ -10,16 +10,16 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import find_livechecks, known_cases
+from livecheck_celery.cli.support import distinct, find_livechecks, known_cases, silent_parts
 from livecheck_celery.models import State
-from livecheck_celery.store.statistics import Statistics
+from livecheck_celery.store.statistics import Statistics, stalled_after
 
 NO_CASES = "No case is declared, and no worker has registered one."
 HEADERS = ("CASE", "STATUS", "RUNS", "TESTS", "FAILURES", "RUNTIME", "LATENCY", "FREQUENCY", "LAST TEST", "LAST FAIL")
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help='Print {"cases": [...]}, everything known about each.')
+@click.option("--json", "as_json", is_flag=True, help='Print {"cases": [...], ...}, all that is known.')
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
     r"""Show how every case does.
@@ -33,21 +33,28 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     FREQUENCY  median of the time between two tests
     LAST FAIL  when the suite, not one test, last failed
 
+    A suite without a test for its warn_stalled_after is STALL, even with beat and all workers dead; a line says when
+    beat, or every worker, is silent.
+
     \b
     Examples:
       livecheck -A shop status
       livecheck -A shop status --json
       celery -A shop livecheck status
     """
+    livechecks = find_livechecks(ctx)
     rows, records = [], []
-    for name, case in known_cases(find_livechecks(ctx)).items():
-        statistics = case.store.statistics(name)
+    for name, case in known_cases(livechecks).items():
+        statistics = case.store.statistics(name, stalled_after=stalled_after(case.settings))
         records.append(as_record(name, case.settings, statistics))
-        rows.append(as_row(name, case.settings, statistics, case.store.time()))
+        rows.append(as_row(name, case.settings, statistics))
+    signs = [each.store.signs_of_life() for each in distinct(livechecks, "redis_url", "prefix")]
     if as_json:
-        click.echo(json.dumps({"cases": records}, indent=2))
+        click.echo(json.dumps({"cases": records, "signs_of_life": [each._asdict() for each in signs]}, indent=2))
     elif rows:
         console.table(HEADERS, rows)
+        for sentence in dict.fromkeys(sentence for each in signs for sentence in silent_parts(each)):
+            console.line(Text(sentence, style="bold red"))
     else:
         console.line(NO_CASES)
 
@@ -58,6 +65,7 @@ def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) ->
         "name": name,
         "status": statistics.status,
         "last_test_received": statistics.last_test_received,
+        "seconds_since_last_test": statistics.seconds_since_last_test,
         "last_fail": statistics.last_fail,
         "seconds_since_last_fail": statistics.seconds_since_last_fail,
         "runtime_avg": statistics.runtime_avg,
@@ -73,9 +81,8 @@ def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) ->
     }
 
 
-def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics, now: float) -> list[str | Text]:
-    """A case as a line of the table; ``now`` is Redis time."""
-    received = statistics.last_test_received
+def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics) -> list[str | Text]:
+    """A case as a line of the table."""
     return [
         name,
         console.state(statistics.status),
@@ -85,7 +92,7 @@ def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics, now: 
         console.duration(statistics.runtime_avg),
         console.duration(statistics.latency_avg),
         console.duration(statistics.frequency_avg),
-        console.age(None if received is None else max(0.0, now - received)),
+        console.age(statistics.seconds_since_last_test),
         console.age(statistics.seconds_since_last_fail),
     ]
 

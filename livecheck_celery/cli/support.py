@@ -21,6 +21,10 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.store import Store
+from livecheck_celery.store.suite import Signs
+
+#: Seconds for which beat, and the workers that execute what it sends every few seconds, may be silent.
+SILENCE: Final = 60.0
 
 _DOCTOR: Final = "`livecheck doctor` checks Redis, the broker, the workers and beat"
 
@@ -143,6 +147,20 @@ def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, Known]:
 def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]:
     """One of those that do not differ in ``settings``; each module may make a LiveCheck on the same Celery app."""
     return list({tuple(getattr(each.settings, name) for name in settings): each for each in livechecks}.values())
+
+
+def is_silent(seconds: float | None) -> bool:
+    """Whether a sign of life so long ago, or None at all, is one of death."""
+    return seconds is None or seconds > SILENCE
+
+
+def silent_parts(signs: Signs) -> list[str]:
+    """A sentence on what gives no sign of life, for who looks at the cases; none when all do."""
+    if is_silent(signs.beat):
+        return ["Beat is silent: no fake requests, stalled checks and recovery until it runs; see `livecheck doctor`."]
+    if is_silent(signs.schedules):
+        return ["No worker executes what beat sends; see `livecheck doctor`."]
+    return []
 
 
 def app_name(ctx: click.Context) -> str | None:

@@ -28,6 +28,7 @@ from livecheck_celery.store.store import Store
 logger = logging.getLogger("livecheck_celery.inbox")
 
 BACKSTOP = 2.0
+_RECONNECT_MIN = 0.1
 _RECONNECT_MAX = 5.0
 _TICK = 0.1
 
@@ -166,18 +167,19 @@ class Inbox:
         self._subscribed.wait(BACKSTOP)
 
     def _run(self) -> None:
-        delay = 0.1
+        delay = _RECONNECT_MIN
         while not self._is_done():
             try:
                 with self._pubsub() as pubsub:
+                    self._subscribed.clear()
                     pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
                     self._receive(pubsub)
             except (redis.RedisError, RedisUnavailable, OSError) as exc:
+                if self._subscribed.is_set():
+                    delay = _RECONNECT_MIN
                 logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
-            else:
-                delay = 0.1
 
     def _pubsub(self) -> Any:
         client: Any = self._store.client  # redis-py leaves pubsub() untyped
@@ -185,8 +187,10 @@ class Inbox:
 
     def _receive(self, pubsub: Any) -> None:
         read_at = 0.0
+        heard = True
         while not self._is_done():
             message = pubsub.get_message(timeout=_TICK)
+            heard = heard or message is not None
             self._heed_stop()
             if message is not None and message["type"] == "subscribe":
                 self._subscribed.set()
@@ -194,6 +198,11 @@ class Inbox:
             elif message is not None and message["type"] == "message":
                 self._announced(message["data"])
             if time.monotonic() >= read_at + BACKSTOP:
+                if not heard:
+                    # The server froze, or a network broke, and nobody said so; a failover may have been meanwhile.
+                    raise redis.TimeoutError("nothing heard on the subscription")
+                heard = False
+                pubsub.ping()
                 self._read_awaited()
                 read_at = time.monotonic()
 

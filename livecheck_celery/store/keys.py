@@ -34,7 +34,7 @@ class Keys:
 
     @property
     def wiring(self) -> str:
-        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, and ``revision``."""
+        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, ``revision``, ``since``."""
         return f"{self.prefix}:{{cases}}:wiring"
 
     @property
@@ -44,8 +44,18 @@ class Keys:
 
     @property
     def beat(self) -> str:
-        """String: when beat was last alive."""
+        """String: when beat last sent something."""
         return f"{self.prefix}:beat"
+
+    @property
+    def schedules(self) -> str:
+        """String: when a worker last executed what beat sends."""
+        return f"{self.prefix}:schedules"
+
+    @property
+    def heartbeat(self) -> str:
+        """String: somebody sees to this period's ping of ``heartbeat_url``."""
+        return f"{self.prefix}:heartbeat"
 
     @property
     def inboxes(self) -> str:

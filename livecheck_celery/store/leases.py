@@ -15,6 +15,9 @@ logger = logging.getLogger("livecheck_celery.leases")
 #: How long a lease is, as a share of the time in which a test is to run again: the sweep needs the rest.
 LEASE_SHARE: Final = 3 / 5
 
+#: Of more tests lost at once, the log tells only how many.
+_NAMED: Final = 3
+
 Held = tuple[str, str, str]
 
 
@@ -68,5 +71,8 @@ class Leases:
         with self._lock:
             lost = [one for one in lost if one in self._held]
             self._held.difference_update(lost)
+        if len(lost) > _NAMED:
+            logger.warning("%d tests are no longer this worker's; their verdicts will be refused", len(lost))
+            return
         for case_name, test_id, _ in lost:
             logger.warning("test %s:%s is no longer this worker's; its verdict will be refused", case_name, test_id)

@@ -260,7 +260,7 @@ class Ledger(Part):
             RedisUnavailable: Redis did not answer.
         """
         with self.reaching():
-            pipeline = self.client.pipeline(transaction=True)
+            pipeline = self.client.pipeline(transaction=False)
             pipeline.zrem(self.keys.open(case_name), test_id)
             pipeline.delete(self.keys.test(case_name, test_id))
             pipeline.execute()

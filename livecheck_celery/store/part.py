@@ -71,6 +71,11 @@ class Part:
         with self.reaching():
             return script(keys, args)
 
+    def _read(self, *keys: str) -> tuple[float, list[Any]]:
+        """The time, and what the keys, all of one slot, hold at that moment; see ``read.lua``."""
+        now, *found = self._run(self._scripts.read, keys, [])
+        return float(now), found
+
     def _kept(self, report: TestReport) -> str | None:
         """The report as scripts take it: JSON without ``at``, which they add; None when reports are not kept."""
         return REPORT.dump_json(report, exclude={"at"}).decode() if self.settings.send_reports else None
@@ -86,6 +91,11 @@ def execution_json(test: TestExecution) -> str:
         return EXECUTION.dump_json(test).decode()
     except PydanticSerializationError as exc:
         raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
+
+
+def as_dict(found: Sequence[str]) -> dict[str, str]:
+    """A hash as scripts reply it: field, value, and so on."""
+    return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def readable(key: str, read: Callable[[], T]) -> T:

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from math import ceil
-from typing import Any
+from typing import Any, Final, cast
 
 from pydantic import ValidationError
 
 from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.store.cluster import Cluster
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.part import Part
 
 logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at streams that cannot be waited for.
+_POLL: Final = 0.1
 
 _Entry = tuple[str, Mapping[str, str]]
 
@@ -68,14 +73,28 @@ class Reports(Part):
         if not positions:
             positions.update(self._ends(streams))
         milliseconds = ceil(min(block, self._timeout / 2) * 1000)
+        after = {key: positions.get(name, "0-0") for key, name in streams.items()}
         with self.reaching():
-            replies: Any = self.client.xread(
-                {key: positions.get(name, "0-0") for key, name in streams.items()},
-                block=milliseconds if milliseconds > 0 else None,
-            )
+            replies: Any
+            if isinstance(self.client, Cluster):
+                replies = self._polled(after, milliseconds / 1000)
+            else:
+                replies = self.client.xread(cast("Any", after), block=milliseconds if milliseconds > 0 else None)
         for key, entries in replies:
             positions[streams[key]] = entries[-1][0]
         return _merged(replies)
+
+    def _polled(self, after: Mapping[str, str], block: float) -> list[tuple[str, list[_Entry]]]:
+        """What XREAD would reply: of streams on several servers, it reads none."""
+        end = time.monotonic() + block
+        while True:
+            pipeline = self.client.pipeline(transaction=False)
+            for key, position in after.items():
+                pipeline.xrange(key, min=f"({position}")
+            found = [one for one in zip(after, pipeline.execute(), strict=True) if one[1]]
+            if found or time.monotonic() + _POLL > end:
+                return found
+            time.sleep(_POLL)
 
     def _streams(self, case_names: Sequence[str] | None) -> dict[str, str]:
         """Stream keys, and which case each is of."""

@@ -6,10 +6,13 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
+from typing import Any, Final
 
 from livecheck_celery.models import State
 
 _TOTAL = "total:"
+#: What `read_status` needs to know.
+STATUS_FIELDS: Final = ("status", "received_at", "watched_since")
 
 
 @dataclass(frozen=True)
@@ -19,8 +22,9 @@ class Statistics:
     All times are seconds since the epoch by Redis' clock, all histories are in seconds with the newest last.
 
     Attributes:
-        status: state of the suite.
+        status: state of the suite; STALL as soon as tests are overdue, whoever has noticed.
         last_test_received: when a test was last received, or its lack last warned of.
+        seconds_since_last_test: how long ago a test was last received when this was read.
         last_fail: when the suite last failed.
         seconds_since_last_fail: how long ago that was when this was read.
         consecutive_failures: failed tests since the last pass.
@@ -33,6 +37,7 @@ class Statistics:
 
     status: State
     last_test_received: float | None
+    seconds_since_last_test: float | None
     last_fail: float | None
     seconds_since_last_fail: float | None
     consecutive_failures: int
@@ -64,19 +69,22 @@ def read_statistics(
     frequency: Sequence[str],
     latency: Sequence[str],
     runtime: Sequence[str],
+    *,
+    stalled_after: float | None = None,
 ) -> Statistics:
-    """Statistics from what is stored, at the time ``now``.
+    """Statistics from what is stored, at the time ``now``; see `read_status`.
 
     Raises:
         ValueError: something stored is not what LiveCheck writes.
     """
-    last_fail = _time(state, "last_fail")
+    received, last_fail = _time(state, "received_at"), _time(state, "last_fail")
     totals = {
         State(field.removeprefix(_TOTAL)): int(count) for field, count in state.items() if field.startswith(_TOTAL)
     }
     return Statistics(
-        status=State(state.get("status", State.INIT)),
+        status=read_status(now, state, stalled_after),
         last_test_received=_time(state, "last_test_received"),
+        seconds_since_last_test=None if received is None else max(0.0, now - received),
         last_fail=last_fail,
         seconds_since_last_fail=None if last_fail is None else max(0.0, now - last_fail),
         consecutive_failures=int(state.get("consecutive_failures", 0)),
@@ -86,6 +94,27 @@ def read_statistics(
         latency_history=[float(item) for item in latency],
         runtime_history=[float(item) for item in runtime],
     )
+
+
+def read_status(now: float, state: Mapping[str, str], stalled_after: float | None) -> State:
+    """The status at the time ``now``: what is stored, or STALL when no test came for ``stalled_after`` seconds.
+
+    The check that beat schedules notes the same, later or not at all. A case that never had a test is measured from
+    when it was first watched.
+
+    Raises:
+        ValueError: something stored is not what LiveCheck writes.
+    """
+    stored = State(state.get("status", State.INIT))
+    since = max(_time(state, "received_at") or 0.0, _time(state, "watched_since") or 0.0)
+    stalled = stalled_after is not None and since > 0 and now - since > stalled_after
+    return State.STALL if stalled else stored
+
+
+def stalled_after(settings: Mapping[str, Any]) -> float | None:
+    """What `read_status` takes, from the settings that a case was registered with."""
+    after = settings.get("warn_stalled_after")
+    return float(after) if settings.get("active", True) and isinstance(after, int | float) else None
 
 
 def _time(state: Mapping[str, str], field: str) -> float | None:

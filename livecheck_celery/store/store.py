@@ -10,17 +10,18 @@ import redis
 from livecheck_celery.errors import RedisTooOld
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.arrivals import Arrivals
-from livecheck_celery.store.connection import without_password
 from livecheck_celery.store.ledger import Ledger
+from livecheck_celery.store.periods import Periods
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.suite import Suite
 from livecheck_celery.store.wiring import Wiring
+from livecheck_celery.urls import without_password
 
 #: The first Redis with everything the scripts use.
 OLDEST: Final = (6, 2)
 
 
-class Store(Ledger, Arrivals, Suite, Reports, Wiring):
+class Store(Ledger, Arrivals, Suite, Periods, Reports, Wiring):
     """What all processes share: executions, signals, suites, reports and wiring; safe to share between threads.
 
     What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
@@ -46,9 +47,7 @@ class Store(Ledger, Arrivals, Suite, Reports, Wiring):
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        with self.reaching():
-            seconds, microseconds = self.client.time()
-        return float(seconds + microseconds / 1_000_000)
+        return self._read(self.keys.wiring)[0]
 
     def batch(self) -> Batch:
         """Writes that go out together; see `Batch`."""

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.store.part import Part, readable
+from livecheck_celery.store.part import Part, as_dict, readable
 
 logger = logging.getLogger(__name__)
 
@@ -24,11 +24,13 @@ class Wired(NamedTuple):
 
     Attributes:
         revision: changes with the rest.
+        since: when the first case was made known; empty when none is. Another one means that everything was lost.
         overrides: by case, the settings that were changed at run time.
         sources: by case and signal, the kind and the name of what resolves it.
     """
 
     revision: str
+    since: str
     overrides: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, Mapping[str, tuple[str, str]]]
 
@@ -111,21 +113,21 @@ class Wiring(Part):
             InvalidPayload: what is stored cannot be read.
             RedisUnavailable: Redis did not answer.
         """
-        pipeline = self.client.pipeline(transaction=False)
-        pipeline.time()
-        pipeline.hgetall(self.keys.tally)
-        with self.reaching():
-            (now, _), found = pipeline.execute()
-        since = found.pop("since", now)
-        return readable(
-            self.keys.tally, lambda: Tallied(max(0.0, now - float(since)), {name: int(n) for name, n in found.items()})
-        )
+        now, [found] = self._read(self.keys.tally)
+
+        def read() -> Tallied:
+            counts = as_dict(found)
+            since = float(counts.pop("since", now))
+            return Tallied(max(0.0, int(now) - since), {name: int(count) for name, count in counts.items()})
+
+        return readable(self.keys.tally, read)
 
 
 def _read(found: list[str]) -> Wired:
-    fields = dict(zip(found[::2], found[1::2], strict=True))
+    fields = as_dict(found)
     return Wired(
         revision=fields.pop("revision", ""),
+        since=fields.pop("since", ""),
         overrides={name: dict(value) for name, value in _of(fields, _OVERRIDE)},
         sources={
             case: {signal: (str(kind), str(name)) for signal, (kind, name) in value.items()}

@@ -44,13 +44,13 @@ def gaps(times: list[float]) -> list[float]:
 def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
     for name, task, frequency in (
         ("test_steady:frequency", "fake_request", "<freq: 1.00 second>"),
-        ("test_forgotten:stalled", "stalled", "<freq: now>"),
         ("test_every_two_hours:frequency", "fake_request", "<crontab: 0 */2 * * * (m/h/dM/MY/d)>"),
     ):
         case = f"clockwork.{name.partition(':')[0]}"
         beats[0].wait_for(
             f"<ScheduleEntry: livecheck:clockwork.{name} livecheck.{task}(livecheck_case='{case}') {frequency}"
         )
+    beats[0].wait_for("<ScheduleEntry: livecheck:stalled livecheck.stalled() <freq: 1.00 second>")
     beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 3.00 seconds>")
 
 
@@ -85,7 +85,7 @@ def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client
     assert "no test received for" in reports[-1].error
     between = gaps([report.at for report in reports])
     assert min(between) > 0.9
-    assert sum(between) / len(between) < 1.7
+    assert sum(between) / len(between) < 2.7, "the check comes every second"
     assert case.status is State.STALL
     assert case.total_by_state == {}
 

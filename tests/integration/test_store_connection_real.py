@@ -16,6 +16,7 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.connection import MAX_CONNECTIONS
+from livecheck_celery.store.periods import Slot
 
 
 class Counting(redis.Connection):
@@ -61,8 +62,14 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
         CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60
     ),
     "recovered": lambda store: store.recovered(CASE, state_transition_delay=0),
-    "stalled": lambda store: store.stalled(CASE, warn_stalled_after=9),
-    "claim_slot": lambda store: store.claim_slot(CASE, period=9),
+    "watch": lambda store: store.watch([CASE, "b", "c"]),
+    "stalled": lambda store: store.stalled({CASE: 9.0, "b": 0.0, "c": None}),
+    "health": lambda store: store.health({CASE: 9.0, "b": None}),
+    "claim_slot": lambda store: store.claim_slot(CASE, Slot(9.0, 4.5), token="t", lease=9.0),
+    "renew_slot": lambda store: store.renew_slot(CASE, "t", lease=9.0),
+    "finish_slot": lambda store: store.finish_slot(CASE, "t"),
+    "lapsed_slots": lambda store: store.lapsed_slots([CASE, "b", "c"], lease=9.0),
+    "claim_heartbeat": lambda store: store.claim_heartbeat(60.0),
     "post_report": lambda store: store.post_report(make_report()),
     "reports": lambda store: store.reports([CASE, "b", "c"], count=5),
     "cases": lambda store: store.cases(),
@@ -72,7 +79,8 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "tally": lambda store: store.tally({"dropped: full": 1}),
     "tallied": lambda store: store.tallied(),
     "beat_seen": lambda store: store.beat_seen(),
-    "seconds_since_beat": lambda store: store.seconds_since_beat(),
+    "schedules_seen": lambda store: store.schedules_seen(),
+    "signs_of_life": lambda store: store.signs_of_life(),
     "time": lambda store: store.time(),
 }
 

@@ -1,8 +1,10 @@
 """The suite with many callers at once: one is told, and two beats make one run."""
 
+import random
 import threading
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 
 import pytest
 import redis
@@ -12,6 +14,7 @@ from support import CASE, at_once, make_report, make_settings, make_test, wait_u
 from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
+from livecheck_celery.store.periods import Slot
 
 MANY = 30
 
@@ -45,15 +48,28 @@ def test_many_recoveries_are_one(stores: list[Store]) -> None:
 
 
 def test_of_many_who_look_one_warns_of_a_stall(stores: list[Store]) -> None:
-    assert set(at_once(MANY, lambda number: stores[number].stalled(CASE, warn_stalled_after=0.5))) == {None}
+    cases = {CASE: 0.5, "another": 0.5, "calm": 60.0}
+    assert at_once(MANY, lambda number: stores[number].stalled(cases)) == [{}] * MANY
     started = stores[0].time()
     wait_until(lambda: stores[0].time() > started + 0.5)
-    found = at_once(MANY, lambda number: stores[number].stalled(CASE, warn_stalled_after=0.5))
-    assert sum(seconds is not None for seconds in found) == 1
+    found = at_once(MANY, lambda number: stores[number].stalled(cases))
+    assert Counter(name for one in found for name in one) == {CASE: 1, "another": 1}
+
+
+def claim_slot(store: Store, period: float, token: str, lease: float = 30.0) -> int:
+    return store.claim_slot(CASE, Slot(period, period / 2), token=token, lease=lease)
 
 
 def test_of_many_beats_one_gets_the_slot(stores: list[Store]) -> None:
-    assert sum(at_once(MANY, lambda number: stores[number].claim_slot(CASE, period=60))) == 1
+    assert sum(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == 1
+
+
+def test_of_many_who_take_up_a_run_one_makes_it(stores: list[Store]) -> None:
+    assert claim_slot(stores[0], 60, "dead", lease=0.05)
+    started = stores[0].time()
+    wait_until(lambda: stores[0].time() > started + 0.05)
+    assert sum(map(len, at_once(MANY, lambda number: stores[number].lapsed_slots([CASE], lease=30)))) == 1
+    assert sorted(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == [0] * (MANY - 1) + [2]
 
 
 def test_two_beats_out_of_step_make_one_run_a_period(stores: list[Store]) -> None:
@@ -64,13 +80,47 @@ def test_two_beats_out_of_step_make_one_run_a_period(stores: list[Store]) -> Non
     def beat(number: int) -> None:
         step.wait(number * period / 2)
         while (now := stores[number].time()) < start + 8 * period:
-            if stores[number].claim_slot(CASE, period=period):
+            token = f"{number} at {now}"
+            if claim_slot(stores[number], period, token):
                 runs.append(now)
+                assert stores[number].finish_slot(CASE, token)
             step.wait(period / 10)
 
     at_once(2, beat)
     took = max(runs) - start
     assert 5 <= len(runs) <= took / period + 1.5
+
+
+def test_whoever_dies_no_two_make_a_run_at_once_and_runs_go_on(stores: list[Store]) -> None:
+    """Workers that race for the runs of a schedule, of which a third die in the middle of one."""
+    period, lease, workers = 0.6, 0.1, 6
+    end = stores[0].time() + 6 * period
+    made: list[tuple[str, float, float]] = []
+    died: list[float] = []
+    pause = threading.Event()
+
+    def work(number: int) -> None:
+        store, chance, turn = stores[number], random.Random(number), 0
+        while store.time() < end:
+            turn += 1
+            token = f"{number}-{turn}"
+            started = store.time()
+            if claim_slot(store, period, token, lease):
+                if chance.random() < 1 / 3:
+                    died.append(started)
+                    continue
+                over = started + chance.choice([0.01, 2 * lease])
+                while (now := store.time()) < over and store.renew_slot(CASE, token, lease=lease):
+                    pause.wait(lease / 5)
+                if store.finish_slot(CASE, token):  # a thread may freeze for a lease, as a worker may
+                    made.append((token, started, now))
+            pause.wait(0.005)
+
+    at_once(workers, work)
+    made.sort(key=lambda run: run[1])
+    assert died, "somebody was to die"
+    assert all(earlier[2] <= later[1] for earlier, later in pairwise(made)), "never two at once"
+    assert 3 <= len(made) <= 8, "a run a period, by whoever is left"
 
 
 def test_reports_posted_by_many_stay_within_the_cap(redis_url: str) -> None:
@@ -116,7 +166,7 @@ def test_a_wait_longer_than_the_timeout_is_no_error(settings: Settings) -> None:
 
 def test_beats_seen_by_many_are_one_key_that_expires(stores: list[Store], redis_client: redis.Redis) -> None:
     at_once(MANY, lambda number: stores[number].beat_seen())
-    seconds = stores[0].seconds_since_beat()
+    seconds = stores[0].signs_of_life().beat
     assert seconds is not None
     assert 0 <= seconds < 5
     assert 0 < redis_client.ttl(stores[0].keys.beat) <= 120
@@ -128,7 +178,8 @@ def test_the_state_of_a_case_is_bounded_whatever_happens_to_it(store: Store, red
         claim(store, test)
         judge(store, test, state, state_transition_delay=0)
         fail(store)
-        store.stalled(CASE, warn_stalled_after=0)
-        store.claim_slot(CASE, period=0.001)
+        store.stalled({CASE: 0})
+        claim_slot(store, 0.001, str(number), lease=0)
+        store.lapsed_slots([CASE], lease=0)
     fields = redis_client.hkeys(store.keys.state(CASE))
-    assert len(fields) == 8 + len(State)
+    assert len(fields) <= 13 + len(State)

@@ -45,6 +45,7 @@ def suite(store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "7.4.1"})
     monkeypatch.setattr(doctor, "ask_workers", lambda _: [worker(*OURS)])
     store.beat_seen()
+    store.schedules_seen()
     return suite
 
 
@@ -66,6 +67,7 @@ def test_when_all_is_well_each_line_says_so(suite: LiveCheck) -> None:
         "broker": ["ok: memory://"],
         "queue": ["ok: livecheck: consumed by celery@one", "ok: livecheck.schedule: consumed by celery@one"],
         "beat": ["ok: alive 0 s ago"],
+        "schedules": ["ok: executed 0 s ago"],
         "clock": [lines(result)["clock"][0]],
         "http": [
             (
@@ -108,9 +110,21 @@ def test_beat_that_was_never_seen_is_wrong_with_the_mend(suite: LiveCheck, redis
     assert lines(result)["beat"] == ["wrong: no sign of life in the last 2 minutes; start it: celery -A shop_app beat"]
 
 
-def test_beat_that_fell_silent_is_wrong(suite: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store, "seconds_since_beat", lambda: 61.0)
-    assert not doctor.check_beat(suite, COMMANDS).well
+def test_beat_that_fell_silent_is_wrong(suite: LiveCheck, store: Store, redis_client: redis.Redis) -> None:
+    redis_client.set(store.keys.beat, store.time() - 61, ex=9)
+    result = run()
+    assert result.exit_code == 1
+    assert lines(result)["beat"] == ["wrong: last seen 61 s ago; start it: celery -A shop_app beat"]
+    assert lines(result)["schedules"] == ["ok: executed 0 s ago"]
+
+
+def test_schedules_that_no_worker_executes_are_wrong(suite: LiveCheck, store: Store, redis_client: redis.Redis) -> None:
+    redis_client.delete(store.keys.schedules)
+    result = run()
+    assert result.exit_code == 1
+    assert lines(result)["schedules"] == [
+        "wrong: no sign of life in the last 2 minutes; they need beat, and a worker that consumes livecheck.schedule"
+    ]
 
 
 def test_redis_that_does_not_answer_is_wrong_and_the_rest_is_looked_at(
@@ -125,7 +139,7 @@ def test_redis_that_does_not_answer_is_wrong_and_the_rest_is_looked_at(
     found = lines(result)
     assert found["redis"][0].startswith("wrong: Redis at redis://fake:6379/0 did not answer")
     assert found["broker"] == ["ok: memory://"]
-    assert found["beat"] == found["clock"] == ["wrong: unknown without Redis"]
+    assert found["beat"] == found["schedules"] == found["clock"] == ["wrong: unknown without Redis"]
 
 
 def test_a_redis_that_is_too_old_is_wrong(
@@ -190,6 +204,28 @@ def test_workers_that_should_not_run_tests_are_said(one: Worker, words: list[str
         assert not finding.well
         assert said in finding.found
         assert "celery worker" in finding.mend
+
+
+def test_workers_that_share_a_name_are_told_apart(suite: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    queues = [[{"name": "celery"}], [{"name": name} for name in OURS]]
+    answers = {
+        "active_queues": [{"celery@one": consumed} for consumed in queues],
+        "stats": [{"celery@one": {"pool": {"implementation": pool}}} for pool in (PREFORK, THREADS)],
+    }
+    monkeypatch.undo()
+    monkeypatch.setattr(suite.app.control, "broadcast", lambda command, **_: answers[command])
+    workers = doctor.ask_workers(suite)
+    assert workers == [worker("celery", pool=""), worker(*OURS, pool="")]
+    [finding] = doctor.judge_workers(workers, "livecheck", OURS, COMMANDS)
+    assert (finding.well, finding.found) == (True, "2 workers are called celery@one")
+    assert "-n" in finding.mend
+
+
+@pytest.mark.parametrize("answered", [None, []])
+def test_no_worker_at_all_answers(suite: LiveCheck, monkeypatch: pytest.MonkeyPatch, answered: Any) -> None:
+    monkeypatch.undo()
+    monkeypatch.setattr(suite.app.control, "broadcast", lambda *_, **__: answered)
+    assert doctor.ask_workers(suite) == []
 
 
 @pytest.mark.parametrize(("skew", "words"), [(30.0, "30.0 s behind Redis"), (-30.0, "30.0 s ahead of Redis")])

@@ -42,6 +42,8 @@ def suite(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
     """What ``-A shop_app`` names; it declares nothing."""
     suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
     suite.store = store
+    store.beat_seen()
+    store.schedules_seen()
     module = ModuleType("shop_app")
     module.app = suite.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
@@ -89,6 +91,36 @@ def test_status_is_a_line_for_each_case(declared: Any, store: Store) -> None:
     assert cells[:7] == [CASE, "FAIL", "0.5%, every 90.0 s", "PASS 1, FAIL 2", "2/2", "0.250 s", "-"]
     assert cells[7].endswith(" s")
     assert cells[8:] == ["0 s ago", "never"]
+
+
+def test_status_says_stall_of_cases_that_nobody_checks(declared: Any, store: Store) -> None:
+    play(store, State.PASS)
+    overdue = store.time() - 2000
+    store.client.hset(store.keys.state(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
+    store.register("shop.test_unknown", {"warn_stalled_after": 60.0, "active": True})
+    store.register("shop.test_off", {"warn_stalled_after": 60.0, "active": True})
+    store.override("shop.test_off", {"active": False})
+    for name in ("shop.test_unknown", "shop.test_off"):
+        store.client.hset(store.keys.state(name), "watched_since", store.time() - 61)
+    lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:]]
+    assert [line[:2] for line in lines] == [["shop.test_off", "INIT"], [CASE, "STALL"], ["shop.test_unknown", "STALL"]]
+    assert [line[8] for line in lines] == ["never", "33 min ago", "never"]
+    shown = json.loads(run("status", "--json").stdout)
+    assert [case["status"] for case in shown["cases"]] == ["INIT", "STALL", "STALL"]
+    assert shown["cases"][1]["seconds_since_last_test"] == pytest.approx(2000, abs=2)
+    assert declared.status is State.STALL
+
+
+def test_status_says_who_is_silent(declared: Any, store: Store) -> None:
+    assert len(run("status").stdout.splitlines()) == 2
+    assert json.loads(run("status", "--json").stdout)["signs_of_life"] == [
+        {"beat": pytest.approx(0, abs=2), "schedules": pytest.approx(0, abs=2)}
+    ]
+    store.client.set(store.keys.schedules, store.time() - 61, ex=9)
+    assert run("status").stdout.splitlines()[2:] == ["No worker executes what beat sends; see `livecheck doctor`."]
+    store.client.delete(store.keys.beat)
+    [line] = run("status").stdout.splitlines()[2:]
+    assert line.startswith("Beat is silent: no fake requests, stalled checks and recovery until it runs")
 
 
 def test_status_and_cases_know_what_only_workers_have_imported(suite: LiveCheck, store: Store) -> None:

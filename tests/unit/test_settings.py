@@ -70,6 +70,15 @@ def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> No
     assert settings.max_reports == 10_000
 
 
+@pytest.mark.parametrize(
+    "value", ["dead.man/switch", "ftp://dead.man/", "http://", "https:///switch", "http://[1", "x"]
+)
+def test_a_heartbeat_url_that_is_none_is_refused(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"^LiveCheck: heartbeat_url: "):
+        _ = make("redis://b/0", heartbeat_url=value).settings
+    assert make("redis://b/0", heartbeat_url="https://dead.man/x").settings.heartbeat_url == "https://dead.man/x"
+
+
 @pytest.mark.parametrize(("option", "value"), [("test_concurrency", 0), ("prefix", "a b"), ("max_payload", -1)])
 def test_a_bad_setting_is_named(option: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^LiveCheck: {option}: "):

@@ -6,7 +6,8 @@ from support import make_settings
 
 from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
 from livecheck_celery.store import Store
-from livecheck_celery.store.connection import connect, for_redis_py, reaching, without_password
+from livecheck_celery.store.connection import connect, reaching
+from livecheck_celery.urls import for_redis_py, without_password
 
 URL = "redis://user:hunter2@redis.example:6379/0"
 
@@ -91,8 +92,6 @@ class Versioned:
 
     def __init__(self, version: str) -> None:
         self.version = version
-
-    def register_script(self, source: str) -> None: ...
 
     def info(self, section: str) -> dict[str, str]:
         return {"redis_version": self.version}

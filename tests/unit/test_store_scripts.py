@@ -41,5 +41,6 @@ def test_no_script_builds_a_key_or_reads_another_clock(name: str) -> None:
 
 def test_truth_and_nothing_reach_lua_as_documented(redis_client: redis.Redis) -> None:
     script = Scripts(redis_client).report
-    script._script = redis_client.register_script("return {ARGV[1], ARGV[2], ARGV[3], ARGV[4]}")
+    script.source = "return {ARGV[1], ARGV[2], ARGV[3], ARGV[4]}"
+    script.sha = "0" * 40  # unknown, so that the source is sent
     assert script([], [True, False, None, 0.25]) == ["1", "0", "", "0.25"]

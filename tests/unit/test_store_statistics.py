@@ -5,13 +5,19 @@ from collections import Counter
 import pytest
 
 from livecheck_celery.models import State
-from livecheck_celery.store.statistics import read_statistics
+from livecheck_celery.store.statistics import read_statistics, read_status, stalled_after
 
 
 def test_a_case_that_never_ran_is_init_and_empty() -> None:
     found = read_statistics(100.0, {}, [], [], [])
     assert found.status is State.INIT
-    assert found.last_test_received is found.last_fail is found.seconds_since_last_fail is None
+    assert (
+        found.last_test_received
+        is found.seconds_since_last_test
+        is found.last_fail
+        is found.seconds_since_last_fail
+        is None
+    )
     assert found.consecutive_failures == found.total_failures == 0
     assert found.total_by_state == Counter()
     assert found.frequency_avg is found.latency_avg is found.runtime_avg is None
@@ -21,7 +27,7 @@ def test_what_is_stored_is_read() -> None:
     state = {
         "status": "FAIL",
         "last_test_received": "90.5",
-        "received_at": "90.5",
+        "received_at": "80.5",
         "last_fail": "95.25",
         "consecutive_failures": "2",
         "total_failures": "7",
@@ -32,6 +38,7 @@ def test_what_is_stored_is_read() -> None:
     found = read_statistics(100.0, state, ["5.0"], ["-0.5", "0.5"], ["1", "2", "9"])
     assert found.status is State.FAIL
     assert (found.last_test_received, found.last_fail, found.seconds_since_last_fail) == (90.5, 95.25, 4.75)
+    assert found.seconds_since_last_test == 19.5
     assert (found.consecutive_failures, found.total_failures) == (2, 7)
     assert found.total_by_state == {State.PASS: 3, State.TIMEOUT: 7}
     assert found.total_by_state[State.SKIP] == 0
@@ -44,7 +51,34 @@ def test_averages_are_medians_so_one_outlier_does_not_move_them() -> None:
 
 
 def test_a_clock_set_back_gives_no_negative_age() -> None:
-    assert read_statistics(90.0, {"last_fail": "95"}, [], [], []).seconds_since_last_fail == 0.0
+    found = read_statistics(90.0, {"last_fail": "95", "received_at": "95"}, [], [], [], stalled_after=0.0)
+    assert (found.seconds_since_last_fail, found.seconds_since_last_test, found.status) == (0.0, 0.0, State.INIT)
+
+
+@pytest.mark.parametrize(
+    ("stored", "status"),
+    [
+        ({}, State.INIT),
+        ({"watched_since": "90"}, State.INIT),
+        ({"watched_since": "89"}, State.STALL),
+        ({"watched_since": "10", "received_at": "90", "status": "FAIL"}, State.FAIL),
+        ({"watched_since": "10", "received_at": "89", "status": "PASS"}, State.STALL),
+        ({"watched_since": "10", "received_at": "89", "status": "FAIL"}, State.STALL),
+        ({"watched_since": "90", "received_at": "10", "status": "PASS"}, State.PASS),
+        ({"received_at": "89", "last_test_received": "99", "status": "PASS"}, State.STALL),
+        ({"received_at": "99", "status": "STALL"}, State.STALL),
+    ],
+    ids=str,
+)
+def test_a_reader_sees_for_itself_that_tests_are_overdue(stored: dict[str, str], status: State) -> None:
+    assert read_status(100.0, stored, 10.0) is status
+
+
+def test_of_a_case_that_is_not_active_no_tests_are_expected() -> None:
+    assert stalled_after({"active": False, "warn_stalled_after": 10.0}) is None
+    assert stalled_after({"active": True, "warn_stalled_after": 10}) == 10.0
+    assert stalled_after({"warn_stalled_after": "?"}) is stalled_after({}) is None
+    assert read_status(100.0, {"received_at": "1", "status": "PASS"}, None) is State.PASS
 
 
 @pytest.mark.parametrize("state", [{"status": "FINE"}, {"last_fail": "noon"}, {"total:FINE": "1"}, {"total:PASS": "x"}])

@@ -7,9 +7,10 @@ import redis
 from executions import claim, judge
 from support import CASE, make_report, make_test, wait_until
 
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
+from livecheck_celery.store.periods import Slot
 
 
 def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:
@@ -99,52 +100,176 @@ def test_a_suite_that_is_fine_has_nothing_to_recover_from(store: Store) -> None:
 # -- stalled
 
 
+def stalled(store: Store, after: float | None) -> float | None:
+    return store.stalled({CASE: after}).get(CASE)
+
+
+def status(store: Store, after: float | None) -> State:
+    [status] = {store.statistics(CASE, stalled_after=after).status, *store.health({CASE: after}).statuses.values()}
+    return status
+
+
 def test_a_suite_is_stalled_once_in_each_period_without_a_test(store: Store) -> None:
     received = receive_test(store)
-    assert store.stalled(CASE, warn_stalled_after=0.3) is None
-    first = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert stalled(store, 0.3) is None
+    first = wait_until(lambda: stalled(store, 0.3))
     assert 0.3 < first <= store.time() - received
-    assert store.stalled(CASE, warn_stalled_after=0.3) is None
-    second = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert stalled(store, 0.3) is None
+    second = wait_until(lambda: stalled(store, 0.3))
     assert second > first + 0.3
 
 
-def test_a_case_that_never_saw_a_test_is_measured_from_the_first_look(store: Store) -> None:
-    assert store.stalled(CASE, warn_stalled_after=0.3) is None
-    assert wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3)) > 0.3
+def test_each_of_many_cases_has_its_own_time(store: Store) -> None:
+    assert store.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None}) == {}
+    found: set[str] = set()
+    wait_until(lambda: found.update(store.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None})) or len(found) == 2)
+    assert found == {"a", "c"}
+
+
+def test_one_case_that_cannot_be_checked_leaves_the_others_their_warning(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    redis_client.set(store.keys.state("broken"), "x")
+    with pytest.raises(RedisUnavailable):
+        store.stalled({"broken": 0.1, CASE: 60.0})
+    redis_client.hset(store.keys.state(CASE), "watched_since", 1)
+    assert list(store.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
+    redis_client.delete(store.keys.state("broken"))
+
+
+def test_a_case_that_never_saw_a_test_is_measured_from_when_it_is_watched(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    store.watch([CASE, "another"])
+    watched = redis_client.hget(store.keys.state(CASE), "watched_since")
+    store.watch([CASE])
+    assert stalled(store, 0.3) is None
+    assert redis_client.hget(store.keys.state(CASE), "watched_since") == watched
+    assert wait_until(lambda: stalled(store, 0.3)) > 0.3
 
 
 def test_a_test_puts_the_warning_off(store: Store) -> None:
-    store.stalled(CASE, warn_stalled_after=0.3)
-    wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    stalled(store, 0.3)
+    wait_until(lambda: stalled(store, 0.3))
     received = receive_test(store)
-    assert store.stalled(CASE, warn_stalled_after=5) is None
-    silent = wait_until(lambda: store.stalled(CASE, warn_stalled_after=0.3))
+    assert stalled(store, 5) is None
+    silent = wait_until(lambda: stalled(store, 0.3))
     assert silent <= store.time() - received
 
 
-# -- claim_slot
+def test_a_case_has_its_time_anew_when_it_is_active_again(store: Store, redis_client: redis.Redis) -> None:
+    redis_client.hset(store.keys.state(CASE), mapping={"received_at": 1, "last_test_received": 1})
+    assert stalled(store, None) is None
+    assert stalled(store, 0.3) is None
+    assert status(store, 0.3) is State.INIT
+    assert 0.3 < wait_until(lambda: stalled(store, 0.3)) < 60
+
+
+def test_whoever_reads_the_status_sees_a_stall_before_and_after_the_warning(store: Store) -> None:
+    store.watch([CASE])
+    assert status(store, 0.2) is State.INIT
+    wait_until(lambda: status(store, 0.2) is State.STALL)
+    assert (status(store, 60.0), status(store, None)) == (State.INIT, State.INIT)
+    assert wait_until(lambda: stalled(store, 0.2))
+    assert status(store, 0.2) is State.STALL, "the warning is no test"
+    receive_test(store)
+    assert status(store, 60.0) is State.INIT
+
+
+# -- slots
+
+HALF = Slot(0.6, 0.3)
+
+
+def claim_slot(store: Store, slot: Slot = HALF, token: str = "", lease: float = 30.0) -> int:
+    """Claim a run; without a token it is made at once."""
+    attempt = store.claim_slot(CASE, slot, token=token or "now", lease=lease)
+    if attempt and not token:
+        assert store.finish_slot(CASE, "now")
+    return attempt
 
 
 def test_one_run_in_each_period(store: Store) -> None:
     start = store.time()
-    assert store.claim_slot(CASE, period=0.6)
-    assert not store.claim_slot(CASE, period=0.6)
-    wait_until(lambda: store.claim_slot(CASE, period=0.6))
+    assert claim_slot(store)
+    assert not claim_slot(store)
+    wait_until(lambda: claim_slot(store))
     assert store.time() - start >= 0.3
-    assert not store.claim_slot(CASE, period=0.6)
+    assert not claim_slot(store)
 
 
 def test_a_shorter_period_need_not_wait_for_the_longer_one_before_it(store: Store) -> None:
-    assert store.claim_slot(CASE, period=3600)
-    assert store.claim_slot(CASE, period=5)
-    assert not store.claim_slot(CASE, period=5)
+    assert claim_slot(store, Slot(3600, 1800))
+    assert claim_slot(store, Slot(5, 2.5))
+    assert not claim_slot(store, Slot(5, 2.5))
 
 
 def test_after_a_long_silence_there_is_one_run_not_a_burst(store: Store, redis_client: redis.Redis) -> None:
     redis_client.hset(store.keys.state(CASE), "tat", store.time() - 1000)
-    assert store.claim_slot(CASE, period=10)
-    assert not store.claim_slot(CASE, period=10)
+    assert claim_slot(store, Slot(10, 5))
+    assert not claim_slot(store, Slot(10, 5))
+
+
+def test_a_run_that_takes_long_is_never_two(store: Store) -> None:
+    assert claim_slot(store, Slot(0.1, 0.05), "long", lease=9) == 1
+    start = store.time()
+    while store.time() < start + 0.5:
+        assert store.renew_slot(CASE, "long", lease=9)
+        assert claim_slot(store, Slot(0.1, 0.05)) == 0
+    assert store.finish_slot(CASE, "long")
+    assert claim_slot(store, Slot(0.1, 0.05)) == 1
+
+
+def test_a_run_whose_maker_fell_silent_is_made_again(store: Store) -> None:
+    slot = Slot(60, 30)
+    assert claim_slot(store, slot, "dead", lease=0.2) == 1
+    assert store.lapsed_slots([CASE, "another"], lease=0.2) == []
+    assert wait_until(lambda: store.lapsed_slots([CASE, "another"], lease=0.2)) == [CASE]
+    assert store.lapsed_slots([CASE], lease=0.2) == [], "one is told"
+    assert claim_slot(store, slot, "second") == 2
+    assert not store.finish_slot(CASE, "dead")
+    assert not store.renew_slot(CASE, "dead", lease=9)
+    assert claim_slot(store, slot) == 0
+    assert store.finish_slot(CASE, "second")
+    assert claim_slot(store, slot) == 0, "it was made"
+    assert store.lapsed_slots([CASE], lease=0.2) == []
+
+
+def test_a_run_nobody_takes_up_again_is_asked_for_after_each_lease(store: Store) -> None:
+    claim_slot(store, Slot(60, 30), "dead", lease=0.05)
+    wait_until(lambda: store.lapsed_slots([CASE], lease=0.2))
+    start = store.time()
+    wait_until(lambda: store.lapsed_slots([CASE], lease=0.2))
+    assert store.time() - start >= 0.15
+
+
+def test_a_run_that_kills_every_worker_is_given_up_until_the_next(store: Store) -> None:
+    slot = Slot(60, 30)
+    for attempt in (1, 2, 3):
+        assert wait_until(lambda attempt=attempt: claim_slot(store, slot, f"t{attempt}", lease=0.05)) == attempt
+    start = store.time()
+    while store.time() < start + 0.2:
+        assert claim_slot(store, slot, "more", lease=0.05) == 0
+        assert store.lapsed_slots([CASE], lease=0.05) == []
+
+
+def test_a_run_whose_time_is_over_is_not_made_again(store: Store) -> None:
+    slot = Slot(0.4, 0.2)
+    assert claim_slot(store, slot, "dead", lease=0.3) == 1
+    start = store.time()
+    while store.time() < start + 0.6:
+        assert store.lapsed_slots([CASE], lease=0.3) == []
+    assert claim_slot(store, slot, "next") == 1, "the next run, not a second attempt"
+
+
+def test_a_claim_that_is_asked_for_again_is_the_same(store: Store) -> None:
+    assert claim_slot(store, HALF, "same") == claim_slot(store, HALF, "same") == 1
+
+
+def test_a_clock_that_was_set_back_does_not_block_the_runs(store: Store, redis_client: redis.Redis) -> None:
+    assert claim_slot(store, HALF, "before")
+    redis_client.hset(store.keys.state(CASE), mapping={"slot_until": store.time() + 7200, "tat": store.time() + 7200})
+    assert claim_slot(store) == 1
 
 
 # -- statistics, beat
@@ -163,12 +288,30 @@ def test_statistics_that_cannot_be_read_name_the_key_and_no_other_case_suffers(
     assert store.statistics("shop.test_other").status is State.INIT
 
 
-def test_beat_is_seen_and_forgotten(store: Store, redis_client: redis.Redis) -> None:
-    assert store.seconds_since_beat() is None
+def test_signs_of_life_are_seen_and_forgotten(store: Store, redis_client: redis.Redis) -> None:
+    assert store.signs_of_life() == (None, None)
     store.beat_seen()
     assert 118 <= redis_client.ttl(store.keys.beat) <= 120
     redis_client.set(store.keys.beat, store.time() - 7, ex=120)
-    assert store.seconds_since_beat() == pytest.approx(7, abs=1)
+    assert store.signs_of_life() == (pytest.approx(7, abs=1), None)
+    store.schedules_seen()
+    assert 118 <= redis_client.ttl(store.keys.schedules) <= 120
+    assert store.signs_of_life().schedules == pytest.approx(0, abs=1)
+
+
+def test_how_long_the_sweep_has_been_missing_is_told(store: Store, redis_client: redis.Redis) -> None:
+    store.record(make_test(), expires_in=60)
+    assert store.health({CASE: None, "another": None}) == ({CASE: State.INIT, "another": State.INIT}, 0.0)
+    redis_client.zadd(store.keys.open(CASE), {"id-1": store.time() - 500})
+    assert store.health({"another": None, CASE: None}).overdue == pytest.approx(500, abs=1)
+
+
+def test_one_heartbeat_in_each_period(store: Store) -> None:
+    assert store.claim_heartbeat(0.3)
+    start = store.time()
+    assert not store.claim_heartbeat(0.3)
+    wait_until(lambda: store.claim_heartbeat(0.3))
+    assert store.time() - start >= 0.25
 
 
 def test_a_service_that_answers_does_not_hide_tests_that_fail(store: Store) -> None:

@@ -41,7 +41,7 @@ def test_overrides_are_known_to_all_until_they_are_taken_back(store: Store) -> N
 
 def test_a_server_that_lost_everything_is_news(store: Store, redis_client: redis.Redis) -> None:
     store.override("c", {"active": False})
-    watch = Watch(store)
+    watch = Watch(store, print)
     watch.refresh()
     assert watch.overrides == {"c": {"active": False}}
     redis_client.flushall()
@@ -68,7 +68,7 @@ def test_counts_add_up_for_a_day(store: Store, redis_client: redis.Redis) -> Non
 def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
     store: Store, caplog: pytest.LogCaptureFixture
 ) -> None:
-    watch, heard = Watch(store), []
+    watch, heard = Watch(store, print), []
 
     def fail(watch: Watch) -> None:
         if watch.overrides:

@@ -9,13 +9,19 @@
 -- Reply    nothing
 
 redis.call('HSET', KEYS[1], ARGV[1], ARGV[2])
-if (redis.call('HGET', KEYS[2], ARGV[3]) or '') ~= ARGV[4] then
+local clock = redis.call('TIME')
+local now = clock[1] .. '.' .. clock[2]
+-- Who remembers another "since" knows that everything was lost in between.
+local is_first = redis.call('HSETNX', KEYS[2], 'since', now) == 1
+local is_news = (redis.call('HGET', KEYS[2], ARGV[3]) or '') ~= ARGV[4]
+if is_news then
   if ARGV[4] == '' then
     redis.call('HDEL', KEYS[2], ARGV[3])
   else
     redis.call('HSET', KEYS[2], ARGV[3], ARGV[4])
   end
-  local clock = redis.call('TIME')
-  redis.call('HSET', KEYS[2], 'revision', clock[1] .. '.' .. clock[2])
+end
+if is_first or is_news then
+  redis.call('HSET', KEYS[2], 'revision', now)
 end
 return false

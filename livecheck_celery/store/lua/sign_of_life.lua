@@ -1,6 +1,6 @@
--- Notes that beat is alive.
+-- Notes a sign of life, of beat or of the workers that execute schedules.
 --
--- KEYS[1]  beat  string, when it was last seen
+-- KEYS[1]  sign  string, when there was one last
 -- ARGV[1]  ttl   seconds
 -- Reply    now
 

@@ -1,0 +1,53 @@
+"""A host's app for beats and workers that are killed; what takes long elsewhere takes a second here."""
+
+from __future__ import annotations
+
+import os
+
+import redis
+from celery import Celery
+from celery.schedules import crontab
+
+from livecheck_celery import Case, LiveCheck, heartbeat
+
+URL = os.environ["SHOP_URL"]
+
+app = Celery("keeper", broker=URL, set_as_current=False)
+app.conf.update(
+    redbeat_redis_url=URL, redbeat_lock_timeout=3, beat_max_loop_interval=1, broker_connection_retry_on_startup=True
+)
+livecheck = LiveCheck(app)
+livecheck.leases.lease = 1.0
+notes = redis.Redis.from_url(URL)
+
+
+@livecheck.case(frequency=1.0)
+class test_steady(Case):
+    """Faked every second."""
+
+    def make_fake_request(self) -> None:
+        notes.rpush("keeper:steady", ".".join(f"{part:06}" for part in notes.time()))
+
+
+@livecheck.case(frequency=60.0)
+class test_fatal(Case):
+    """Whoever makes its fake request does not live to see it made, until a test lets it."""
+
+    def make_fake_request(self) -> None:
+        notes.rpush("keeper:begun", 1)
+        notes.blpop(["keeper:go"], timeout=60)
+        notes.rpush("keeper:made", 1)
+
+
+if "KEEPER_WITHOUT" not in os.environ:
+
+    @livecheck.case(frequency=crontab(minute="*/5"))
+    class test_leaving(Case):
+        """Is gone after the next deployment."""
+
+
+every = float(os.environ.get("KEEPER_EVERY", "5"))
+heartbeat.EVERY = every
+for name in ("livecheck:recover", "livecheck:heartbeat"):
+    if name in app.conf.beat_schedule:
+        app.conf.beat_schedule[name]["schedule"] = every

@@ -1,0 +1,248 @@
+"""Redis as it stands in production: behind Sentinel, with TLS, with an ACL user, as a cluster; and what it loses."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
+
+import pytest
+from clients import Client, report_of, send_all
+from programs import REPOSITORY, Program, Programs
+from redis_servers import (
+    HOST,
+    MASTER_NAME,
+    PASSWORD,
+    SentinelGroup,
+    redis_cluster,
+    sentinel_group,
+    server,
+    tls,
+)
+from support import wait_until
+
+from livecheck_celery import Case, RedisUnavailable, State
+
+SECRET = quote(PASSWORD, safe="")
+USERS = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", (REPOSITORY / "docs" / "servers.md").read_text(), re.MULTILINE))
+
+Conf = dict[str, Any]
+
+
+def of_group(group: SentinelGroup, *, password: str = "", sentinel_password: str = "") -> Conf:
+    login = f":{quote(password, safe='')}@" if password else ""
+    options: Conf = {"master_name": MASTER_NAME}
+    if sentinel_password:
+        options["sentinel_kwargs"] = {"password": sentinel_password}
+    return {
+        "broker_url": group.hosts.replace("://", f"://{login}", 1),
+        "broker_transport_options": options,
+    }
+
+
+@contextmanager
+def behind_sentinel(directory: Path) -> Iterator[Conf]:
+    with sentinel_group(directory, password=PASSWORD, sentinel_password="sentinel") as group:
+        yield of_group(group, password=PASSWORD, sentinel_password="sentinel")
+
+
+@contextmanager
+def with_tls(directory: Path) -> Iterator[Conf]:
+    with server(directory, password=PASSWORD) as redis, tls(redis, directory) as forwarder:
+        options = {**forwarder.options, "ssl_cert_reqs": "required"}
+        yield {"broker_url": f"rediss://:{SECRET}@{HOST}:{forwarder.port}/0", "broker_use_ssl": options}
+
+
+@contextmanager
+def with_an_acl_user(directory: Path) -> Iterator[Conf]:
+    with server(directory) as redis:
+        for name, rights in USERS.items():
+            redis.client.execute_command("ACL", "SETUSER", name, *rights.replace("<password>", PASSWORD).split())
+        yield {
+            "broker_url": f"redis://celery:{SECRET}@{HOST}:{redis.port}/0",
+            "broker_transport_options": {"global_keyprefix": "livecheck:"},
+            "livecheck_redis_url": f"redis://livecheck:{SECRET}@{HOST}:{redis.port}/0",
+        }
+        refused = {(one["object"], one["username"]) for one in redis.client.acl_log()}
+        # redis-py tells its name and version, and goes on where it may not; Redis 7.0 does not know the command.
+        assert refused <= {("client|setinfo", "livecheck")}
+
+
+@contextmanager
+def on_a_cluster(directory: Path) -> Iterator[Conf]:
+    with redis_cluster(directory, password=PASSWORD) as cluster, server(directory) as broker:
+        yield {"broker_url": broker.url, "livecheck_redis_url": cluster.url}
+
+
+SETUPS = {
+    "sentinel with passwords": behind_sentinel,
+    "tls with a password and a client's certificate": with_tls,
+    "users limited to the prefix": with_an_acl_user,
+    "a cluster for the state, another redis for the broker": on_a_cluster,
+}
+
+
+def start(programs: Programs, conf: Conf, name: str = "only") -> Program:
+    command = f"celery -A anywhere worker -Q livecheck,livecheck.schedule -P threads -c 10 -n {name}@%h"
+    return programs.start_worker(command, **env_of(conf))
+
+
+def env_of(conf: Conf) -> dict[str, str]:
+    return {"ANYWHERE": json.dumps(conf), "LIVECHECK_BROKER_URL": ""}
+
+
+@pytest.fixture
+def client(request: pytest.FixtureRequest) -> Iterator[Callable[[Conf], Client]]:
+    with ExitStack() as stack:
+
+        def make(conf: Conf) -> Client:
+            made = Client(**conf)
+            stack.callback(made.close)
+            return made
+
+        yield make
+
+
+def order_of(client: Client) -> Case:
+    return client.case("anywhere.test_order", "early", "go")
+
+
+def begin(client: Client) -> str:
+    """A test that a worker has, which has had its first signal."""
+    test_id = uuid4().hex
+    order_of(client).trigger.delay(test_id)
+    client.wait_claimed(order_of(client), test_id)
+    send_all(order_of(client), test_id, "early")
+    return test_id
+
+
+def passes(client: Client, test_id: str) -> None:
+    wait_until(lambda: sent(client, test_id), 20, "a Redis that takes a signal")
+    assert report_of(order_of(client), test_id, 30).state is State.PASS
+
+
+def sent(client: Client, test_id: str) -> bool:
+    try:
+        client.store.statistics(order_of(client).name)  # each store notices an outage by itself
+    except RedisUnavailable:
+        return False
+    dropped = client.livecheck.outbox.dropped
+    send_all(order_of(client), test_id, "early", "go")
+    return client.livecheck.flush(5) and client.livecheck.outbox.dropped == dropped
+
+
+@pytest.mark.parametrize("setup", SETUPS)
+def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
+    with SETUPS[setup](tmp_path) as conf:
+        env = env_of(conf)
+        beat = programs.start("celery -A anywhere beat", **env)
+        worker = start(programs, conf)
+        user = client(conf)
+        passes(user, begin(user))
+        assert order_of(user).total_by_state == {State.PASS: 1}
+        commands = [
+            programs.start(f"livecheck -A anywhere {command}", **env) for command in ("doctor", "status", "reports")
+        ]
+        codes = [command.wait_exit(60) for command in commands]
+        assert codes == [0, 0, 0], "\n".join(command.tail() for command in commands)
+        assert all("anywhere.test_order" in command.output() for command in commands[1:])
+        for program in (worker, beat):
+            program.terminate()
+            assert program.wait_exit(20) == 0
+            assert "Traceback" not in program.output()
+
+
+def test_tests_wait_on_through_a_failover_of_sentinel(
+    programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
+) -> None:
+    with sentinel_group(tmp_path) as group:
+        conf = of_group(group)
+        start(programs, conf)
+        user = client(conf)
+        waiting = begin(user)
+        old = group.servers[0]
+        old.client.wait(1, 5000)  # what is not replicated yet is lost with the primary
+        old.kill()
+        group.wait_failover(old)
+        passes(user, waiting)
+        after = wait_until(lambda: triggered(user), 20, "a broker that takes a message")
+        passes(user, after)
+        assert order_of(user).total_by_state == {State.PASS: 2}
+        programs.end()
+
+
+def triggered(client: Client) -> str | None:
+    try:
+        return order_of(client).trigger(uuid4().hex).id
+    except Exception:
+        return None
+
+
+def test_tests_wait_on_through_a_failover_in_a_cluster(
+    programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
+) -> None:
+    with redis_cluster(tmp_path, replicas=1) as cluster, server(tmp_path) as broker:
+        conf = {"broker_url": broker.url, "livecheck_redis_url": cluster.url}
+        start(programs, conf)
+        user = client(conf)
+        waiting = begin(user)
+        old = cluster.owner(user.store.keys.state(order_of(user).name))
+        old.client.wait(1, 5000)
+        old.kill()
+        passes(user, waiting)
+        passes(user, begin(user))
+        assert order_of(user).total_by_state == {State.PASS: 2}
+        programs.end()
+
+
+def test_a_redis_with_aof_that_is_killed_loses_nothing(
+    programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
+) -> None:
+    with server(tmp_path, persistent=True) as redis:
+        conf = {"broker_url": redis.url}
+        worker = start(programs, conf)
+        user = client(conf)
+        passes(user, begin(user))
+        order_of(user).override(probability=0.25)
+        waiting = [begin(user) for _ in range(3)]
+        redis.restart()
+        for test_id in waiting:
+            passes(user, test_id)
+        passes(user, begin(user))
+        assert order_of(user).total_by_state == {State.PASS: 5}
+        assert user.store.wired().overrides == {"anywhere.test_order": {"probability": 0.25}}
+        assert "has lost its data" not in worker.output()
+        assert "too late" not in worker.output()
+        programs.end()
+
+
+def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
+    programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
+) -> None:
+    with server(tmp_path) as redis, server(tmp_path) as broker:
+        conf = {"broker_url": broker.url, "livecheck_redis_url": redis.url}
+        user = client(conf)
+        order_of(user).override(probability=0.25)
+        workers = [start(programs, conf, name) for name in ("first", "second")]
+        passes(user, begin(user))
+        lost = begin(user)
+        redis.restart()
+        for worker in workers:
+            worker.wait_for("has lost its data", 20)
+        wait_until(user.store.cases, 20, "the cases to be registered again")
+        send_all(order_of(user), lost, "early", "go")
+        wait_until(lambda: any("refused" in worker.output() for worker in workers), 20, "a verdict that is refused")
+        passes(user, begin(user))
+        assert order_of(user).total_by_state == {State.PASS: 1}
+        for worker in workers:
+            [line] = [line for line in worker.output().splitlines() if "has lost its data" in line]
+            assert line.endswith(
+                f"Redis at {redis.url} has lost its data: counters, histories, reports and open tests are gone, "
+                "and so are the overrides of anywhere.test_order; cases registered again: 1"
+            )
+        programs.end()
