@@ -28,6 +28,7 @@ from livecheck_celery.errors import (
     ServiceDown,
     SuiteFailed,
     SuiteStalled,
+    TooManyTests,
     UnknownCase,
     UnknownSignal,
 )
@@ -63,6 +64,7 @@ __all__ = [
     "TestExecution",
     "TestReport",
     "TestRunner",
+    "TooManyTests",
     "UnknownCase",
     "UnknownSignal",
     "app",

@@ -24,6 +24,7 @@ from livecheck_celery.failures import trace
 from livecheck_celery.live import Live, PerCase
 from livecheck_celery.logs import CaseLog, Diag
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.runner import TestRunner
 from livecheck_celery.signals import BaseSignal, Signal
 from livecheck_celery.store import Statistics
@@ -45,7 +46,7 @@ class Case:
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
-    logger: ClassVar[logging.Logger] = logging.getLogger("livecheck_celery.case")
+    logger: ClassVar[logging.Logger] = get_logger("livecheck_celery.case")
 
     status = Live(lambda _, read: read.status, State.INIT, "Current state of this test; STALL once tests are overdue.")
     last_test_received = Live[float | None](

@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable, Mapping
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
+from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
 from pydantic import (
@@ -114,6 +115,7 @@ class Settings(_Resolved):
         test_concurrency: tests one worker runs at a time.
         send_reports: whether reports are kept.
         max_reports: reports kept for each case.
+        max_open: tests of each case that may be without a verdict; more are not triggered.
         enabled: whether requests trigger tests and send signals at all.
         max_payload: bytes, of one signal's value or one test's arguments.
         secret_key: signs what crosses HTTP; without one, nothing crosses. Of several the first signs, and any is
@@ -134,6 +136,7 @@ class Settings(_Resolved):
     enabled: bool = True
     send_reports: bool = True
     max_reports: int = Field(default=10_000, ge=1)
+    max_open: int = Field(default=100_000, ge=1)
     max_payload: int = Field(default=1024 * 1024, ge=1)
     secret_key: Names = ()
     http_hosts: Names = ("localhost", "127.0.0.1", "::1")

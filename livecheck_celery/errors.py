@@ -8,6 +8,7 @@
     ├── UnknownSignal               the case has no signal of that name
     ├── InvalidPayload              a value is not JSON, or is over the size limit
     ├── DuplicateTest               a test of that id is still open
+    ├── TooManyTests                too many tests of the case are still open
     ├── RedisUnavailable            Redis did not answer
     ├── RedisTooOld                 Redis answered, but is older than 6.2
     ├── BrokerUnavailable           the Celery broker did not take a message
@@ -43,6 +44,10 @@ class InvalidPayload(LiveCheckError):
 
 class DuplicateTest(LiveCheckError):
     """A test of that id has been requested and has no verdict yet."""
+
+
+class TooManyTests(LiveCheckError):
+    """As many tests of the case as may be (``max_open``) have been requested and have no verdict yet."""
 
 
 class RedisUnavailable(LiveCheckError):

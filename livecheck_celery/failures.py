@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.printable import printable
 
 _MAX_LINE: Final = 2_000
 _MAX_TRACEBACK: Final = 16_000
@@ -14,7 +15,7 @@ _MAX_TRACEBACK: Final = 16_000
 
 def describe(error: BaseException) -> str:
     """One line on ``error``: its message, and where an assertion stands."""
-    text = " ".join(str(error).split())
+    text = printable(" ".join(str(error).split()))
     if isinstance(error, AssertionError):
         frames = traceback.extract_tb(error.__traceback__)
         if frames:

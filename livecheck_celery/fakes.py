@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.printable import get_logger
 from livecheck_celery.schedule import FAKE_REQUEST
 from livecheck_celery.store.patience import patiently
 from livecheck_celery.store.store import Store
@@ -16,7 +16,7 @@ from livecheck_celery.store.store import Store
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
-logger = logging.getLogger("livecheck_celery.fakes")
+logger = get_logger("livecheck_celery.fakes")
 
 
 class Held:

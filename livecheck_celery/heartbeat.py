@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
@@ -11,11 +10,12 @@ import requests
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.http import HttpSettings, fetch
 from livecheck_celery.models import State
+from livecheck_celery.printable import get_logger
 
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
-logger = logging.getLogger("livecheck_celery.heartbeat")
+logger = get_logger("livecheck_celery.heartbeat")
 
 #: Seconds between pings.
 EVERY: Final = 60.0

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -22,13 +21,14 @@ from celery.signals import (
 from tenacity import Retrying, retry_if_exception_type, wait_exponential
 
 from livecheck_celery.errors import ConfigurationError, LiveCheckError, RedisUnavailable
+from livecheck_celery.printable import get_logger
 from livecheck_celery.schedule import OURS, RECOVER, STALLED
 from livecheck_celery.store.patience import warn_of_retry
 
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
-logger = logging.getLogger("livecheck_celery.worker")
+logger = get_logger("livecheck_celery.worker")
 
 _LONGEST_PAUSE = 30.0
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Final, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import requests
 from celery import Celery
 
-from livecheck_celery import lifecycle, schedule, tasks
+from livecheck_celery import intake, lifecycle, schedule, tasks
 from livecheck_celery.case import Case
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_execution, current_test
@@ -32,6 +31,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox, Servers
 from livecheck_celery.own_app import own_app
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.resolver import Resolver
 from livecheck_celery.runner import TestRunner
@@ -44,11 +44,14 @@ from livecheck_celery.store.inbox import Inbox
 from livecheck_celery.store.leases import LEASE_SHARE, Leases
 from livecheck_celery.watch import Watch
 
-logger = logging.getLogger("livecheck_celery.livecheck")
+logger = get_logger("livecheck_celery.livecheck")
 
 _REQUEST_TIMEOUT = 0.4
 #: A server that is busy for as long, with a fork or a slow script, costs no signal.
 _OUTBOX_TIMEOUT = 1.0
+
+#: Longest name of a case, in characters.
+MAX_NAME: Final = 512
 
 C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
@@ -111,6 +114,7 @@ class LiveCheck:
             celery_hops.connect()
             tasks.install(self.app, suites)
             lifecycle.install(self.app, suites)
+            intake.install(self.app, suites)
         self.app.on_after_configure.connect(self.schedule_all, weak=False)
         if _is_configured(self.app):
             self.schedule_all()
@@ -144,7 +148,12 @@ class LiveCheck:
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: there is a case of that name already; give one another name=")
         if "{" in name or "}" in name:
-            raise ConfigurationError(f"case {name}: name: curly brackets are for Redis; give it another name=")
+            raise ConfigurationError(f"case {name!r}: name: curly brackets are for Redis; give it another name=")
+        if not name.isprintable() or len(name) > MAX_NAME:
+            # Celery logs the names of beat's entries as they are.
+            raise ConfigurationError(
+                f"case {name!r:.100}: name: must be of at most {MAX_NAME} printable characters; give it another name="
+            )
         case = cls(app=self, name=name, **options)
         self.cases[name] = case
         if "watch" in vars(self):

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING
 
+from livecheck_celery.printable import get_logger
 from livecheck_celery.urls import without_password
 from livecheck_celery.watch import Watch
 
 if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
 
-logger = logging.getLogger("livecheck_celery.watch")
+logger = get_logger("livecheck_celery.watch")
 
 
 def begin_again(suite: LiveCheck, watch: Watch) -> None:

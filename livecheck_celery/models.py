@@ -10,10 +10,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
-from pydantic import AwareDatetime, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+
+from livecheck_celery.printable import printable
+
+#: Longest id of a test, in characters; longer ones make no key, no header and no log any better.
+MAX_ID: Final = 512
 
 #: Header names, the reference's four and LiveCheck's own two.
 HEADER_ID: Final = "LiveCheck-Test-Id"
@@ -49,7 +54,7 @@ class TestExecution:
     """One requested run of a case (reference: ``TestExecution``).
 
     Attributes:
-        id: the caller's name for the run, the key of its signals.
+        id: the caller's name for the run, the key of its signals; any text of up to `MAX_ID` characters.
         case_name: full name of the case.
         timestamp: when it was requested.
         test_args: positional arguments for ``run()``, as JSON.
@@ -57,11 +62,13 @@ class TestExecution:
         expires: from when on it is no longer run.
         synthetic: whether a fake request, not a user, caused it.
         traceparent: the OpenTelemetry span in which it was requested, as W3C Trace Context writes it; None without one.
+        recorded_at: when Redis recorded it, seconds since the epoch; None before that, and when a chain, a group or a
+            link requests it by a message alone.
     """
 
     __test__ = False  # not for pytest to collect
 
-    id: str
+    id: Annotated[str, Field(max_length=MAX_ID)]
     case_name: str
     timestamp: AwareDatetime
     test_args: list[Any]
@@ -69,6 +76,7 @@ class TestExecution:
     expires: AwareDatetime
     synthetic: bool = False
     traceparent: str | None = None
+    recorded_at: float | None = field(default=None, compare=False)
 
     def as_headers(self) -> dict[str, str]:
         """The test's identity as message or HTTP headers; arguments stay behind."""
@@ -105,13 +113,13 @@ class TestExecution:
 
     @property
     def ident(self) -> str:
-        """``case:id``."""
-        return f"{self.case_name}:{self.id}"
+        """``case:id``, for people; control characters are replaced."""
+        return printable(f"{self.case_name}:{self.id}")
 
     @property
     def shortident(self) -> str:
         """Last part of the case name and the id, cut to 15 characters."""
-        return f"{self.short_case_name}:{self.id[:_SHORT_ID]}"
+        return printable(f"{self.short_case_name}:{self.id[:_SHORT_ID]}")
 
     @property
     def short_case_name(self) -> str:

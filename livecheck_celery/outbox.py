@@ -9,14 +9,13 @@ The same thread reads, every two seconds, what every process is to know, and han
 from __future__ import annotations
 
 import atexit
-import logging
 import queue
 import sys
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from celery.signals import worker_process_shutdown
@@ -25,12 +24,14 @@ from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnav
 from livecheck_celery.forks import renew_after_fork
 from livecheck_celery.items import Item, Noticed, Requested, Signalled
 from livecheck_celery.models import SignalEvent, TestExecution
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import Publisher
 from livecheck_celery.seldom import Seldom
+from livecheck_celery.store.ledger import BACKLOG, DUPLICATE
 from livecheck_celery.store.store import Batch, Store
 from livecheck_celery.watch import Watch
 
-logger = logging.getLogger("livecheck_celery.outbox")
+logger = get_logger("livecheck_celery.outbox")
 
 MAX_ITEMS: Final = 10_000
 MAX_BYTES: Final = 64 * 1024 * 1024
@@ -44,7 +45,11 @@ _PAUSE: Final = 1.0
 _BREATH: Final = 0.2
 
 #: Why something did not get through.
-FULL, REDIS, BROKER, DUPLICATE, PAYLOAD, ERROR = "full", "redis", "broker", "duplicate", "payload", "error"
+FULL, REDIS, BROKER, PAYLOAD, ERROR = "full", "redis", "broker", "payload", "error"
+_REFUSED: Final = {
+    DUPLICATE: "a test of that id is still open",
+    BACKLOG: "too many tests of the case have no verdict yet (livecheck_max_open); are there workers enough?",
+}
 
 
 class Servers(NamedTuple):
@@ -250,21 +255,25 @@ class Outbox:
                     batch.signal(other.event, ttl=other.ttl)
                 elif isinstance(other, Noticed):
                     self._resolve(batch, other)
-        recorded = [item.test for item, is_new in zip(requested, batch.outcomes, strict=False) if is_new]
-        if len(recorded) < len(requested):
-            self.drop(len(requested) - len(recorded), DUPLICATE, "a test of that id is still open")
+        recorded, refused = [], Counter[str]()
+        for item, outcome in zip(requested, batch.outcomes, strict=False):
+            if isinstance(outcome, float):
+                recorded.append(replace(item.test, recorded_at=outcome))
+            else:
+                refused[outcome] += 1
+        for reason, count in refused.items():
+            self.drop(count, reason, _REFUSED[reason])
         return recorded
 
     def _resolve(self, batch: Batch, noticed: Noticed) -> None:
         if self._watch.wanted is None:
             self._watch.refresh()
         targets = self._watch.wanted.targets(noticed.source) if self._watch.wanted else ()
-        now = datetime.now(UTC)
         for test in noticed.tests:
             for case_name, signal_name in targets:
                 if case_name == test.case_name:
                     event = SignalEvent(signal_name, case_name, test.id, noticed.value, noticed.error)
-                    batch.signal(event, ttl=max(0.0, (test.expires - now).total_seconds()))
+                    batch.signal(event, ttl=0.0)
 
     def _publish(self, tests: list[TestExecution]) -> None:
         if not tests:

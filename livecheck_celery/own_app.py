@@ -67,13 +67,16 @@ def _defaults(app: Celery) -> dict[str, Any]:
         "worker_concurrency": settings.test_concurrency,
         "worker_prefetch_multiplier": 1,
     }
+    # Celery has a setting for the default queue and another for queues that are only named; ours are both.
+    is_quorum = "quorum" in (conf.task_default_queue_type, conf.task_create_missing_queue_type)
+    arguments = {"x-queue-type": "quorum"} if is_quorum else None
     # Celery lets what an app adds as defaults go before its configuration; its own defaults come last.
     configured = conf.maps[:-1]
     return {
         "broker_url": settings.broker_url,
         "task_default_queue": settings.queue,
         "task_queues": [
-            Queue(name, Exchange(name, type="direct"), routing_key=name)
+            Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
             for name in (settings.queue, settings.schedule_queue)
         ],
         **{name: value for name, value in suggested.items() if not any(name in layer for layer in configured)},

@@ -31,6 +31,10 @@ CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+#: What AMQP says of a queue that is there, and is another.
+_PRECONDITION_FAILED: Final = 406
+#: A worker takes nothing but JSON, whatever else the app sends and accepts.
+_SENT: Final[dict[str, Any]] = {"retry": False, "serializer": "json"}
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 
 
@@ -88,7 +92,7 @@ class Publisher:
         )
 
         def send(producer: Any) -> None:
-            self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, **options)
+            self._app.amqp.send_task_message(producer, EXECUTE, message, **{**options, **_SENT})
 
         self._send(test.ident, send)
         return self._app.AsyncResult(task_id)
@@ -104,7 +108,7 @@ class Publisher:
         def send(producer: Any) -> None:
             with producer.batch():
                 for message in messages:
-                    self._app.amqp.send_task_message(producer, EXECUTE, message, retry=False, queue=self._queue)
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=self._queue)
 
         self._send(f"{len(tests)} tests", send)
 
@@ -135,22 +139,32 @@ class Publisher:
             self._send_again_if_closed(send)
         except self._errors as exc:
             self._disconnect()
-            raise BrokerUnavailable(
-                f"the broker did not take the message for {what} ({exc}); is it running, and is broker_url right?"
-            ) from exc
+            reason = str(exc) or "no answer in time"
+            mend = "is it running, and is broker_url right?"
+            if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
+                mend = "every process that shares a queue must set the same task_create_missing_queue_type"
+            raise BrokerUnavailable(f"the broker did not take the message for {what} ({reason}); {mend}") from exc
         finally:
             self._lock.release()
 
     def _send_again_if_closed(self, send: Callable[[Any], None]) -> None:
         was_open, started = self._producer is not None, time.monotonic()
         try:
-            send(self._connected())
+            self._send_and_hear(send)
         except self._errors:
             # What breaks at once was closed while nothing was sent. A message that comes twice is claimed once.
             if not was_open or time.monotonic() - started > self._timeout / 2:
                 raise
             self._disconnect()
-            send(self._connected())
+            self._send_and_hear(send)
+
+    def _send_and_hear(self, send: Callable[[Any], None]) -> None:
+        producer = self._connected()
+        send(producer)
+        if self._connection.transport.driver_type == "amqp":
+            # A publish goes unanswered. What it answers after that tells that the broker has read all before; to have
+            # each message confirmed would cost a round trip for each, and a message that is lost is sent again.
+            producer.channel.basic_qos(0, 0, False)
 
     def _connected(self) -> Any:
         if self._producer is None:
@@ -181,4 +195,5 @@ class Publisher:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             with suppress(*self._errors):
-                connection.close()
+                # To close in good order is to ask, and to wait for the answer of a broker that has just given none.
+                connection.collect()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 import uuid
 from typing import TYPE_CHECKING, Final
@@ -16,11 +15,12 @@ from livecheck_celery.errors import (
     LiveCheckTestTimeout,
 )
 from livecheck_celery.models import State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
 
-logger = logging.getLogger("livecheck_celery.recovery")
+logger = get_logger("livecheck_celery.recovery")
 
 BATCH: Final = 200
 

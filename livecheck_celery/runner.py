@@ -30,6 +30,7 @@ from livecheck_celery.errors import (
 from livecheck_celery.failures import describe, trace
 from livecheck_celery.hops.spans import traced
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger, printable
 from livecheck_celery.store import Claim
 from livecheck_celery.store.inbox import Interrupted, Mailbox
 from livecheck_celery.store.patience import patiently
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
     from livecheck_celery.case import Case
     from livecheck_celery.signals import BaseSignal
 
-logger = logging.getLogger("livecheck_celery.runner")
+logger = get_logger("livecheck_celery.runner")
 
 #: Seconds a coroutine has after its deadline, in which a wait for a signal says which one did not come.
 _LAST_WORD: Final = 0.5
@@ -188,7 +189,7 @@ class TestRunner:
         """Keep a line for the end of the test, or emit it now with ``realtime_logs``."""
         text = str(msg) % args if args else str(msg)
         if self.case.realtime_logs:
-            self.case.logger.log(level, "[%s] %s", self.test.shortident, text)
+            self.case.logger.log(level, "[%s] %s", self.test.shortident, printable(text))
         else:
             self.logs.append((level, text))
 
@@ -198,9 +199,10 @@ class TestRunner:
 
     def _flush_logs(self) -> None:
         if self.logs:
-            lines = "\n".join(f"  {text}" for _, text in self.logs)
+            lines = [printable(line) for _, text in self.logs for line in text.splitlines()]
             level = max(level for level, _ in self.logs)
-            self.case.logger.log(level, "[%s] %s, having logged:\n%s", self.test.shortident, self.state, lines)
+            message = "[%s] %s, having logged:" + "\n  %s" * len(lines)
+            self.case.logger.log(level, message, self.test.shortident, self.state, *lines)
             self.logs.clear()
 
     # -- the steps of execute()

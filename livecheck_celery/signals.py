@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future
@@ -22,9 +21,10 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.hops import django
 from livecheck_celery.items import Signalled
-from livecheck_celery.models import SignalEvent
+from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution
 from livecheck_celery.once import once
 from livecheck_celery.outbox import PAYLOAD
+from livecheck_celery.printable import get_logger
 from livecheck_celery.seldom import Seldom
 from livecheck_celery.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.values import adapter_of
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from livecheck_celery.case import Case
     from livecheck_celery.runner import TestRunner
 
-logger = logging.getLogger("livecheck_celery.signals")
+logger = get_logger("livecheck_celery.signals")
 _seldom = Seldom()
 
 T = TypeVar("T")
@@ -222,17 +222,21 @@ class Signal(BaseSignal[T]):
         case = self.case
         try:
             if case.app.settings.enabled:
-                self._put(value, test.id if key is None and test is not None else str(key))
+                self._put(value, test, str(key) if test is None or key is not None else test.id)
         except Exception:
             if _seldom(self.name):
                 logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
 
-    def _put(self, value: T | None, key: str) -> None:
+    def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
         case = self.case
-        if _is_broken(key):
-            case.app.outbox.drop(1, PAYLOAD, f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text")
+        if len(key) > MAX_ID or _is_broken(key):
+            why = f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text of up to {MAX_ID} characters"
+            case.app.outbox.drop(1, PAYLOAD, why)
         else:
-            case.app.outbox.put(Signalled(self._event(value, key), case.test_expires.total_seconds()))
+            # For a test, Redis knows how long; what is sent to something else is kept as if that were one.
+            to_itself = test is not None and (test.case_name, test.id) == (case.name, key)
+            ttl = 0.0 if to_itself else case.test_expires.total_seconds()
+            case.app.outbox.put(Signalled(self._event(value, key), ttl))
 
     def resolve(self, key: str, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.
@@ -248,7 +252,8 @@ class Signal(BaseSignal[T]):
         """Wait for the signal; its value.
 
         Args:
-            key: id of the test it is sent to; by default the one being executed.
+            key: id of the test it is sent to; by default the one being executed. What was sent to another test can be
+                waited for until two minutes after that one's verdict.
             timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
 
         Raises:

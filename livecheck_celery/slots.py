@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import logging
 import sys
 import threading
 import time
@@ -12,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.printable import get_logger
 
 if TYPE_CHECKING:
     from livecheck_celery.runner import TestRunner
 
-logger = logging.getLogger("livecheck_celery.slots")
+logger = get_logger("livecheck_celery.slots")
 
 #: Seconds between two looks.
 TICK: Final = 0.5

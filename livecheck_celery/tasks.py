@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -25,6 +24,7 @@ from livecheck_celery.failures import describe
 from livecheck_celery.fakes import Held, make_up
 from livecheck_celery.heartbeat import beat_once
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.recovery import sweep
 from livecheck_celery.schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED, slot_of
@@ -35,13 +35,14 @@ if TYPE_CHECKING:
     from livecheck_celery.livecheck import LiveCheck
     from livecheck_celery.runner import TestRunner
 
-logger = logging.getLogger("livecheck_celery.tasks")
+logger = get_logger("livecheck_celery.tasks")
 
 
 def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
     """Register the tasks on ``app``; they serve the cases of ``suites``, which may still grow."""
     tasks = Tasks(suites)
-    app.task(name=EXECUTE, shared=False, max_retries=None)(_with_errors_in_one_line(EXECUTE, tasks.execute))
+    execute = _with_errors_in_one_line(EXECUTE, tasks.execute)
+    app.task(name=EXECUTE, shared=False, max_retries=None, serializer="json")(execute)
     for name, task in (
         (FAKE_REQUEST, tasks.make_fake_request),
         (STALLED, tasks.check_stalled),
@@ -49,7 +50,7 @@ def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
         (HEARTBEAT, tasks.heartbeat),
     ):
         # Nobody waits for the result; said here, as not every scheduler sends what an entry says of it.
-        app.task(name=name, shared=False, ignore_result=True)(_with_errors_in_one_line(name, task))
+        app.task(name=name, shared=False, ignore_result=True, serializer="json")(_with_errors_in_one_line(name, task))
 
 
 class Tasks:
@@ -115,7 +116,7 @@ class Tasks:
         known = [suite.cases for suite in self._suites] if isinstance(name, str) else []
         case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
-            raise UnknownCase(f"no case {name!r} is declared in this worker; name its module in imports or cases")
+            raise UnknownCase(f"no case {name!r:.200} is declared in this worker; name its module in imports or cases")
         return case
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
@@ -155,7 +156,11 @@ def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callabl
 
 def _requested(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
     if carried is None:  # from a chain, a group or a link, which know the arguments only now
-        test = build(case, *identified(args, kwargs))
+        test_id, args, kwargs = identified(args, kwargs)
+        # A message that the broker delivers twice is one test.
+        test = build(
+            case, test_id if test_id is not None or not current_task else current_task.request.id, args, kwargs
+        )
         weigh(case, test)
         return test
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import Token
@@ -21,15 +20,16 @@ from livecheck_celery.context import current_test, current_test_var, synthetic_c
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.hops.spans import traceparent
 from livecheck_celery.items import Requested
-from livecheck_celery.models import TestExecution
+from livecheck_celery.models import MAX_ID, TestExecution
 from livecheck_celery.outbox import PAYLOAD
+from livecheck_celery.printable import get_logger
 from livecheck_celery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.seldom import Seldom
 
 if TYPE_CHECKING:
     from livecheck_celery.case import Case
 
-logger = logging.getLogger("livecheck_celery.trigger")
+logger = get_logger("livecheck_celery.trigger")
 _seldom = Seldom()
 #: Characters that one may be in JSON.
 _LONGEST_ESCAPE: Final = 6
@@ -57,11 +57,12 @@ class Trigger:
 
         Raises:
             DuplicateTest: an execution of that id has no verdict yet.
+            TooManyTests: ``max_open`` executions of the case have none.
             InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
             RedisUnavailable, BrokerUnavailable: no answer; after a second at most.
         """
         test = build(self._case, id, args, kwargs)
-        self._record(test, self._case.test_expires.total_seconds())
+        test = self._record(test, self._case.test_expires.total_seconds())
         self._case.app.publisher.execute(test)
         return test
 
@@ -93,7 +94,7 @@ class Trigger:
             The result; its value is the verdict's name, where the worker has a result backend.
 
         Raises:
-            DuplicateTest, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger does.
+            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger.
         """
         wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
         lifetime = self._case.test_expires.total_seconds()
@@ -101,7 +102,7 @@ class Trigger:
             given = self._seconds_until(expires) if isinstance(expires, datetime) else float(seconds(expires))
             lifetime = max(0.0, min(lifetime, given - wait))
         test = build(self._case, *identified(args or (), kwargs or {}), expires_in=wait + lifetime)
-        self._record(test, lifetime, delay=wait)
+        test = self._record(test, lifetime, delay=wait)
         if wait:
             options["countdown"] = wait
         return self._case.app.publisher.execute(test, keep_result=True, **options)
@@ -129,9 +130,9 @@ class Trigger:
         """Seconds until ``time``; without a time zone it is in the app's, as Celery has it."""
         return (maybe_make_aware(time, self._case.app.app.timezone) - datetime.now(UTC)).total_seconds()
 
-    def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> None:
+    def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
         weigh(self._case, test)
-        self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
+        return self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
 
 
 def by_chance(case: Case) -> Callable[..., MaybeTrigger]:
@@ -237,12 +238,17 @@ def build(
     """An execution of ``case`` requested now.
 
     Raises:
-        InvalidPayload: the arguments are not JSON.
+        InvalidPayload: the arguments are not JSON, or the id is too long.
     """
+    test_id = _new_id() if id is None else str(id)
+    if len(test_id) > MAX_ID:
+        raise InvalidPayload(
+            f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
+        )
     now = datetime.now(UTC)
     current = current_test()
     test = TestExecution(
-        id=_new_id() if id is None else str(id),
+        id=test_id,
         case_name=case.name,
         timestamp=now,
         test_args=list(args) if _characters(args) is not None else as_json(args),

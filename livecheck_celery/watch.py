@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.printable import get_logger
 from livecheck_celery.sources import Wanted
 from livecheck_celery.store.store import Store
 from livecheck_celery.store.wiring import Wired
 
-logger = logging.getLogger("livecheck_celery.watch")
+logger = get_logger("livecheck_celery.watch")
 
 
 class Watch:

@@ -37,11 +37,11 @@ def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
 class Client:
     """A process that triggers tests and sends signals, and runs none."""
 
-    def __init__(self, url: str | None = None, **conf: Any) -> None:
-        """``url`` of the Redis that is everything; or Celery's configuration."""
-        self.app = Celery("client", broker=url, backend=url, set_as_current=False)
+    def __init__(self, url: str | None = None, broker_url: str | None = None, **conf: Any) -> None:
+        """``url`` of the Redis that is everything, but for ``broker_url``; or Celery's configuration."""
+        self.app = Celery("client", broker=broker_url or url, backend=url, set_as_current=False)
         self.app.conf.update(conf)
-        self.livecheck = LiveCheck(self.app)
+        self.livecheck = LiveCheck(self.app, redis_url=url)
         self.store = self.livecheck.store
 
     def case(self, name: str, *signals: str) -> Case:

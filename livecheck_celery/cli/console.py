@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from livecheck_celery.models import State
+from livecheck_celery.printable import printable, printable_lines
 
 STYLES: Final = {
     State.PASS: "green",
@@ -37,13 +38,13 @@ def console() -> Console:
 
 
 def line(*parts: str | Text) -> None:
-    """Print one line, whole however narrow the terminal."""
-    console().print(Text.assemble(*parts))
+    """Print one line, whole however narrow the terminal; text may come from a user of the system under test."""
+    console().print(Text.assemble(*(_fit(part) for part in parts)))
 
 
-def printable(text: str) -> str:
-    """``text`` on one line, without what would steer a terminal: it may come from a user of the system under test."""
-    return "".join(character if character.isprintable() else "?" for character in " ".join(text.split()))
+def lines(text: str) -> None:
+    """Print text of more than one line, such as a traceback."""
+    console().print(Text(printable_lines(text)))
 
 
 def state(value: State, width: int = 0) -> Text:
@@ -54,7 +55,8 @@ def state(value: State, width: int = 0) -> Text:
 def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     """Print a table of which nothing is cut; at a terminal too narrow for it, a block for each row."""
     out = console()
-    plain = [list(headers), *([str(cell) for cell in row] for row in rows)]
+    fit = [[_fit(cell) for cell in row] for row in rows]
+    plain = [list(headers), *([str(cell) for cell in row] for row in fit)]
     widths = [max(len(cells[column]) for cells in plain) for column in range(len(headers))]
     if not out.is_terminal:
         for cells in plain:
@@ -62,15 +64,19 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
     elif sum(widths) + 2 * (len(widths) - 1) <= out.width:
         grid = Table(*headers, box=SIMPLE_HEAD, header_style="bold", padding=(0, 1, 0, 0), pad_edge=False)
         grid.show_edge = False
-        for row in rows:
-            grid.add_row(*(Text(cell) if isinstance(cell, str) else cell for cell in row))
+        for row in fit:
+            grid.add_row(*row)
         out.print(grid, soft_wrap=False)
     else:
-        for row in rows:
+        for row in fit:
             _block(headers, row)
 
 
-def _block(headers: Sequence[str], row: Sequence[str | Text]) -> None:
+def _fit(part: str | Text) -> Text:
+    return part if isinstance(part, Text) else Text(printable(part))
+
+
+def _block(headers: Sequence[str], row: Sequence[Text]) -> None:
     line(Text.assemble((str(row[0]), "bold"), "  ", row[1]))
     width = max(len(header) for header in headers)
     for header, cell in zip(headers[2:], row[2:], strict=True):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 
 import click
@@ -99,7 +100,8 @@ def _when(report: TestReport) -> float:
 def _show(reports: Sequence[TestReport], *, as_json: bool) -> None:
     for report in reports:
         if as_json:
-            click.echo(REPORT.dump_json(report))  # flushes
+            # All in ASCII, as a terminal heeds some control characters that JSON need not escape; and it flushes.
+            click.echo(json.dumps(REPORT.dump_python(report, mode="json")))
         else:
             as_line(report)
 
@@ -110,7 +112,7 @@ def as_line(report: TestReport) -> None:
         console.clock(_when(report)),
         "  ",
         console.state(report.state, _STATE_WIDTH),
-        f"  {console.printable(report.test.ident if report.test else report.case_name)}",
+        f"  {report.test.ident if report.test else report.case_name}",
         f"  {console.duration(report.runtime)}" if report.runtime is not None else "",
-        f"  {console.printable(report.error)}" if report.error else "",
+        f"  {report.error}" if report.error else "",
     )

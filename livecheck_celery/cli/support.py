@@ -20,6 +20,7 @@ from livecheck_celery.errors import (
     RedisUnavailable,
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
 from livecheck_celery.store.suite import Signs
 
@@ -35,8 +36,8 @@ class CliError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(" ".join(message.split()))
-        self.hint = hint
+        super().__init__(printable(" ".join(message.split())))
+        self.hint = printable(hint)
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
         """Print to standard error."""

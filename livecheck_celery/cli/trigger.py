@@ -127,7 +127,7 @@ def _await(store: Store, test: TestExecution, positions: dict[str, str], timeout
     try:
         while (left := deadline - time.monotonic()) > 0:
             for report in store.follow([test.case_name], positions, block=min(LOOK, left)):
-                if report.test is not None and report.test.ident == test.ident:
+                if report.test is not None and report.test.id == test.id:
                     return report
             for refusal in store.follow([UNKNOWN_CASE], positions, block=0):
                 if refusal.case_name == test.case_name:
@@ -144,10 +144,10 @@ def _show(report: TestReport, case: Case) -> None:
     console.line(
         console.state(report.state),
         f" in {console.duration(report.runtime)}" if report.runtime is not None else "",
-        f": {console.printable(report.error)}" if report.error else "",
+        f": {report.error}" if report.error else "",
     )
     for name in case.signals:
         since = report.signal_since_trigger.get(name)
         console.line(f"  {name}: ", "did not arrive" if since is None else f"after {console.duration(since)}")
     if report.traceback and report.state is State.ERROR:  # else the error says where
-        console.line(report.traceback.rstrip())
+        console.lines(report.traceback)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import wraps
 from threading import Lock
@@ -12,10 +11,11 @@ from weakref import WeakSet
 from livecheck_celery.context import current_test_var, synthetic_case_var
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops.gate import Gate
+from livecheck_celery.printable import get_logger
 
 T = TypeVar("T")
 
-logger: Final = logging.getLogger(__name__)
+logger: Final = get_logger(__name__)
 
 _lock: Final = Lock()
 #: Replacements that do nothing any more, but may still be called by somebody else's that was put on top.

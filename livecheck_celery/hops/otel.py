@@ -5,7 +5,6 @@ Needs the extra ``otel``. How an execution is a span itself is in `spans`, which
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from urllib.parse import quote_plus
 
@@ -27,8 +26,9 @@ from opentelemetry.trace import StatusCode
 from livecheck_celery.context import tests_here
 from livecheck_celery.hops import baggage
 from livecheck_celery.hops.gate import Gate
+from livecheck_celery.printable import get_logger
 
-logger = logging.getLogger("livecheck_celery.otel")
+logger = get_logger("livecheck_celery.otel")
 
 
 def instrument(gate: Gate) -> Callable[[], None]:

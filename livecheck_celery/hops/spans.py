@@ -6,20 +6,20 @@ for the sake of a process that does not.
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from livecheck_celery.models import State
+from livecheck_celery.printable import get_logger
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Link, Span
 
     from livecheck_celery.runner import TestRunner
 
-logger = logging.getLogger("livecheck_celery.spans")
+logger = get_logger("livecheck_celery.spans")
 
 _TRACE: Final = "opentelemetry.trace"
 _NANOSECONDS: Final = 1_000_000_000

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -22,8 +21,9 @@ from livecheck_celery.hops.wsgi import headers_in
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.once import once
 from livecheck_celery.own_app import own_app
+from livecheck_celery.printable import get_logger
 
-logger = logging.getLogger("livecheck_celery.django")
+logger = get_logger("livecheck_celery.django")
 
 
 class LiveCheckMiddleware:

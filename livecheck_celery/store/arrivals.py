@@ -10,10 +10,10 @@ from pydantic import ValidationError
 from redis.client import Pipeline
 
 from livecheck_celery.models import EVENT, SignalEvent
-from livecheck_celery.store.part import Part
+from livecheck_celery.store.part import FORGET_AFTER, Part
 from livecheck_celery.store.scripts import Argument
 
-#: Seconds a signal is kept at least: time for its test to be claimed.
+#: Seconds a signal is kept at least: time for its test to be recorded.
 SIGNAL_TTL: Final = 60
 
 
@@ -23,6 +23,7 @@ class Arrivals(Part):
     def signal(self, event: SignalEvent, *, ttl: float) -> None:
         """Store a signal for at least ``ttl`` seconds and a minute, and publish it to the processes that listen.
 
+        While its test has no verdict, it is kept at least until that expires; when it has one, for two minutes.
         What is stored and published is the event as JSON, with ``received_at``. Of two signals of one name the
         later stands.
 
@@ -37,8 +38,8 @@ class Arrivals(Part):
 
     def _signal_call(self, event: SignalEvent, ttl: float) -> tuple[list[str], list[Argument]]:
         text = EVENT.dump_json(event, exclude={"received_at"}).decode()
-        keys = [self.keys.signals(event.case_name, event.key)]
-        return keys, [event.signal_name, text, max(SIGNAL_TTL, ceil(ttl)), self.keys.inboxes]
+        keys = [self.keys.signals(event.case_name, event.key), self.keys.test(event.case_name, event.key)]
+        return keys, [event.signal_name, text, max(SIGNAL_TTL, ceil(ttl)), self.keys.inboxes, FORGET_AFTER]
 
     def listen(self, case_name: str, key: str, address: str, *, ttl: float) -> dict[str, SignalEvent]:
         """Have the signals of test ``key`` published to the process at ``address`` for ``ttl`` seconds.

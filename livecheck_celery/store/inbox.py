@@ -8,7 +8,6 @@ read of everything awaited finds what an announcement missed.
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 import uuid
@@ -22,10 +21,11 @@ from pydantic import ValidationError
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.forks import SharedMoment, renew_after_fork
 from livecheck_celery.models import EVENT, SignalEvent
+from livecheck_celery.printable import get_logger
 from livecheck_celery.store import keys
 from livecheck_celery.store.store import Store
 
-logger = logging.getLogger("livecheck_celery.inbox")
+logger = get_logger("livecheck_celery.inbox")
 
 BACKSTOP = 2.0
 _RECONNECT_MIN = 0.1

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 from typing import Final
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.forks import renew_after_fork
+from livecheck_celery.printable import get_logger
 from livecheck_celery.store.store import Store
 
-logger = logging.getLogger("livecheck_celery.leases")
+logger = get_logger("livecheck_celery.leases")
 
 #: How long a lease is, as a share of the time in which a test is to run again: the sweep needs the rest.
 LEASE_SHARE: Final = 3 / 5

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from redis.client import Pipeline
 
-from livecheck_celery.errors import DuplicateTest
+from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store.arrivals import SIGNAL_TTL, read_signals
-from livecheck_celery.store.part import KEEP, Part, execution_json, readable
+from livecheck_celery.store.part import FORGET_AFTER, KEEP, Part, execution_json, readable
 from livecheck_celery.store.scripts import Argument
 
 #: Seconds after which a message that nobody claimed is sent again; the wait doubles each time.
@@ -19,6 +20,10 @@ RESEND_AFTER: Final = 30.0
 MAX_RESEND: Final = 600.0
 #: An execution whose worker died this many times is not tried again.
 MAX_ATTEMPTS: Final = 3
+#: Seconds for which an execution is remembered that came without a record, so that a broker may deliver it twice.
+REMEMBER: Final = 3600
+#: Why an execution was not recorded.
+DUPLICATE, BACKLOG = "duplicate", "backlog"
 #: Seconds a sweeper has to write the verdict of an execution it closes.
 CLOSING_LEASE: Final = 30.0
 
@@ -76,19 +81,28 @@ class Recovery(NamedTuple):
 class Ledger(Part):
     """Executions, from the request to the verdict."""
 
-    def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> None:
+    def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> TestExecution:
         """Write down that ``test`` is requested, to run after ``delay`` seconds and within ``expires_in`` more.
+
+        Returns:
+            The test, with ``recorded_at``.
 
         Raises:
             DuplicateTest: an execution of that id has no verdict yet.
+            TooManyTests: ``max_open`` executions of the case have none.
             InvalidPayload: the arguments are not JSON.
             RedisUnavailable: Redis did not take it.
         """
-        if not self._run(self._scripts.record, *self._record_call(test, expires_in, delay)):
+        outcome = self._run(self._scripts.record, *self._record_call(test, expires_in, delay))
+        if outcome == DUPLICATE:
             raise DuplicateTest(f"{test.ident}: a test of that id has no verdict yet")
+        if outcome == BACKLOG:
+            limit = self.settings.max_open
+            raise TooManyTests(f"{test.ident}: {limit} tests of the case have no verdict yet (livecheck_max_open)")
+        return replace(test, recorded_at=float(outcome))
 
     def queue_record(self, pipeline: Pipeline, test: TestExecution, *, expires_in: float, delay: float) -> None:
-        """Have ``pipeline`` do what `record` does; its reply is false for a duplicate.
+        """Have ``pipeline`` do what `record` does; its reply is ``recorded_at``, or why it was not recorded.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
@@ -98,7 +112,9 @@ class Ledger(Part):
     def _record_call(self, test: TestExecution, expires_in: float, delay: float) -> tuple[list[str], list[Argument]]:
         case, test_id = test.case_name, test.id
         keys = [self.keys.test(case, test_id), self.keys.open(case), self.keys.signals(case, test_id)]
-        return keys, [test_id, execution_json(test), expires_in, delay, RESEND_AFTER, KEEP]
+        keys.append(self.keys.state(case))
+        max_open = self.settings.max_open
+        return keys, [test_id, execution_json(test), expires_in, delay, RESEND_AFTER, KEEP, max_open]
 
     def claim(
         self,
@@ -114,9 +130,10 @@ class Ledger(Part):
     ) -> Claim:
         """Take an execution for ``lease`` seconds. Asking again with the same token gives the same answer.
 
-        A test whose message came without a record is recorded now, to expire in ``expires_in`` seconds. The process
-        at ``address`` is told of signals from now on. The statistics start unless the test is not to be run:
-        ``frequency`` is the seconds there should be between tests, ``max_history`` the longest list.
+        A test whose message came without a record is recorded now, to expire in ``expires_in`` seconds. So is one whose
+        record Redis lost, but not one that had its verdict, however long ago. The process at ``address`` is told of
+        signals from now on. The statistics start unless the test is not to be run: ``frequency`` is the seconds there
+        should be between tests, ``max_history`` the longest list.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
@@ -146,6 +163,8 @@ class Ledger(Part):
                 expires_in,
                 KEEP,
                 SIGNAL_TTL,
+                test.recorded_at,
+                FORGET_AFTER,
             ],
         )
         stored = dict(zip(signals[::2], signals[1::2], strict=True))
@@ -216,6 +235,8 @@ class Ledger(Part):
                 state_transition_delay,
                 self._kept(report),
                 self.settings.max_reports,
+                FORGET_AFTER,
+                REMEMBER,
             ],
         )
         suite = readable(self.keys.state(case), lambda: State(status))
@@ -273,11 +294,12 @@ class Ledger(Part):
             RedisUnavailable: Redis did not answer.
         """
         key = self.keys.test(case_name, test_id)
-        action, payload = self._run(
+        action, payload, recorded_at = self._run(
             self._scripts.recover,
             [key, self.keys.open(case_name)],
             [test_id, token, MAX_ATTEMPTS, RESEND_AFTER, MAX_RESEND, CLOSING_LEASE],
         )
         if action == "none":
             return Recovery(action, None)
-        return Recovery(action, readable(key, lambda: EXECUTION.validate_json(payload)))
+        test = readable(key, lambda: EXECUTION.validate_json(payload))
+        return Recovery(action, replace(test, recorded_at=float(recorded_at)))

@@ -18,8 +18,10 @@ from livecheck_celery.store.connection import connect, reaching
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.scripts import Argument, Script, Scripts, execute
 
-#: Seconds a record outlives its expiry, so that late messages are known to be late.
-KEEP: Final = 3600
+#: Seconds a record without a verdict outlives its expiry, for the sweep to give it one, even after a long outage.
+KEEP: Final = 24 * 3600
+#: Seconds a record outlives its verdict: longer than a worker is patient, which may ask again what became of it.
+FORGET_AFTER: Final = 120
 
 T = TypeVar("T")
 

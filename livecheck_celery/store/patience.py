@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
 from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
 
 from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.printable import get_logger
 
-logger = logging.getLogger("livecheck_celery.store")
+logger = get_logger("livecheck_celery.store")
 
 PATIENCE: Final = 60.0
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
@@ -12,11 +11,12 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 
 from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.printable import get_logger
 from livecheck_celery.store.cluster import Cluster
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.part import Part
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds between two looks at streams that cannot be waited for.
 _POLL: Final = 0.1

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from types import TracebackType
-from typing import Final, Self
+from typing import Any, Final, Self
 
 import redis
 
 from livecheck_celery.errors import RedisTooOld
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.arrivals import Arrivals
-from livecheck_celery.store.ledger import Ledger
+from livecheck_celery.store.ledger import BACKLOG, DUPLICATE, Ledger
 from livecheck_celery.store.periods import Periods
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.suite import Suite
@@ -60,11 +60,11 @@ class Batch:
     Leaving the block raises RedisUnavailable when Redis did not take them all.
 
     Attributes:
-        outcomes: after the block, for each write in order, whether it was done; False for a test whose id is open.
+        outcomes: after the block, for each write in order, when Redis did it; or why it did not.
     """
 
     def __init__(self, store: Store) -> None:
-        self.outcomes: list[bool] = []
+        self.outcomes: list[float | str] = []
         self._store = store
         self._pipeline = store.client.pipeline(transaction=False)
 
@@ -92,5 +92,11 @@ class Batch:
     def _send(self) -> None:
         replies = self._store.execute(self._pipeline)
         # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
-        self.outcomes = [not isinstance(reply, redis.RedisError) and bool(reply) for reply in replies]
+        self.outcomes = [_outcome(reply) for reply in replies]
         self._store.complain(replies)
+
+
+def _outcome(reply: Any) -> float | str:
+    if isinstance(reply, redis.RedisError):
+        return str(reply)
+    return reply if reply in (DUPLICATE, BACKLOG) else float(reply)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-import logging
 from collections.abc import Mapping
 from typing import Any, Final, NamedTuple
 
 from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.printable import get_logger
 from livecheck_celery.store.part import Part, as_dict, readable
 
-logger = logging.getLogger(__name__)
+logger = get_logger(__name__)
 
 #: Seconds after which the tally begins anew.
 TALLY_TTL: Final = 24 * 3600

@@ -3,7 +3,7 @@
 -- KEYS[1]  test         hash, the execution
 -- KEYS[2]  open         zset, executions without a verdict
 -- KEYS[3]  signals      hash, signals of the execution and who listens for them
--- KEYS[4]  state        hash, the suite
+-- KEYS[4]  state        hash, the suite; "since" is when the first of its executions was recorded
 -- KEYS[5]  frequency    list, seconds between tests
 -- KEYS[6]  latency      list, seconds that tests came late
 -- ARGV[1]  id
@@ -15,8 +15,10 @@
 -- ARGV[7]  period       seconds there should be between tests, or nothing
 -- ARGV[8]  max_history  longest list
 -- ARGV[9]  expires_in   seconds until a test without a record expires
--- ARGV[10] keep         seconds the record outlives the expiry
+-- ARGV[10] keep         seconds the record outlives the expiry, while there is no verdict
 -- ARGV[11] signal_ttl   seconds signals are kept at least
+-- ARGV[12] recorded_at  when the execution was recorded, as the message says; nothing when it came without a record
+-- ARGV[13] forget_after seconds for which the record outlives the verdict
 -- Reply    {outcome, attempt, recorded_at, expires_at, {field, value, ...} of the signals hash, now}
 --          outcome: run, expired, inactive (all three claimed); done, busy (not claimed, no signals)
 
@@ -35,10 +37,18 @@ local function live_at_least(key, ttl)
   end
 end
 
+-- An execution that was recorded has a record until its verdict, and for a short time after it. So one that has none
+-- got its verdict; unless that cannot be, as that time is not over yet, or everything from when it was recorded is lost.
+local told_at = tonumber(ARGV[12])
 if redis.call('EXISTS', test) == 0 then
+  local since = redis.call('HGET', state, 'since')
+  if told_at and since and told_at >= tonumber(since) and now - told_at >= tonumber(ARGV[13]) then
+    return {'done', 0, stamp(told_at), stamp(told_at), {}, stamp(now)}
+  end
   local expires_at = now + tonumber(ARGV[9])
-  redis.call('HSET', test, 'payload', ARGV[2], 'recorded_at', stamp(now), 'expires_at', stamp(expires_at))
+  redis.call('HSET', test, 'payload', ARGV[2], 'recorded_at', stamp(told_at or now), 'expires_at', stamp(expires_at))
   redis.call('EXPIRE', test, math.max(1, math.ceil(expires_at - now + tonumber(ARGV[10]))))
+  redis.call('HSETNX', state, 'since', stamp(now))
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'recorded_at', 'expires_at',
@@ -48,7 +58,8 @@ local attempts = tonumber(record[4] or 0)
 -- The claimer asks again when the reply got lost. It gets the same answer, and nothing counts twice.
 local again = record[2] == token
 local outcome
-if record[1] then
+if record[1] or (told_at and told_at < tonumber(recorded_at)) then
+  -- There is a verdict; or there was one, and the id is used again.
   outcome = 'done'
 elseif again then
   outcome = record[7]

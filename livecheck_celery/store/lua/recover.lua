@@ -8,7 +8,7 @@
 -- ARGV[4]  resend_after   seconds from the first message to the second; doubled every time
 -- ARGV[5]  max_resend     seconds, longest wait between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
--- Reply    {action, payload or ""}
+-- Reply    {action, payload or "", recorded_at or ""}
 --          none; send: send the message again;
 --          timeout (ran too long), lost (its worker died), expired (nobody claimed it): write that verdict with the token
 
@@ -21,19 +21,20 @@ local function look_again(time)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload', 'outcome')
+  'payload', 'outcome', 'recorded_at')
 local expires_at, closing = tonumber(record[5] or 0), record[6]
+local recorded_at = record[9]
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)
-  return {'none', ''}
+  return {'none', '', ''}
 end
 if closing and record[2] == token then
-  return {closing, record[7]}
+  return {closing, record[7], recorded_at}
 end
 -- Another sweeper was here first: it has moved the score on.
 local score = redis.call('ZSCORE', open, id)
 if not score or tonumber(score) > now then
-  return {'none', ''}
+  return {'none', '', ''}
 end
 
 local attempts = tonumber(record[4] or 0)
@@ -47,7 +48,7 @@ elseif lease_until > now then
   -- Who was told that it expired does not run it, but is about to write that verdict.
   if not expired or record[8] == 'expired' then
     look_again(expired and lease_until or math.min(lease_until, expires_at))
-    return {'none', ''}
+    return {'none', '', ''}
   end
   action = 'timeout'
 elseif expired then
@@ -58,11 +59,11 @@ else
   local sends = redis.call('HINCRBY', test, 'sends', 1)
   local wait = math.min(tonumber(ARGV[4]) * 2 ^ sends, tonumber(ARGV[5]))
   look_again(math.min(now + wait, expires_at))
-  return {'send', record[7]}
+  return {'send', record[7], recorded_at}
 end
 
 -- From here on the verdict is the sweeper's: the runner's token is no longer current.
 local lease = now + tonumber(ARGV[6])
 redis.call('HSET', test, 'token', token, 'lease_until', string.format('%.6f', lease), 'closing', action)
 look_again(lease)
-return {action, record[7]}
+return {action, record[7], recorded_at}

@@ -15,6 +15,8 @@
 -- ARGV[7]  delay        seconds after a failure of the suite in which a pass does not mend its status
 -- ARGV[8]  report       the TestReport as a JSON object without "at"; nothing when reports are not kept
 -- ARGV[9]  max_reports  longest stream
+-- ARGV[10] forget_after seconds for which the record and the signals are kept from now on
+-- ARGV[11] remember     seconds for which the record is kept if it was made by a claim
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
 local test, open, signals, state, runtime, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -22,7 +24,8 @@ local verdict = ARGV[4]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
-local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply')
+local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply', 'recorded_at', 'expires_at',
+  'not_before')
 
 if record[2] == ARGV[2] then
   -- The reply got lost and the runner asks again: the same answer, and nothing counts twice.
@@ -52,6 +55,14 @@ end
 
 redis.call('ZREM', open, ARGV[1])
 redis.call('HDEL', signals, '>' .. ARGV[3])
+-- Other tests may wait for signals of this one.
+local awaited = false
+for _, field in ipairs(redis.call('HKEYS', signals)) do
+  awaited = awaited or string.sub(field, 1, 1) == '>'
+end
+if not awaited and redis.call('TTL', signals) > tonumber(ARGV[10]) then
+  redis.call('EXPIRE', signals, ARGV[10])
+end
 if ARGV[8] ~= '' then
   -- Spliced in, because decoding and encoding in Lua would turn empty lists into empty objects.
   local report = string.sub(ARGV[8], 1, -2) .. ',"at":' .. at .. '}'
@@ -59,7 +70,11 @@ if ARGV[8] ~= '' then
 end
 local suite = redis.call('HMGET', state, 'consecutive_failures', 'status')
 local reply = {1, at, tonumber(suite[1] or 0), suite[2] or 'INIT'}
-redis.call('HSET', test, 'verdict', verdict, 'verdict_token', ARGV[2], 'verdict_reply', cjson.encode(reply))
--- The record stays, so that late messages are known to be late; its arguments are not needed for that.
-redis.call('HDEL', test, 'payload')
+-- The record stays for who did not get this reply, and for a message that comes twice. Later a message is known by
+-- saying that there was a record, which one that came without cannot.
+redis.call('DEL', test)
+redis.call('HSET', test, 'recorded_at', record[4], 'expires_at', record[5], 'verdict', verdict,
+  'verdict_token', ARGV[2], 'verdict_reply', cjson.encode(reply))
+-- Only a trigger says from when on it is to run; its message says when it was recorded.
+redis.call('EXPIRE', test, record[6] and ARGV[10] or ARGV[11])
 return reply

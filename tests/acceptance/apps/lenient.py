@@ -1,0 +1,25 @@
+"""A host's app that accepts whatever there is, and has a task that no LiveCheck worker should be sent."""
+
+from __future__ import annotations
+
+import os
+
+from celery import Celery
+
+from livecheck_celery import Case, LiveCheck, Signal
+
+app = Celery("lenient", broker=os.environ["LIVECHECK_BROKER_URL"], set_as_current=False)
+app.conf.accept_content = ["json", "pickle", "yaml", "msgpack"]
+app.conf.task_serializer = "pickle"
+livecheck = LiveCheck(app, max_payload=20 * 1024 * 1024)
+
+
+@livecheck.case()
+class test_plain(Case):
+    """Gets what it was sent."""
+
+    go: Signal[str]
+
+    def run(self, me: str, payload: str = "", within: float = 30.0) -> None:
+        assert self.go.wait(timeout=within).startswith(me)
+        self.log.info("test %s\nof %s", self.current_test.id, me)

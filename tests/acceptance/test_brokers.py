@@ -1,0 +1,203 @@
+"""On every broker we promise, with the state on another server: two workers, two beats, and a service of the host."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+from uuid import uuid4
+
+import pytest
+import redis
+from amqp import PreconditionFailed
+from celery.result import AsyncResult
+from clients import Client, report_of, reports_of, send_all
+from kombu import Connection
+from programs import Program, Programs
+from rabbit import RabbitMQ
+from redis_server import redis_program, redis_server
+from support import embedded, installed, wait_until
+
+from livecheck_celery import State
+
+OURS = ("livecheck", "livecheck.schedule")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of broker, and the pools of the two workers on it."""
+
+    server: str
+    pools: tuple[str, str]
+    queue_type: str = "classic"
+
+
+KINDS = {
+    "redis": Kind("redis", ("threads", "gevent")),
+    "valkey": Kind("valkey", ("gevent", "prefork")),
+    "rabbitmq, classic queues": Kind("rabbitmq", ("prefork", "threads")),
+    "rabbitmq, quorum queues": Kind("rabbitmq", ("threads", "gevent"), queue_type="quorum"),
+}
+
+
+@dataclass
+class Site:
+    """What runs on one broker."""
+
+    kind: Kind
+    url: str
+    client: Client
+    programs: Programs
+    env: dict[str, str]
+    others: list[Program] = field(default_factory=list)
+    workers: dict[str, Program] = field(default_factory=dict)
+
+    def start(self) -> None:
+        """Start everything, the workers last."""
+        for number in range(2):
+            self.others.append(self.programs.start(f"celery -A brokered beat -s {uuid4().hex}-{number}", **self.env))
+        self.others.append(self.programs.start_worker("celery -A brokered worker -P threads -n host@%h", **self.env))
+        for pool in self.kind.pools:
+            self.start_worker(pool)
+
+    def start_worker(self, pool: str) -> None:
+        command = f"celery -A brokered worker -Q {','.join(OURS)} -P {pool} -c 4 -n {pool}@%h"
+        self.workers[pool] = self.programs.start_worker(command, **self.env)
+
+    def end(self) -> None:
+        """End everything, beat first, so that the workers have done what it asked for."""
+        for program in [*self.others, *self.workers.values()]:
+            program.end()
+
+    def who_has(self, result: AsyncResult[str]) -> str:
+        """The pool of the worker that was sent the test of this result."""
+
+        def holders() -> list[str]:
+            return [pool for pool, worker in self.workers.items() if f"[{result.id}] received" in worker.output()]
+
+        [pool] = wait_until(holders, 20, f"a worker that has {result.id}")
+        return pool
+
+    def messages(self) -> dict[str, int]:
+        """How many messages each of our queues has, and on Redis how many were taken and not acknowledged."""
+        if self.kind.server == "rabbitmq":
+            with Connection(self.url) as connection:
+                channel = connection.default_channel
+                return {name: channel.queue_declare(name, passive=True).message_count for name in OURS}
+        with redis.Redis.from_url(self.url) as broker:
+            return {**{name: broker.llen(name) for name in OURS}, "unacked": broker.hlen("unacked")}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def kind(request: pytest.FixtureRequest) -> Kind:
+    return KINDS[request.param]
+
+
+@pytest.fixture(scope="module")
+def broker_url(kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A broker, which no other kind has used."""
+    if kind.server == "rabbitmq":
+        server: RabbitMQ = request.getfixturevalue("rabbitmq_server")
+        yield server.url
+    elif kind.server == "valkey":
+        with embedded() as valkey:
+            yield f"{valkey.connection_url}/0"
+    else:
+        program = installed(redis_program(), "redis-server")
+        with redis_server(program, tmp_path_factory.mktemp("redis")) as url:
+            yield url
+
+
+@pytest.fixture(scope="module")
+def site(kind: Kind, broker_url: str, shared_programs: Programs, valkey_url: str) -> Iterator[Site]:
+    env = {"LIVECHECK_BROKER_URL": broker_url, "LIVECHECK_REDIS_URL": valkey_url, "QUEUE_TYPE": kind.queue_type}
+    client = Client(valkey_url, broker_url, task_create_missing_queue_type=kind.queue_type)
+    client.store.client.flushall()
+    site = Site(kind, broker_url, client, shared_programs, env)
+    site.start()
+    yield site
+    site.end()
+    left = site.messages()
+    client.close()
+    if kind.server == "rabbitmq":
+        with Connection(broker_url) as connection:
+            for name in (*OURS, "celery"):
+                connection.default_channel.queue_delete(name)
+    assert set(left.values()) == {0}, f"messages are left: {left}"
+
+
+def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
+    case = site.client.case("brokered.test_order", "stored")
+    names = [uuid4().hex for _ in range(20)]
+    for name in names:
+        site.client.app.send_task("brokered.place", (name, "sell"), queue="celery", ignore_result=True)
+    assert {report_of(case, name).state for name in names} == {State.PASS}
+
+
+def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
+    if site.kind.server != "rabbitmq":
+        pytest.skip("queues have types on RabbitMQ only")
+    declared = {"x-queue-type": "quorum" if site.kind.queue_type == "classic" else "classic"}
+    for name in OURS:
+        with Connection(site.url) as connection, pytest.raises(PreconditionFailed, match="x-queue-type"):
+            connection.default_channel.queue_declare(name, durable=True, auto_delete=False, arguments=declared)
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_what_a_worker_that_ends_had_is_run_by_the_other(site: Site, how: str) -> None:
+    case = site.client.case("brokered.test_waiting", "go")
+    tests = {name: case.trigger.delay(name) for name in (uuid4().hex for _ in range(4))}
+    tokens = {name: site.client.wait_claimed(case, name) for name in tests}
+    held_by = {name: site.who_has(result) for name, result in tests.items()}
+    [*_, pool] = held_by.values()
+    worker = site.workers[pool]
+    getattr(worker, how)()
+    for name, holder in held_by.items():
+        if holder == pool:
+            site.client.wait_claimed(case, name, unlike=tokens[name])
+    for name in tests:
+        send_all(case, name, "go")
+    assert {report_of(case, name).state for name in tests} == {State.PASS}
+    worker.end()
+    site.start_worker(pool)
+
+
+def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
+    case = site.client.case("brokered.test_waiting", "go")
+    passed = case.total_by_state[State.PASS]
+    test = case.trigger()
+    for _ in range(3):
+        site.client.livecheck.publisher.execute(test)
+    send_all(case, test.id, "go")
+    assert report_of(case, test.id).state is State.PASS
+    for _ in range(3):
+        site.client.livecheck.publisher.execute(test)
+    wait_until(lambda: site.messages()["livecheck"] == 0, what="the end of the queue")
+    after = case.trigger()
+    send_all(case, after.id, "go")
+    report_of(case, after.id)
+    assert report_of(case, test.id).state is State.PASS
+    assert case.total_by_state[State.PASS] == passed + 2
+
+
+def test_two_beats_make_one_request_in_each_period(site: Site) -> None:
+    case = site.client.case("brokered.test_faked")
+    before = len(reports_of(case))
+    wait_until(lambda: len(reports_of(case)) >= before + 4, 20, "four fake requests")
+    reports = reports_of(case)
+    assert {report.state for report in reports} == {State.PASS}
+    requested = sorted(report.test.timestamp for report in reports[before:])
+    between = [(later - earlier).total_seconds() for earlier, later in pairwise(requested)]
+    assert min(between) > 0.5
+    assert sum(between) / len(between) == pytest.approx(1.0, abs=0.25)
+
+
+def test_the_doctor_is_content(site: Site) -> None:
+    doctor = site.programs.start("livecheck -A brokered doctor", **site.env)
+    doctor.wait_exit()
+    wrong = [line for line in doctor.output().splitlines() if line.startswith("wrong")]
+    about_prefork = [line for line in wrong if "runs tests in a prefork pool" in line]
+    assert wrong == about_prefork
+    assert len(about_prefork) == ("prefork" in site.kind.pools)
+    for pool in site.kind.pools:
+        assert f"{pool}@" in doctor.output()

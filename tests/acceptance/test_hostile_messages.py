@@ -1,0 +1,268 @@
+"""Messages by which somebody means harm, ids and values out of bounds: one line in the log, and the worker goes on."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from clients import Client, report_of
+from programs import Program, Programs
+from rabbit import RabbitMQ
+
+from livecheck_celery import Case, State
+from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.models import EXECUTION, MAX_ID
+from livecheck_celery.trigger import build
+
+HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
+TEN_MEBIBYTES = 10 * 1024 * 1024
+
+
+@pytest.fixture(scope="module", params=["threads on Valkey", "prefork on RabbitMQ"])
+def broker_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
+    """Celery has one loop for pools with threads and another for the others."""
+    if request.param == "threads on Valkey":
+        return valkey_url
+    server: RabbitMQ = request.getfixturevalue("rabbitmq_server")
+    return server.url
+
+
+@pytest.fixture(scope="module")
+def worker(broker_url: str, shared_programs: Programs, client: Client) -> Iterator[Program]:
+    client.store.client.flushall()
+    pool = "prefork" if broker_url.startswith("amqp") else "threads"
+    command = f"celery -A lenient worker -Q livecheck,livecheck.schedule -P {pool} -c 2"
+    env = {"LIVECHECK_BROKER_URL": broker_url, "C_FORCE_ROOT": "1"}  # or Celery takes no pickle
+    worker = shared_programs.start_worker(command, LIVECHECK_REDIS_URL=shared_programs.url, **env)
+    yield worker
+    worker.end()
+
+
+@pytest.fixture(scope="module")
+def client(broker_url: str, valkey_url: str) -> Iterator[Client]:
+    client = Client(valkey_url, broker_url)
+    yield client
+    client.close()
+
+
+@pytest.fixture
+def case(worker: Program, client: Client) -> Iterator[Case]:
+    """A case; whatever the test does, the worker has said one line about it, if any, and goes on."""
+    case = client.case("lenient.test_plain", "go")
+    said = len(worker.output())
+    yield case
+    name = uuid4().hex
+    case.trigger(name, name)
+    send(case, name, name)
+    assert report_of(case, name).state is State.PASS
+    assert worker.output()[said:].count("refused a message") <= 1
+    assert "Traceback" not in worker.output()[said:]
+
+
+def send(case: Case, key: str, value: str) -> None:
+    case.signals["go"].send(value, key=key, force=True)
+
+
+def publish(client: Client, body: bytes, content_type: str = "application/json", **headers: Any) -> None:
+    """Send a message as it is; ``content_type`` tells how its body is to be read."""
+    encoding = "utf-8" if content_type == "application/json" else "binary"
+    with client.app.connection_for_write() as connection, connection.channel() as channel:
+        client.app.amqp.Producer(channel, auto_declare=False).publish(
+            body, content_type=content_type, content_encoding=encoding, routing_key="livecheck", headers=headers
+        )
+
+
+def is_refused(worker: Program, why: str, act: Any, *args: Any, **kwargs: Any) -> None:
+    """By ``act`` the worker comes to refuse a message, and says why in one line."""
+    before = worker.output().count("refused a message")
+    act(*args, **kwargs)
+    worker.wait_for("refused a message", count=before + 1)
+    *_, line = [line for line in worker.output().splitlines() if "refused a message" in line]
+    assert why in line
+    assert line.isprintable()
+
+
+@pytest.mark.parametrize(
+    "body", ["", "null", "7", "[]", "{}", '"text"', "[[]]", "[[], {}]", "[{}, [], null]", "[[], {}, 7]"]
+)
+def test_a_body_that_holds_no_arguments(worker: Program, client: Client, case: Case, body: str) -> None:
+    publish_ours = {"task": "livecheck.execute", "id": uuid4().hex}
+    is_refused(worker, "its body holds no arguments of a task: ", publish, client, body.encode(), **publish_ours)
+
+
+@pytest.mark.parametrize("body", [b"[[", b"\xff\xfe", b"[" * 100_000])
+def test_a_body_that_was_cut_off(worker: Program, client: Client, case: Case, body: bytes) -> None:
+    is_refused(worker, "its body cannot be read: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
+
+
+TASKS: dict[str, dict[str, Any]] = {
+    "nothing": {},
+    "no task": {"id": "7"},
+    "no id": {"task": "shop.other"},
+    "a task": {"task": "shop.other", "id": "7"},
+    "a list": {"task": ["x"]},
+    "a forger": {"task": HOSTILE},
+}
+
+
+@pytest.mark.parametrize("headers", TASKS.values(), ids=TASKS)
+@pytest.mark.parametrize("body", [b"[[], {}, {}]", b"null"])
+def test_a_task_that_is_none_of_ours(
+    worker: Program, client: Client, case: Case, headers: dict[str, Any], body: bytes
+) -> None:
+    is_refused(worker, "no task ", publish, client, body, **headers)
+
+
+@pytest.mark.parametrize("name", ["id", "shadow"])
+@pytest.mark.parametrize("value", [HOSTILE, 7, ["x"], {}])
+def test_a_header_that_would_get_into_the_log(
+    worker: Program, client: Client, case: Case, name: str, value: Any
+) -> None:
+    headers = {"task": "livecheck.execute", "id": uuid4().hex, name: value}
+    is_refused(worker, f"its {name} is ", publish, client, b"[[], {}, {}]", **headers)
+
+
+@pytest.mark.parametrize("header", ["expires", "eta"])
+@pytest.mark.parametrize("value", [HOSTILE, 7, {}])
+def test_a_time_that_is_none(worker: Program, client: Client, case: Case, header: str, value: Any) -> None:
+    headers = {"task": "livecheck.execute", "id": uuid4().hex, header: value}
+    is_refused(worker, f"its {header} is ", publish, client, b"[[], {}, {}]", **headers)
+
+
+@pytest.mark.parametrize("header", ["retries", "timelimit", "group", "root_id", "ignore_result", "stamps"])
+def test_a_worker_survives_a_header_of_the_wrong_type(client: Client, case: Case, header: str) -> None:
+    publish(client, b"[[], {}, {}]", task="livecheck.execute", id=uuid4().hex, **{header: {"wrong": True}})
+
+
+def a_command(touched: Path) -> Any:
+    class Command:
+        def __reduce__(self) -> Any:
+            return Path.touch, (touched,)
+
+    return Command()
+
+
+def test_pickle_is_refused_even_where_the_app_takes_it(
+    worker: Program, client: Client, case: Case, tmp_path: Path
+) -> None:
+    touched = tmp_path / "touched"
+    body = pickle.dumps([[a_command(touched)], {}, {}])
+    headers = {"task": "livecheck.execute", "id": uuid4().hex}
+    is_refused(
+        worker, "its content type is 'application/x-python-serialize'",
+        publish, client, body, "application/x-python-serialize", **headers,
+    )  # fmt: skip
+    assert not touched.exists()
+
+
+@pytest.mark.parametrize("content_type", ["application/x-yaml", "application/x-msgpack", "text/plain", "made/up"])
+def test_what_is_no_json_is_refused(worker: Program, client: Client, case: Case, content_type: str) -> None:
+    headers = {"task": "livecheck.execute", "id": uuid4().hex}
+    is_refused(worker, "its content type is ", publish, client, b"\x80", content_type, **headers)
+
+
+def execution(case: Case, **changed: Any) -> dict[str, Any]:
+    test = EXECUTION.dump_python(build(case, uuid4().hex, ("me",)), mode="json")
+    return {name: value for name, value in {**test, **changed}.items() if value is not ...}
+
+
+def execute(client: Client, case: Case, carried: dict[str, Any]) -> None:
+    kwargs = {"livecheck_case": case.name, "livecheck_test": carried}
+    client.app.send_task("livecheck.execute", kwargs=kwargs, queue="livecheck")
+
+
+def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client, case: Case) -> None:
+    carried = execution(case, priority="high", links=[{"to": "another"}])
+    execute(client, case, carried)
+    send(case, carried["id"], "me")
+    assert report_of(case, carried["id"]).state is State.PASS
+
+
+@pytest.mark.parametrize("field", ["id", "case_name", "timestamp", "test_args", "expires"])
+def test_a_message_of_another_version_with_less_in_it_is_refused(
+    worker: Program, client: Client, case: Case, field: str
+) -> None:
+    why = f"a message for case {case.name} carries no execution: {field}: Field required"
+    is_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
+
+
+@pytest.mark.parametrize(
+    "test_id",
+    [
+        "with spaces, at both ends ",
+        "{order}:{42}",
+        "Bestellung für 日本 \N{GRINNING FACE}",
+        "%s %(name)s {0}",
+        "../../etc/passwd",
+        "nul\0 and\x1b[2J",
+        "a\nb\r\nc",
+        "x" * MAX_ID,
+        "\N{GRINNING FACE}" * MAX_ID,
+    ],
+    ids=["spaces", "braces", "unicode", "formats", "path", "nul", "newlines", "long", "long unicode"],
+)
+def test_any_id_within_bounds_names_a_test(client: Client, case: Case, test_id: str) -> None:
+    case.trigger(test_id, "me")
+    send(case, test_id, "me")
+    assert report_of(case, test_id).state is State.PASS
+
+
+def test_an_id_out_of_bounds_is_refused_where_it_is_made(worker: Program, client: Client, case: Case) -> None:
+    too_long = "x" * 10_000
+    with pytest.raises(InvalidPayload, match=r"the id 'xxx.* is 10000 characters, over the limit of 512"):
+        case.trigger(too_long, "me")
+    is_refused(worker, "String should have at most 512 characters", execute, client, case, execution(case, id=too_long))
+
+
+def test_ten_mebibytes_travel_where_that_is_allowed(
+    client: Client, case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        client.livecheck, "settings", client.livecheck.settings.model_copy(update={"max_payload": 2 * TEN_MEBIBYTES})
+    )
+    name, much = uuid4().hex, "x" * TEN_MEBIBYTES
+    case.trigger(name, name, payload=much)
+    send(case, name, name + much)
+    assert report_of(case, name).state is State.PASS
+
+
+def test_ten_mebibytes_are_refused_where_that_is_not_allowed(client: Client, case: Case) -> None:
+    name, much = uuid4().hex, "x" * TEN_MEBIBYTES
+    with pytest.raises(InvalidPayload, match="are 10485.* bytes, over the limit of 1048576"):
+        case.trigger(name, name, payload=much)
+    case.trigger(name, name)
+    send(case, name, much)
+    report = report_of(case, name)
+    assert report.state is State.FAIL
+    assert "value is 10485762 bytes, over the limit of 1048576 (livecheck_max_payload)" in report.error
+
+
+def test_an_id_forges_no_log_line_and_steers_no_terminal(
+    worker: Program, client: Client, case: Case, shared_programs: Programs
+) -> None:
+    test_id = f"{uuid4().hex}{HOSTILE}\x9b31m"
+    case.trigger(test_id, HOSTILE)
+    send(case, test_id, "another")
+    assert report_of(case, test_id).state is State.FAIL
+    passing = f"{uuid4().hex}{HOSTILE}"
+    case.trigger(passing, HOSTILE)
+    send(case, passing, HOSTILE)
+    assert report_of(case, passing).state is State.PASS
+    worker.wait_for("PASS, having logged:")
+    commands = [
+        shared_programs.start(f"livecheck -A lenient {command}", LIVECHECK_REDIS_URL=shared_programs.url)
+        for command in ("reports", "reports --json", "status", "cases")
+    ]
+    for program in [*commands, worker]:
+        if program is not worker:
+            assert program.wait_exit() == 0
+        for line in program.output().split("\n"):
+            assert line.isprintable(), line
+            assert not line.startswith("FAKE")
+    assert test_id[:20] in commands[0].output()
+    assert json.loads(commands[1].output().splitlines()[-1])["test"]["id"] in {test_id, passing}
