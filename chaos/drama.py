@@ -11,12 +11,13 @@ from pathlib import Path
 from typing import Any, Final, Protocol
 
 import click
+import redis
 from rabbit import rabbitmq_program
 
 from chaos import plan
 from chaos.actors import Cast
-from chaos.audit import Run, audit, is_given_up
-from chaos.evidence import Evidence, gather
+from chaos.audit import Run, audit
+from chaos.evidence import Evidence, attempts, gather
 from chaos.ledger import Ledger
 from chaos.plan import DUE, Fault
 from chaos.rules import Rules
@@ -55,7 +56,12 @@ class Script:
         known = {"CHAOS_PATIENCE": "240", "CHAOS_IMPATIENCE": "2"}
         if self.is_long:
             return {**known, "CHAOS_VISIBILITY": "60"}
-        hurried = {"CHAOS_RESEND_AFTER": "4", "LIVECHECK_RECOVER_WITHIN": "4", "LIVECHECK_SHUTDOWN_TIMEOUT": "2"}
+        hurried = {
+            "CHAOS_RESEND_AFTER": "4",
+            "CHAOS_FORGET_AFTER": "4",
+            "LIVECHECK_RECOVER_WITHIN": "4",
+            "LIVECHECK_SHUTDOWN_TIMEOUT": "2",
+        }
         return {**known, **hurried, "CHAOS_VISIBILITY": "5"}
 
 
@@ -146,12 +152,14 @@ class _Performance:
         self._deadline = deadline - _EPILOGUE
         self._ledger = Ledger(cast.notes.url)
         self._rules = Rules(cast)
+        self._attempts: dict[str, int] = {}
         late = 12.0 if script.is_long else 4.0
         self._traffic = Traffic(self._ledger, cast.webs, plan.orders(script.seed, late))
 
     async def perform(self) -> Outcome:
         late: list[str] = []
         watching = [asyncio.create_task(self._rules.look_after()), asyncio.create_task(self._tell())]
+        watching.append(asyncio.create_task(self._count_attempts()))
         try:
             self._progress.step("running")
             try:
@@ -190,6 +198,19 @@ class _Performance:
             self._progress.at(self._traffic.triggered, self._rules.kills)
             await asyncio.sleep(0.5)
 
+    async def _count_attempts(self) -> None:
+        """Note how often open tests were claimed, which nothing tells afterwards."""
+        while True:
+            with suppress(redis.RedisError):
+                await asyncio.to_thread(self._look_at_attempts)
+            await asyncio.sleep(0.5)
+
+    def _look_at_attempts(self) -> None:
+        with self._cast.state.client() as client:
+            for case in CASES:
+                seen = attempts(client, case)
+                self._attempts.update({test_id: max(seen[test_id], self._attempts.get(test_id, 0)) for test_id in seen})
+
     async def _until(self, condition: Any) -> bool:
         while time.monotonic() < self._deadline:
             with suppress(OSError):
@@ -225,19 +246,23 @@ class _Performance:
     def _judge(self, evidence: Evidence, late: list[str]) -> Outcome:
         entries = self._ledger.entries()
         alone = self._cast.state is not self._cast.broker
-        run = Run(evidence, entries, self._ledger.pulses(), PERIOD, self._rules.died, self._rules.stuck, alone)
+        run = Run(
+            evidence, entries, self._ledger.pulses(), self._attempts, PERIOD, self._rules.died, self._rules.stuck, alone
+        )
         outcome = Outcome(self._script, befell=self._rules.befell, ended=self._rules.ended, problems=audit(run))
         if late:
             outcome.problems["All orders were placed in time."] = late
         reports = run.reports()
         for entry in entries.values():
             due = "PASS" if entry.order is None else DUE[entry.order.kind]
-            record = run.suite_of(entry).tests.get(entry.id, {})
             outcome.unknown += not entry.known
-            if record or entry.known:
-                outcome.verdicts[due, record.get("verdict")] += 1
-            for report in reports.get(entry.id, []) if entry.order and entry.order.kind == "pass" else []:
+            if entry.known and entry.id not in reports:
+                outcome.verdicts[due, None] += 1
+            for report in reports.get(entry.id, []):
+                outcome.verdicts[due, report["state"]] += 1
+                outcome.given_up += run.is_given_up(report)
+                if entry.order is None or entry.order.kind != "pass":
+                    continue
                 taken = max(entry.taken.values(), default=report["at"])
                 outcome.slowest = max(outcome.slowest, (report["at"] - taken, entry.id))
-            outcome.given_up += any(is_given_up(report, record) for report in reports.get(entry.id, []))
         return outcome

@@ -52,6 +52,16 @@ def gather(client: Any, cases: Sequence[str], prefix: str = "livecheck") -> Evid
     return Evidence({case: _suite(client, f"{prefix}:{{{case}}}:", names) for case in cases}, keys, {})
 
 
+def attempts(client: Any, case: str, prefix: str = "livecheck") -> dict[str, int]:
+    """How often each open test of a case has been claimed."""
+    start = f"{prefix}:{{{case}}}:"
+    ids = client.zrange(f"{start}open", 0, -1)
+    pipeline = client.pipeline(transaction=False)
+    for test_id in ids:
+        pipeline.hget(f"{start}test:{test_id}", "attempts")
+    return {test_id: int(times or 0) for test_id, times in zip(ids, pipeline.execute(), strict=True)}
+
+
 def _suite(client: Any, start: str, names: Sequence[str]) -> Suite:
     return Suite(
         state=client.hgetall(f"{start}state"),

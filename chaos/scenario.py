@@ -22,6 +22,7 @@ from chaos.ledger import Ledger
 from chaos.plan import Order
 from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal
 from livecheck_celery.errors import BrokerUnavailable, DuplicateTest, RedisUnavailable
+from livecheck_celery.store import arrivals
 from livecheck_celery.store import ledger as store_ledger
 
 logger = logging.getLogger("chaos")
@@ -38,8 +39,11 @@ ORDERS: Final = "orders"
 _WEBS: Final = os.environ["CHAOS_WEBS"].split(",")
 _FLUSH: Final = 3.0
 
+# A short run cannot wait for as long as it takes as shipped.
 if "CHAOS_RESEND_AFTER" in os.environ:
-    store_ledger.RESEND_AFTER = float(os.environ["CHAOS_RESEND_AFTER"])  # type: ignore[misc]
+    vars(store_ledger)["RESEND_AFTER"] = float(os.environ["CHAOS_RESEND_AFTER"])
+    for module in (store_ledger, arrivals):
+        vars(module)["FORGET_AFTER"] = int(os.environ["CHAOS_FORGET_AFTER"])
 
 ledger = Ledger(os.environ["CHAOS_LEDGER_URL"])
 app = Celery("chaos", broker=os.environ["CHAOS_BROKER_URL"], set_as_current=False)

@@ -18,6 +18,7 @@ from livecheck_celery.cli.processes import free_port
 
 HOST: Final = "127.0.0.1"
 #: Whatever is acknowledged survives SIGKILL.
+_PATIENCE: Final = 10.0
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -103,7 +104,7 @@ class Redis:
 
     def client(self) -> Any:
         """A client of its own, past the network."""
-        return redis.Redis.from_url(self.url, decode_responses=True)
+        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=_PATIENCE)
 
 
 class Rabbit(RabbitMQ):  # type: ignore[misc]
