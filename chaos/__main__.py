@@ -37,7 +37,7 @@ Examples:
 def main(*, seed: int | None, keep: bool, **options: Any) -> None:
     """Kill everything while tests run, and prove that each test had exactly one verdict.
 
-    An order system of two web services and an ordinary Celery worker is tested by three LiveCheck workers and two
+    An order system of two web services and an ordinary Celery worker is tested by four LiveCheck workers and two
     beats. Workers, beats, web services, the Redis that holds the state, and the broker are killed, stopped and frozen;
     connections are closed by the servers, and the network between any two is disturbed. A ledger of its own, which
     nothing befalls, knows what was triggered and what each signal carried. In the end, what Redis holds is compared
@@ -46,22 +46,23 @@ def main(*, seed: int | None, keep: bool, **options: Any) -> None:
     Exits with 1 when anything is wrong, and says where the logs of all programs are.
     """
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
+    directory = Path(tempfile.mkdtemp(prefix="livecheck-chaos-"))
     script = Script(seed, **options)
     again = " ".join(f"--{name} {value}" for name, value in {"seed": seed, **options}.items())
-    click.echo(f'seed {seed}; the same again: make chaos ARGS="{again}"')
-    directory = Path(tempfile.mkdtemp(prefix="livecheck-chaos-"))
+    click.echo(f'seed {seed}; the same again: make chaos ARGS="{again}"\nlogs: {directory}')
     console = Console()
     if not console.is_terminal:
         console.width = 140
-    outcome = asyncio.run(drama.perform(script, directory, show.Progress(script)))
+    try:
+        outcome = asyncio.run(drama.perform(script, directory, show.Progress(script)))
+    except AssertionError as exc:  # of a program that did not come up
+        raise click.ClickException(str(exc)) from exc
     show.conclude(console, outcome)
-    if not outcome.went_well:
-        click.echo(f"The logs of all programs are in {directory}")
-        sys.exit(1)
-    if keep:
+    if keep or not outcome.went_well:
         click.echo(f"The logs of all programs are in {directory}")
     else:
         shutil.rmtree(directory)
+    sys.exit(not outcome.went_well)
 
 
 if __name__ == "__main__":

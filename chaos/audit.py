@@ -76,9 +76,13 @@ def none_lost(run: Run) -> Problems:
     for entry in run.entries.values():
         record = run.suite_of(entry).tests.get(entry.id)
         if record is not None and "verdict" not in record:
-            yield f"{entry.id}: has no verdict; its record is {record}"
+            yield f"{entry.id}: has no verdict; its record is {_brief(record)}"
         elif entry.id not in reports and (entry.known or record is not None):
-            yield f"{entry.id}: was triggered, and there is no report; its record is {record}"
+            yield f"{entry.id}: was triggered, and there is no report; its record is {_brief(record)}"
+
+
+def _brief(record: Mapping[str, str] | None) -> dict[str, str] | None:
+    return record and {name: value for name, value in record.items() if name != "payload"}
 
 
 def none_double(run: Run) -> Problems:
@@ -212,7 +216,7 @@ def nothing_open(run: Run) -> Problems:
     """The ledger of LiveCheck has nothing left to do."""
     for case, suite in run.evidence.suites.items():
         for test_id in suite.open:
-            yield f"{test_id}: of case {case}, still open; {suite.tests.get(test_id)}"
+            yield f"{test_id}: of case {case}, still open; {_brief(suite.tests.get(test_id))}"
 
 
 def queues_empty(run: Run) -> Problems:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Protocol
@@ -144,6 +145,21 @@ def _broker(kind: str, directory: Path, state: Redis) -> tuple[Server, str]:
     return state if kind == "same" else Redis(directory, durable=False), "redis://127.0.0.1:{port}/0"
 
 
+@asynccontextmanager
+async def _meanwhile(*doing: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Do all that besides the block; what is raised there is raised at the end."""
+    tasks = [asyncio.create_task(one) for one in doing]
+    try:
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        ends = await asyncio.gather(*tasks, return_exceptions=True)
+    for end in ends:
+        if isinstance(end, Exception):
+            raise end
+
+
 class _Performance:
     def __init__(self, script: Script, cast: Cast, progress: Progress, deadline: float) -> None:
         self._script = script
@@ -153,27 +169,26 @@ class _Performance:
         self._ledger = Ledger(cast.notes.url)
         self._rules = Rules(cast)
         self._attempts: dict[str, int] = {}
+        self._befalling: list[asyncio.Task[None]] = []
         late = 12.0 if script.is_long else 4.0
         self._traffic = Traffic(self._ledger, cast.webs, plan.orders(script.seed, late))
 
     async def perform(self) -> Outcome:
         late: list[str] = []
-        watching = [asyncio.create_task(self._rules.look_after()), asyncio.create_task(self._tell())]
-        watching.append(asyncio.create_task(self._count_attempts()))
-        try:
+        watching = [self._rules.look_after(), self._tell(), self._count_attempts()]
+        async with _meanwhile(*watching):
             self._progress.step("running")
-            try:
-                async with asyncio.TaskGroup() as group:
-                    group.create_task(self._befall())
+            async with _meanwhile(self._befall()):
+                try:
                     await self._traffic.run(self._script.executions, self._script.rate, self._deadline)
-            except* TimeoutError:
-                late.append(f"{self._traffic.triggered} of {self._script.executions} executions were triggered in time")
+                except TimeoutError:
+                    in_time = f"{self._traffic.triggered} of {self._script.executions} executions"
+                    late.append(f"only {in_time} were triggered in time")
+            # What befalls somebody is mended at its end.
+            await asyncio.gather(*self._befalling)
             self._progress.step("waiting for the last verdicts")
             self._ledger.hush()
             await self._until(self._nothing_open)
-        finally:
-            for task in watching:
-                task.cancel()
         waiting = await self._end_programs()
         self._progress.step("looking at what there is")
         with self._cast.state.client() as client:
@@ -187,11 +202,10 @@ class _Performance:
         freeze = 14.0 if script.is_long else 5.0
         pairs = Rules.ending(cast), Rules.others(cast)
         faults = plan.faults(script.seed, script.executions, script.kills, *pairs, longest_freeze=freeze)
-        async with asyncio.TaskGroup() as group:
-            for fault in faults:
-                await self._traffic.reach(fault.at)
-                self._progress.fault(fault)
-                group.create_task(self._rules.befall(fault))
+        for fault in faults:
+            await self._traffic.reach(fault.at)
+            self._progress.fault(fault)
+            self._befalling.append(asyncio.create_task(self._rules.befall(fault)))
 
     async def _tell(self) -> None:
         while True:
@@ -211,13 +225,11 @@ class _Performance:
                 seen = attempts(client, case)
                 self._attempts.update({test_id: max(seen[test_id], self._attempts.get(test_id, 0)) for test_id in seen})
 
-    async def _until(self, condition: Any) -> bool:
-        while time.monotonic() < self._deadline:
-            with suppress(OSError):
-                if condition():
-                    return True
+    async def _until(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            if time.monotonic() >= self._deadline:
+                return
             await asyncio.sleep(0.2)
-        return False
 
     def _nothing_open(self) -> bool:
         with self._cast.state.client() as client:
@@ -239,8 +251,7 @@ class _Performance:
                 actor.program.terminate()
         for actor in actors.values():
             if actor.program:
-                with suppress(AssertionError):
-                    await asyncio.to_thread(actor.program.wait_exit, 15.0)
+                await self._rules.wait_exit(actor)
         return self._waiting()
 
     def _judge(self, evidence: Evidence, late: list[str]) -> Outcome:

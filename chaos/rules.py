@@ -10,7 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from chaos.actors import Cast
+from chaos.actors import Actor, Cast
 from chaos.plan import FREEZE, Fault
 from chaos.servers import Redis, Server
 
@@ -98,14 +98,19 @@ class Rules:
             return
         if fault.rule == "SIGTERM":
             program.terminate()
-            try:
-                await asyncio.to_thread(program.wait_exit, _GRACE)
-            except AssertionError:
-                self.stuck.append(str(actor.log))
+            await self.wait_exit(actor)
         await asyncio.to_thread(program.kill)
         await asyncio.to_thread(program.end)
         await asyncio.sleep(fault.seconds)
         actor.start()
+
+    async def wait_exit(self, actor: Actor) -> None:
+        """Wait for the end of a program that was told to end, and note where it does not come."""
+        assert actor.program is not None  # noqa: S101 - for the type checker
+        try:
+            await asyncio.to_thread(actor.program.wait_exit, _GRACE)
+        except AssertionError:
+            self.stuck.append(str(actor.log))
 
     async def _harm_server(self, fault: Fault, server: Server) -> None:
         if fault.rule == "CLIENT KILL" and isinstance(server, Redis):
