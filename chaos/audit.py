@@ -82,7 +82,7 @@ def none_lost(run: Run) -> Problems:
 
 
 def _brief(record: Mapping[str, str] | None) -> dict[str, str] | None:
-    return record and {name: value for name, value in record.items() if name != "payload"}
+    return None if record is None else {name: value for name, value in record.items() if name != "payload"}
 
 
 def none_double(run: Run) -> Problems:
