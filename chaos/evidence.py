@@ -78,7 +78,8 @@ def _suite(client: Any, start: str, names: Sequence[str]) -> Suite:
 def _hashes(client: Any, start: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     wanted = [name for name in names if name.startswith(start)]
     found = [one for some in _batches(client, wanted, "hgetall") for one in some]
-    return {name.removeprefix(start): one for name, one in zip(wanted, found, strict=True)}
+    # One that is empty was forgotten just now.
+    return {name.removeprefix(start): one for name, one in zip(wanted, found, strict=True) if one}
 
 
 def _floats(client: Any, name: str) -> list[float]:
