@@ -24,6 +24,7 @@ def begin_again(suite: LiveCheck, watch: Watch) -> None:
     if suite.registers:
         for case in list(suite.cases.values()):
             suite.store.register(case.name, case.describe())
+        suite.store.watch(list(suite.cases))
         registered = f"; cases registered again: {len(suite.cases)}"
     overrides = f", and so are the overrides of {', '.join(sorted(watch.overrides))}" if watch.overrides else ""
     logger.warning(

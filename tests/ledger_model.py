@@ -20,7 +20,8 @@ MAX_REPORTS = 12
 MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
 PERIODS = [2.0, 30.0]
-STALLED_AFTER = [5.0, 30.0]
+STALLED_AFTER = [5.0, 30.0, None]
+MAX_ATTEMPTS_AT_A_RUN = 3
 
 OPEN = "open"
 
@@ -103,6 +104,16 @@ class Suite:
     last_test_received: float | None = None
     watched_since: float | None = None
     next_slot: float | None = None
+    slot: str | None = None
+    slot_until: float = 0.0
+    slot_over: float = 0.0
+    slot_attempts: int = 0
+    slot_sent: float | None = None
+
+    @property
+    def heard_of(self) -> float | None:
+        """When a test came or was warned of, or the case was first watched, whatever was last."""
+        return max(filter(None, [self.last_test_received, self.watched_since]), default=None)
 
     @property
     def is_ok(self) -> bool:
@@ -119,9 +130,14 @@ class Suite:
             "last_test_received": self.last_test_received,
             "watched_since": self.watched_since,
             "tat": self.next_slot,
+            "slot_sent": self.slot_sent,
         }
+        if self.slot is not None:
+            times |= {"slot_until": self.slot_until, "slot_over": self.slot_over}
         stored = {name: stamp(time) for name, time in times.items() if time is not None}
         stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
+        if self.slot is not None:
+            stored |= {"slot": self.slot, "slot_attempts": str(self.slot_attempts)}
         if self.status is not None:
             stored["status"] = str(self.status)
         if self.consecutive_failures is not None:
@@ -188,9 +204,10 @@ class LedgerModel:
         times += [suite.next_slot - limit * 1.5 for limit in PERIODS if suite.next_slot]
         if suite.last_fail is not None:
             times.append(suite.last_fail + DELAY)
-        since = suite.watched_since if suite.last_test_received is None else suite.last_test_received
-        if since is not None:
-            times += [since + limit for limit in STALLED_AFTER]
+        if suite.slot is not None:
+            times += [suite.slot_until, suite.slot_over, suite.slot_sent or suite.slot_until]
+        if suite.heard_of is not None:
+            times += [suite.heard_of + limit for limit in STALLED_AFTER if limit is not None]
         return sorted({time for time in times if time >= self.now})
 
     def _forget(self, what: str, test_id: str) -> None:
@@ -455,22 +472,62 @@ class LedgerModel:
         if not suite.consecutive_failures and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
-    def stalled(self, limit: float) -> float | None:
+    def stalled(self, limit: float | None) -> float | None:
+        """Seconds of silence, if that is to be called a stall now; without a limit, the case is not active."""
         suite = self.suite
-        if suite.watched_since is None:
+        if suite.watched_since is None or limit is None:
             suite.watched_since = self.now
-        since = suite.watched_since if suite.last_test_received is None else suite.last_test_received
-        if self.now - since <= limit:
+        heard_of, received = suite.heard_of, max(suite.received_at or 0.0, suite.watched_since)
+        if limit is None or heard_of is None or self.now - heard_of <= limit:
             return None
         suite.last_test_received = self.now
-        return self.now - (suite.watched_since if suite.received_at is None else suite.received_at)
+        return self.now - received
 
-    def claim_slot(self, period: float) -> bool:
-        """One run in each period, half a period early at most; what is planned further off than that is no promise."""
-        planned = self.suite.next_slot
+    def status(self, limit: float | None) -> State:
+        """What a reader sees who knows how long the case may be silent."""
+        suite = self.suite
+        since = max(suite.received_at or 0.0, suite.watched_since or 0.0)
+        if limit is not None and since and self.now - since > limit:
+            return State.STALL
+        return suite.status or State.INIT
+
+    def claim_slot(self, period: float, token: str, lease: float) -> int:
+        """Which attempt at the run of this period, half a period early at most; what is planned further off is none."""
+        suite, early = self.suite, period / 2
+        if suite.slot == token:
+            return suite.slot_attempts
+        if suite.slot is not None and self.now < suite.slot_until <= self.now + 2 * lease:
+            return 0
+        planned = suite.next_slot
         if planned is None or planned > self.now + 1.5 * period:
             planned = self.now
-        if self.now < planned - period / 2:
+        if self.now >= planned - early:
+            suite.next_slot = max(self.now, planned) + period
+            suite.slot_over, suite.slot_attempts, suite.slot_sent = suite.next_slot - early, 0, None
+        elif suite.slot is None or self.now >= suite.slot_over or suite.slot_attempts >= MAX_ATTEMPTS_AT_A_RUN:
+            return 0
+        suite.slot, suite.slot_until = token, self.now + lease
+        suite.slot_attempts += 1
+        return suite.slot_attempts
+
+    def renew_slot(self, token: str, lease: float) -> bool:
+        if self.suite.slot != token:
             return False
-        self.suite.next_slot = max(self.now, planned) + period
+        self.suite.slot_until = self.now + lease
+        return True
+
+    def finish_slot(self, token: str) -> bool:
+        if self.suite.slot != token:
+            return False
+        self.suite.slot = self.suite.slot_sent = None
+        return True
+
+    def lapsed_slot(self, lease: float) -> bool:
+        """Whether the run is to be asked for again, as its maker is silent."""
+        suite = self.suite
+        if suite.slot is None or suite.slot_attempts >= MAX_ATTEMPTS_AT_A_RUN:
+            return False
+        if not max(suite.slot_until, suite.slot_sent or 0.0) <= self.now < suite.slot_over:
+            return False
+        suite.slot_sent = self.now + lease
         return True

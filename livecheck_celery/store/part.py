@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 
 import redis
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError
+from pydantic_core import PydanticSerializationError, to_json
 from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.models import EXECUTION, REPORT, TestExecution, TestReport
+from livecheck_celery.models import REPORT, TestExecution, TestReport
 from livecheck_celery.store.connection import connect, reaching
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.scripts import Argument, Script, Scripts, execute
@@ -90,7 +90,8 @@ def execution_json(test: TestExecution) -> str:
         InvalidPayload: its arguments are not JSON.
     """
     try:
-        return EXECUTION.dump_json(test).decode()
+        # Infinity as in Celery's messages, so that a test that is sent again has the arguments it had.
+        return to_json(test, inf_nan_mode="constants").decode()
     except PydanticSerializationError as exc:
         raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
 

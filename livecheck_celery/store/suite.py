@@ -129,7 +129,7 @@ class Suite(Part):
         pipeline.time()
         for name in cases:
             pipeline.hmget(self.keys.state(name), STATUS_FIELDS)
-            pipeline.zrange(self.keys.open(name), 0, 0, withscores=True)
+            pipeline.zrangebyscore(self.keys.open(name), "-inf", "+inf", start=0, num=1, withscores=True)
         with self.reaching():
             (seconds, microseconds), *replies = pipeline.execute()
         now = seconds + microseconds / 1_000_000

@@ -27,6 +27,8 @@ from redis_servers import (
 from support import wait_until
 
 from livecheck_celery import Case, RedisUnavailable, State
+from livecheck_celery.store import Store
+from livecheck_celery.store.periods import Slot
 
 SECRET = quote(PASSWORD, safe="")
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", (REPOSITORY / "docs" / "servers.md").read_text(), re.MULTILINE))
@@ -136,6 +138,19 @@ def sent(client: Client, test_id: str) -> bool:
     return client.livecheck.flush(5) and client.livecheck.outbox.dropped == dropped
 
 
+def keeps_schedules(store: Store) -> None:
+    """All that schedules need of Redis, for cases all over it."""
+    cases = [f"anywhere.test_{number}" for number in range(20)]
+    store.watch(cases)
+    assert store.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
+    assert store.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
+    assert store.claim_slot(cases[0], Slot(60, 30), token="t", lease=0.01) == 1
+    assert wait_until(lambda: store.lapsed_slots(cases, lease=1)) == cases[:1]
+    assert store.renew_slot(cases[0], "t", lease=1)
+    assert store.finish_slot(cases[0], "t")
+    assert store.claim_heartbeat(60)
+
+
 @pytest.mark.parametrize("setup", SETUPS)
 def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
     with SETUPS[setup](tmp_path) as conf:
@@ -145,6 +160,8 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         user = client(conf)
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
+        keeps_schedules(user.store)
+        wait_until(lambda: None not in user.store.signs_of_life(), 20, "signs of life, for doctor")
         commands = [
             programs.start(f"livecheck -A anywhere {command}", **env) for command in ("doctor", "status", "reports")
         ]

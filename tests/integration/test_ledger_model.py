@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from hashlib import sha1
 from typing import Any
 
 import pytest
@@ -35,6 +36,7 @@ from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store.part import execution_json
+from livecheck_celery.store.periods import Slot
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.
@@ -68,7 +70,8 @@ def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
     """A store whose scripts go by our clock."""
     store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
     for script in vars(store._scripts).values():
-        script._script = store.client.register_script(with_our_clock(script._script.script))
+        script.source = with_our_clock(script.source)
+        script.sha = sha1(script.source.encode(), usedforsecurity=False).hexdigest()
     yield store
     redis_client.delete(CLOCK)
     store.client.close()
@@ -89,6 +92,8 @@ class Machine(RuleBasedStateMachine):
         self.claims: list[tuple[Message, str, str]] = []
         #: Every sweeper there was: id, token.
         self.sweeps: list[tuple[str, str]] = []
+        #: Every claim of a run of the schedule: its token.
+        self.runs: list[str] = []
         self.client.flushall()
         self.model = LedgerModel(BEGIN)
         self._set_clock()
@@ -354,12 +359,36 @@ class Machine(RuleBasedStateMachine):
         self.model.recovered()
 
     @rule(limit=st.sampled_from(STALLED_AFTER))
-    def stall_check(self, limit: float) -> None:
-        assert self.store.stalled(CASE, warn_stalled_after=limit) == self.model.stalled(limit)
+    def stall_check(self, limit: float | None) -> None:
+        assert self.store.stalled({CASE: limit}).get(CASE) == self.model.stalled(limit)
 
-    @rule(period=st.sampled_from(PERIODS))
-    def beat_ticks(self, period: float) -> None:
-        assert self.store.claim_slot(CASE, period=period) == self.model.claim_slot(period)
+    @rule(limit=st.sampled_from(STALLED_AFTER))
+    def somebody_looks(self, limit: float | None) -> None:
+        assert self.store.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
+
+    @rule(period=st.sampled_from(PERIODS), lease=leases, at=st.one_of(st.none(), tokens))
+    def beat_ticks(self, period: float, lease: float, at: int | None) -> None:
+        token = self._run_token(at) if at is not None else f"run-{len(self.runs)}"
+        self.runs.append(token)
+        found = self.store.claim_slot(CASE, Slot(period, period / 2), token=token, lease=lease)
+        assert found == self.model.claim_slot(period, token, lease)
+
+    @rule(lease=leases, at=tokens)
+    def a_run_goes_on(self, lease: float, at: int) -> None:
+        token = self._run_token(at)
+        assert self.store.renew_slot(CASE, token, lease=lease) == self.model.renew_slot(token, lease)
+
+    @rule(at=tokens)
+    def a_run_ends(self, at: int) -> None:
+        token = self._run_token(at)
+        assert self.store.finish_slot(CASE, token) == self.model.finish_slot(token)
+
+    @rule(lease=leases)
+    def runs_are_swept(self, lease: float) -> None:
+        assert bool(self.store.lapsed_slots([CASE], lease=lease)) == self.model.lapsed_slot(lease)
+
+    def _run_token(self, at: int) -> str:
+        return self.runs[-1 - at % len(self.runs)] if self.runs else "nobody's"
 
     # -- what is to be seen after each step
 

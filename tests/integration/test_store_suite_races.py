@@ -182,4 +182,4 @@ def test_the_state_of_a_case_is_bounded_whatever_happens_to_it(store: Store, red
         claim_slot(store, 0.001, str(number), lease=0)
         store.lapsed_slots([CASE], lease=0)
     fields = redis_client.hkeys(store.keys.state(CASE))
-    assert len(fields) <= 13 + len(State)
+    assert len(fields) <= 14 + len(State)

@@ -14,9 +14,10 @@ import pytest
 import redis
 from celery import Celery
 from celery.signals import after_task_publish
+from kombu.exceptions import OperationalError
 from support import wait_until
 
-from livecheck_celery import Case, LiveCheck, State, current_test
+from livecheck_celery import Case, LiveCheck, State, current_test, lifecycle
 from livecheck_celery.context import synthetic_case_var
 from livecheck_celery.lifecycle import Lifecycle
 from livecheck_celery.publisher import CASE_KEYWORD
@@ -295,16 +296,35 @@ class Beat:
 
 @pytest.mark.parametrize("task", ["livecheck.recover", "livecheck.stalled"])
 def test_a_beat_is_alive_once_the_broker_took_what_it_sends(livecheck: LiveCheck, task: str) -> None:
-    lifecycle = Lifecycle(livecheck.app, [livecheck])
-    lifecycle.watch_beat(sender=Beat(Celery("another", set_as_current=False)))
+    ours = Lifecycle(livecheck.app, [livecheck])
+    ours.watch_beat(sender=Beat(Celery("another", set_as_current=False)))
     livecheck.app.send_task(task, queue="livecheck.schedule")
     assert livecheck.store.signs_of_life() == (None, None)
-    lifecycle.watch_beat(sender=Beat(livecheck.app))
+    ours.watch_beat(sender=Beat(livecheck.app))
     assert livecheck.store.signs_of_life() == (None, None), "it may be waiting for another beat to end"
     livecheck.app.send_task("shop.other", queue="livecheck.schedule")
     assert livecheck.store.signs_of_life() == (None, None)
     livecheck.app.send_task(task, queue="livecheck.schedule")
     assert livecheck.store.signs_of_life() == (pytest.approx(0, abs=5), None)
+
+
+def test_a_beat_that_cannot_send_is_not_alive(redis_url: str) -> None:
+    app = Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False)
+    livecheck = LiveCheck(app, redis_url=redis_url)
+    Lifecycle(app, [livecheck]).watch_beat(sender=Beat(app))
+    with pytest.raises(OperationalError):
+        app.send_task("livecheck.recover", queue="livecheck.schedule", retry=False)
+    assert livecheck.store.signs_of_life() == (None, None)
+    livecheck.close()
+
+
+def test_a_case_is_watched_from_the_first_start_of_a_worker_without_any_beat(case: Any) -> None:
+    case.warn_stalled_after = 0.3
+    assert case.status is State.INIT
+    for _ in range(2):
+        lifecycle._start(case.app)
+    wait_until(lambda: case.status is State.STALL, what="a stall that nobody checked")
+    assert reports(case) == []
 
 
 def test_workers_show_that_they_execute_schedules(livecheck: LiveCheck) -> None:

@@ -1,6 +1,7 @@
 """What the demo says, and what it says when it cannot start."""
 
 import os
+import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
@@ -47,6 +48,31 @@ def test_nothing_ran(board: Board) -> None:
     assert board.summary() == "No test got a verdict."
     assert not board.all_passed()
     assert board.lines() == ["test_order INIT: no verdict yet; - passed, median runtime -"]
+
+
+def test_who_is_silent_is_said_once_there_was_time_to_speak(
+    board: Board, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board.refresh()
+    assert "silent" not in seen(board)
+    later = time.monotonic() + 61
+    monkeypatch.setattr(time, "monotonic", lambda: later)
+    board.refresh()
+    assert "Beat is silent" in seen(board)
+    assert board.lines()[1].startswith("Beat is silent")
+    store.beat_seen()
+    store.schedules_seen()
+    board.refresh()
+    assert len(board.lines()) == 1
+
+
+def test_a_case_without_tests_is_a_stall(board: Board, store: Store) -> None:
+    store.register(CASE, {"warn_stalled_after": 60.0})
+    judge(store, "one", State.PASS)
+    store.client.hset(store.keys.state(CASE), "received_at", 1)
+    board.refresh()
+    assert board.lines()[0].startswith("test_order STALL: PASS 1;")
+    assert not board.all_passed()
 
 
 def test_all_passed(board: Board, store: Store) -> None:

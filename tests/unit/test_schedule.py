@@ -1,13 +1,17 @@
 from __future__ import annotations
 
-from datetime import datetime
+import time
+from datetime import UTC, datetime
 
 import pytest
+import redis
 from celery import Celery
 from celery.schedules import crontab, schedule
+from support import CASE
 
 from livecheck_celery import LiveCheck
 from livecheck_celery.schedule import period_of, slot_of
+from livecheck_celery.store import Store
 
 
 def make_app() -> Celery:
@@ -118,3 +122,22 @@ def test_an_entry_that_the_host_has_changed_stays_as_it_is() -> None:
     assert app.conf.beat_schedule["livecheck:recover"]["schedule"] == 0.5
     assert app.conf.beat_schedule["livecheck:stalled"]["schedule"] == 7
     assert "livecheck:busy:frequency" in app.conf.beat_schedule
+
+
+def test_of_an_uneven_schedule_each_run_is_made_once(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    midnight = datetime.fromisoformat("2026-03-02T00:00:00+00:00").timestamp()
+    clock = midnight
+    monkeypatch.setattr(time, "time", lambda: clock)
+    uneven = crontab(minute="0,30,50", nowfun=lambda: datetime.fromtimestamp(clock, UTC), app=make_app())
+    made = []
+    for run in (60 * minute + 3600 * hour for hour in range(5) for minute in (0, 30, 50)):
+        # Two beats, one of them ahead of its time, and a message that waited for its worker.
+        for number, late in enumerate((-1.5, 0.2, 100.0)):
+            clock = midnight + run + late
+            token = f"{run}-{number}"
+            if store.claim_slot(CASE, slot_of(uneven), token=token, lease=9):
+                made.append(run)
+                assert store.finish_slot(CASE, token)
+    assert made == [60 * minute + 3600 * hour for hour in range(5) for minute in (0, 30, 50)]
