@@ -52,13 +52,13 @@ class Progress:
             self._live.update(Text(f"{line}; last {self._fault}" if self._fault else line))
         elif time.monotonic() >= self._said_at + _EVERY:
             self._said_at = time.monotonic()
-            self._console.print(line, highlight=False)
+            self._console.print(line, highlight=False, soft_wrap=True)
 
     def fault(self, fault: Fault) -> None:
         """Tell that something befalls someone."""
         self._fault = str(fault)
         line = f"{time.monotonic() - self._begun:5.0f} s  {fault.number}: {fault}, {fault.seconds:g} s"
-        self._console.print(line, highlight=False)
+        self._console.print(line, highlight=False, soft_wrap=True)
 
     def done(self) -> None:
         """Tell that it is over."""
