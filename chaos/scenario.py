@@ -54,8 +54,13 @@ app.conf.update(
     task_routes={"chaos.ship": {"queue": ORDERS}},
 )
 if app.conf.broker_url.startswith("redis:"):
-    # What a killed worker had fetched comes again, beside what LiveCheck sends again by itself.
-    app.conf.broker_transport_options = {"visibility_timeout": float(os.environ["CHAOS_VISIBILITY"])}
+    # What a killed worker had fetched comes again soon, beside what LiveCheck sends again by itself.
+    app.conf.broker_transport_options = {
+        "visibility_timeout": float(os.environ["CHAOS_VISIBILITY"]),
+        "unacked_restore_interval": 1,
+        "unacked_restore_throttle": 1,
+        "unacked_mutex_expire": 5,
+    }
 
 livecheck = LiveCheck(
     app,

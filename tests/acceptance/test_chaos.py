@@ -7,7 +7,7 @@ from pathlib import Path
 
 from programs import REPOSITORY, Programs
 
-COMMAND = "python -m chaos --seed 7 --executions 300 --kills 5 --rate 25 --limit 90"
+COMMAND = "python -m chaos --seed 2441 --executions 300 --kills 5 --rate 25 --limit 90"
 
 
 def test_each_execution_has_one_verdict_whatever_is_killed(programs: Programs, tmp_path: Path) -> None:
