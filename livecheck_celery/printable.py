@@ -18,8 +18,10 @@ def printable(text: str) -> str:
 
 
 def printable_lines(text: str) -> str:
-    """`printable`, for text of more than one line, such as a traceback; all but the first are set in."""
-    return "\n  ".join(printable(line) for line in text.splitlines())
+    """`printable`, for text of several lines, such as a traceback; all but the first are set in, if they are not."""
+    first, *others = text.splitlines() or [""]
+    lines = [line if line.startswith("  ") else f"  {line}" for line in map(printable, others)]
+    return "\n".join([printable(first), *lines])
 
 
 def get_logger(name: str) -> logging.Logger:

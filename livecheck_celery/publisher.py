@@ -139,7 +139,8 @@ class Publisher:
             self._send_again_if_closed(send)
         except self._errors as exc:
             self._disconnect()
-            reason = str(exc) or "no answer in time"
+            # After the colon, redis-py shows how it asked each sentinel.
+            reason = str(exc).partition(" : <")[0] or "no answer in time"
             mend = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
                 mend = "every process that shares a queue must set the same task_create_missing_queue_type"

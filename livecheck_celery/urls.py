@@ -55,7 +55,7 @@ def servers(url: str) -> Servers:
     """
     parts = [urlsplit(one) for one in _NEXT_HOST.split(url)]
     scheme = parts[0].scheme
-    if any(part.scheme != scheme or not part.hostname or part.fragment for part in parts):
+    if any(part.scheme != scheme or not part.hostname or ";" in part.hostname or part.fragment for part in parts):
         raise ValueError("not every host is written as the first one")
     hosts = [(str(part.hostname), part.port or _DEFAULT_PORTS.get(scheme, 6379)) for part in parts]
     query = {name: value for part in parts for name, value in parse_qsl(part.query)}

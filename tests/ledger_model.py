@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from livecheck_celery.models import State
-from livecheck_celery.store import ledger
+from livecheck_celery.store import ledger, periods
 from livecheck_celery.store.arrivals import SIGNAL_TTL
 from livecheck_celery.store.part import FORGET_AFTER, KEEP
+from livecheck_celery.store.periods import Slot
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
 MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
-PERIODS = [2.0, 30.0]
-STALLED_AFTER = [5.0, 30.0, None]
-MAX_ATTEMPTS_AT_A_RUN = 3
+SLOTS = [Slot(2.0, 1.0), Slot(30.0, 5.0)]
+STALLED_AFTER = [5.0, 30.0]
 
 OPEN = "open"
 
@@ -91,6 +91,22 @@ class Execution:
 
 
 @dataclass
+class Run:
+    """A run of a schedule that is being made, or whose maker fell silent."""
+
+    token: str
+    lease_until: float
+    over_at: float
+    attempts: int = 1
+    told_until: float | None = None
+
+    def fields(self) -> dict[str, str]:
+        stored = {"slot": self.token, "slot_attempts": str(self.attempts)}
+        stored |= {"slot_until": stamp(self.lease_until), "slot_over": stamp(self.over_at)}
+        return stored if self.told_until is None else {**stored, "slot_sent": stamp(self.told_until)}
+
+
+@dataclass
 class Suite:
     """How the case is doing; ``since`` is when the first of its tests was recorded."""
 
@@ -103,17 +119,8 @@ class Suite:
     received_at: float | None = None
     last_test_received: float | None = None
     watched_since: float | None = None
-    next_slot: float | None = None
-    slot: str | None = None
-    slot_until: float = 0.0
-    slot_over: float = 0.0
-    slot_attempts: int = 0
-    slot_sent: float | None = None
-
-    @property
-    def heard_of(self) -> float | None:
-        """When a test came or was warned of, or the case was first watched, whatever was last."""
-        return max(filter(None, [self.last_test_received, self.watched_since]), default=None)
+    next_run: float | None = None
+    run: Run | None = None
 
     @property
     def is_ok(self) -> bool:
@@ -129,15 +136,12 @@ class Suite:
             "received_at": self.received_at,
             "last_test_received": self.last_test_received,
             "watched_since": self.watched_since,
-            "tat": self.next_slot,
-            "slot_sent": self.slot_sent,
+            "tat": self.next_run,
         }
-        if self.slot is not None:
-            times |= {"slot_until": self.slot_until, "slot_over": self.slot_over}
         stored = {name: stamp(time) for name, time in times.items() if time is not None}
         stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
-        if self.slot is not None:
-            stored |= {"slot": self.slot, "slot_attempts": str(self.slot_attempts)}
+        if self.run is not None:
+            stored.update(self.run.fields())
         if self.status is not None:
             stored["status"] = str(self.status)
         if self.consecutive_failures is not None:
@@ -200,14 +204,16 @@ class LedgerModel:
         times += [
             time for one in ones for time in (one.lease_until, one.expires_at, one.recorded_at + FORGET_AFTER) if time
         ]
-        times += [suite.next_slot - limit / 2 for limit in PERIODS if suite.next_slot]
-        times += [suite.next_slot - limit * 1.5 for limit in PERIODS if suite.next_slot]
+        if suite.next_run is not None:
+            times += [suite.next_run - slot.early for slot in SLOTS]
+            times += [suite.next_run - slot.period * 1.5 for slot in SLOTS]
+        if suite.run is not None:
+            times += [suite.run.lease_until, suite.run.over_at, suite.run.told_until or 0.0]
         if suite.last_fail is not None:
             times.append(suite.last_fail + DELAY)
-        if suite.slot is not None:
-            times += [suite.slot_until, suite.slot_over, suite.slot_sent or suite.slot_until]
-        if suite.heard_of is not None:
-            times += [suite.heard_of + limit for limit in STALLED_AFTER if limit is not None]
+        if suite.watched_since is not None:
+            since = max(suite.watched_since, suite.last_test_received or 0.0)
+            times += [since + limit for limit in STALLED_AFTER]
         return sorted({time for time in times if time >= self.now})
 
     def _forget(self, what: str, test_id: str) -> None:
@@ -472,16 +478,21 @@ class LedgerModel:
         if not suite.consecutive_failures and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
+    def watch(self) -> None:
+        if self.suite.watched_since is None:
+            self.suite.watched_since = self.now
+
     def stalled(self, limit: float | None) -> float | None:
-        """Seconds of silence, if that is to be called a stall now; without a limit, the case is not active."""
+        """No limit: the case is not active, and its time begins when it is."""
         suite = self.suite
-        if suite.watched_since is None or limit is None:
+        if limit is None:
             suite.watched_since = self.now
-        heard_of, received = suite.heard_of, max(suite.received_at or 0.0, suite.watched_since)
-        if limit is None or heard_of is None or self.now - heard_of <= limit:
+            return None
+        self.watch()
+        if self.now - max(suite.watched_since or 0.0, suite.last_test_received or 0.0) <= limit:
             return None
         suite.last_test_received = self.now
-        return self.now - received
+        return self.now - max(suite.watched_since or 0.0, suite.received_at or 0.0)
 
     def status(self, limit: float | None) -> State:
         """What a reader sees who knows how long the case may be silent."""
@@ -491,43 +502,47 @@ class LedgerModel:
             return State.STALL
         return suite.status or State.INIT
 
-    def claim_slot(self, period: float, token: str, lease: float) -> int:
-        """Which attempt at the run of this period, half a period early at most; what is planned further off is none."""
-        suite, early = self.suite, period / 2
-        if suite.slot == token:
-            return suite.slot_attempts
-        if suite.slot is not None and self.now < suite.slot_until <= self.now + 2 * lease:
+    # -- the runs of a schedule
+
+    def claim_slot(self, slot: Slot, token: str, lease: float) -> int:
+        """Which attempt the caller is to make."""
+        suite, run = self.suite, self.suite.run
+        if run is not None and run.token == token:
+            return run.attempts
+        # A time that no run leaves so far away is no promise.
+        if run is not None and self.now < run.lease_until <= self.now + 2 * lease:
             return 0
-        planned = suite.next_slot
-        if planned is None or planned > self.now + 1.5 * period:
+        planned = suite.next_run
+        if planned is None or planned > self.now + 1.5 * slot.period:
             planned = self.now
-        if self.now >= planned - early:
-            suite.next_slot = max(self.now, planned) + period
-            suite.slot_over, suite.slot_attempts, suite.slot_sent = suite.next_slot - early, 0, None
-        elif suite.slot is None or self.now >= suite.slot_over or suite.slot_attempts >= MAX_ATTEMPTS_AT_A_RUN:
+        if self.now >= planned - slot.early:
+            suite.next_run = max(self.now, planned) + slot.period
+            suite.run = Run(token, self.now + lease, suite.next_run - slot.early)
+            return 1
+        if run is None or run.over_at <= self.now or run.attempts >= periods.MAX_ATTEMPTS:
             return 0
-        suite.slot, suite.slot_until = token, self.now + lease
-        suite.slot_attempts += 1
-        return suite.slot_attempts
+        run.token, run.lease_until, run.attempts = token, self.now + lease, run.attempts + 1
+        return run.attempts
 
     def renew_slot(self, token: str, lease: float) -> bool:
-        if self.suite.slot != token:
+        run = self.suite.run
+        if run is None or run.token != token:
             return False
-        self.suite.slot_until = self.now + lease
+        run.lease_until = self.now + lease
         return True
 
     def finish_slot(self, token: str) -> bool:
-        if self.suite.slot != token:
+        run = self.suite.run
+        if run is None or run.token != token:
             return False
-        self.suite.slot = self.suite.slot_sent = None
+        self.suite.run = None
         return True
 
     def lapsed_slot(self, lease: float) -> bool:
-        """Whether the run is to be asked for again, as its maker is silent."""
-        suite = self.suite
-        if suite.slot is None or suite.slot_attempts >= MAX_ATTEMPTS_AT_A_RUN:
+        run = self.suite.run
+        if run is None or run.attempts >= periods.MAX_ATTEMPTS or not run.lease_until <= self.now < run.over_at:
             return False
-        if not max(suite.slot_until, suite.slot_sent or 0.0) <= self.now < suite.slot_over:
+        if run.told_until is not None and run.told_until > self.now:
             return False
-        suite.slot_sent = self.now + lease
+        run.told_until = self.now + lease
         return True

@@ -271,7 +271,11 @@ class TlsForwarder:
 
     async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         there = await asyncio.open_connection(HOST, self._upstream)
-        await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        try:
+            await asyncio.gather(_copy(reader, there[1]), _copy(there[0], writer))
+        finally:
+            for end in (writer, there[1]):
+                end.transport.abort()
 
     def _do(self, work: Any) -> Any:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
@@ -288,6 +292,8 @@ class TlsForwarder:
         for task in open_ones:
             task.cancel()
         await asyncio.gather(*open_ones, return_exceptions=True)
+        for _ in range(5):  # in which the loop closes what was aborted
+            await asyncio.sleep(0)
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

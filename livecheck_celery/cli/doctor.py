@@ -15,6 +15,7 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
+from livecheck_celery.cli.doctor_redis import judge_storage
 from livecheck_celery.cli.support import app_name, distinct, find_livechecks, is_silent
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
@@ -60,9 +61,10 @@ class Commands(NamedTuple):
 def doctor(ctx: click.Context) -> None:
     r"""Check what tests need, and say the mend.
 
-    A line each: Redis, the broker, a worker on each of the two queues, beat, whether workers execute what it sends,
-    the clock, python -O, whether tests cross HTTP, and what was dropped or ignored in the last day, which is told but
-    is not wrong. Ends within half a minute, whatever does not answer. Exit code 1 if anything is wrong.
+    A line each: Redis and whether it may lose data, the broker, a worker on each of the two queues, beat, whether
+    workers execute what it sends, the clock, python -O, whether tests cross HTTP, and what was dropped or ignored in
+    the last day, which is told but is not wrong. Ends within half a minute, whatever does not answer. Exit code 1 if
+    anything is wrong.
 
     \b
     Examples:
@@ -88,6 +90,8 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         commands = commands_for(livecheck, app_name(ctx))
         redis = check_redis(livecheck)
         yield redis
+        if redis.well:
+            yield from check_storage(livecheck)
         broker = check_broker(livecheck)
         yield broker
         yield from check_workers(livecheck, commands, reachable=broker.well)
@@ -117,6 +121,18 @@ def check_redis(livecheck: LiveCheck) -> Finding:
     name = server.get("server_name", "redis").capitalize()
     version = server.get(f"{name.lower()}_version") or server.get("redis_version", "?")
     return Finding(True, "redis", f"{name} {version} at {without_password(livecheck.settings.redis_url)}")
+
+
+def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
+    """Whether Redis may lose what it holds."""
+    try:
+        with livecheck.store.reaching():
+            memory: Any = livecheck.store.client.info("memory")
+            persistence: Any = livecheck.store.client.info("persistence")
+    except LiveCheckError as exc:
+        yield Finding(False, "storage", str(exc))
+        return
+    yield from (Finding(well, "storage", found, mend) for well, found, mend in judge_storage(memory, persistence))
 
 
 def check_broker(livecheck: LiveCheck) -> Finding:

@@ -118,17 +118,17 @@ class Cluster(redis.Redis):
         except (redis.ConnectionError, redis.TimeoutError) as exc:
             self._stale = True
             return [exc] * len(commands)
-        replies = []
-        for is_asking in asking:
-            if is_asking:
-                next(found)
-            replies.append(next(found))
+        replies = [[next(found) for _ in range(1 + is_asking)][-1] for is_asking in asking]  # without those of ASKING
+        self._heed(node, replies)
+        return replies
+
+    def _heed(self, node: Node, replies: Sequence[Any]) -> None:
+        """Remember which slots are elsewhere."""
         for reply in replies:
             if isinstance(reply, MovedError):
                 self._node_of_slot[reply.slot_id] = (reply.host or node[0], reply.port)
             if isinstance(reply, MovedError | ClusterDownError):
                 self._stale = True
-        return replies
 
     # -- who has what
 
@@ -178,7 +178,7 @@ class _NotReached(redis.ConnectionError):
     """Nothing was sent: the server is gone, and another may have its slots."""
 
     def __init__(self, error: redis.RedisError) -> None:
-        super().__init__(*error.args)
+        super().__init__("timed out" if isinstance(error, redis.TimeoutError) else str(error))
         self.__cause__ = error.__cause__ or error.__context__
 
 

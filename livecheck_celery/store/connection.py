@@ -143,13 +143,17 @@ def reaching(url: str) -> Iterator[None]:
         raise RedisUnavailable(f"Redis at {urls.without_password(url)} {_what_happened(exc)}") from exc
 
 
+#: How a script says what, outside one, is an error of its own: of Valkey, Redis 7.4, and Redis before that.
+_NOT_ALLOWED: Final = ("ACL failure", "NOPERM", "The user executing the script can't run")
+
+
 def _what_happened(exc: redis.RedisError) -> str:
     reason = _reason(exc)
     if isinstance(exc, redis.AuthenticationError):
         return f"refused the login ({reason}); has livecheck_redis_url the right user and password?"
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError | ClusterDownError):
         return f"did not answer ({reason}); is it running, and is livecheck_redis_url right?"
-    if isinstance(exc, NoPermissionError) or "NOPERM" in reason or "ACL failure" in reason:
+    if isinstance(exc, NoPermissionError) or any(words in reason for words in _NOT_ALLOWED):
         return f"refused a command ({reason}); has the user of livecheck_redis_url the rights of docs/servers.md?"
     if isinstance(exc, AskError):
         return f"has other slots ({reason}); if it is a cluster, livecheck_redis_url must begin with redis+cluster://"

@@ -13,6 +13,15 @@ from livecheck_celery.urls import Servers
 class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
     """Connections to the primary; threads take turns, and each new connection asks a sentinel where that is."""
 
+    def disconnect(self, inuse_connections: bool = True) -> None:
+        """Close them; or, when there is a new primary, those that nobody uses. Before redis 8 it takes no such word."""
+        if inuse_connections:
+            super().disconnect()
+            return
+        for connection in list(self.pool.queue):
+            if connection is not None:
+                connection.disconnect()
+
 
 def sentinel_pool(servers: Servers, options: dict[str, Any], sentinel_options: dict[str, Any]) -> SentinelPool:
     """Connections to the primary of ``servers``; the ``options`` are what redis-py takes to connect.

@@ -162,16 +162,22 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         assert order_of(user).total_by_state == {State.PASS: 1}
         keeps_schedules(user.store)
         wait_until(lambda: None not in user.store.signs_of_life(), 20, "signs of life, for doctor")
-        commands = [
-            programs.start(f"livecheck -A anywhere {command}", **env) for command in ("doctor", "status", "reports")
-        ]
-        codes = [command.wait_exit(60) for command in commands]
-        assert codes == [0, 0, 0], "\n".join(command.tail() for command in commands)
-        assert all("anywhere.test_order" in command.output() for command in commands[1:])
+        reading = [programs.start(f"livecheck -A anywhere {command}", **env) for command in ("status", "reports")]
+        for command in reading:
+            assert command.wait_exit(60) == 0, command.tail()
+            assert "anywhere.test_order" in command.output()
+        # A worker has a second to answer, which it may miss on a machine that is busy.
+        doctor = next(each for each in doctors(programs, env) if each.wait_exit(60) == 0)
+        assert "storage     appendonly is off" in doctor.output()
         for program in (worker, beat):
             program.terminate()
             assert program.wait_exit(20) == 0
             assert "Traceback" not in program.output()
+
+
+def doctors(programs: Programs, env: dict[str, str]) -> Iterator[Program]:
+    for _ in range(4):
+        yield programs.start("livecheck -A anywhere doctor", **env)
 
 
 def test_tests_wait_on_through_a_failover_of_sentinel(

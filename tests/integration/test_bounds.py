@@ -89,12 +89,13 @@ def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_many_executions_leave_what_few_leave(bulk: Bulk, redis_client: redis.Redis) -> None:
     def left(first: int, count: int) -> tuple[set[Any], int]:
         run_executions(bulk, first, count)
-        wait_until(lambda: per_test(redis_client) == 0, 30, "nothing of single executions is left")
+        wait_until(lambda: per_test(redis_client) == 0, 60, "nothing of single executions is left")
         return set(redis_client.keys()), used(redis_client)
 
-    few, many = left(0, 1_000), left(1_000, 10_000)
+    few, many = left(0, 500), left(500, 5_000)
     assert len(few[0]) == len(many[0]) == 5
-    assert many[1] < few[1] + 100_000
+    # The server's own buffers come and go; a key of each would be 1.5 MB.
+    assert many[1] < few[1] + 500_000
     assert bulk.client.xlen(bulk.keys.reports(CASE)) == MAX_REPORTS
 
 

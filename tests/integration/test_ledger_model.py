@@ -24,7 +24,7 @@ from ledger_model import (
     MAX_OPEN,
     MAX_REPORTS,
     OPEN,
-    PERIODS,
+    SLOTS,
     STALLED_AFTER,
     LedgerModel,
     Message,
@@ -35,7 +35,7 @@ from support import CASE, make_report, make_settings, make_signal, make_test
 from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
-from livecheck_celery.store.part import execution_json
+from livecheck_celery.store.part import FORGET_AFTER, execution_json
 from livecheck_celery.store.periods import Slot
 
 CLOCK = "clock"
@@ -51,8 +51,9 @@ VERDICTS = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
 ids = st.sampled_from(IDS)
 processes = st.sampled_from(PROCESSES)
-lives = st.sampled_from([0.0, 5.0, 40.0, 600.0])
+lives = st.sampled_from([0.0, 5.0, 40.0, 600.0, 600.0])
 leases = st.sampled_from([5.0, 9.0, 60.0])
+run_leases = st.sampled_from([5.0, 9.0])
 rarely = st.sampled_from([False] * 7 + [True])
 #: Which of the tokens there have been, counted from the last.
 tokens = st.integers(0, 9)
@@ -92,7 +93,7 @@ class Machine(RuleBasedStateMachine):
         self.claims: list[tuple[Message, str, str]] = []
         #: Every sweeper there was: id, token.
         self.sweeps: list[tuple[str, str]] = []
-        #: Every claim of a run of the schedule: its token.
+        #: The token of every run of the schedule there was.
         self.runs: list[str] = []
         self.client.flushall()
         self.model = LedgerModel(BEGIN)
@@ -167,15 +168,29 @@ class Machine(RuleBasedStateMachine):
             self.messages.append(expected)
         assert outcome == (expected.recorded_at if isinstance(expected, Message) else expected)
 
-    @rule(test_id=ids, address=processes, expires_in=lives, state=st.sampled_from(VERDICTS))
-    def a_test_runs(self, test_id: str, address: str, expires_in: float, state: State) -> None:
-        """From the trigger to the verdict in one step, so that there are many that are finished."""
+    @rule(
+        test_id=ids,
+        address=processes,
+        state=st.sampled_from([State.PASS, *VERDICTS]),
+        waits=st.booleans(),
+        late=st.sampled_from([None, FORGET_AFTER - TICK, float(FORGET_AFTER), FORGET_AFTER + TICK]),
+    )
+    def a_test_runs(self, test_id: str, address: str, state: State, waits: bool, late: float | None) -> None:
+        """From the trigger to the verdict, at a time that says much; then its message comes once more, or does not."""
+        last_fail = self.model.suite.last_fail
+        if waits and last_fail is not None:
+            self._move(max(0.0, last_fail + DELAY - TICK - self.model.now))
         sent = len(self.messages)
-        self.trigger(test_id, expires_in, 0.0)
-        if len(self.messages) > sent:
-            token = self._token("t")
-            self._claim(self.messages[-1], token, address, lease=60.0, active=True, period=None, expires_in=expires_in)
-            self._judge(test_id, token, address, state, 0.5)
+        self.trigger(test_id, 600.0, 0.0)
+        if len(self.messages) == sent:
+            return
+        message, token = self.messages[-1], self._token("t")
+        options: dict[str, Any] = {"lease": 60.0, "active": True, "period": None, "expires_in": 600.0}
+        self._claim(message, token, address, **options)
+        self._judge(test_id, token, address, state, 0.5)
+        if late is not None:
+            self._move(late)
+            self._claim(message, self._token("t"), address, **options)
 
     @precondition(lambda self: self._without_a_record())
     @rule(data=st.data(), address=processes, expires_in=lives)
@@ -200,12 +215,36 @@ class Machine(RuleBasedStateMachine):
         """The first of a request, or one that comes twice."""
         self._claim(self.messages[-1 - back % len(self.messages)], self._token("t"), address, **options)
 
-    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives)
-    def message_without_a_record(self, test_id: str, address: str, lease: float, expires_in: float) -> None:
+    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives, active=st.booleans())
+    def message_without_a_record(
+        self, test_id: str, address: str, lease: float, expires_in: float, active: bool
+    ) -> None:
         message = self.model.message(test_id)
         self.messages.append(message)
         token = self._token("t")
-        self._claim(message, token, address, lease=lease, active=True, period=None, expires_in=expires_in)
+        self._claim(message, token, address, lease=lease, active=active, period=None, expires_in=expires_in)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2), address=processes, lease=leases)
+    def a_message_comes_when_something_is_due(self, which: int, address: str, lease: float) -> None:
+        test_id = self._wait_for(which)
+        messages = [message for message in self.messages if message.test_id == test_id]
+        if messages:
+            token = self._token("t")
+            self._claim(messages[-1], token, address, lease=lease, active=True, period=2.0, expires_in=40.0)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2))
+    def the_sweep_comes_when_something_is_due(self, which: int) -> None:
+        test_id = self._wait_for(which)
+        self.sweeps.append((test_id, self._token("s")))
+        self._recover(*self.sweeps[-1])
+
+    def _wait_for(self, which: int) -> str:
+        """Which of the open ones is due, now that so much time has passed."""
+        at, test_id = sorted((at, test_id) for test_id, at in self.model.open.items())[which % len(self.model.open)]
+        self._move(max(0.0, at - self.model.now))
+        return test_id
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens, lease=leases, expires_in=lives)
@@ -358,37 +397,51 @@ class Machine(RuleBasedStateMachine):
         self.store.recovered(CASE, state_transition_delay=DELAY)
         self.model.recovered()
 
-    @rule(limit=st.sampled_from(STALLED_AFTER))
-    def stall_check(self, limit: float | None) -> None:
-        assert self.store.stalled({CASE: limit}).get(CASE) == self.model.stalled(limit)
+    @rule()
+    def tests_are_expected(self) -> None:
+        self.store.watch([CASE])
+        self.model.watch()
 
-    @rule(limit=st.sampled_from(STALLED_AFTER))
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def stall_check(self, limit: float | None) -> None:
+        since = self.model.stalled(limit)
+        assert self.store.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
+
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
     def somebody_looks(self, limit: float | None) -> None:
         assert self.store.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
 
-    @rule(period=st.sampled_from(PERIODS), lease=leases, at=st.one_of(st.none(), tokens))
-    def beat_ticks(self, period: float, lease: float, at: int | None) -> None:
-        token = self._run_token(at) if at is not None else f"run-{len(self.runs)}"
-        self.runs.append(token)
-        found = self.store.claim_slot(CASE, Slot(period, period / 2), token=token, lease=lease)
-        assert found == self.model.claim_slot(period, token, lease)
+    # -- the runs of a schedule
 
-    @rule(lease=leases, at=tokens)
-    def a_run_goes_on(self, lease: float, at: int) -> None:
-        token = self._run_token(at)
+    @rule(slot=st.sampled_from(SLOTS), lease=run_leases)
+    def beat_ticks(self, slot: Slot, lease: float) -> None:
+        self.runs.append(self._token("r"))
+        self._claim_run(self.runs[-1], slot, lease)
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, slot=st.sampled_from(SLOTS), lease=run_leases)
+    def run_is_claimed_again(self, back: int, slot: Slot, lease: float) -> None:
+        self._claim_run(self.runs[-1 - back % len(self.runs)], slot, lease)
+
+    def _claim_run(self, token: str, slot: Slot, lease: float) -> None:
+        expected = self.model.claim_slot(slot, token, lease)
+        assert self.store.claim_slot(CASE, slot, token=token, lease=lease) == expected
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, lease=run_leases)
+    def run_goes_on(self, back: int, lease: float) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
         assert self.store.renew_slot(CASE, token, lease=lease) == self.model.renew_slot(token, lease)
 
-    @rule(at=tokens)
-    def a_run_ends(self, at: int) -> None:
-        token = self._run_token(at)
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens)
+    def run_ends(self, back: int) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
         assert self.store.finish_slot(CASE, token) == self.model.finish_slot(token)
 
-    @rule(lease=leases)
-    def runs_are_swept(self, lease: float) -> None:
-        assert bool(self.store.lapsed_slots([CASE], lease=lease)) == self.model.lapsed_slot(lease)
-
-    def _run_token(self, at: int) -> str:
-        return self.runs[-1 - at % len(self.runs)] if self.runs else "nobody's"
+    @rule(lease=run_leases)
+    def runs_are_looked_after(self, lease: float) -> None:
+        assert self.store.lapsed_slots([CASE], lease=lease) == [CASE] * self.model.lapsed_slot(lease)
 
     # -- what is to be seen after each step
 
@@ -467,7 +520,7 @@ def test_the_scripts_do_what_the_model_does(clocked: Store) -> None:
         machine_on(clocked),
         settings=configured(
             max_examples=200,
-            stateful_step_count=50,
+            stateful_step_count=60,
             deadline=None,
             print_blob=True,
             report_multiple_bugs=False,

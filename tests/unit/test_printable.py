@@ -40,7 +40,7 @@ def test_text_is_on_one_line_without_control_characters(text: str, shown: str) -
 
 def test_lines_stay_lines_and_none_begins_like_a_new_one() -> None:
     assert printable_lines(f"Traceback:\n  File\nValueError: {HOSTILE}") == (
-        "Traceback:\n    File\n  ValueError: ?[31mred\n  FAKE LOG LINE"
+        "Traceback:\n  File\n  ValueError: ?[31mred\n  FAKE LOG LINE"
     )
 
 

@@ -58,6 +58,22 @@ def test_a_refused_command_is_quoted() -> None:
     )
 
 
+@pytest.mark.parametrize(
+    "error",
+    [
+        redis.exceptions.NoPermissionError("User shop has no permissions to run the 'info' command"),
+        redis.ResponseError("ACL failure in script: User shop has no permissions to run the 'time' command"),
+        redis.ResponseError("The user executing the script can't run this command or subcommand script: 1a2b"),
+    ],
+)
+def test_a_command_that_is_not_allowed_points_to_the_rights(error: redis.RedisError) -> None:
+    assert raised(error).endswith("; has the user of livecheck_redis_url the rights of docs/servers.md?")
+
+
+def test_a_cluster_that_is_down_is_an_outage() -> None:
+    assert "did not answer (The cluster is down)" in raised(redis.exceptions.ClusterDownError("The cluster is down"))
+
+
 def test_an_error_without_words_has_a_name() -> None:
     assert "did not answer (ConnectionError)" in raised(redis.ConnectionError())
 

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.store import Store
 from livecheck_celery.watch import Watch
 
@@ -81,3 +81,58 @@ def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
     watch.refresh()
     assert heard == [{}, {"c": {"active": False}}], "once now, once at the change"
     assert "could not be followed" in caplog.text
+
+
+def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_client: redis.Redis) -> None:
+    lost: list[dict[str, object]] = []
+    watch = Watch(store, lambda watch: lost.append(dict(watch.overrides)))
+    watch.refresh()
+    store.register("c", SETTINGS)
+    store.override("c", {"active": False})
+    watch.refresh()
+    store.register("d", {})
+    store.override("c", {"active": True})
+    watch.refresh()
+    assert lost == [], "changes are no loss"
+    redis_client.flushall()
+    for _ in range(2):
+        watch.refresh()
+    assert lost == [{"c": {"active": True}}]
+    assert watch.overrides == {}
+    assert watch.wanted is not None
+    assert watch.wanted.names("task") == {"orders.store"}, "until a worker says it anew, services tell what they told"
+    store.register("c", {})
+    watch.refresh()
+    assert watch.wanted.names("task") == set()
+    assert len(lost) == 1
+
+
+def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, redis_client: redis.Redis) -> None:
+    lost: list[Watch] = []
+    store.register("c", {})
+    watch = Watch(store, lost.append)
+    watch.refresh()
+    redis_client.flushall()
+    store.register("c", {})
+    watch.refresh()
+    watch.refresh()
+    assert lost == [watch]
+
+
+def test_who_cannot_begin_again_now_does_so_later(store: Store, redis_client: redis.Redis) -> None:
+    tries: list[Watch] = []
+
+    def begin_again(watch: Watch) -> None:
+        tries.append(watch)
+        if len(tries) == 1:
+            raise RedisUnavailable("away again")
+
+    store.register("c", {})
+    watch = Watch(store, begin_again)
+    watch.refresh()
+    redis_client.flushall()
+    with pytest.raises(RedisUnavailable):
+        watch.refresh()
+    watch.refresh()
+    watch.refresh()
+    assert len(tries) == 2
