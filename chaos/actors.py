@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -14,12 +15,14 @@ from faults import FaultProxy
 from programs import Program
 
 from chaos.servers import HOST, Redis, Server, running
-from livecheck_celery.cli.processes import free_port
 
 _REPOSITORY: Final = Path(__file__).parents[1]
 _CELERY: Final = "celery -A chaos.scenario"
 _WORKER: Final = "worker -l INFO --without-gossip --without-mingle"
 _OURS: Final = f"{_CELERY} {_WORKER} -Q livecheck,livecheck.schedule"
+_WEB: Final = (
+    f"gunicorn -b {HOST}:{{port}} -k gthread --threads 16 --reuse-port --graceful-timeout 5 chaos.scenario:web"
+)
 #: What each program is started with; ``{name}`` is its own, ``{port}`` where it is to listen.
 COMMANDS: Final = {
     "worker-1": f"{_OURS} -P threads -c 100 -n {{name}}@%h",
@@ -28,8 +31,8 @@ COMMANDS: Final = {
     "worker-4": f"{_OURS} -P prefork -c 6 -n {{name}}@%h",
     "beat-1": f"{_CELERY} beat -l INFO -s {{name}}.schedule --pidfile=",
     "beat-2": f"{_CELERY} beat -l INFO -s {{name}}.schedule --pidfile=",
-    "web-1": f"gunicorn -b {HOST}:{{port}} -k gthread --threads 16 --graceful-timeout 5 chaos.scenario:web",
-    "web-2": f"gunicorn -b {HOST}:{{port}} -k gthread --threads 16 --graceful-timeout 5 chaos.scenario:web",
+    "web-1": _WEB,
+    "web-2": _WEB,
     "shop": f"{_CELERY} {_WORKER} -Q orders -P threads -c 16 -n {{name}}@%h",
 }
 _READY: Final = {"worker": " ready.", "shop": " ready.", "beat": "beat: Starting", "web": "Listening at"}
@@ -105,7 +108,7 @@ class Cast:
         with ExitStack() as stack:
             stack.enter_context(running(self.state, self.broker, self.notes))
             (self.directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
-            ports = {name: free_port() for name in COMMANDS}
+            ports = {name: _kept_port(stack) for name in COMMANDS}
             for name, command in COMMANDS.items():
                 env = self._env(name, [ports["web-1"], ports["web-2"]], stack)
                 actor = Actor(name, command, ports[name], env, self.directory)
@@ -131,6 +134,12 @@ class Cast:
         """The ``state``, or the ``broker``."""
         return self.state if name == "state" else self.broker
 
+    def lead_to(self, name: str) -> None:
+        """Have the network lead to where ``state`` or ``broker`` listens now."""
+        for link, proxy in self.links.items():
+            if link.endswith(f"> {name}") or self.state is self.broker:
+                proxy.upstream = (HOST, self.server(name).port)
+
     def _env(self, name: str, webs: list[int], stack: ExitStack) -> dict[str, str]:
         way = {}
         for place, server in (("state", self.state), ("broker", self.broker)):
@@ -148,6 +157,15 @@ class Cast:
             "CHAOS_WEBS": ",".join(f"http://{HOST}:{port}" for port in webs),
             **self.timing,
         }
+
+
+def _kept_port(stack: ExitStack) -> int:
+    """A port that nobody gets while the one it is for is away; who listens there must share it."""
+    place = stack.enter_context(socket.socket())
+    place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    place.bind((HOST, 0))
+    port: int = place.getsockname()[1]
+    return port
 
 
 def _end(actor: Actor) -> None:

