@@ -91,6 +91,7 @@ def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: py
         arrivals = Arrivals(place, Store(warm.app.settings))
         request(warm, "before")
         wait_until(lambda: arrivals.has(warm, "before"), what="the first test, with every server there")
+        assert warm.app.flush(), "it is not on its way any more, so that what fails now fails for other tests"
 
         place.fail()
         cold = make(place.redis_url, place.broker_url, place.result_backend)
