@@ -1,4 +1,4 @@
-"""Finds the signals that a class declares."""
+"""Looks at what a class declares: the name of the case, and its signals."""
 
 from __future__ import annotations
 
@@ -13,6 +13,25 @@ from livecheck_celery.signals import BaseSignal
 #: Class attribute with the names that were in scope where the class was decorated; annotations may be text that
 #: speaks of them.
 SCOPE: Final = "__livecheck_scope__"
+
+
+#: Longest name of a case, in characters.
+MAX_NAME: Final = 512
+
+
+def check_name(name: str) -> None:
+    """Refuse a name that a case cannot have.
+
+    Raises:
+        ConfigurationError: it has curly brackets, or is too long, or not printable.
+    """
+    if "{" in name or "}" in name:
+        raise ConfigurationError(f"case {name!r:.100}: name: curly brackets are for Redis; give it another name=")
+    if not name.isprintable() or len(name) > MAX_NAME:
+        # Celery logs the names of beat's entries as they are.
+        raise ConfigurationError(
+            f"case {name!r:.100}: name: must be of at most {MAX_NAME} printable characters; give it another name="
+        )
 
 
 def declared_signals(cls: type, case_name: str) -> list[BaseSignal[Any]]:

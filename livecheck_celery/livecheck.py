@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from contextlib import AbstractContextManager, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Final, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 import requests
@@ -19,7 +19,7 @@ from livecheck_celery.case import Case
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.coroutines import finish
-from livecheck_celery.declared import SCOPE
+from livecheck_celery.declared import SCOPE, check_name
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.hops import asgi, clients, transport, wsgi
 from livecheck_celery.hops import celery as celery_hops
@@ -50,13 +50,12 @@ _REQUEST_TIMEOUT = 0.4
 #: A server that is busy for as long, with a fork or a slow script, costs no signal.
 _OUTBOX_TIMEOUT = 1.0
 
-#: Longest name of a case, in characters.
-MAX_NAME: Final = 512
-
 C = TypeVar("C", bound=Case)
 _Case = Case  # inside the class below, Case is its attribute
 
 _suites: WeakKeyDictionary[Celery, list[LiveCheck]] = WeakKeyDictionary()
+#: The case that allows the shortest silence, of those in the schedule.
+_least_patient: WeakKeyDictionary[Celery, _Case] = WeakKeyDictionary()
 #: What beat's schedule was given.
 _given: WeakKeyDictionary[Celery, dict[str, Any]] = WeakKeyDictionary()
 
@@ -147,19 +146,13 @@ class LiveCheck:
         name = name or f"{self._module_of(cls)}.{cls.__qualname__}"
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: there is a case of that name already; give one another name=")
-        if "{" in name or "}" in name:
-            raise ConfigurationError(f"case {name!r}: name: curly brackets are for Redis; give it another name=")
-        if not name.isprintable() or len(name) > MAX_NAME:
-            # Celery logs the names of beat's entries as they are.
-            raise ConfigurationError(
-                f"case {name!r:.100}: name: must be of at most {MAX_NAME} printable characters; give it another name="
-            )
+        check_name(name)
         case = cls(app=self, name=name, **options)
         self.cases[name] = case
         if "watch" in vars(self):
             case.use(self.watch.overrides.get(name, {}))
         if _is_configured(self.app):
-            self.schedule_all()
+            self._schedule([case], [case])
         return case
 
     def _module_of(self, cls: type) -> str:
@@ -170,9 +163,16 @@ class LiveCheck:
 
     def schedule_all(self, **_: Any) -> None:
         """Put the entries of all cases into the schedule of beat, beside what is there."""
-        cases = [case for suite in livechecks_of(self.app) for case in suite.cases.values()]
-        entries = schedule.common_entries(self.settings, cases)
-        for case in self.cases.values():
+        every = [case for suite in livechecks_of(self.app) for case in suite.cases.values()]
+        self._schedule(self.cases.values(), every)
+
+    def _schedule(self, cases: Iterable[_Case], new: list[_Case]) -> None:
+        # To look at all cases again for each new one would take minutes for ten thousand of them.
+        known = _least_patient.get(self.app)
+        least_patient = sorted([*new, known] if known else new, key=_patience)[:1]
+        _least_patient.update((self.app, case) for case in least_patient)
+        entries = schedule.common_entries(self.settings, least_patient)
+        for case in cases:
             entries.update(schedule.case_entries(case, self.settings))
         schedule.put(entries, self.app.conf.beat_schedule, _given.setdefault(self.app, {}))
 
@@ -376,6 +376,10 @@ class LiveCheck:
     def current_execution(self) -> TestRunner | None:
         """The runner executing a case here, if any."""
         return current_execution()
+
+
+def _patience(case: _Case) -> float:
+    return case.warn_stalled_after
 
 
 def _is_configured(app: Any) -> bool:

@@ -53,21 +53,32 @@ class Site:
     workers: dict[str, Program] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Start everything, the workers last."""
+        """Start everything at once, and wait for the workers."""
         for number in range(2):
             self.others.append(self.programs.start(f"celery -A brokered beat -s {uuid4().hex}-{number}", **self.env))
-        self.others.append(self.programs.start_worker("celery -A brokered worker -P threads -n host@%h", **self.env))
-        for pool in self.kind.pools:
-            self.start_worker(pool)
+        self.others.append(self.programs.start("celery -A brokered worker -P threads -n host@%h -l INFO", **self.env))
+        self.start_missing()
+        self.others[-1].wait_for(" ready.")
 
-    def start_worker(self, pool: str) -> None:
-        command = f"celery -A brokered worker -Q {','.join(OURS)} -P {pool} -c 4 -n {pool}@%h"
-        self.workers[pool] = self.programs.start_worker(command, **self.env)
+    def start_missing(self) -> None:
+        """Start the workers that do not run, and wait for them."""
+        missing = [pool for pool in self.kind.pools if pool not in self.workers]
+        for pool in missing:
+            queues = ",".join(OURS)
+            command = f"celery -A brokered worker -Q {queues} -P {pool} -c 4 -n {pool}@%h -l INFO --without-mingle"
+            self.workers[pool] = self.programs.start(command, **self.env)
+        for pool in missing:
+            self.workers[pool].wait_for(" ready.")
 
     def end(self) -> None:
-        """End everything, beat first, so that the workers have done what it asked for."""
-        for program in [*self.others, *self.workers.values()]:
-            program.end()
+        """End everything; the workers when they have done what they were asked for."""
+        for programs in (self.others, list(self.workers.values())):
+            for program in programs:
+                program.terminate()
+            for program in programs:
+                program.end()
+            if programs is self.others:
+                wait_until(lambda: not any(self.messages().values()), what="an end to the messages")
 
     def who_has(self, result: AsyncResult[str]) -> str:
         """The pool of the worker that was sent the test of this result."""
@@ -143,25 +154,6 @@ def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
             connection.default_channel.queue_declare(name, durable=True, auto_delete=False, arguments=declared)
 
 
-@pytest.mark.parametrize("how", ["terminate", "kill"])
-def test_what_a_worker_that_ends_had_is_run_by_the_other(site: Site, how: str) -> None:
-    case = site.client.case("brokered.test_waiting", "go")
-    tests = {name: case.trigger.delay(name) for name in (uuid4().hex for _ in range(4))}
-    tokens = {name: site.client.wait_claimed(case, name) for name in tests}
-    held_by = {name: site.who_has(result) for name, result in tests.items()}
-    [*_, pool] = held_by.values()
-    worker = site.workers[pool]
-    getattr(worker, how)()
-    for name, holder in held_by.items():
-        if holder == pool:
-            site.client.wait_claimed(case, name, unlike=tokens[name])
-    for name in tests:
-        send_all(case, name, "go")
-    assert {report_of(case, name).state for name in tests} == {State.PASS}
-    worker.end()
-    site.start_worker(pool)
-
-
 def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
     case = site.client.case("brokered.test_waiting", "go")
     passed = case.total_by_state[State.PASS]
@@ -201,3 +193,21 @@ def test_the_doctor_is_content(site: Site) -> None:
     assert len(about_prefork) == ("prefork" in site.kind.pools)
     for pool in site.kind.pools:
         assert f"{pool}@" in doctor.output()
+
+
+@pytest.mark.parametrize("how", ["terminate", "kill"])
+def test_what_a_worker_that_ends_had_is_run_by_the_other(site: Site, how: str) -> None:
+    site.start_missing()
+    case = site.client.case("brokered.test_waiting", "go")
+    tests = {name: case.trigger.delay(name) for name in (uuid4().hex for _ in range(4))}
+    tokens = {name: site.client.wait_claimed(case, name) for name in tests}
+    held_by = {name: site.who_has(result) for name, result in tests.items()}
+    [*_, pool] = held_by.values()
+    getattr(site.workers[pool], how)()
+    for name, holder in held_by.items():
+        if holder == pool:
+            site.client.wait_claimed(case, name, unlike=tokens[name])
+    for name in tests:
+        send_all(case, name, "go")
+    assert {report_of(case, name).state for name in tests} == {State.PASS}
+    site.workers.pop(pool).end()

@@ -13,8 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel
 
-from livecheck_celery import BaseSignal, Case, ConfigurationError, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
-from livecheck_celery.config import seconds
+from livecheck_celery import (
+    BaseSignal,
+    Case,
+    ConfigurationError,
+    LiveCheck,
+    LiveCheckTestFailed,
+    Signal,
+    SignalEvent,
+    schedule,
+)
+from livecheck_celery.config import Settings, seconds
 
 
 @dataclasses.dataclass
@@ -249,3 +258,52 @@ def test_a_request_that_is_not_tested_makes_nothing(options: dict[str, Any], mon
         assert test is None
     assert made == []
     livecheck.close()
+
+
+def test_declaring_the_last_of_many_cases_costs_what_the_first_did(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scheduled: list[str] = []
+    entries = schedule.case_entries
+
+    def count(case: Case, settings: Settings) -> dict[str, Any]:
+        scheduled.append(case.name)
+        return entries(case, settings)
+
+    monkeypatch.setattr(schedule, "case_entries", count)
+    assert livecheck.app.conf.beat_schedule is not None  # configured, as Celery's app soon is
+    names = [f"shop.test_{number}" for number in range(20)]
+    for name in names:
+        livecheck.add_case(type("test_order", (Case,), {}), name=name)
+    assert [name for name in scheduled if name in names] == names
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("shop.{order}", "curly brackets"),
+        ("shop.order\nFAKE LOG LINE", "printable"),
+        ("shop.\x1b[31mred", "printable"),
+        ("shop.\u202ereversed", "printable"),
+        ("x" * 513, "at most 512"),
+    ],
+    ids=["braces", "newline", "escape", "direction", "length"],
+)
+def test_a_name_that_would_harm_keys_or_logs_is_refused(livecheck: LiveCheck, name: str, why: str) -> None:
+    with pytest.raises(ConfigurationError, match=why) as caught:
+        livecheck.add_case(type("test_order", (Case,), {}), name=name)
+    assert str(caught.value).isprintable()
+
+
+@pytest.mark.parametrize("name", ["a case with spaces", "Bestellung.prüfen", "日本.test", "x" * 512])
+def test_any_other_name_is_fine(livecheck: LiveCheck, name: str) -> None:
+    assert livecheck.add_case(type("test_order", (Case,), {}), name=name).name == name
+
+
+def test_the_least_patient_case_sets_the_pace_of_stall_checks_whenever_it_was_declared(livecheck: LiveCheck) -> None:
+    livecheck.add_case(type("test_first", (Case,), {}), warn_stalled_after=20.0)
+    entry = livecheck.app.conf.beat_schedule["livecheck:stalled"]
+    livecheck.add_case(type("test_second", (Case,), {}), warn_stalled_after=1800.0)
+    assert entry["schedule"] == livecheck.app.conf.beat_schedule["livecheck:stalled"]["schedule"] == 5.0
+    livecheck.add_case(type("test_third", (Case,), {}), warn_stalled_after=8.0)
+    assert livecheck.app.conf.beat_schedule["livecheck:stalled"]["schedule"] == 2.0
