@@ -4,12 +4,13 @@
 #   make test                        ruff, mypy, import-linter and the tests
 #   make bench                       what LiveCheck costs, beside a peer
 #   make bench-outage                what an outage costs a request, beside stock Celery; ARGS="--rows frozen"
+#   make chaos                       kills everything while tests run, and audits every verdict; ARGS="--seed 7"
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install demo lint test bench bench-outage clean
+.PHONY: install demo lint test bench bench-outage chaos clean
 
 install: .venv/installed
 
@@ -37,6 +38,9 @@ bench: install .venv/installed-bench
 
 bench-outage: install
 	@PYTHONPATH=tests $(BIN)/python benchmarks/outage.py $(ARGS)
+
+chaos: install
+	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
 
 .venv/installed-bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"

@@ -153,8 +153,8 @@ def _start(suite: LiveCheck) -> None:
         before_sleep=warn_of_retry,
         reraise=True,
     )
-    _ = suite.inbox  # made before the pool forks, so that its processes hear when they are to stop
     try:
+        _ = suite.inbox  # made before the pool forks, so that its processes hear when they are to stop
         patient(suite.store.check)
         for case in suite.cases.values():
             patient(suite.store.register, case.name, case.describe())

@@ -40,8 +40,15 @@ def sweep(case: Case) -> None:
     """
     token = uuid.uuid4().hex
     while due := case.app.store.due(case.name, BATCH):
-        if to_send := [test for test_id in due if (test := _see_to(case, test_id, token))]:
-            _send_again(case, to_send)
+        to_send: list[TestExecution] = []
+        try:
+            for test_id in due:
+                if test := _see_to(case, test_id, token):
+                    to_send.append(test)  # noqa: PERF401 - what is there so far counts when the next one fails
+        finally:
+            # No other sweep looks at these for a while, so they are sent whatever became of the rest.
+            if to_send:
+                _send_again(case, to_send)
 
 
 def _send_again(case: Case, tests: list[TestExecution]) -> None:

@@ -26,44 +26,86 @@ def rabbitmq_program() -> str | None:
 
 
 class RabbitMQ:
-    """A server that runs.
+    """A server on ports of the system's choosing, with a name of its own, that writes to ``directory`` only.
 
     Attributes:
         port: where it speaks AMQP, on ``127.0.0.1``.
         url: of its broker, for Celery.
     """
 
-    def __init__(self, port: int, program: Program) -> None:
-        self.port = port
-        self.url = f"amqp://guest:guest@127.0.0.1:{port}//"
-        self._program = program
+    def __init__(self, program: str, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
+        self._command = f"{program} -noinput"
+        self._directory = directory
+        self._names_port = free_port()
+        self._env = _environment(self.port, self._names_port, directory)
+        self._program: Program | None = None
 
-    def wait_ready(self) -> None:
-        """Wait until it takes connections; fails at once when it ends before that."""
+    @contextmanager
+    def names(self) -> Iterator[None]:
+        """Keeps the register of node names: a server that finds none starts one that outlives it."""
+        command = f"epmd -port {self._names_port} -address 127.0.0.1"
+        names = Program(command, cwd=self._directory, env=self._env, log=self._directory / "epmd.log")
+        try:
+            yield
+        finally:
+            names.kill()
+            names.end()
 
-        def answers() -> bool:
-            assert self._program.is_running(), self._program.tail()
-            with suppress(OSError), Connection(f"127.0.0.1:{self.port}", connect_timeout=1):
-                return True
-            return False
+    def start(self) -> None:
+        """Start it and wait until it takes connections; fails at once when it ends before that."""
+        self._program = Program(self._command, cwd=self._directory, env=self._env, log=self._directory / "server.log")
+        wait_until(self._answers, _START, "RabbitMQ to take connections")
 
-        wait_until(answers, _START, "RabbitMQ to take connections")
+    def _answers(self) -> bool:
+        program = self._running()
+        assert program.is_running(), program.tail()
+        with suppress(OSError), Connection(f"127.0.0.1:{self.port}", connect_timeout=1):
+            return True
+        return False
+
+    def stop(self) -> None:
+        """Ask it to end."""
+        program = self._running()
+        program.terminate()
+        program.wait_exit(_START)
+        self.kill()
+
+    def kill(self) -> None:
+        """End it, if it runs, without a chance to clean up; what is durable in it is there again after `start`."""
+        program, self._program = self._program, None
+        if program is not None:
+            program.kill()
+            program.end()
+
+    def _running(self) -> Program:
+        assert self._program is not None, "RabbitMQ was not started"
+        return self._program
 
     def freeze(self) -> None:
         """Stop it in its tracks, until `thaw`."""
-        self._program.freeze()
+        self._running().freeze()
 
     def thaw(self) -> None:
         """Let it go on."""
-        self._program.thaw()
+        self._running().thaw()
 
 
 @contextmanager
 def rabbitmq(program: str, directory: Path) -> Iterator[RabbitMQ]:
-    """A server on ports of the system's choosing, with a name of its own, that writes to ``directory`` only."""
-    port, names_port = free_port(), free_port()
-    epmd = f"epmd -port {names_port} -address 127.0.0.1"
-    env = {
+    """A server that runs."""
+    one = RabbitMQ(program, directory)
+    with one.names():
+        try:
+            one.start()
+            yield one
+        finally:
+            one.kill()
+
+
+def _environment(port: int, names_port: int, directory: Path) -> dict[str, str]:
+    return {
         **os.environ,
         "HOME": str(directory),  # of the Erlang cookie
         "ERL_EPMD_PORT": str(names_port),
@@ -82,17 +124,3 @@ def rabbitmq(program: str, directory: Path) -> Iterator[RabbitMQ]:
         "RABBITMQ_ALLOW_INPUT": "1",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",  # starts in half the time
     }
-    # A server that finds no epmd starts one that outlives it.
-    names = Program(epmd, cwd=directory, env=env, log=directory / "epmd.log")
-    try:
-        server = Program(f"{program} -noinput", cwd=directory, env=env, log=directory / "server.log")
-        try:
-            one = RabbitMQ(port, server)
-            one.wait_ready()
-            yield one
-        finally:
-            server.kill()
-            server.end()
-    finally:
-        names.kill()
-        names.end()

@@ -92,7 +92,7 @@ def test_following_shows_a_report_as_it_comes_and_ends_quietly_at_ctrl_c(desk: T
 
 def test_doctor_finds_nothing_wrong(desk: Terminal) -> None:
     lines = desk.lines("livecheck -A desk doctor")
-    assert [line.split("  ")[0].strip() for line in lines] == ["ok"] * 10
+    assert [line.split("  ")[0].strip() for line in lines] == ["ok"] * 11
     assert sum("consumed by tests@" in line for line in lines) == 2
     assert any("Valkey 9" in line for line in lines)
     assert lines[-2].startswith("ok     http        no secret_key, so no test is sent or accepted over HTTP; set ")

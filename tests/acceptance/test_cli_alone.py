@@ -35,7 +35,7 @@ def test_without_redis_an_error_is_one_line_and_a_hint(nobody: Terminal, liveche
 def test_without_redis_doctor_says_so_and_looks_at_the_rest(nobody: Terminal) -> None:
     code, output = nobody.run("livecheck -A desk doctor")
     assert code == 1
-    assert [line.split()[0] for line in output.splitlines()] == ["ok"] + ["wrong"] * 6 + ["ok"]
+    assert [line.split()[0] for line in output.splitlines()] == ["ok"] + ["wrong"] * 7 + ["ok"]
     assert ":secret@" not in output
     assert "secret" not in output.replace("secret_key", "")
 

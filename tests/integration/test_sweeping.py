@@ -11,7 +11,7 @@ import pytest
 import redis
 from support import wait_until
 
-from livecheck_celery import BrokerUnavailable, Case, LiveCheck, State, recovery
+from livecheck_celery import BrokerUnavailable, Case, LiveCheck, RedisUnavailable, State, recovery
 from livecheck_celery.recovery import sweep
 from livecheck_celery.trigger import build
 
@@ -140,6 +140,31 @@ def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
             sweep_when_due(case)
     sweep(case)
     assert redis_client.llen("livecheck") == 1
+
+
+def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(3):
+        test = build(case, f"o-{number}")
+        case.app.store.record(test, expires_in=60)
+        claim(case, test, "dead")
+    wait_until(lambda: len(case.app.store.due(case.name, 10)) == 3, what="three are due")
+    recover, asked = case.app.store.recover, []
+
+    def break_off(*args: Any) -> Any:
+        asked.append(args)
+        if len(asked) == 3:
+            raise RedisUnavailable("broke off")
+        return recover(*args)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(case.app.store, "recover", break_off)
+        with pytest.raises(RedisUnavailable):
+            sweep(case)
+    assert redis_client.llen("livecheck") == 2
+    sweep(case)
+    assert redis_client.llen("livecheck") == 3
 
 
 def test_cases_with_something_due_are_known_together(case: Any) -> None:

@@ -1,0 +1,1 @@
+"""Kills everything while tests run, and then proves that each test had exactly one verdict: ``make chaos``."""

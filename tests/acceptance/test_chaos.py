@@ -1,0 +1,24 @@
+"""A short run of chaos: everything is killed while tests run, and each of them has exactly one verdict."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from programs import REPOSITORY, Programs
+
+COMMAND = "python -m chaos --seed 2441 --executions 300 --kills 5 --rate 25 --limit 90"
+
+
+def test_each_execution_has_one_verdict_whatever_is_killed(programs: Programs, tmp_path: Path) -> None:
+    chaos = programs.start(
+        COMMAND, cwd=REPOSITORY, PYTHONPATH=str(REPOSITORY / "tests"), TMPDIR=str(tmp_path), COLUMNS="200"
+    )
+    code = chaos.wait_exit(110.0)
+    assert code == 0, chaos.output()
+    found = re.search(r"(\d+) executions, (\d+) kills", chaos.output())
+    assert found, chaos.output()
+    assert int(found[1]) >= 300
+    assert int(found[2]) == 5
+    assert "0 lost, 0 double." in chaos.output()
+    assert not list(tmp_path.glob("livecheck-chaos-*"))  # logs are kept of a run that went wrong
