@@ -179,14 +179,11 @@ class Ledger(Part):
         Raises:
             RedisUnavailable: Redis did not answer; some may have been prolonged.
         """
-        if not leases:
-            return []
-        pipeline = self.client.pipeline(transaction=False)
-        for case, test_id, token in leases:
-            keys = [self.keys.test(case, test_id), self.keys.open(case)]
-            self._scripts.renew(keys, [test_id, token, lease], pipeline)
-        replies = self.execute(pipeline)
-        self.complain(replies)
+        calls: list[tuple[list[str], list[Argument]]] = [
+            ([self.keys.test(case, test_id), self.keys.open(case)], [test_id, token, lease])
+            for case, test_id, token in leases
+        ]
+        replies = self._run_each(self._scripts.renew, calls)
         return [held for held, renewed in zip(leases, replies, strict=True) if not renewed]
 
     def release(self, case_name: str, test_id: str, token: str) -> bool:
@@ -256,13 +253,7 @@ class Ledger(Part):
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        if not case_names:
-            return []
-        pipeline = self.client.pipeline(transaction=False)
-        for name in case_names:
-            self._scripts.due([self.keys.open(name)], [1], pipeline)
-        replies = self.execute(pipeline)
-        self.complain(replies)
+        replies = self._run_each(self._scripts.due, [([self.keys.open(name)], [1]) for name in case_names])
         return [name for name, ids in zip(case_names, replies, strict=True) if ids]
 
     def look_again(self, case_name: str, test_ids: Sequence[str]) -> None:

@@ -73,6 +73,17 @@ class Part:
         with self.reaching():
             return script(keys, args)
 
+    def _run_each(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
+        """The reply to each call, of keys and arguments, in one round trip; the first error is raised."""
+        if not calls:
+            return []
+        pipeline = self.client.pipeline(transaction=False)
+        for keys, args in calls:
+            script(keys, args, pipeline)
+        replies = self.execute(pipeline)
+        self.complain(replies)
+        return replies
+
     def _read(self, *keys: str) -> tuple[float, list[Any]]:
         """The time, and what the keys, all of one slot, hold at that moment; see ``read.lua``."""
         now, *found = self._run(self._scripts.read, keys, [])

@@ -64,11 +64,6 @@ class Periods(Part):
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        if not case_names:
-            return []
-        pipeline = self.client.pipeline(transaction=False)
-        for name in case_names:
-            self._scripts.lapsed_slot([self.keys.state(name)], [lease, MAX_ATTEMPTS], pipeline)
-        replies = self.execute(pipeline)
-        self.complain(replies)
+        calls = [([self.keys.state(name)], [lease, MAX_ATTEMPTS]) for name in case_names]
+        replies = self._run_each(self._scripts.lapsed_slot, calls)
         return [name for name, lapsed in zip(case_names, replies, strict=True) if lapsed]

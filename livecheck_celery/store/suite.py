@@ -70,10 +70,7 @@ class Suite(Part):
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        pipeline = self.client.pipeline(transaction=False)
-        for name in case_names:
-            self._scripts.watch([self.keys.state(name)], [], pipeline)
-        self.complain(self.execute(pipeline))
+        self._run_each(self._scripts.watch, [([self.keys.state(name)], []) for name in case_names])
 
     def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
         """Which of ``cases`` are to be called stalled now, with the seconds since they received a test; one round trip.
