@@ -89,7 +89,9 @@ def server(directory: Path, *options: str, **more: Any) -> Iterator[RedisServer]
 
 
 class SentinelGroup:
-    """A primary, a replica of it, and three sentinels, which agree on a failover within about a second.
+    """A primary, a replica of it, and three sentinels, which agree on a failover within about two seconds.
+
+    Sooner, and on a busy machine they take a primary for dead that is not.
 
     Attributes:
         servers: the primary is the first, until a failover.
@@ -119,7 +121,7 @@ class SentinelGroup:
             f"bind {HOST}",
             f"dir {home}",
             f"sentinel monitor {MASTER_NAME} {HOST} {primary.port} 2",
-            f"sentinel down-after-milliseconds {MASTER_NAME} 500",
+            f"sentinel down-after-milliseconds {MASTER_NAME} 1500",
             f"sentinel failover-timeout {MASTER_NAME} 3000",
             f"sentinel auth-pass {MASTER_NAME} {password}" if password else "",
             f"requirepass {own_password}" if own_password else "",
