@@ -106,6 +106,18 @@ def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_clie
     other.close()
 
 
+def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(case.execute, build(case, "o-1"))
+        wait_until(lambda: waiting(case, 1), what="the test waits")
+        case.app.inbox.interrupt_after(60)
+        refused = case.execute(build(case, "o-2"))
+        assert (refused.state, refused.handed_back) == (State.INIT, True)
+        case.sent.send(7, key="o-1", force=True)
+        assert waits.result(10).state is State.PASS
+    assert case.total_by_state == Counter({State.PASS: 1})
+
+
 def test_mailboxes_are_closed_when_the_test_is_over(case: Any) -> None:
     case.sent.send(7, key="o-1", force=True)
     case.execute(build(case, "o-1"))
