@@ -33,14 +33,14 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 
 bench: install .venv/installed-bench
-	@$(BIN)/python benchmarks/bench.py
-	@$(BIN)/python benchmarks/unsampled.py
+	@$(BIN)/python -m benchmarks.bench
+	@$(BIN)/python -m benchmarks.unsampled
 
 bench-outage: install
-	@PYTHONPATH=tests $(BIN)/python benchmarks/outage.py $(ARGS)
+	@$(BIN)/python -m benchmarks.outage $(ARGS)
 
 chaos: install
-	@PYTHONPATH=tests $(BIN)/python -m chaos $(ARGS)
+	@$(BIN)/python -m chaos $(ARGS)
 
 .venv/installed-bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"

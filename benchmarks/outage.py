@@ -26,13 +26,14 @@ from types import TracebackType
 from typing import Any, Final, Self
 
 import click
-from faults import HOST
-from outages import NOTHING, ROWS, Place, Row
-from rabbit import RabbitMQ, rabbitmq, rabbitmq_program
 from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
-from support import embedded
+
+from tests.helpers.faults import HOST
+from tests.helpers.outages import NOTHING, ROWS, Place, Row
+from tests.helpers.rabbit import RabbitMQ, rabbitmq, rabbitmq_program
+from tests.helpers.support import embedded
 
 #: At most this part of ``noop.delay()``.
 PACED_SHARE: Final = 1 / 4

@@ -1,6 +1,6 @@
 """Memory of a worker while it executes many tests: flat.
 
-``PYTHONPATH=tests python benchmarks/worker_memory.py`` starts a server, which is the broker too, and one worker with
+``python -m benchmarks.worker_memory`` starts a server, which is the broker too, and one worker with
 threads. It has tests executed that wait for a signal, pass, fail or time out, and prints the worker's resident memory.
 ``--executions`` is how many.
 """
@@ -14,9 +14,9 @@ import time
 from pathlib import Path
 
 from celery import Celery
-from support import embedded
 
 from livecheck_celery import Case, LiveCheck, Signal, State
+from tests.helpers.support import embedded
 
 NAME = "worker_memory.test_order"
 THREADS = 20
@@ -24,7 +24,7 @@ BATCH = 500
 #: Executions that may be on their way at a time.
 AHEAD = 1_000
 SAMPLES = 10
-PATIENCE = 120.0
+RETRY_FOR = 120.0
 
 
 class Order(Case):
@@ -56,7 +56,7 @@ def feed(case: Order, start: int, end: int) -> None:
         with case.maybe_trigger(f"test-{number}", number):
             if number % 100 != 1:
                 case.sent.send("x" * 100)
-    case.app.outbox.flush(PATIENCE)
+    case.app.outbox.flush(RETRY_FOR)
 
 
 def executed(case: Order) -> int:
@@ -70,12 +70,12 @@ def measure(case: Order, pid: int, count: int) -> None:
     step = max(BATCH, count // SAMPLES)
     for start in range(0, count, BATCH):
         feed(case, start, min(start + BATCH, count))
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + RETRY_FOR
         while start + BATCH - executed(case) > AHEAD and time.monotonic() < deadline:
             time.sleep(0.05)
         if (start + BATCH) % step < BATCH:
             tell(case, pid, begun)
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + RETRY_FOR
     while executed(case) < count and time.monotonic() < deadline:
         time.sleep(0.1)
     tell(case, pid, begun)

@@ -1,4 +1,4 @@
-"""The command: ``make chaos``, or ``PYTHONPATH=tests python -m chaos``."""
+"""The command: ``make chaos``, or ``python -m chaos``."""
 
 from __future__ import annotations
 

@@ -11,10 +11,9 @@ from pathlib import Path
 from types import TracebackType
 from typing import Final, Self
 
-from faults import FaultProxy
-from programs import Program
-
 from chaos.servers import HOST, Redis, Server, running
+from tests.helpers.faults import FaultProxy
+from tests.helpers.programs import Program
 
 _REPOSITORY: Final = Path(__file__).parents[1]
 _CELERY: Final = "celery -A chaos.scenario"

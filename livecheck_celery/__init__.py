@@ -11,7 +11,8 @@
 
 from typing import TYPE_CHECKING, Any
 
-from livecheck_celery.case import Case
+from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.context import current_execution, current_test
 from livecheck_celery.errors import (
     BrokerUnavailable,
@@ -32,10 +33,9 @@ from livecheck_celery.errors import (
     UnknownCase,
     UnknownSignal,
 )
+from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.runner import TestRunner
-from livecheck_celery.signals import BaseSignal, Signal
 
 if TYPE_CHECKING:
     from livecheck_celery.worker import app

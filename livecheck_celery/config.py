@@ -24,7 +24,7 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
+from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 

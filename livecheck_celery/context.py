@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from livecheck_celery.models import TestExecution
 
 if TYPE_CHECKING:
-    from livecheck_celery.runner import TestRunner
+    from livecheck_celery.execution.runner import TestRunner
 
 current_test_var: ContextVar[TestExecution | None] = ContextVar("livecheck_current_test", default=None)
 current_execution_var: ContextVar[TestRunner | None] = ContextVar("livecheck_current_execution", default=None)

@@ -14,37 +14,42 @@ from weakref import WeakKeyDictionary
 import requests
 from celery import Celery
 
-from livecheck_celery import intake, lifecycle, schedule, tasks
-from livecheck_celery.case import Case
+from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.declaration import SCOPE, check_name
+from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_execution, current_test
-from livecheck_celery.coroutines import finish
-from livecheck_celery.declared import SCOPE, check_name
+from livecheck_celery.default_app import default_app
+from livecheck_celery.delivery.automatic_signals import Resolver
+from livecheck_celery.delivery.outbox import FLUSH_TIMEOUT, Outbox, Servers
+from livecheck_celery.delivery.publisher import Publisher
+from livecheck_celery.delivery.shared_config import Watch
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.hops import asgi, clients, transport, wsgi
-from livecheck_celery.hops import celery as celery_hops
-from livecheck_celery.hops.django import Receivers
-from livecheck_celery.hops.gate import Gate
-from livecheck_celery.hops.requests import carry
-from livecheck_celery.loss import begin_again
+from livecheck_celery.execution.deadlines import Slots
+from livecheck_celery.execution.event_loop import finish
+from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.execution.leases import LEASE_SHARE, Leases
+from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import TestExecution
-from livecheck_celery.once import once
-from livecheck_celery.outbox import FLUSH_TIMEOUT, Outbox, Servers
-from livecheck_celery.own_app import own_app
-from livecheck_celery.printable import get_logger
-from livecheck_celery.publisher import Publisher
-from livecheck_celery.resolver import Resolver
-from livecheck_celery.runner import TestRunner
-from livecheck_celery.seldom import Seldom
-from livecheck_celery.signals import Signal
-from livecheck_celery.slots import Slots
-from livecheck_celery.sources import DJANGO
+from livecheck_celery.propagation import asgi, wsgi
+from livecheck_celery.propagation import celery as celery_hops
+from livecheck_celery.propagation import messages as transport
+from livecheck_celery.propagation.clients import registry as clients
+from livecheck_celery.propagation.clients.requests import carry
+from livecheck_celery.propagation.django import Receivers
+from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.sources import DJANGO
 from livecheck_celery.store import Store
-from livecheck_celery.store.inbox import Inbox
-from livecheck_celery.store.leases import LEASE_SHARE, Leases
-from livecheck_celery.watch import Watch
+from livecheck_celery.tasks import beat_schedule as schedule
+from livecheck_celery.tasks import handlers as tasks
+from livecheck_celery.tasks import lifecycle
+from livecheck_celery.tasks import message_filter as intake
+from livecheck_celery.tasks.data_loss import begin_again
+from livecheck_celery.utils.lazy import lazy
+from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
 
-logger = get_logger("livecheck_celery.livecheck")
+logger = get_logger(__name__)
 
 _REQUEST_TIMEOUT = 0.4
 #: A server that is busy for as long, with a fork or a slow script, costs no signal.
@@ -88,13 +93,13 @@ class LiveCheck:
         unknown = sorted(options.keys() - Settings.model_fields.keys())
         if unknown:
             raise ConfigurationError(f"LiveCheck: unknown settings: {', '.join(unknown)}")
-        self.app = own_app() if app is None else app
+        self.app = default_app() if app is None else app
         self.cases: dict[str, Case] = {}
         self.registers = False
         self._options = options
         self._django = Receivers(self.happened)
         self._undo: dict[str, Callable[[], None]] = {}
-        self._seldom = Seldom()
+        self._throttle = Throttle()
         self._install()
 
     @classmethod
@@ -183,7 +188,7 @@ class LiveCheck:
         """Where settings of cases are looked up: the Celery configuration, then the environment."""
         return (from_conf(self.app.conf), from_environ(os.environ))
 
-    @once
+    @lazy
     def settings(self) -> Settings:
         """The settings in force.
 
@@ -194,22 +199,22 @@ class LiveCheck:
 
     # -- I/O, each made when first needed
 
-    @once
+    @lazy
     def store(self) -> Store:
         """The state in Redis."""
         return Store(self.settings)
 
-    @once
+    @lazy
     def request_store(self) -> Store:
         """The state in Redis, for who may be in a user's request: gives up soon."""
         return Store(self.settings, timeout=_REQUEST_TIMEOUT)
 
-    @once
+    @lazy
     def publisher(self) -> Publisher:
         """Sends the messages that have tests executed."""
         return Publisher(self.app, self.settings.broker_url, self.settings.queue, timeout=_REQUEST_TIMEOUT)
 
-    @once
+    @lazy
     def outbox(self) -> Outbox:
         """Carries triggers and signals out of a request."""
         patient = Servers(
@@ -218,14 +223,14 @@ class LiveCheck:
         )
         return Outbox(patient, Servers(self.request_store, self.publisher), self.watch)
 
-    @once
+    @lazy
     def watch(self) -> Watch:
         """What people changed at run time, and what services are to tell of."""
         watch = Watch(self.request_store, partial(begin_again, self))
         watch.listen(self._follow)
         return watch
 
-    @once
+    @lazy
     def resolver(self) -> Resolver:
         """Sends the signals that are resolved by what happens anyway."""
         return Resolver(self.watch, self.outbox, self.settings.max_payload)
@@ -238,12 +243,12 @@ class LiveCheck:
     def happened(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
-        """Tell of what happened in ``tests``; see `livecheck_celery.hops.gate.Happened`."""
+        """Tell of what happened in ``tests``; see `livecheck_celery.propagation.gate.Happened`."""
         try:
             if tests and self.settings.enabled:
                 self.resolver(kind, name, tests, value=value, error=error)
         except Exception:  # a setting may be wrong
-            if self._seldom(name):
+            if self._throttle(name):
                 logger.exception("%s %s could not be told of; the work goes on", kind, name)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
@@ -253,17 +258,17 @@ class LiveCheck:
         """
         return self.outbox.flush(timeout) if "outbox" in vars(self) else True
 
-    @once
+    @lazy
     def inbox(self) -> Inbox:
         """Brings signals to the tests waiting in this process."""
         return Inbox(self.store)
 
-    @once
+    @lazy
     def leases(self) -> Leases:
         """Keeps the executions running in this process this process's."""
         return Leases(self.store, self.settings.recover_within * LEASE_SHARE)
 
-    @once
+    @lazy
     def slots(self) -> Slots:
         """Sees that no test running in this process does so for too long."""
         return Slots()
@@ -289,7 +294,7 @@ class LiveCheck:
 
     # -- hops
 
-    @once
+    @lazy
     def gate(self) -> Gate:
         """What this process lets in over HTTP, and what it sends out."""
         return self._gate_to(self.settings.http_hosts)

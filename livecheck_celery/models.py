@@ -15,7 +15,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
-from livecheck_celery.printable import printable
+from livecheck_celery.utils.sanitize import sanitize
 
 #: Longest id of a test, in characters; longer ones make no key, no header and no log any better.
 MAX_ID: Final = 512
@@ -114,12 +114,12 @@ class TestExecution:
     @property
     def ident(self) -> str:
         """``case:id``, for people; control characters are replaced."""
-        return printable(f"{self.case_name}:{self.id}")
+        return sanitize(f"{self.case_name}:{self.id}")
 
     @property
     def shortident(self) -> str:
         """Last part of the case name and the id, cut to 15 characters."""
-        return printable(f"{self.short_case_name}:{self.id[:_SHORT_ID]}")
+        return sanitize(f"{self.short_case_name}:{self.id[:_SHORT_ID]}")
 
     @property
     def short_case_name(self) -> str:

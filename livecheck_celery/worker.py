@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from celery.loaders.default import Loader
 
-from livecheck_celery.lifecycle import import_cases
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.tasks.lifecycle import import_cases
 
 livecheck = LiveCheck()
 app = livecheck.app

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 
 import pytest
 import redis
-from rabbit import RabbitMQ, rabbitmq, rabbitmq_program
-from support import embedded, installed, make_settings, unbounded_keys
 
 from livecheck_celery.config import Settings
-from livecheck_celery.hops import celery as celery_hops
+from livecheck_celery.propagation import celery as celery_hops
 from livecheck_celery.store import Store
+from tests.helpers.rabbit import RabbitMQ, rabbitmq, rabbitmq_program
+from tests.helpers.support import embedded, installed, make_settings, unbounded_keys
 
 
 @pytest.fixture(scope="session")

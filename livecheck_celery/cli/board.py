@@ -15,9 +15,9 @@ from rich.text import Text
 from livecheck_celery.cli import console
 from livecheck_celery.cli.support import SILENCE, silent_parts
 from livecheck_celery.models import State, TestReport
-from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
 from livecheck_celery.store.statistics import Statistics, stalled_after
+from livecheck_celery.utils.sanitize import sanitize
 
 FAILED: Final = (State.FAIL, State.ERROR, State.TIMEOUT)
 _HEADERS: Final = ("CASE", "STATUS", "TESTS", "PASSED", "RUNTIME", "LATEST REPORT", "BROKE FIRST")
@@ -115,7 +115,7 @@ def _what(report: TestReport) -> str:
         what = f"the contract on {_place(report)}: {report.error}"
     else:
         what = str(report.error)
-    return printable(what)
+    return sanitize(what)
 
 
 def _place(report: TestReport) -> str:
@@ -124,11 +124,11 @@ def _place(report: TestReport) -> str:
         return "the suite"
     if report.state is State.TIMEOUT and (named := _SIGNAL.match(report.error or "")):
         return named[1]
-    return printable(next(reversed(report.signal_latency), "run()"))
+    return sanitize(next(reversed(report.signal_latency), "run()"))
 
 
 def _short(case_name: str) -> str:
-    return printable(case_name.rpartition(".")[2])
+    return sanitize(case_name.rpartition(".")[2])
 
 
 def _counts(totals: Counter[State]) -> list[str]:
@@ -147,5 +147,5 @@ def _rate(totals: Counter[State]) -> str:
 def _headline(report: TestReport | None) -> Text:
     if report is None:
         return Text("-", style="dim")
-    subject = "the suite" if report.test is None else printable(report.test.id[:_ID])
+    subject = "the suite" if report.test is None else sanitize(report.test.id[:_ID])
     return Text.assemble(console.state(report.state), f"\n{subject}")

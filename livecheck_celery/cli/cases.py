@@ -8,7 +8,7 @@ from rich.text import Text
 from livecheck_celery.cli import console
 from livecheck_celery.cli.status import NO_CASES
 from livecheck_celery.cli.support import find_livechecks, known_cases
-from livecheck_celery.printable import printable
+from livecheck_celery.utils.sanitize import sanitize
 
 
 @click.command()
@@ -27,7 +27,7 @@ def cases(ctx: click.Context) -> None:
     if not known:
         console.line(NO_CASES)
     for name, case in known.items():
-        console.line(Text(printable(name), style="bold"))
+        console.line(Text(sanitize(name), style="bold"))
         shown = {**case.settings, "signals": ", ".join(case.settings.get("signals", ())) or "none"}
         shown.pop("name", None)
         for key, value in shown.pop("sources", {}).items():

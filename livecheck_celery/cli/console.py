@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from livecheck_celery.models import State
-from livecheck_celery.printable import printable, printable_lines
+from livecheck_celery.utils.sanitize import sanitize, sanitize_lines
 
 STYLES: Final = {
     State.PASS: "green",
@@ -44,7 +44,7 @@ def line(*parts: str | Text) -> None:
 
 def lines(text: str) -> None:
     """Print text of more than one line, such as a traceback."""
-    console().print(Text(printable_lines(text)))
+    console().print(Text(sanitize_lines(text)))
 
 
 def state(value: State, width: int = 0) -> Text:
@@ -73,7 +73,7 @@ def table(headers: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
 
 
 def _fit(part: str | Text) -> Text:
-    return part if isinstance(part, Text) else Text(printable(part))
+    return part if isinstance(part, Text) else Text(sanitize(part))
 
 
 def _block(headers: Sequence[str], row: Sequence[Text]) -> None:

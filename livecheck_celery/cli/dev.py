@@ -14,8 +14,8 @@ import click
 from livecheck_celery.cli.embedded import celery_command, require, start_valkey
 from livecheck_celery.cli.processes import ProcessDied, Processes, Stopped, free_port
 from livecheck_celery.cli.support import app_name, find_livechecks
+from livecheck_celery.default_app import default_app
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.own_app import own_app
 
 _COLOURS: Final = {"worker": "cyan", "beat": "magenta"}
 _NAMES_A_REDIS: Final = ("LIVECHECK_REDIS_URL", "LIVECHECK_BROKER_URL", "CELERY_BROKER_URL")
@@ -70,7 +70,7 @@ def start(processes: Processes, directory: Path, suite: LiveCheck, name: str | N
     env = {"LIVECHECK_SHUTDOWN_TIMEOUT": "0", **os.environ, "PYTHONUNBUFFERED": "1"}
     app, queues = name, ["-Q", f"{suite.settings.queue},{suite.settings.schedule_queue}"]
     pool = ["--pool", "threads", "--concurrency", str(suite.settings.test_concurrency)]
-    if name is None or suite.app is own_app():
+    if name is None or suite.app is default_app():
         app, queues, pool = "livecheck_celery", [], []  # its own app is set up like that already
         modules = [*os.environ.get("LIVECHECK_CASES", "").split(","), (name or "").partition(":")[0]]
         env["LIVECHECK_CASES"] = ",".join(dict.fromkeys(filter(None, modules)))

@@ -17,10 +17,10 @@ from rich.text import Text
 from livecheck_celery.cli import console
 from livecheck_celery.cli.doctor_redis import judge_storage
 from livecheck_celery.cli.support import app_name, distinct, find_livechecks, is_silent
+from livecheck_celery.default_app import default_app
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.own_app import own_app
-from livecheck_celery.urls import without_password
+from livecheck_celery.utils.redis_urls import without_password
 
 #: Seconds the broker, or all its workers, may take to answer; a black hole takes no longer.
 PATIENCE: Final = 5.0
@@ -322,7 +322,7 @@ def _first_line(error: Exception) -> str:
 
 def commands_for(livecheck: LiveCheck, name: str | None) -> Commands:
     """The commands that start what is missing; ``name`` is what -A named."""
-    if livecheck.app is own_app():
+    if livecheck.app is default_app():
         module = (name or "livecheck_celery").partition(":")[0]
         cases = f"LIVECHECK_CASES={module} " if module != "livecheck_celery" else ""
         celery = f"{cases}celery -A livecheck_celery"

@@ -20,9 +20,9 @@ from livecheck_celery.errors import (
     RedisUnavailable,
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
-from livecheck_celery.printable import printable
 from livecheck_celery.store import Store
-from livecheck_celery.store.suite import Signs
+from livecheck_celery.store.suites import Signs
+from livecheck_celery.utils.sanitize import sanitize
 
 #: Seconds for which beat, and the workers that execute what it sends every few seconds, may be silent.
 SILENCE: Final = 60.0
@@ -36,8 +36,8 @@ class CliError(click.ClickException):
     exit_code = 2
 
     def __init__(self, message: str, hint: str = "") -> None:
-        super().__init__(printable(" ".join(message.split())))
-        self.hint = printable(hint)
+        super().__init__(sanitize(" ".join(message.split())))
+        self.hint = sanitize(hint)
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
         """Print to standard error."""

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import click
 
-from livecheck_celery.case import Case
+from livecheck_celery.cases.case import Case
 from livecheck_celery.cli import console
 from livecheck_celery.cli.support import CliError, Duration, case_called, find_livechecks
 from livecheck_celery.livecheck import LiveCheck

@@ -14,16 +14,16 @@ from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
 from livecheck_celery.config import Settings
+from livecheck_celery.default_app import default_app
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.hops.gate import Gate
-from livecheck_celery.hops.handling import Handling
-from livecheck_celery.hops.wsgi import headers_in
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
-from livecheck_celery.once import once
-from livecheck_celery.own_app import own_app
-from livecheck_celery.printable import get_logger
+from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.request import Handling
+from livecheck_celery.propagation.wsgi import headers_in
+from livecheck_celery.utils.lazy import lazy
+from livecheck_celery.utils.sanitize import get_logger
 
-logger = get_logger("livecheck_celery.django")
+logger = get_logger(__name__)
 
 
 class LiveCheckMiddleware:
@@ -65,7 +65,7 @@ class LiveCheckMiddleware:
         gate = self._gate
         return None if gate is None else Handling(gate, headers_in(request.META), request.method or "", request.path)
 
-    @once
+    @lazy
     def _gate(self) -> Gate | None:
         try:
             return serving().gate
@@ -85,7 +85,7 @@ def serving() -> LiveCheck:
     """
     _import_views()
     app = app_or_default()
-    found = livechecks_of(app) or livechecks_of(own_app())
+    found = livechecks_of(app) or livechecks_of(default_app())
     if found:
         return found[0]
     names = {name: f"LIVECHECK_{name.upper()}" for name in Settings.model_fields}

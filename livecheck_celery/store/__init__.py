@@ -1,6 +1,6 @@
 """The only code that talks to Redis."""
 
-from livecheck_celery.store.ledger import Claim, Recovery, Verdict
+from livecheck_celery.store.executions import Claim, Recovery, Verdict
 from livecheck_celery.store.statistics import Statistics
 from livecheck_celery.store.store import Batch, Store
 

@@ -11,10 +11,10 @@ from typing import Any, Final, cast
 from pydantic import ValidationError
 
 from livecheck_celery.models import REPORT, TestReport
-from livecheck_celery.printable import get_logger
-from livecheck_celery.store.cluster import Cluster
+from livecheck_celery.store.database import Part
 from livecheck_celery.store.keys import UNKNOWN_CASE
-from livecheck_celery.store.part import Part
+from livecheck_celery.store.redis.cluster import Cluster
+from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 

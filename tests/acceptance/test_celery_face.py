@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from clients import Client, report_of, reports_of
-from programs import Programs, copy_config
-from support import make_settings, unbounded_keys, wait_until
 
 from livecheck_celery import State
 from livecheck_celery.store import Store
+from tests.helpers.clients import Client, report_of, reports_of
+from tests.helpers.programs import Programs, copy_config
+from tests.helpers.support import make_settings, unbounded_keys, wait_until
 
 
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])

@@ -13,10 +13,10 @@ from uuid import uuid4
 import pytest
 import redis
 from celery import Celery, chain, chord, group
-from support import make_test, wait_until
 
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.hops import celery as livecheck_signals
+from livecheck_celery.propagation import celery as livecheck_signals
+from tests.helpers.support import make_test, wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}

@@ -5,15 +5,13 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from programs import REPOSITORY, Programs
+from tests.helpers.programs import REPOSITORY, Programs
 
 COMMAND = "python -m chaos --seed 2441 --executions 300 --kills 5 --rate 25 --limit 90"
 
 
 def test_each_execution_has_one_verdict_whatever_is_killed(programs: Programs, tmp_path: Path) -> None:
-    chaos = programs.start(
-        COMMAND, cwd=REPOSITORY, PYTHONPATH=str(REPOSITORY / "tests"), TMPDIR=str(tmp_path), COLUMNS="200"
-    )
+    chaos = programs.start(COMMAND, cwd=REPOSITORY, TMPDIR=str(tmp_path), COLUMNS="200")
     code = chaos.wait_exit(110.0)
     assert code == 0, chaos.output()
     found = re.search(r"(\d+) executions, (\d+) kills", chaos.output())

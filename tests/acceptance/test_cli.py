@@ -8,9 +8,10 @@ import re
 import signal
 
 import pytest
-from programs import Programs
-from support import wait_until
-from terminals import Terminal
+
+from tests.helpers.programs import Programs
+from tests.helpers.support import wait_until
+from tests.helpers.terminals import Terminal
 
 WORKER = "worker -Q livecheck,livecheck.schedule -P threads -c 10 -l info"
 COMMANDS = ["livecheck -A desk", "celery -A desk livecheck"]

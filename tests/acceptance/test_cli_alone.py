@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 
 import pytest
-from programs import Programs
-from terminals import Terminal
+
+from tests.helpers.programs import Programs
+from tests.helpers.terminals import Terminal
 
 READING = ["status", "status --json", "cases", "reports", "reports --follow"]
 

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from support import wait_until
-from typed import Typed, typed
+
+from tests.helpers.support import wait_until
+from tests.helpers.typed import Typed, typed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import redis
-from support import wait_until
-from typed import typed
+
+from tests.helpers.support import wait_until
+from tests.helpers.typed import typed
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
 

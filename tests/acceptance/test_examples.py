@@ -10,12 +10,12 @@ from typing import NamedTuple
 import pytest
 import redis
 import requests
-from clients import Client, reports_of
-from programs import REPOSITORY, Program, Programs
-from support import unbounded_keys, wait_until
 
 from livecheck_celery import Case, State, TestReport
 from livecheck_celery.cli.processes import free_port
+from tests.helpers.clients import Client, reports_of
+from tests.helpers.programs import REPOSITORY, Program, Programs
+from tests.helpers.support import unbounded_keys, wait_until
 
 SIGNALS = ("stock_reserved", "order_created", "order_stored", "order_indexed", "order_executed")
 

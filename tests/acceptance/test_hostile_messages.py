@@ -10,14 +10,14 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
-from clients import Client, report_of
-from programs import Program, Programs
-from rabbit import RabbitMQ
 
 from livecheck_celery import Case, State
+from livecheck_celery.cases.trigger import build
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, MAX_ID
-from livecheck_celery.trigger import build
+from tests.helpers.clients import Client, report_of
+from tests.helpers.programs import Program, Programs
+from tests.helpers.rabbit import RabbitMQ
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
 TEN_MEBIBYTES = 10 * 1024 * 1024

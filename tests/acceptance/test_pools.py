@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from uuid import uuid4
 
 import pytest
-from clients import Client, report_of
-from programs import Program, Programs, copy_config
 
 from livecheck_celery import State
+from tests.helpers.clients import Client, report_of
+from tests.helpers.programs import Program, Programs, copy_config
 
 SLOTS = {"threads": 25, "gevent": 25, "prefork": 2, "solo": 1}
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import pytest
 import requests
-from programs import Program, Programs
-from support import make_settings, make_test, wait_until
-from web import KEY
 
-from livecheck_celery.hops import carrier
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.store import Store
+from tests.helpers.programs import Program, Programs
+from tests.helpers.support import make_settings, make_test, wait_until
+from tests.helpers.web import KEY
 
 GTHREAD = "-k gthread --threads 4"
 SERVERS = {

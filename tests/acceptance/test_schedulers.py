@@ -10,10 +10,11 @@ from itertools import pairwise
 
 import pytest
 import redis
-from clients import Client
-from programs import Program, Programs
-from servers import running
-from support import wait_until
+
+from tests.helpers.clients import Client
+from tests.helpers.programs import Program, Programs
+from tests.helpers.servers import running
+from tests.helpers.support import wait_until
 
 WORKER = "celery -A keeper worker -Q livecheck,livecheck.schedule -P threads -c 20"
 

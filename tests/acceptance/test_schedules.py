@@ -7,11 +7,11 @@ from itertools import pairwise
 
 import pytest
 import redis
-from clients import Client, reports_of
-from programs import Program, Programs
-from support import wait_until
 
 from livecheck_celery import State
+from tests.helpers.clients import Client, reports_of
+from tests.helpers.programs import Program, Programs
+from tests.helpers.support import wait_until
 
 WORKER = "celery -A clockwork worker -Q celery,livecheck,livecheck.schedule -P threads -c 20"
 

@@ -12,9 +12,13 @@ from urllib.parse import quote
 from uuid import uuid4
 
 import pytest
-from clients import Client, report_of, send_all
-from programs import REPOSITORY, Program, Programs
-from redis_servers import (
+
+from livecheck_celery import Case, RedisUnavailable, State
+from livecheck_celery.store import Store
+from livecheck_celery.store.schedule_runs import Slot
+from tests.helpers.clients import Client, report_of, send_all
+from tests.helpers.programs import REPOSITORY, Program, Programs
+from tests.helpers.redis_servers import (
     HOST,
     MASTER_NAME,
     PASSWORD,
@@ -24,11 +28,7 @@ from redis_servers import (
     server,
     tls,
 )
-from support import wait_until
-
-from livecheck_celery import Case, RedisUnavailable, State
-from livecheck_celery.store import Store
-from livecheck_celery.store.periods import Slot
+from tests.helpers.support import wait_until
 
 SECRET = quote(PASSWORD, safe="")
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", (REPOSITORY / "docs" / "servers.md").read_text(), re.MULTILINE))

@@ -11,11 +11,11 @@ from uuid import uuid4
 
 import pytest
 from celery import chain, group
-from clients import report_of
-from programs import APPS, Programs
-from support import at_once
 
 from livecheck_celery import State, current_test
+from tests.helpers.clients import report_of
+from tests.helpers.programs import APPS, Programs
+from tests.helpers.support import at_once
 
 
 @pytest.fixture(scope="module")

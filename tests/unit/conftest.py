@@ -8,14 +8,14 @@ from contextlib import ExitStack
 import fakeredis
 import pytest
 import redis
-from http_clients import METHODS, methods_of
-from servers import Server, running
-from support import make_settings
 
 from livecheck_celery.config import Settings
-from livecheck_celery.hops import clients
-from livecheck_celery.hops.gate import Gate
+from livecheck_celery.propagation.clients import registry as clients
+from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.store import Store
+from tests.helpers.http_clients import METHODS, methods_of
+from tests.helpers.servers import Server, running
+from tests.helpers.support import make_settings
 
 URL = "redis://fake:6379/0"
 
@@ -48,7 +48,7 @@ def server() -> Iterator[Server]:
 
 @pytest.fixture
 def instrument() -> Iterator[Callable[[str, Gate], Callable[[], None]]]:
-    """`livecheck_celery.hops.clients.instrument`, undone at the end of the test."""
+    """`livecheck_celery.propagation.clients.registry.instrument`, undone at the end of the test."""
     before = {library: methods_of(library) for library in METHODS}
     with ExitStack() as stack:
 

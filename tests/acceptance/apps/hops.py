@@ -11,7 +11,7 @@ from celery.exceptions import Ignore, Reject
 from celery.signals import task_prerun
 
 from livecheck_celery.context import current_test, synthetic_case_var
-from livecheck_celery.hops import celery as livecheck_signals
+from livecheck_celery.propagation import celery as livecheck_signals
 
 URL = os.environ["HOPS_URL"]
 BARRIER_TIMEOUT = 20.0

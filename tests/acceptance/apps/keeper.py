@@ -8,7 +8,8 @@ import redis
 from celery import Celery
 from celery.schedules import crontab
 
-from livecheck_celery import Case, LiveCheck, heartbeat
+from livecheck_celery import Case, LiveCheck
+from livecheck_celery.tasks import heartbeat
 
 URL = os.environ["SHOP_URL"]
 

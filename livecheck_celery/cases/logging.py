@@ -1,0 +1,46 @@
+"""Log lines of a test, kept together, and the diagnostic flags of a case."""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import TYPE_CHECKING, Any
+
+from livecheck_celery.context import current_execution
+
+if TYPE_CHECKING:
+    from livecheck_celery.execution.runner import TestRunner
+
+
+class CaseLog(logging.LoggerAdapter[logging.Logger]):
+    """The logger of a case: inside ``run()`` its lines go to the runner, which keeps them together."""
+
+    def __init__(self, logger: logging.Logger, case_name: str) -> None:
+        super().__init__(logger, {"case": case_name})
+        self.case_name = case_name
+
+    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+        """Log ``msg % args``, at once or with the running test's other lines."""
+        runner: TestRunner | None = current_execution()
+        if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
+            super().log(level, msg, *args, **kwargs)
+        else:
+            runner.log(level, msg, *args)
+
+
+class Diag:
+    """Flags that say what a case is doing (reference: ``mode``'s ``Diag``)."""
+
+    def __init__(self) -> None:
+        self.flags: set[str] = set()
+        self.last_transition: dict[str, float] = {}
+
+    def set_flag(self, flag: str) -> None:
+        """Raise ``flag``."""
+        self.flags.add(flag)
+        self.last_transition[flag] = time.monotonic()
+
+    def unset_flag(self, flag: str) -> None:
+        """Lower ``flag``."""
+        self.flags.discard(flag)
+        self.last_transition[flag] = time.monotonic()

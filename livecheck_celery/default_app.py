@@ -1,0 +1,83 @@
+"""The package's own Celery app, for who has none or wants to keep tests apart from theirs."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from importlib.util import find_spec
+from threading import RLock
+from typing import Any, Final
+
+from celery import Celery, _state
+from celery.loaders.default import Loader
+from celery.utils.imports import cwd_in_path
+from kombu import Exchange, Queue
+
+from livecheck_celery.config import resolve_settings
+
+NAME: Final = "livecheck_celery"
+WORKER_MODULE: Final = "livecheck_celery.worker"
+
+
+_making = RLock()
+
+
+def default_app() -> Celery:
+    """The app behind ``celery -A livecheck_celery``.
+
+    It reads ``celeryconfig.py``, or the module that CELERY_CONFIG_MODULE names, where there is one. A bare ``celery
+    worker`` makes an app of its own from that same file; where the file imports `livecheck_celery.worker`, that app is
+    LiveCheck's.
+    """
+    with _making:  # threads may import modules with cases at the same moment
+        return _made()
+
+
+@cache
+def _made() -> Celery:
+    app = _bare_app() or _new_app()
+    app.add_defaults(lambda: _defaults(app))
+    return app
+
+
+def _bare_app() -> Celery | None:
+    default: Any = vars(_state).get("default_app")
+    if default is None or not isinstance(default.loader, Loader) or not default.configured:
+        return None
+    return default if WORKER_MODULE in default.conf.imports else None
+
+
+def _new_app() -> Celery:
+    # Not the current app: that is the host's to be.
+    app = Celery(NAME, set_as_current=False)
+    named = os.environ.get("CELERY_CONFIG_MODULE")
+    with cwd_in_path():
+        if named or find_spec("celeryconfig"):
+            app.config_from_object(named or "celeryconfig")
+    return app
+
+
+def _defaults(app: Celery) -> dict[str, Any]:
+    conf: Any = app.conf
+    settings = resolve_settings(conf, os.environ, {})
+    suggested = {
+        "broker_connection_retry_on_startup": True,
+        # A waiting test holds a slot, and threads are the cheap ones.
+        "worker_pool": "threads",
+        "worker_concurrency": settings.test_concurrency,
+        "worker_prefetch_multiplier": 1,
+    }
+    # Celery has a setting for the default queue and another for queues that are only named; ours are both.
+    is_quorum = "quorum" in (conf.task_default_queue_type, conf.task_create_missing_queue_type)
+    arguments = {"x-queue-type": "quorum"} if is_quorum else None
+    # Celery lets what an app adds as defaults go before its configuration; its own defaults come last.
+    configured = conf.maps[:-1]
+    return {
+        "broker_url": settings.broker_url,
+        "task_default_queue": settings.queue,
+        "task_queues": [
+            Queue(name, Exchange(name, type="direct"), routing_key=name, queue_arguments=arguments)
+            for name in (settings.queue, settings.schedule_queue)
+        ],
+        **{name: value for name, value in suggested.items() if not any(name in layer for layer in configured)},
+    }

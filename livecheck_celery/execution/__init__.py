@@ -1,0 +1,1 @@
+"""Run one execution on a worker."""

@@ -1,0 +1,249 @@
+"""Brings signals to the executions that wait in this process: thousands of waiters, one connection.
+
+Signals are stored first and announced second. Claiming an execution registers this process's address with the
+test's signals and returns those already there, in one Lua call, so nothing falls between reading and listening.
+The announcement carries the value. It is only the fast way: after a reconnect, and every two seconds, one batched
+read of everything awaited finds what an announcement missed.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+import uuid
+from collections.abc import Iterable
+from concurrent.futures import Future
+from typing import Any
+
+import redis
+from pydantic import ValidationError
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.models import EVENT, SignalEvent
+from livecheck_celery.store import keys
+from livecheck_celery.store.store import Store
+from livecheck_celery.utils.forks import SharedMoment, renew_after_fork
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
+
+BACKSTOP = 2.0
+_RECONNECT_MIN = 0.1
+_RECONNECT_MAX = 5.0
+_TICK = 0.1
+
+
+class Interrupted(BaseException):
+    """This process stops: the waiting test is handed to another worker. Not for user code to catch."""
+
+
+class Mailbox:
+    """The signals of one test, as far as this process has seen them."""
+
+    def __init__(self, case_name: str, key: str) -> None:
+        self.case_name = case_name
+        self.key = key
+        self.users = 0
+        self.events: dict[str, SignalEvent] = {}
+        self._lock = threading.Lock()
+        self._waiters: dict[str, list[Future[SignalEvent]]] = {}
+
+    def expect(self, name: str) -> Future[SignalEvent]:
+        """A future of the signal ``name``; done at once when it is here already."""
+        future: Future[SignalEvent] = Future()
+        with self._lock:
+            event = self.events.get(name)
+            if event is None:
+                self._waiters.setdefault(name, []).append(future)
+                return future
+        future.set_result(event)
+        return future
+
+    def forget(self, name: str, future: Future[SignalEvent]) -> None:
+        """Nobody waits for ``future`` any more."""
+        with self._lock:
+            waiting = self._waiters.get(name, [])
+            if future in waiting:
+                waiting.remove(future)
+            if not waiting:
+                self._waiters.pop(name, None)
+
+    def deliver(self, event: SignalEvent) -> None:
+        """Keep ``event`` and wake who waits for it."""
+        with self._lock:
+            self.events[event.signal_name] = event
+            waiting = self._waiters.pop(event.signal_name, [])
+        for future in waiting:
+            _settle(future, event)
+
+    def awaited(self) -> list[str]:
+        """Names of the signals somebody waits for."""
+        with self._lock:
+            return list(self._waiters)
+
+    def interrupt(self) -> None:
+        """Wake every waiter with `Interrupted`."""
+        with self._lock:
+            waiting = [future for futures in self._waiters.values() for future in futures]
+            self._waiters.clear()
+        for future in waiting:
+            _settle(future, Interrupted("the worker is stopping"))
+
+
+def _settle(future: Future[SignalEvent], outcome: SignalEvent | BaseException) -> None:
+    if not future.set_running_or_notify_cancel():
+        return
+    if isinstance(outcome, BaseException):
+        future.set_exception(outcome)
+    else:
+        future.set_result(outcome)
+
+
+class Inbox:
+    """All mailboxes of this process, and the thread that fills them."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._interruption = SharedMoment()
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Begin anew, at a new address."""
+        self.address = uuid.uuid4().hex
+        self._stopping = False
+        self._lock = threading.Lock()
+        self._mailboxes: dict[tuple[str, str], Mailbox] = {}
+        self._thread: threading.Thread | None = None
+        self._subscribed = threading.Event()
+
+    def open(self, case_name: str, key: str) -> Mailbox:
+        """The mailbox of a test; to be opened before its signals are asked for, and closed after use.
+
+        Raises:
+            Interrupted: this process is stopping.
+        """
+        self._listen()
+        with self._lock:
+            if self._ends():
+                raise Interrupted("the worker is stopping")
+            mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
+            mailbox.users += 1
+            return mailbox
+
+    def close(self, mailbox: Mailbox) -> None:
+        """One user less; the last one takes the mailbox away."""
+        with self._lock:
+            mailbox.users -= 1
+            if not mailbox.users:
+                self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
+
+    def interrupt_after(self, grace: float) -> None:
+        """Refuse new tests, here and in forked processes; in ``grace`` seconds wake those that wait with `Interrupted`.
+
+        Only sets a time: it is called from signal handlers, where taking a lock could be taking it twice.
+        """
+        self._interruption.set(time.monotonic() + grace)
+
+    def stop(self) -> None:
+        """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
+
+        Its thread ends with the last mailbox.
+        """
+        self._stopping = True
+
+    def join(self, timeout: float) -> None:
+        """Wait, at most ``timeout`` seconds, for the thread to end."""
+        if self._thread is not None:
+            self._thread.join(timeout)
+
+    def _listen(self) -> None:
+        with self._lock:
+            if self._thread is None or not self._thread.is_alive():
+                self._subscribed.clear()
+                self._thread = threading.Thread(target=self._run, name="livecheck-inbox", daemon=True)
+                self._thread.start()
+        # Without the subscription the backstop would still find everything, only later.
+        self._subscribed.wait(BACKSTOP)
+
+    def _run(self) -> None:
+        delay = _RECONNECT_MIN
+        while not self._is_done():
+            try:
+                with self._pubsub() as pubsub:
+                    self._subscribed.clear()
+                    pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
+                    self._receive(pubsub)
+            except (redis.RedisError, RedisUnavailable, OSError) as exc:
+                if self._subscribed.is_set():
+                    delay = _RECONNECT_MIN
+                logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
+                self._pause(delay)
+                delay = min(delay * 2, _RECONNECT_MAX)
+
+    def _pubsub(self) -> Any:
+        client: Any = self._store.client  # redis-py leaves pubsub() untyped
+        return client.pubsub()
+
+    def _receive(self, pubsub: Any) -> None:
+        read_at = 0.0
+        heard = True
+        while not self._is_done():
+            message = pubsub.get_message(timeout=_TICK)
+            heard = heard or message is not None
+            self._heed_stop()
+            if message is not None and message["type"] == "subscribe":
+                self._subscribed.set()
+                read_at = 0.0
+            elif message is not None and message["type"] == "message":
+                self._announced(message["data"])
+            if time.monotonic() >= read_at + BACKSTOP:
+                if not heard:
+                    # The server froze, or a network broke, and nobody said so; a failover may have been meanwhile.
+                    raise redis.TimeoutError("nothing heard on the subscription")
+                heard = False
+                pubsub.ping()
+                self._read_awaited()
+                read_at = time.monotonic()
+
+    def _pause(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while not self._is_done() and (left := end - time.monotonic()) > 0:
+            self._heed_stop()
+            time.sleep(min(_TICK, left))
+
+    def _heed_stop(self) -> None:
+        if self._stopping or 0 < self._interruption.get() <= time.monotonic():
+            for mailbox in self._open_mailboxes():
+                mailbox.interrupt()
+
+    def _announced(self, data: str) -> None:
+        try:
+            event = EVENT.validate_json(data)
+        except ValidationError:
+            logger.warning("inbox: ignored an announcement that is no signal event: %.200r", data)
+            return
+        self._deliver([event])
+
+    def _is_done(self) -> bool:
+        return self._ends() and not self._open_mailboxes()
+
+    def _ends(self) -> bool:
+        return self._stopping or self._interruption.get() > 0
+
+    def _open_mailboxes(self) -> list[Mailbox]:
+        with self._lock:
+            return list(self._mailboxes.values())
+
+    def _read_awaited(self) -> None:
+        wanted = [(box.case_name, box.key, names) for box in self._open_mailboxes() if (names := box.awaited())]
+        if wanted:
+            for events in self._store.awaited(wanted):
+                self._deliver(events.values())
+
+    def _deliver(self, events: Iterable[SignalEvent]) -> None:
+        for event in events:
+            with self._lock:
+                mailbox = self._mailboxes.get((event.case_name, event.key))
+            if mailbox is not None:
+                mailbox.deliver(event)

@@ -1,0 +1,1 @@
+"""HTTP clients that carry the current test to other services."""

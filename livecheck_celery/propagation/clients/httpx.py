@@ -1,0 +1,47 @@
+"""How `httpx` carries the current test to other services.
+
+A transport sends each hop of a redirect by itself. It is given a request of its own with the headers, as httpx makes
+the next hop's request out of this one's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+
+from httpx import AsyncHTTPTransport, HTTPTransport, Request, Response
+
+from livecheck_celery.propagation.clients.instrumentation import Instrumentation
+from livecheck_celery.propagation.gate import Gate
+
+
+def instrument(gate: Gate) -> Callable[[], None]:
+    """Make every client of this process carry what is current as ``gate`` says; what is returned undoes it.
+
+    Transports that do not send by `httpx.HTTPTransport` or `httpx.AsyncHTTPTransport` carry nothing.
+    """
+    instrumentation = Instrumentation(gate)
+
+    def make(handle: Callable[[HTTPTransport, Request], Response]) -> Callable[..., Response]:
+        def handle_request(self: HTTPTransport, request: Request) -> Response:
+            return handle(self, instrumentation.apply(lambda gate: _with_headers(request, gate)) or request)
+
+        return handle_request
+
+    def make_async(handle: Callable[[AsyncHTTPTransport, Request], Awaitable[Response]]) -> Callable[..., object]:
+        async def handle_async_request(self: AsyncHTTPTransport, request: Request) -> Response:
+            return await handle(self, instrumentation.apply(lambda gate: _with_headers(request, gate)) or request)
+
+        return handle_async_request
+
+    instrumentation.replace(HTTPTransport, "handle_request", make)
+    instrumentation.replace(AsyncHTTPTransport, "handle_async_request", make_async)
+    return instrumentation.undo
+
+
+def _with_headers(request: Request, gate: Gate) -> Request | None:
+    headers = gate.headers_for(request.url.raw_host.decode("ascii"))
+    if not headers:
+        return None
+    merged = request.headers.copy()
+    merged.update(headers)
+    return Request(request.method, request.url, headers=merged, stream=request.stream, extensions=request.extensions)

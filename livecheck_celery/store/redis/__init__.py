@@ -1,0 +1,1 @@
+"""Redis clients: one server, Sentinel, cluster."""

@@ -1,0 +1,41 @@
+"""A worker waits for Redis to come back, where a user's request would not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final, ParamSpec, TypeVar
+
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
+
+RETRY_FOR: Final = 60.0
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def warn_of_retry(state: RetryCallState) -> None:
+    """Say in one line what failed and when it is tried again."""
+    error = state.outcome.exception() if state.outcome else None
+    delay = state.next_action.sleep if state.next_action else 0.0
+    logger.warning("%s; trying again in %.1f s", error, delay)
+
+
+def with_retry(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """``operation(*args, **kwargs)``, tried again with growing delays for a minute while Redis is away.
+
+    Raises:
+        RedisUnavailable: Redis did not come back.
+    """
+    retrying = Retrying(
+        retry=retry_if_exception_type(RedisUnavailable),
+        wait=wait_exponential(multiplier=0.1, max=5),
+        stop=stop_after_delay(RETRY_FOR),
+        before_sleep=warn_of_retry,
+        reraise=True,
+    )
+    return retrying(operation, *args, **kwargs)

@@ -1,0 +1,1 @@
+"""The Celery face: tasks, beat entries, worker and beat lifecycle."""

@@ -1,0 +1,178 @@
+"""Real programs for acceptance tests: started as a user types them, and gone when the test is over."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from tests.helpers.support import wait_until
+
+REPOSITORY = Path(__file__).parents[2]
+APPS = REPOSITORY / "tests" / "acceptance" / "apps"
+
+_GRACE = 10.0
+_TAIL = 3_000
+#: Of the environment the tests run in, nothing that would configure what they start.
+_OURS = re.compile(r"(LIVECHECK|CELERY|PYTHON)")
+
+#: What runs now, for the report of a test that fails.
+running: list[Program] = []
+
+
+class Program:
+    """One program, in a session of its own, its output in a file."""
+
+    def __init__(self, command: str, *, cwd: Path, env: dict[str, str], log: Path) -> None:
+        self.command = command
+        self._log = log
+        with log.open("wb") as output:
+            self._process = subprocess.Popen(
+                shlex.split(command),
+                cwd=cwd,
+                env=env,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        running.append(self)
+
+    def output(self) -> str:
+        """All it has said so far."""
+        return self._log.read_text(errors="replace")
+
+    def tail(self) -> str:
+        """The last of what it has said, under its command."""
+        return f"$ {self.command}\n{self.output()[-_TAIL:]}"
+
+    def is_running(self) -> bool:
+        return self._process.poll() is None
+
+    def wait_for(self, text: str, timeout: float = 30.0, count: int = 1) -> None:
+        """Wait until it has said ``text``, ``count`` times; fails at once when it ends before that."""
+
+        def said() -> bool:
+            over = not self.is_running()
+            if self.output().count(text) >= count:
+                return True
+            assert not over, f"ended without saying {text!r}:\n{self.tail()}"
+            return False
+
+        try:
+            wait_until(said, timeout, text)
+        except AssertionError as exc:
+            raise AssertionError(f"{exc}\n{self.tail()}") from None
+
+    def wait_exit(self, timeout: float = 30.0) -> int:
+        """Wait until it has ended by itself; its exit code."""
+        try:
+            return self._process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            raise AssertionError(f"still running after {timeout} s:\n{self.tail()}") from None
+
+    def terminate(self) -> None:
+        """Ask it to end, as a supervisor does."""
+        self._process.terminate()
+
+    def freeze(self) -> None:
+        """Stop it in its tracks, until `thaw`."""
+        os.killpg(self.pid, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        """Let it go on."""
+        os.killpg(self.pid, signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End it and its children without a chance to clean up."""
+        if _members(self.pid):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._process.wait(_GRACE)
+        wait_until(lambda: not _members(self.pid), _GRACE, f"the end of {self.command}")
+
+    def end(self) -> None:
+        """Ask it to end, and kill what is left of it after a while."""
+        self.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE)
+        self.kill()
+        running.remove(self)
+
+
+class Programs:
+    """Starts programs in one directory, and ends them all.
+
+    The directory is like a checkout: the shipped ``celeryconfig.py`` is there, and whatever the programs write is not
+    in anybody's way.
+    """
+
+    def __init__(self, directory: Path, url: str) -> None:
+        self.directory = directory
+        self.url = url
+        (directory / "celeryconfig.py").symlink_to(REPOSITORY / "celeryconfig.py")
+        # Or gunicorn makes a socket in the user's home.
+        (directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
+        self._env = {
+            "PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)]),
+            "LIVECHECK_BROKER_URL": url,
+            "SHOP_URL": url,
+            "LIVECHECK_SHUTDOWN_TIMEOUT": "0.2",  # or each end of a test waits for the tests of a worker
+        }
+        self._started: list[Program] = []
+
+    def start(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
+        """Start ``command``, by default where ``celeryconfig.py`` is, with ``env`` added to its environment."""
+        inherited = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
+        inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
+        program = Program(
+            command,
+            cwd=cwd or self.directory,
+            env={**inherited, **self._env, **env},
+            log=self.directory / f"{len(self._started)}.log",
+        )
+        self._started.append(program)
+        return program
+
+    def start_worker(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
+        """Start a worker and wait until it takes messages."""
+        program = self.start(f"{command} -l INFO --without-mingle", cwd=cwd, **env)
+        program.wait_for(" ready.")
+        return program
+
+    def end(self) -> None:
+        for program in self._started:
+            if program in running:
+                program.terminate()
+        for program in self._started:
+            if program in running:
+                program.end()
+
+
+def copy_config(directory: Path, **changed: object) -> Path:
+    """Make ``directory``, with a copy of ``celeryconfig.py`` in which some settings are changed."""
+    text = (REPOSITORY / "celeryconfig.py").read_text()
+    for name, value in changed.items():
+        text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
+        assert count == 1, f"celeryconfig.py sets {name} {count} times"
+    directory.mkdir()
+    (directory / "celeryconfig.py").write_text(text)
+    return directory
+
+
+def _members(group: int) -> list[int]:
+    """Processes of a process group; a zombie that nobody has reaped yet is none."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            state, _parent, its_group = stat.read_text().rpartition(")")[2].split()[:3]
+        except OSError:
+            continue
+        if int(its_group) == group and state != "Z":
+            found.append(int(stat.parent.name))
+    return found

@@ -1,0 +1,112 @@
+"""HTTP servers, in threads of the test's process, that note what they are sent."""
+
+from __future__ import annotations
+
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import NamedTuple
+
+from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.gate import LOOKED_AT
+
+#: What the tests a server gets must be signed with.
+KEY = "a secret"
+
+
+class Received(NamedTuple):
+    """One request; ``target`` is the second word of its first line, ``headers`` have their names in title case."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def ours(self) -> dict[str, str]:
+        """Headers of LiveCheck, each of which was sent once."""
+        found = [(LOOKED_AT[name.lower()], value) for name, value in self.headers if name.lower() in LOOKED_AT]
+        assert len(found) == len(dict(found)), f"sent twice: {found}"
+        return dict(found)
+
+    def test_id(self) -> str | None:
+        """Id of the test it came with, signed right; None when it came with no header of ours."""
+        ours = self.ours()
+        test = TestExecution.from_headers(carrier.verified(ours, (KEY,)) or {})
+        assert test or not ours
+        return test and test.id
+
+
+class Handler(BaseHTTPRequestHandler):
+    """Notes the request; redirects to what the query says. Takes proxied requests too, but makes no tunnels."""
+
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    server: Server
+
+    def setup(self) -> None:
+        super().setup()
+        self.server.connections.append(self.connection)
+
+    def do_GET(self) -> None:
+        self.server.received.append(
+            Received(self.command, self.path, [(n.title(), v) for n, v in self.headers.items()], self._body())
+        )
+        _, _, target = self.path.partition("?to=")
+        status = 302 if target else 200
+        self.send_response(405 if self.command == "CONNECT" else status)
+        self.send_header("Content-Length", "0")
+        if target:
+            self.send_header("Location", target)
+        self.end_headers()
+
+    do_POST = do_CONNECT = do_GET  # noqa: N815
+
+    def _body(self) -> bytes:
+        if self.headers["Transfer-Encoding"] != "chunked":
+            return self.rfile.read(int(self.headers["Content-Length"] or 0))
+        body = b""
+        while size := int(self.rfile.readline(), 16):
+            body += self.rfile.read(size)
+            self.rfile.readline()
+        self.rfile.readline()
+        return body
+
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+class Server(ThreadingHTTPServer):
+    daemon_threads = False
+    request_queue_size = 128  # many at once must not wait for the first ones to be accepted
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.received: list[Received] = []
+        self.connections: list[socket.socket] = []
+
+    def url(self, host: str = "127.0.0.1", path: str = "/") -> str:
+        return f"http://{host}:{self.server_address[1]}{path}"
+
+    def tests(self) -> list[str | None]:
+        """Ids of the tests that requests came with, in the order of their arrival."""
+        return [received.test_id() for received in self.received]
+
+
+@contextmanager
+def running() -> Iterator[Server]:
+    """A server; at its end, connections that clients keep open are cut."""
+    server = Server()
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+    thread.start()
+    try:
+        yield server
+    finally:
+        server.shutdown()
+        for connection in server.connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
+        server.server_close()
+        thread.join()

@@ -1,0 +1,172 @@
+"""Signals that nobody sends: resolved by what happens anyway, in a process that does not know the case."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from celery import Celery
+
+from livecheck_celery import LiveCheck, Signal
+from livecheck_celery.context import triggered_var, under_test
+from livecheck_celery.integrations.celery import install
+from livecheck_celery.models import SignalEvent, TestExecution
+from tests.helpers.support import make_test, wait_until
+
+CASE = "shop.test_order"
+SOURCES = {
+    "sources": {
+        "executed": ["task", "orders.execute"],
+        "answered": ["request", "POST /order/{id}/"],
+    }
+}
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    class test_order:
+        executed: Signal[int] = Signal.from_task("orders.execute")
+        answered: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/{id}/")
+
+    case = livecheck.case(name=CASE)(test_order)
+    livecheck.store.register(case.name, case.describe())
+    return case
+
+
+@pytest.fixture
+def orders(redis_url: str) -> Iterator[Celery]:
+    """Another service's Celery app, its tasks run in the caller's thread."""
+    app = Celery("orders", broker=redis_url, set_as_current=False)
+    app.conf.task_always_eager = True
+    livecheck = install(app)
+    assert install(app) is livecheck
+    yield app
+    livecheck.close()
+
+
+def current(test_id: str, case_name: str = CASE) -> TestExecution:
+    now = datetime.now(UTC)
+    return TestExecution(test_id, case_name, now, [], {}, now + timedelta(minutes=5))
+
+
+def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
+    found: dict[str, SignalEvent] = case.app.store.awaited([(case.name, test_id, list(case.signals))])[0]
+    return found
+
+
+def test_a_task_that_succeeds_sends_its_value_and_one_that_fails_its_exception(case: Any, orders: Celery) -> None:
+    @orders.task(name="orders.execute")
+    def execute(number: int) -> float:
+        return 10 / number
+
+    with under_test(current("good")):
+        execute.delay(5)
+    with under_test(current("bad")):
+        execute.delay(0)
+    wait_until(lambda: arrived(case, "bad"))
+    assert arrived(case, "good")["executed"].value == "2.0"
+    error = arrived(case, "bad")["executed"].error
+    assert error == "task orders.execute raised ZeroDivisionError: division by zero"
+
+
+def test_a_test_triggered_in_the_task_itself_is_told_too(case: Any, orders: Celery) -> None:
+    @orders.task(name="orders.execute")
+    def execute() -> str:
+        case.probability = 1.0
+        with case.maybe_trigger("inner"):
+            pass
+        return "done"
+
+    token = triggered_var.set([])  # as in a worker; eager tasks are part of what called them
+    try:
+        execute.delay()
+    finally:
+        triggered_var.reset(token)
+    wait_until(lambda: arrived(case, "inner"))
+    assert arrived(case, "inner")["executed"].value == '"done"'
+
+
+def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Celery) -> None:
+    @orders.task(name="orders.execute")
+    def execute() -> None: ...
+
+    @orders.task(name="orders.other")
+    def other() -> None: ...
+
+    (service,) = [install(orders)]
+    execute.delay()
+    with under_test(current("o-1", "another.case")):
+        execute.delay()
+    with under_test(current("o-2")):
+        other.delay()
+        service.happened("request", "POST /order/1/", [make_test("o-3")], value={"status": 201})
+    assert service.flush()
+    assert not arrived(case, "o-1")
+    assert not arrived(case, "o-2")
+    assert not case.app.store.client.keys("*signals:o-1*"), "not even for the other case"
+    sent = service.outbox.sent
+    with under_test(current("o-2")):
+        other.delay()
+    assert service.flush()
+    assert service.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
+
+
+def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Celery) -> None:
+    service = install(orders)
+    tests = [current("o-1"), current("o-2")]
+    service.gate.answered("POST", "/order/7/", 201, tests[:1])
+    service.gate.answered("POST", "/order/7/", 503, tests[1:])
+    assert service.flush()
+    assert arrived(case, "o-1")["answered"].value == '{"method":"POST","path":"/order/7/","status":201}'
+    assert arrived(case, "o-2")["answered"].error == "POST /order/7/ answered 503"
+
+
+@pytest.mark.parametrize(
+    ("value", "problem"),
+    [(object(), "cannot be sent as JSON"), ("x" * 2000, "is 2002 bytes, over the limit of 1000")],
+)
+def test_a_value_that_cannot_be_sent_says_so_to_the_test(
+    case: Any, redis_url: str, value: object, problem: str
+) -> None:
+    service = install(Celery("orders", broker=redis_url, set_as_current=False), max_payload=1000)
+    service.happened("task", "orders.execute", [current("o-1")], value=value)
+    assert service.flush()
+    assert problem in str(arrived(case, "o-1")["executed"].error)
+    service.close()
+
+
+def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
+    assert orders.conf.beat_schedule == {}
+
+
+def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Celery) -> None:
+    service = install(orders)
+    service.gate.accept([("LiveCheck-Test-Id", "forged")])
+    service.outbox.drop(2, "full", "the outbox is full")
+    wait_until(lambda: len(case.app.store.tallied().counts) == 2)
+    assert case.app.store.tallied().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
+
+
+def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
+    case: Any, orders: Celery, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    wrong = LiveCheck(Celery("wrong", broker=redis_url, set_as_current=False), test_concurrency=0)
+
+    @orders.task(name="orders.execute")
+    def execute() -> str:
+        return "done"
+
+    for test_id in ("o-1", "o-2"):
+        with under_test(current(test_id)):
+            execute.delay()
+    wait_until(lambda: arrived(case, "o-2"))
+    assert arrived(case, "o-1")["executed"].value == '"done"'
+    assert caplog.text.count("task orders.execute could not be told of") == 1, "said once, not for each task"
+    del wrong
+
+
+def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
+    service = install(orders)
+    assert service.watch.wanted is None
+    assert service.gate.accept([("Host", "shop")]).test is None
+    wait_until(lambda: service.watch.wanted)

@@ -1,0 +1,62 @@
+"""What is particular about RabbitMQ as a broker."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from kombu import Connection
+
+from livecheck_celery import Case, LiveCheck
+from livecheck_celery.errors import BrokerUnavailable
+from tests.helpers.rabbit import RabbitMQ
+from tests.helpers.support import make_test
+
+
+@pytest.fixture
+def queue(rabbitmq_server: RabbitMQ) -> Iterator[str]:
+    """Name of a queue of this test alone."""
+    name = f"livecheck-{uuid4().hex}"
+    yield name
+    with Connection(rabbitmq_server.url) as connection:
+        connection.default_channel.queue_delete(name)
+
+
+@pytest.fixture
+def livecheck(rabbitmq_server: RabbitMQ, redis_url: str, queue: str) -> Iterator[LiveCheck]:
+    app = Celery("shop", broker=rabbitmq_server.url, set_as_current=False)
+    livecheck = LiveCheck(app, redis_url=redis_url, queue=queue)
+    yield livecheck
+    livecheck.close()
+
+
+def test_who_triggers_is_told_within_a_second_that_rabbitmq_froze(
+    livecheck: LiveCheck, rabbitmq_server: RabbitMQ
+) -> None:
+    case = livecheck.add_case(type("test_order", (Case,), {}))
+    case.trigger()
+    rabbitmq_server.freeze()
+    try:
+        started = time.monotonic()
+        with pytest.raises(BrokerUnavailable, match="did not take the message for .*; is it running"):
+            case.trigger()
+        assert time.monotonic() - started < 1.0
+    finally:
+        rabbitmq_server.thaw()
+    case.trigger()
+
+
+def test_who_declares_a_queue_otherwise_is_told_which_setting_differs(livecheck: LiveCheck) -> None:
+    livecheck.publisher.execute(make_test())
+    other = LiveCheck(
+        Celery("other", broker=livecheck.settings.broker_url, set_as_current=False),
+        redis_url=livecheck.settings.redis_url,
+        queue=livecheck.settings.queue,
+    )
+    other.app.conf.task_create_missing_queue_type = "quorum"
+    with pytest.raises(BrokerUnavailable, match=r"PRECONDITION_FAILED.*; every process .* must set"):
+        other.publisher.execute(make_test())
+    other.close()

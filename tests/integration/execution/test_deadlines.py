@@ -1,0 +1,178 @@
+"""A test that runs for too long has its TIMEOUT, whether or not it can be stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
+from livecheck_celery.cases.trigger import build
+from livecheck_celery.execution import deadlines as slots
+from tests.helpers.support import wait_until
+
+
+@pytest.fixture
+def stop() -> Iterator[threading.Event]:
+    """What stubborn tests wait for."""
+    stop = threading.Event()
+    yield stop
+    stop.set()
+
+
+@pytest.fixture
+def pool(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
+    """The slots of a worker."""
+    with ThreadPoolExecutor(2) as pool:
+        yield pool
+        stop.set()
+
+
+def declare(livecheck: LiveCheck, run: Callable[..., Any], **options: Any) -> Any:
+    timeouts: list[BaseException] = []
+
+    @livecheck.case(name="shop.test_order", **options)
+    class test_order(Case):
+        sent: Signal[str]
+
+        def on_test_timeout(self, runner: TestRunner, exc: BaseException) -> None:
+            timeouts.append(exc)
+
+    type(test_order).run = run
+    test_order.timeouts = timeouts
+    return test_order
+
+
+def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
+    return pool.submit(case.execute, build(case, "o-1"))
+
+
+def timed_out(case: Any) -> str:
+    """The error of its one report, as soon as there is one."""
+    [report] = wait_until(lambda: case.app.store.reports([case.name], count=10), what="a report")
+    assert report.state is State.TIMEOUT
+    assert case.total_by_state == Counter(TIMEOUT=1)
+    return str(report.error)
+
+
+def test_a_thread_that_cannot_be_stopped(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(self: Any) -> None:
+        stop.wait(30)
+
+    case = declare(livecheck, run, max_runtime=0.2)
+    running = start(pool, case)
+    assert timed_out(case) == "run() was still running after 0.2 s"
+    wait_until(lambda: "holds a slot" in caplog.text)
+    line = run.__code__.co_firstlineno + 1
+    held = "shop.test_order:o-1 holds a slot of this worker though it has its verdict: its run() cannot be stopped"
+    assert f"{held}, it is at {__file__}:{line}" in caplog.messages
+    assert not running.done()
+    assert livecheck.leases._held == set(), "nobody waits for this process"
+    stop.set()
+    assert running.result(10).state is State.TIMEOUT
+    assert "shop.test_order:o-1: run() has ended at last, and its slot is free again" in caplog.messages
+    assert case.total_by_state == Counter(TIMEOUT=1), "what it came to in the end counts nowhere"
+    assert len(case.timeouts) == 1
+
+
+def test_it_is_said_again_while_the_slot_is_held(
+    livecheck: LiveCheck,
+    pool: ThreadPoolExecutor,
+    stop: threading.Event,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(slots, "REMIND", 0.1)
+    case = declare(livecheck, lambda self: stop.wait(30), max_runtime=0.1)
+    start(pool, case)
+    wait_until(lambda: caplog.text.count("holds a slot") >= 3)
+    assert len(case.timeouts) == 1
+
+
+def test_without_a_limit_of_its_own_a_test_may_run_until_it_expires(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event
+) -> None:
+    case = declare(livecheck, lambda self: stop.wait(30), test_expires=0.3)
+    start(pool, case)
+    assert timed_out(case) == "run() was still running when the test expired"
+
+
+def test_a_coroutine_is_stopped_and_frees_its_slot(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(self: Any) -> None:
+        await asyncio.sleep(30)
+
+    case = declare(livecheck, run, max_runtime=0.2)
+    assert start(pool, case).result(10).state is State.TIMEOUT
+    assert timed_out(case).startswith("run() was stopped after 0.7")
+    assert "holds a slot" not in caplog.text
+
+
+def test_a_coroutine_that_will_not_be_stopped(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def run(self: Any) -> None:
+        stop.wait(30)  # blocks the event loop, and every other coroutine with it
+
+    case = declare(livecheck, run, max_runtime=0.2)
+    start(pool, case)
+    assert timed_out(case) == "run() was still running after 0.2 s"
+    wait_until(lambda: f"it is at {__file__}:{run.__code__.co_firstlineno + 1}" in caplog.text)
+
+
+def test_the_errors_of_a_coroutine_are_its_own(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
+    async def run(self: Any) -> None:
+        raise TimeoutError("of the service")
+
+    case = declare(livecheck, run, max_runtime=5)
+    assert start(pool, case).result(10).state is State.ERROR
+
+
+@pytest.mark.parametrize("kind", ["plain", "async"])
+def test_a_wait_ends_with_the_time_there_is_and_says_what_did_not_come(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, kind: str
+) -> None:
+    def run(self: Any) -> None:
+        self.sent.wait(timeout=30)
+
+    async def run_async(self: Any) -> None:
+        await self.sent.wait_async(timeout=30)
+
+    case = declare(livecheck, run if kind == "plain" else run_async, max_runtime=0.2)
+    started = time.monotonic()
+    assert start(pool, case).result(10).state is State.TIMEOUT
+    assert time.monotonic() - started < 5
+    assert timed_out(case).startswith("signal sent (1 of 1) did not arrive within 0.")
+
+
+def test_a_test_within_its_time_is_left_alone(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
+) -> None:
+    started = time.monotonic()
+    case = declare(livecheck, lambda self: wait_until(lambda: time.monotonic() > started + 1.2), max_runtime=30)
+    with caplog.at_level(logging.WARNING):
+        assert start(pool, case).result(10).state is State.PASS
+    assert caplog.messages == []
+    assert livecheck.slots._next_word == {}
+
+
+def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
+    """The time is that of one attempt: who runs the test again has all of it."""
+    case = declare(livecheck, lambda self: None, max_runtime=0.2)
+    test = build(case, "o-1")
+    livecheck.store.record(test, expires_in=60)
+    livecheck.store.claim(
+        test, token="dead", address="dead", lease=0.3, active=True, frequency=None, max_history=10, expires_in=60
+    )
+    wait_until(lambda: livecheck.store.due(case.name, 1), what="the lease has lapsed")
+    assert pool.submit(case.execute, test).result(10).state is State.PASS

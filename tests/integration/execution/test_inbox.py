@@ -1,0 +1,124 @@
+"""Thousands wait on one connection, and no signal is lost on the way."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+import redis
+
+from livecheck_celery import Case, LiveCheck, Signal, SignalEvent, State
+from livecheck_celery.cases.trigger import build
+from livecheck_celery.models import EVENT
+from tests.helpers.support import wait_until
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    @livecheck.case(name="shop.test_order")
+    class test_order(Case):
+        sent: Signal[int]
+
+        def run(self) -> None:
+            assert self.sent.wait(timeout=20) == 7
+
+    return test_order
+
+
+def waiting(case: Any, count: int) -> bool:
+    boxes = case.app.inbox._open_mailboxes()
+    return len([box for box in boxes if box.awaited()]) == count
+
+
+def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: redis.Redis) -> None:
+    many = 300
+    with ThreadPoolExecutor(many) as pool:
+        futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
+        wait_until(lambda: waiting(case, many), timeout=30, what="all wait")
+        channel = f"livecheck:inbox:{case.app.inbox.address}"
+        assert redis_client.pubsub_numsub(channel) == [(channel, 1)]
+        for number in range(many):
+            case.sent.send(7, key=f"o-{number}", force=True)
+        states = Counter(future.result(30).state for future in futures)
+    assert states == {State.PASS: many}
+
+
+def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, redis_client: redis.Redis) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(case.execute, build(case, "o-1"))
+        wait_until(lambda: waiting(case, 1), what="the test waits")
+        # Stored, as by a Redis that failed between storing and announcing.
+        event = EVENT.dump_json(SignalEvent("sent", case.name, "o-1", "7", received_at=1.0))
+        redis_client.hset(case.app.store.keys.signals(case.name, "o-1"), "sent", event)
+        assert future.result(10).state is State.PASS
+
+
+def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
+    count = 20
+    stop = threading.Event()
+
+    def break_connections() -> None:
+        while not stop.is_set():
+            redis_client.client_kill_filter(_type="pubsub")
+            stop.wait(0.05)
+
+    with ThreadPoolExecutor(count + 1) as pool:
+        futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(count)]
+        wait_until(lambda: waiting(case, count), what="all wait")
+        breaking = pool.submit(break_connections)
+        for number in range(count):
+            case.sent.send(7, key=f"o-{number}", force=True)
+            case.app.outbox.flush()
+        stop.set()
+        breaking.result(5)
+        states = Counter(future.result(20).state for future in futures)
+    assert states == {State.PASS: count}
+
+
+def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client: redis.Redis) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(case.execute, build(case, "o-1"))
+        wait_until(lambda: waiting(case, 1), what="the test waits")
+        redis_client.publish(f"livecheck:inbox:{case.app.inbox.address}", "nonsense")
+        case.sent.send(7, key="o-1", force=True)
+        assert future.result(10).state is State.PASS
+
+
+def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_client: redis.Redis) -> None:
+    test = case.trigger("o-1")
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(case.execute, test)
+        wait_until(lambda: waiting(case, 1), what="the test waits")
+        case.app.inbox.stop()
+        runner = future.result(10)
+    assert (runner.state, runner.handed_back) == (State.INIT, True)
+    assert case.app.store.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
+    assert case.total_by_state == Counter()
+
+    other = LiveCheck(case.app.app)
+    again = other.add_case(type(case), name=case.name)
+    again.sent.send(7, key="o-1", force=True)
+    assert again.execute(test).state is State.PASS
+    assert len(again.frequency_history) == 0, "a second attempt is no second test"
+    other.close()
+
+
+def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: Any) -> None:
+    with ThreadPoolExecutor(1) as pool:
+        waits = pool.submit(case.execute, build(case, "o-1"))
+        wait_until(lambda: waiting(case, 1), what="the test waits")
+        case.app.inbox.interrupt_after(60)
+        refused = case.execute(build(case, "o-2"))
+        assert (refused.state, refused.handed_back) == (State.INIT, True)
+        case.sent.send(7, key="o-1", force=True)
+        assert waits.result(10).state is State.PASS
+    assert case.total_by_state == Counter({State.PASS: 1})
+
+
+def test_mailboxes_are_closed_when_the_test_is_over(case: Any) -> None:
+    case.sent.send(7, key="o-1", force=True)
+    case.execute(build(case, "o-1"))
+    assert case.app.inbox._open_mailboxes() == []

@@ -1,0 +1,91 @@
+"""A test that travels as nothing but baggage, to a service that tells it nothing but its spans."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator
+from typing import Any
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+from celery import Celery
+from opentelemetry import propagate, trace
+from opentelemetry.trace import StatusCode
+
+from livecheck_celery import Case, LiveCheck, Signal, State
+from livecheck_celery.cases.trigger import build
+from livecheck_celery.context import under_test
+from livecheck_celery.integrations.celery import install
+from tests.helpers.tracing import Spans, recording
+
+
+@pytest.fixture
+def spans() -> Iterator[Spans]:
+    with recording() as spans:
+        yield spans
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    @livecheck.case(name="shop.test_order")
+    class test_order(Case):
+        charged: Signal[dict[str, Any]] = Signal.from_span("charge")
+
+        def run(self) -> None:
+            assert self.charged.wait(timeout=10) == {"currency": "EUR", "amounts": [3, 4]}
+
+    livecheck.store.register(test_order.name, test_order.describe())
+    return test_order
+
+
+@pytest.fixture
+def bank(redis_url: str, spans: Spans) -> Iterator[LiveCheck]:
+    """Another service, which does not know the case."""
+    bank = install(Celery("bank", broker=redis_url, set_as_current=False), secret_key="test")
+    bank.instrument("otel")
+    yield bank
+    bank.close()
+
+
+def charge(status: StatusCode | None = None) -> None:
+    with trace.get_tracer("bank").start_as_current_span("charge", attributes={"amounts": [3, 4]}) as span:
+        span.set_attribute("currency", "EUR")
+        if status is not None:
+            span.set_status(status, "the card has expired")
+
+
+def get(app: Any, headers: dict[str, str]) -> None:
+    environ: dict[str, Any] = {"wsgi.input": io.BytesIO()}
+    setup_testing_defaults(environ)
+    environ.update({f"HTTP_{name.upper()}": value for name, value in headers.items()})
+    list(app(environ, lambda *_: lambda _: None))
+
+
+def test_the_test_gets_there_as_baggage_and_its_signal_back_from_a_span(
+    livecheck: LiveCheck, case: Any, bank: LiveCheck
+) -> None:
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response("200 OK", [])
+        charge()
+        return []
+
+    livecheck.instrument("otel")
+    test = build(case, "o-1")
+    headers: dict[str, str] = {}
+    with under_test(test):
+        propagate.inject(headers)
+    livecheck.uninstrument("otel")
+    assert list(headers) == ["baggage"]
+    get(bank.wsgi(app), headers)
+    assert bank.outbox.flush()
+    runner = case.execute(test)
+    assert runner.state is State.PASS, runner.error
+
+
+def test_a_span_that_failed_fails_the_test_that_waits_for_it(case: Any, bank: LiveCheck) -> None:
+    test = build(case, "o-1")
+    with under_test(test):
+        charge(StatusCode.ERROR)
+    assert bank.outbox.flush()
+    runner = case.execute(test)
+    assert (runner.state, str(runner.error)) == (State.FAIL, "span charge: the card has expired")

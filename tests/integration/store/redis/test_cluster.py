@@ -1,0 +1,229 @@
+"""The state in a real cluster of three servers: every operation, slots that move, servers that fall silent."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from redis.crc import key_slot
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.execution import inbox as inbox_module
+from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.store import Store
+from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.scripts import Script
+from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
+from tests.helpers.store_operations import OPERATIONS, batch, claim, judge, renew
+from tests.helpers.support import CASE, at_once, make_settings, make_signal, make_test, wait_until
+
+#: Of cases on all three servers.
+CASES = [f"shop.test_{number}" for number in range(30)]
+
+
+@pytest.fixture(scope="module")
+def shared_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisCluster]:
+    with redis_cluster(tmp_path_factory.mktemp("cluster")) as cluster:
+        yield cluster
+
+
+@pytest.fixture
+def cluster(shared_cluster: RedisCluster) -> RedisCluster:
+    shared_cluster.flush()
+    return shared_cluster
+
+
+@pytest.fixture
+def store(cluster: RedisCluster) -> Iterator[Store]:
+    store = Store(make_settings(cluster.url))
+    yield store
+    store.client.close()
+
+
+def everything(store: Store) -> None:
+    for act in (*OPERATIONS.values(), renew, batch, Store.check):
+        act(store)
+    store.discard(CASE, "id-1")
+    positions = {CASE: "0-0"}
+    assert [report.case_name for report in store.follow([CASE, *CASES], positions, block=0)]
+    assert store.follow([CASE, *CASES], positions, block=0.2) == []
+
+
+def test_every_script_works_and_keeps_to_one_slot(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    called: dict[str, set[int]] = {}
+    names = {script.sha: name for name, script in vars(store._scripts).items()}
+    run = Script.__call__
+
+    def noted(script: Script, keys: Any, args: Any, pipeline: Any = None) -> Any:
+        called.setdefault(names[script.sha], set()).add(len({key_slot(key.encode()) for key in keys}))
+        return run(script, keys, args, pipeline)
+
+    monkeypatch.setattr(Script, "__call__", noted)
+    everything(store)
+    assert called == {name: {1} for name in names.values()}, "one was not called, or has keys of several slots"
+
+
+def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, cluster: RedisCluster) -> None:
+    everything(store)
+    for one in cluster.servers:
+        one.client.flushall()
+        one.client.script_flush()
+    everything(store)
+
+
+def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> None:
+    with store.batch() as queued:
+        for case in CASES:
+            queued.record(make_test("1", case), expires_in=60)
+            queued.signal(make_signal(key="1", case_name=case), ttl=60)
+    assert len(queued.outcomes) == 2 * len(CASES)
+    assert all(isinstance(at, float) for at in queued.outcomes), queued.outcomes
+    assert all(one.client.dbsize() for one in cluster.servers)
+    arrived = store.awaited([(case, "1", ["order_sent"]) for case in CASES])
+    assert [list(found) for found in arrived] == [["order_sent"]] * len(CASES)
+
+
+def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # what is found before was announced
+    inbox = Inbox(store)
+    futures = []
+    for case in CASES:
+        mailbox = inbox.open(case, "1")
+        store.listen(case, "1", inbox.address, ttl=60)
+        futures.append(mailbox.expect("order_sent"))
+    for case in CASES:
+        store.signal(make_signal(key="1", case_name=case), ttl=60)
+    assert [future.result(20).case_name for future in futures] == CASES
+    inbox.stop()
+    for case in CASES:
+        inbox.close(inbox._mailboxes[case, "1"])
+    inbox.join(5)
+
+
+def move(slot: int, source: RedisServer, target: RedisServer, during: Callable[[], object]) -> None:
+    """Move a slot; ``during`` is called when its keys are half here, half there."""
+    ids = {one: one.client.cluster("MYID") for one in (source, target)}
+    target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+    source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+    keys = source.client.execute_command("CLUSTER GETKEYSINSLOT", slot, 1000)
+    for number, key in enumerate(keys):
+        source.client.execute_command("MIGRATE", HOST, target.port, key, 0, 5000)
+        if number == 0:
+            during()
+    for one in (target, source):
+        one.client.execute_command("CLUSTER SETSLOT", slot, "NODE", ids[target])
+
+
+def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> None:
+    assert claim(store).outcome == "run"
+    store.record(make_test("other"), expires_in=60)
+    slot = key_slot(store.keys.state(CASE).encode())
+    source = cluster.owner(store.keys.state(CASE))
+    target = next(one for one in cluster.servers if one is not source)
+    threads: list[threading.Thread] = []
+    verdicts: list[bool] = []
+
+    def during() -> None:
+        # Its keys are on both servers: it is told to try again, until all are on one.
+        threads.append(threading.Thread(target=lambda: verdicts.append(judge(store).accepted)))
+        threads[0].start()
+        assert store.time() > 0
+
+    move(slot, source, target, during)
+    threads[0].join(10)
+    assert verdicts == [True]
+    assert sum(store.statistics(CASE).total_by_state.values()) == 1
+    with store.batch() as queued:
+        queued.record(make_test("new"), expires_in=60)
+        queued.record(make_test("new", CASES[0]), expires_in=60)
+    assert all(isinstance(at, float) for at in queued.outcomes), queued.outcomes
+    move(slot, target, source, lambda: None)
+    assert store.statistics(CASE).consecutive_failures == 1
+    assert cluster.owner(store.keys.state(CASE)) is source
+
+
+def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, cluster: RedisCluster) -> None:
+    name = "shop.test_empty"
+    slot = key_slot(store.keys.state(name).encode())
+    source = cluster.owner(store.keys.state(name))
+    target = next(one for one in cluster.servers if one is not source)
+    ids = {one: one.client.cluster("MYID") for one in (source, target)}
+    target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
+    source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
+    try:
+        slot_of_a_run = Slot(60.0, 30.0)
+        assert store.claim_slot(name, slot_of_a_run, token="one", lease=9.0) == 1
+        assert store.claim_slot(name, slot_of_a_run, token="two", lease=9.0) == 0
+        assert target.client.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 1
+    finally:
+        target.client.flushall()
+        for one in (target, source):
+            one.client.execute_command("CLUSTER SETSLOT", slot, "STABLE")
+
+
+@pytest.mark.parametrize("warm", [True, False])
+def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisCluster, warm: bool) -> None:
+    store = Store(make_settings(cluster.url), timeout=0.4)
+    if warm:
+        everything(store)
+    for one in cluster.servers:
+        one.program.freeze()
+    try:
+        for act in (claim, batch, Store.cases, everything_at_once):
+            started = time.monotonic()
+            with pytest.raises(RedisUnavailable, match="timed out"):
+                act(store)
+            assert time.monotonic() - started < 2.0
+    finally:
+        for one in cluster.servers:
+            one.program.thaw()
+    wait_until(lambda: reachable(store), 20, "a cluster that is up again")
+    store.client.close()
+
+
+def everything_at_once(store: Store) -> None:
+    with store.batch() as queued:
+        for case in CASES:
+            queued.signal(make_signal(case_name=case), ttl=60)
+
+
+def reachable(store: Store) -> bool:
+    try:
+        everything_at_once(store)
+    except RedisUnavailable:
+        return False
+    return True
+
+
+def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: RedisCluster) -> None:
+    store = Store(make_settings(cluster.url), timeout=0.4)
+    everything_at_once(store)
+    frozen = cluster.servers[1]
+    frozen.program.freeze()
+    try:
+        started = time.monotonic()
+        queued = store.batch()
+        for case in CASES:
+            queued.record(make_test("1", case), expires_in=60)
+        with pytest.raises(RedisUnavailable):
+            queued.__exit__(None, None, None)
+        assert time.monotonic() - started < 2.0
+        assert sum(isinstance(at, float) for at in queued.outcomes) >= len(CASES) / 3
+    finally:
+        frozen.program.thaw()
+    wait_until(lambda: reachable(store), 20, "a cluster that is up again")
+    store.client.close()
+
+
+def test_threads_share_it(store: Store) -> None:
+    assert set(at_once(50, lambda number: claim(store, str(number)).outcome)) == {"run"}
+
+
+def test_a_server_of_a_cluster_named_as_one_server_is_said(cluster: RedisCluster) -> None:
+    store = Store(make_settings(cluster.servers[0].url))
+    with pytest.raises(RedisUnavailable, match=r"has other slots .*must begin with redis\+cluster://"):
+        everything(store)
+    store.client.close()

@@ -1,0 +1,154 @@
+"""What a case and a worker may hold: no more than docs/memory.md says, however many executions there were."""
+
+from __future__ import annotations
+
+import gc
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from livecheck_celery import Case, LiveCheck, Signal, State
+from livecheck_celery.cases.trigger import build
+from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import signals as arrivals
+from tests.helpers.footprints import Bulk, claim, judge, per_test, run_executions, used
+from tests.helpers.support import CASE, make_settings, make_signal, make_test, wait_until
+
+#: Of what is reckoned: servers and allocators differ.
+MARGIN = 0.15
+
+MAX_REPORTS, MAX_HISTORY, OPEN, FINISHED, SIGNALS, SIZE = 400, 300, 300, 200, 4, 2_000
+
+TRACEBACK = "y" * SIZE
+
+
+def reckoned(arguments: int, report: int) -> int:
+    """Bytes of the case that `fill` fills, by the formula of docs/memory.md."""
+    fixed = 2_000 + 3 * 15 * MAX_HISTORY
+    open_ = OPEN * (1_100 + arguments + SIGNALS * (300 + SIZE))
+    finished = FINISHED * (600 + SIGNALS * (300 + SIZE))
+    return fixed + open_ + finished + MAX_REPORTS * (100 + report)
+
+
+@pytest.fixture
+def bulk(redis_url: str) -> Iterator[Bulk]:
+    store = Bulk(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=OPEN))
+    yield store
+    store.client.close()
+
+
+def fill(store: Bulk) -> None:
+    """All that one case may hold: of each kind, more than is kept."""
+    finished = [make_test(f"finished-{number:023}") for number in range(FINISHED)]
+    waiting = [make_test(f"open-{number:027}", test_args=["x" * SIZE]) for number in range(OPEN)]
+    for tests in (finished, waiting):
+        store.send(lambda one=one: store.record(one, expires_in=3600) for one in tests)
+        signals = [make_signal(f"signal_{at}", f'"{"x" * SIZE}"', one.id) for one in tests for at in range(SIGNALS)]
+        store.send(lambda one=one: store.signal(one, ttl=0) for one in signals)
+        store.send(lambda one=one: claim(store, one, MAX_HISTORY) for one in tests)
+        if tests is finished:
+            store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY) for one in tests)
+    beyond = [make_test(f"beyond-{number}") for number in range(50)]
+    assert set(store.send(lambda one=one: store.record(one, expires_in=3600) for one in beyond)) == {"backlog"}
+    for _ in range(2):
+        # Of the same tests again, so that there are more starts and reports than are kept.
+        store.client.delete(*[store.keys.test(CASE, one.id) for one in finished])
+        store.send(lambda one=one: claim(store, one, MAX_HISTORY) for one in finished)
+        store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY, traceback=TRACEBACK) for one in finished)
+
+
+def test_a_case_that_is_full_holds_what_the_formula_says(bulk: Bulk, redis_client: redis.Redis) -> None:
+    redis_client.execute_command("FLUSHALL", "SYNC")
+    before = used(redis_client)
+    fill(bulk)
+    keys = bulk.keys
+    assert redis_client.xlen(keys.reports(CASE)) == MAX_REPORTS
+    for history in (keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)):
+        assert redis_client.llen(history) == MAX_HISTORY
+    assert redis_client.zcard(keys.open(CASE)) == OPEN
+    assert per_test(redis_client) == 2 * (OPEN + FINISHED)
+    entries: Any = redis_client.xrange(keys.reports(CASE))
+    report = sum(len(fields["report"]) for _, fields in entries) / len(entries)
+    expected = reckoned(SIZE, int(report))
+    assert sum(redis_client.memory_usage(key, samples=0) or 0 for key in redis_client.scan_iter()) == pytest.approx(
+        expected, rel=MARGIN
+    )
+    assert used(redis_client) - before == pytest.approx(expected, rel=MARGIN)
+
+
+@pytest.fixture
+def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a second in place of two minutes."""
+    monkeypatch.setattr(ledger, "FORGET_AFTER", 1)
+    monkeypatch.setattr(arrivals, "FORGET_AFTER", 1)
+
+
+@pytest.mark.usefixtures("forgotten_soon")
+def test_many_executions_leave_what_few_leave(bulk: Bulk, redis_client: redis.Redis) -> None:
+    def left(first: int, count: int) -> tuple[set[Any], int]:
+        run_executions(bulk, first, count)
+        wait_until(lambda: per_test(redis_client) == 0, 60, "nothing of single executions is left")
+        return set(redis_client.keys()), used(redis_client)
+
+    few, many = left(0, 500), left(500, 5_000)
+    assert len(few[0]) == len(many[0]) == 5
+    # The server's own buffers come and go; a key of each would be 1.5 MB.
+    assert many[1] < few[1] + 500_000
+    assert bulk.client.xlen(bulk.keys.reports(CASE)) == MAX_REPORTS
+
+
+# -- the worker
+
+
+def executed(case: Any, first: int, count: int) -> None:
+    for number in range(first, first + count):
+        test = build(case, f"test-{number}", (number,))
+        case.app.store.signal(make_signal("sent", "1", test.id, case.name), ttl=0)
+        case.execute(test)
+
+
+def held(case: Any) -> dict[str, int]:
+    """How much of what belongs to single executions is in this process."""
+    suite = case.app
+    return {
+        "mailboxes": len(suite.inbox._mailboxes),
+        "leases": len(suite.leases._held),
+        "slots": len(suite.slots._next_word),
+        "outbox": suite.outbox._queue.qsize(),
+    }
+
+
+@pytest.fixture
+def silence() -> Iterator[None]:
+    """Nothing is logged, since pytest keeps what is."""
+    logging.disable()
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@pytest.mark.usefixtures("silence")
+def test_executions_leave_nothing_in_the_worker(livecheck: LiveCheck) -> None:
+    @livecheck.case(name=CASE, max_consecutive_failures=10**6)
+    class test_order(Case):
+        sent: Signal[int]
+        never: Signal[int]
+
+        def run(self, number: int) -> None:
+            self.sent.wait(timeout=5)
+            assert number % 3, "one of three fails"
+            if number % 100 == 1:
+                self.never.wait(timeout=0.001)
+
+    def objects() -> int:
+        gc.collect()
+        return len(gc.get_objects())
+
+    executed(test_order, 0, 300)
+    before = objects()
+    executed(test_order, 300, 3_000)
+    assert objects() - before < 300
+    assert set(held(test_order).values()) == {0}
+    assert livecheck.store.statistics(CASE).total_by_state.keys() == {State.PASS, State.FAIL, State.TIMEOUT}

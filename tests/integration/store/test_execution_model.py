@@ -1,0 +1,529 @@
+"""The scripts against a plain Python model of what they promise, step by step, on a real server.
+
+The scripts are the files as they are, but for the clock: time is read from a key, so that hours pass at once. TTLs
+are moved along with it.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from hashlib import sha1
+from typing import Any
+
+import pytest
+import redis
+from hypothesis import HealthCheck
+from hypothesis import settings as configured
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+
+from livecheck_celery.errors import DuplicateTest, TooManyTests
+from livecheck_celery.models import EXECUTION, State, TestExecution
+from livecheck_celery.store import Store
+from livecheck_celery.store.database import FORGET_AFTER, execution_json
+from livecheck_celery.store.schedule_runs import Slot
+from tests.helpers.execution_model import (
+    DELAY,
+    MAX_HISTORY,
+    MAX_OPEN,
+    MAX_REPORTS,
+    OPEN,
+    SLOTS,
+    STALLED_AFTER,
+    LedgerModel,
+    Message,
+    stamp,
+)
+from tests.helpers.support import CASE, make_report, make_settings, make_signal, make_test
+
+CLOCK = "clock"
+#: Times are multiples of a quarter of a second after this, which floats hold exactly.
+BEGIN = 1_800_000_000.0
+TICK = 0.25
+#: TTLs on the server may have run on by so many seconds since they were last set to the model's.
+DRIFT = 20.0
+
+IDS = ["a", "b", "c"]
+PROCESSES = ["here", "there"]
+VERDICTS = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
+
+ids = st.sampled_from(IDS)
+processes = st.sampled_from(PROCESSES)
+lives = st.sampled_from([0.0, 5.0, 40.0, 600.0, 600.0])
+leases = st.sampled_from([5.0, 9.0, 60.0])
+run_leases = st.sampled_from([5.0, 9.0])
+rarely = st.sampled_from([False] * 7 + [True])
+#: Which of the tokens there have been, counted from the last.
+tokens = st.integers(0, 9)
+
+
+def with_our_clock(source: str) -> str:
+    """A script that reads the time from a key."""
+    told, times = re.subn(r"redis\.call\('TIME'\)", f"redis.call('LRANGE', '{CLOCK}', 0, 1)", source)
+    assert times == len(re.findall(r"\bTIME\b", source)), "a script asks for the time in a way this test does not know"
+    return told
+
+
+@pytest.fixture
+def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
+    """A store whose scripts go by our clock."""
+    store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
+    for script in vars(store._scripts).values():
+        script.source = with_our_clock(script.source)
+        script.sha = sha1(script.source.encode(), usedforsecurity=False).hexdigest()
+    yield store
+    redis_client.delete(CLOCK)
+    store.client.close()
+
+
+class Machine(RuleBasedStateMachine):
+    """Does the same to the server and to the model, and compares."""
+
+    def __init__(self, store: Store) -> None:
+        super().__init__()
+        self.store = store
+        self.client = store.client
+        self.keys = store.keys
+        self.made = 0
+        #: Every message there was.
+        self.messages: list[Message] = []
+        #: Every claim there was: message, token, address.
+        self.claims: list[tuple[Message, str, str]] = []
+        #: Every sweeper there was: id, token.
+        self.sweeps: list[tuple[str, str]] = []
+        #: The token of every run of the schedule there was.
+        self.runs: list[str] = []
+        self.client.flushall()
+        self.model = LedgerModel(BEGIN)
+        self._set_clock()
+        self.announced = self.client.pubsub()
+        self.announced.subscribe(*[self.keys.inboxes + process for process in PROCESSES])
+        for _ in PROCESSES:
+            self.announced.get_message(timeout=5)
+
+    def teardown(self) -> None:
+        self.announced.close()
+
+    def _set_clock(self) -> None:
+        seconds, rest = divmod(self.model.now, 1)
+        pipeline = self.client.pipeline()
+        pipeline.delete(CLOCK)
+        pipeline.rpush(CLOCK, int(seconds), int(rest * 1_000_000))
+        pipeline.execute()
+
+    def _new_test(self, test_id: str, recorded_at: float | None = None) -> TestExecution:
+        self.made += 1
+        return make_test(test_id, test_args=[self.made], recorded_at=recorded_at)
+
+    def _token(self, kind: str) -> str:
+        self.made += 1
+        return f"{kind}{self.made}"
+
+    def _key(self, what: str, test_id: str) -> str:
+        if what == OPEN:
+            return self.keys.open(CASE)
+        return self.keys.test(CASE, test_id) if what == "test" else self.keys.signals(CASE, test_id)
+
+    # -- time
+
+    @rule(ticks=st.sampled_from([1, 4, 20, 120, 480, 2400, 14400, 400_000]))
+    def time_passes(self, ticks: int) -> None:
+        self._move(ticks * TICK)
+
+    @precondition(lambda self: self.model.moments())
+    @rule(which=st.integers(0, 19), beyond=st.sampled_from([0, 0, 1]))
+    def time_passes_until_something_changes(self, which: int, beyond: int) -> None:
+        moments = self.model.moments()
+        self._move(moments[which % len(moments)] - self.model.now + beyond * TICK)
+
+    def _move(self, seconds: float) -> None:
+        gone = set(self.model.gone_at)
+        self.model.move(seconds)
+        pipeline = self.client.pipeline()
+        for key in gone - set(self.model.gone_at):
+            pipeline.delete(self._key(*key))
+        for key, at in self.model.gone_at.items():
+            pipeline.pexpire(self._key(*key), int((at - self.model.now) * 1000))
+        pipeline.execute()
+        self._set_clock()
+
+    # -- executions
+
+    @rule(test_id=ids, expires_in=lives, delay=st.sampled_from([0.0, 0.0, 0.0, 20.0, 100.0]))
+    def trigger(self, test_id: str, expires_in: float, delay: float) -> None:
+        # As nothing happens twice in a microsecond.
+        self._move(TICK)
+        test = self._new_test(test_id)
+        outcome: float | str | None
+        try:
+            outcome = self.store.record(test, expires_in=expires_in, delay=delay).recorded_at
+        except DuplicateTest:
+            outcome = "duplicate"
+        except TooManyTests:
+            outcome = "backlog"
+        expected = self.model.record(test_id, execution_json(test), expires_in, delay)
+        if isinstance(expected, Message):
+            self.messages.append(expected)
+        assert outcome == (expected.recorded_at if isinstance(expected, Message) else expected)
+
+    @rule(
+        test_id=ids,
+        address=processes,
+        state=st.sampled_from([State.PASS, *VERDICTS]),
+        waits=st.booleans(),
+        late=st.sampled_from([None, FORGET_AFTER - TICK, float(FORGET_AFTER), FORGET_AFTER + TICK]),
+    )
+    def a_test_runs(self, test_id: str, address: str, state: State, waits: bool, late: float | None) -> None:
+        """From the trigger to the verdict, at a time that says much; then its message comes once more, or does not."""
+        last_fail = self.model.suite.last_fail
+        if waits and last_fail is not None:
+            self._move(max(0.0, last_fail + DELAY - TICK - self.model.now))
+        sent = len(self.messages)
+        self.trigger(test_id, 600.0, 0.0)
+        if len(self.messages) == sent:
+            return
+        message, token = self.messages[-1], self._token("t")
+        options: dict[str, Any] = {"lease": 60.0, "active": True, "period": None, "expires_in": 600.0}
+        self._claim(message, token, address, **options)
+        self._judge(test_id, token, address, state, 0.5)
+        if late is not None:
+            self._move(late)
+            self._claim(message, self._token("t"), address, **options)
+
+    @precondition(lambda self: self._without_a_record())
+    @rule(data=st.data(), address=processes, expires_in=lives)
+    def message_whose_record_is_gone(self, data: st.DataObject, address: str, expires_in: float) -> None:
+        message = data.draw(st.sampled_from(self._without_a_record()))
+        token = self._token("t")
+        self._claim(message, token, address, lease=5.0, active=True, period=None, expires_in=expires_in)
+
+    def _without_a_record(self) -> list[Message]:
+        return [message for message in self.messages if message.test_id not in self.model.executions]
+
+    @precondition(lambda self: self.messages)
+    @rule(
+        back=tokens,
+        address=processes,
+        lease=leases,
+        active=st.sampled_from([True, True, True, False]),
+        period=st.sampled_from([None, 2.0]),
+        expires_in=lives,
+    )
+    def message(self, back: int, address: str, **options: Any) -> None:
+        """The first of a request, or one that comes twice."""
+        self._claim(self.messages[-1 - back % len(self.messages)], self._token("t"), address, **options)
+
+    @rule(test_id=ids, address=processes, lease=leases, expires_in=lives, active=st.booleans())
+    def message_without_a_record(
+        self, test_id: str, address: str, lease: float, expires_in: float, active: bool
+    ) -> None:
+        message = self.model.message(test_id)
+        self.messages.append(message)
+        token = self._token("t")
+        self._claim(message, token, address, lease=lease, active=active, period=None, expires_in=expires_in)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2), address=processes, lease=leases)
+    def a_message_comes_when_something_is_due(self, which: int, address: str, lease: float) -> None:
+        test_id = self._wait_for(which)
+        messages = [message for message in self.messages if message.test_id == test_id]
+        if messages:
+            token = self._token("t")
+            self._claim(messages[-1], token, address, lease=lease, active=True, period=2.0, expires_in=40.0)
+
+    @precondition(lambda self: self.model.open)
+    @rule(which=st.integers(0, 2))
+    def the_sweep_comes_when_something_is_due(self, which: int) -> None:
+        test_id = self._wait_for(which)
+        self.sweeps.append((test_id, self._token("s")))
+        self._recover(*self.sweeps[-1])
+
+    def _wait_for(self, which: int) -> str:
+        """Which of the open ones is due, now that so much time has passed."""
+        at, test_id = sorted((at, test_id) for test_id, at in self.model.open.items())[which % len(self.model.open)]
+        self._move(max(0.0, at - self.model.now))
+        return test_id
+
+    @precondition(lambda self: self.claims)
+    @rule(back=tokens, lease=leases, expires_in=lives)
+    def claim_again(self, back: int, lease: float, expires_in: float) -> None:
+        message, token, address = self.claims[-1 - back % len(self.claims)]
+        self._claim(message, token, address, lease=lease, active=True, period=2.0, expires_in=expires_in)
+
+    def _claim(self, message: Message, token: str, address: str, **options: Any) -> None:
+        self.claims.append((message, token, address))
+        test_id = message.test_id
+        test = self._new_test(test_id, message.recorded_at)
+        expected = self.model.claim(message, execution_json(test), token, address, **options)
+        options["frequency"] = options.pop("period")
+        found = self.store.claim(test, token=token, address=address, max_history=MAX_HISTORY, **options)
+        assert found[:4] == expected
+        if found.outcome == "done" and message.recorded_at is not None and message.number not in self.model.lost:
+            assert message.number in [number for number, _, _ in self.model.verdicts], "refused, but it had no verdict"
+        assert found.now == self.model.now
+        told = self.model.told[test_id].arrived if found.outcome not in ("done", "busy") else {}
+        assert {name: (event.value, event.received_at) for name, event in found.signals.items()} == told
+
+    @precondition(lambda self: self.claims)
+    @rule(back=st.lists(tokens, min_size=1, max_size=3), lease=leases)
+    def renew(self, back: list[int], lease: float) -> None:
+        claims = [self.claims[-1 - one % len(self.claims)] for one in back]
+        held = [(CASE, message.test_id, token) for message, token, _ in claims]
+        lost = [one for one in held if not self.model.renew(*one[1:], lease)]
+        assert self.store.renew(held, lease) == lost
+
+    @precondition(lambda self: self.claims)
+    @rule(back=tokens)
+    def release(self, back: int) -> None:
+        message, token, _ = self.claims[-1 - back % len(self.claims)]
+        assert self.store.release(CASE, message.test_id, token) == self.model.release(message.test_id, token)
+
+    # -- verdicts
+
+    @precondition(lambda self: any(one.held_by and not one.closing for one in self.model.executions.values()))
+    @rule(data=st.data(), state=st.sampled_from(VERDICTS), runtime=st.sampled_from([None, 0.5, 1.5]))
+    def runner_finishes(self, data: st.DataObject, state: State, runtime: float | None) -> None:
+        current = {one.held_by for one in self.model.executions.values() if one.verdict is None}
+        held = [one for one in self.claims if one[1] in current]
+        if held:
+            message, token, address = data.draw(st.sampled_from(held))
+            self._judge(message.test_id, token, address, state, runtime)
+
+    @precondition(lambda self: self.claims)
+    @rule(back=tokens, address=processes, state=st.sampled_from(VERDICTS))
+    def some_runner_finishes(self, back: int, address: str, state: State) -> None:
+        message, token, _ = self.claims[-1 - back % len(self.claims)]
+        self._judge(message.test_id, token, address, state, 2.5)
+
+    @precondition(lambda self: self.sweeps)
+    @rule(back=tokens, state=st.sampled_from([State.ERROR, State.TIMEOUT, State.SKIP]))
+    def some_sweeper_closes(self, back: int, state: State) -> None:
+        test_id, token = self.sweeps[-1 - back % len(self.sweeps)]
+        self._judge(test_id, token, "sweeper", state, 0.0)
+
+    def _judge(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> None:
+        report = make_report(state, make_test(test_id), runtime=runtime)
+        found = self.store.verdict(
+            report, token, address=address, max_history=MAX_HISTORY, state_transition_delay=DELAY
+        )
+        assert found == self.model.verdict(test_id, token, address, state, runtime)
+
+    # -- the sweep
+
+    @precondition(lambda self: self.model.due())
+    @rule(limit=st.integers(1, len(IDS)), data=st.data())
+    def sweep(self, limit: int, data: st.DataObject) -> None:
+        due = self.store.due(CASE, limit)
+        assert due == self.model.due()[:limit]
+        test_id = data.draw(st.sampled_from(due))
+        token = self._token("s")
+        self.sweeps.append((test_id, token))
+        self._recover(test_id, token)
+
+    @rule(test_id=ids)
+    def sweep_what_may_not_be_due(self, test_id: str) -> None:
+        token = self._token("s")
+        self.sweeps.append((test_id, token))
+        self._recover(test_id, token)
+
+    @precondition(lambda self: self.sweeps)
+    @rule(back=tokens)
+    def sweep_again(self, back: int) -> None:
+        self._recover(*self.sweeps[-1 - back % len(self.sweeps)])
+
+    def _recover(self, test_id: str, token: str) -> None:
+        action, test = self.store.recover(CASE, test_id, token)
+        one = self.model.executions.get(test_id)
+        expected, payload = self.model.recover(test_id, token)
+        assert action == expected
+        if action != "none":
+            assert one is not None
+            assert test == EXECUTION.validate_json(payload)
+            assert test.recorded_at == one.recorded_at
+
+    @precondition(lambda self: self.model.executions)
+    @rule(data=st.data(), sure=st.integers(0, 3))
+    def a_record_is_lost(self, data: st.DataObject, sure: int) -> None:
+        """By a failover; or thrown away, as it cannot be read."""
+        if sure:
+            return
+        test_id = data.draw(st.sampled_from(sorted(self.model.executions)))
+        self.store.discard(CASE, test_id)
+        self.model.discard(test_id)
+
+    @rule(is_rare=rarely)
+    def server_loses_everything(self, is_rare: bool) -> None:
+        if not is_rare:
+            return
+        self.client.flushall()
+        self.model.lose_everything()
+        self._set_clock()
+
+    # -- signals
+
+    @rule(key=ids, name=st.sampled_from(["sent", "paid"]), ttl=st.sampled_from([0.0, 50.0, 300.0]))
+    def signal(self, key: str, name: str, ttl: float) -> None:
+        self.made += 1
+        self.store.signal(make_signal(name, str(self.made), key), ttl=ttl)
+        listeners = self.model.signal(key, name, str(self.made), ttl)
+        heard = [self.announced.get_message(timeout=5) for _ in listeners]
+        assert {one["channel"] for one in heard} == {self.keys.inboxes + address for address in listeners}
+        assert {json.loads(one["data"])["value"] for one in heard} <= {str(self.made)}
+        assert self.announced.get_message(timeout=0) is None, "announced to nobody the model knows of"
+
+    @rule(key=ids, address=processes, ttl=st.sampled_from([0.0, 300.0]))
+    def listen(self, key: str, address: str, ttl: float) -> None:
+        found = self.store.listen(CASE, key, address, ttl=ttl)
+        told = self.model.listen(key, address, ttl)
+        assert {name: (event.value, event.received_at) for name, event in found.items()} == told
+
+    # -- the suite
+
+    @rule(state=st.sampled_from([State.FAIL, State.ERROR]))
+    def suite_fails(self, state: State) -> None:
+        report = make_report(state)
+        found = self.store.suite_fail(CASE, state=state, report=report, state_transition_delay=DELAY)
+        assert found == self.model.suite_fail(state)
+
+    @rule(state=st.sampled_from(VERDICTS))
+    def something_else_is_reported(self, state: State) -> None:
+        assert self.store.post_report(make_report(state)).at == self.model.now
+        self.model.report(state, None)
+
+    @rule()
+    def service_answers(self) -> None:
+        self.store.recovered(CASE, state_transition_delay=DELAY)
+        self.model.recovered()
+
+    @rule()
+    def tests_are_expected(self) -> None:
+        self.store.watch([CASE])
+        self.model.watch()
+
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def stall_check(self, limit: float | None) -> None:
+        since = self.model.stalled(limit)
+        assert self.store.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
+
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def somebody_looks(self, limit: float | None) -> None:
+        assert self.store.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
+
+    # -- the runs of a schedule
+
+    @rule(slot=st.sampled_from(SLOTS), lease=run_leases)
+    def beat_ticks(self, slot: Slot, lease: float) -> None:
+        self.runs.append(self._token("r"))
+        self._claim_run(self.runs[-1], slot, lease)
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, slot=st.sampled_from(SLOTS), lease=run_leases)
+    def run_is_claimed_again(self, back: int, slot: Slot, lease: float) -> None:
+        self._claim_run(self.runs[-1 - back % len(self.runs)], slot, lease)
+
+    def _claim_run(self, token: str, slot: Slot, lease: float) -> None:
+        expected = self.model.claim_slot(slot, token, lease)
+        assert self.store.claim_slot(CASE, slot, token=token, lease=lease) == expected
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens, lease=run_leases)
+    def run_goes_on(self, back: int, lease: float) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
+        assert self.store.renew_slot(CASE, token, lease=lease) == self.model.renew_slot(token, lease)
+
+    @precondition(lambda self: self.runs)
+    @rule(back=tokens)
+    def run_ends(self, back: int) -> None:
+        token = self.runs[-1 - back % len(self.runs)]
+        assert self.store.finish_slot(CASE, token) == self.model.finish_slot(token)
+
+    @rule(lease=run_leases)
+    def runs_are_looked_after(self, lease: float) -> None:
+        assert self.store.lapsed_slots([CASE], lease=lease) == [CASE] * self.model.lapsed_slot(lease)
+
+    # -- what is to be seen after each step
+
+    @invariant()
+    def the_server_holds_what_the_model_does(self) -> None:
+        model, keys = self.model, self.keys
+        timed = {self._key(*key): at - model.now for key, at in model.gone_at.items()}
+        pipeline = self.client.pipeline(transaction=False)
+        for test_id in IDS:
+            pipeline.hgetall(keys.test(CASE, test_id))
+            pipeline.hgetall(keys.signals(CASE, test_id))
+        pipeline.zrange(keys.open(CASE), 0, -1, withscores=True)
+        pipeline.hgetall(keys.state(CASE))
+        for key in (keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)):
+            pipeline.lrange(key, 0, -1)
+        pipeline.xrange(keys.reports(CASE))
+        pipeline.keys("*")
+        for key in timed:
+            pipeline.pttl(key)
+        replies = pipeline.execute()
+        *stored, open_, state, frequency, latency, runtime, reports, everything = replies[: 2 * len(IDS) + 7]
+        for at, test_id in enumerate(IDS):
+            self._compare_execution(test_id, stored[2 * at])
+            self._compare_signals(test_id, stored[2 * at + 1])
+        assert dict(open_) == model.open
+        assert state == model.suite.fields()
+        assert [float(one) for one in frequency] == model.frequency
+        assert [float(one) for one in latency] == model.latency
+        assert [float(one) for one in runtime] == model.runtime
+        found = [json.loads(fields["report"]) for _, fields in reports]
+        assert [(one["state"], (one["test"] or {}).get("id"), one["at"]) for one in found] == model.reports
+        self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 7 :])
+        self._check_what_always_holds(dict(open_), state)
+
+    def _compare_execution(self, test_id: str, stored: dict[str, str]) -> None:
+        one = self.model.executions.get(test_id)
+        answer = stored.pop("verdict_reply", None)
+        assert stored == ({} if one is None else one.fields())
+        expected = None if one is None or one.answer is None else one.answer
+        assert (answer and json.loads(answer)) == (expected and [1, stamp(expected[1]), *expected[2:]])
+
+    def _compare_signals(self, test_id: str, stored: dict[str, str]) -> None:
+        told = self.model.told.get(test_id)
+        assert {field[1:] for field in stored if field.startswith(">")} == (told.listeners if told else set())
+        events = {name: json.loads(text) for name, text in stored.items() if not name.startswith(">")}
+        found = {name: (event["value"], event["received_at"]) for name, event in events.items()}
+        assert found == (told.arrived if told else {})
+
+    def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
+        keys = self.keys
+        lasting = {CLOCK, keys.state(CASE), keys.reports(CASE)}
+        lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
+        assert everything - lasting == set(timed)
+        found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}
+        assert {key: ttl for key, ttl in found.items() if not -DRIFT < ttl - timed[key] <= TICK} == {}
+
+    def _check_what_always_holds(self, open_: dict[str, float], state: dict[str, str]) -> None:
+        verdicts = self.model.verdicts
+        numbers = [number for number, _, _ in verdicts if number not in self.model.lost]
+        assert len(numbers) == len(set(numbers)), "an execution with two verdicts"
+        totals = {field: int(count) for field, count in state.items() if field.startswith("total:")}
+        assert sum(totals.values()) == len(verdicts), "the counters are not the verdicts"
+        assert int(state.get("total_failures", 0)) == sum(not verdict.is_ok() for _, _, verdict in verdicts)
+        waiting = {test_id for test_id, one in self.model.executions.items() if one.verdict is None}
+        assert waiting <= set(open_), "without a verdict, and nobody will look at it"
+
+
+def machine_on(store: Store) -> Callable[[], Machine]:
+    """Makes machines, as Hypothesis asks for them."""
+    return lambda: Machine(store)
+
+
+@pytest.mark.timeout(400)  # a failure is made small before it is shown
+def test_the_scripts_do_what_the_model_does(clocked: Store) -> None:
+    run_state_machine_as_test(
+        machine_on(clocked),
+        settings=configured(
+            max_examples=200,
+            stateful_step_count=60,
+            deadline=None,
+            print_blob=True,
+            report_multiple_bugs=False,
+            suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
+        ),
+    )

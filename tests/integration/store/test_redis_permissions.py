@@ -1,0 +1,149 @@
+"""A user who may do what docs/servers.md says and nothing else; TLS; and what is said where something is refused."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import pytest
+
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.store import Store, keys
+from tests.helpers.programs import REPOSITORY
+from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
+from tests.helpers.store_operations import OPERATIONS, batch, renew
+from tests.helpers.support import CASE, make_settings, wait_until
+
+SECRET = quote(PASSWORD, safe="")
+PAGE = (REPOSITORY / "docs" / "servers.md").read_text()
+[LINE] = re.findall(r"^ACL SETUSER livecheck (.+)$", PAGE, re.MULTILINE)
+ALLOWED = set(re.findall(r"\+(\S+)", LINE))
+#: What is called by no script.
+CALLED = {"del", "eval", "evalsha", "hgetall", "hkeys", "hmget", "info", "ping", "subscribe"}
+CALLED |= {"xread", "xrevrange", "zrem"}
+
+
+@pytest.fixture(scope="module")
+def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with server(tmp_path_factory.mktemp("redis"), password=PASSWORD) as redis:
+        yield redis
+
+
+def listen(store: Store) -> None:
+    """What the inbox does."""
+    client: Any = store.client
+    with store.reaching(), client.pubsub() as pubsub:
+        pubsub.subscribe(keys.inbox(store.settings.prefix, "here"))
+        pubsub.ping()
+        wait_until(lambda: (pubsub.get_message(timeout=0.1) or {}).get("type") == "pong")
+
+
+ACTS: dict[str, Callable[[Store], Any]] = {
+    **OPERATIONS,
+    "renew": renew,
+    "batch": batch,
+    "check": Store.check,
+    "discard": lambda store: store.discard(CASE, "id-1"),
+    "follow": lambda store: store.follow(None, {CASE: "0-0"}, block=0),
+    "listen": listen,
+}
+
+
+def user(redis_server: RedisServer, *changes: str) -> Store:
+    """A store of a new user with the rights of the page, and ``changes``."""
+    redis_server.client.flushall()
+    redis_server.client.script_flush()
+    redis_server.client.execute_command("ACL", "DELUSER", "livecheck")
+    rights = LINE.replace("<password>", PASSWORD).split()
+    redis_server.client.execute_command("ACL", "SETUSER", "livecheck", *rights, *changes)
+    return Store(make_settings(f"redis://livecheck:{SECRET}@{HOST}:{redis_server.port}/0"))
+
+
+def test_the_rights_of_the_page_are_enough(redis_server: RedisServer) -> None:
+    redis_server.client.acl_log_reset()
+    store = user(redis_server)
+    for act in ACTS.values():
+        act(store)
+    refused = {entry["object"] for entry in redis_server.client.acl_log()}
+    assert refused <= {"client|setinfo"}
+    store.client.close()
+
+
+def test_the_page_names_every_command_of_the_scripts_and_no_other() -> None:
+    scripts = [path.read_text() for path in files("livecheck_celery.store").joinpath("lua").iterdir()]
+    of_scripts = {name.lower() for text in scripts for name in re.findall(r"redis\.call\('([A-Z]+)'", text)}
+    assert of_scripts | CALLED == ALLOWED
+
+
+@pytest.mark.parametrize("command", sorted(CALLED))
+def test_without_one_of_them_the_log_says_which(redis_server: RedisServer, command: str) -> None:
+    store = user(redis_server, f"-{command}")
+    said = []
+    for act in ACTS.values():
+        try:
+            act(store)
+        except RedisUnavailable as exc:
+            said.append(str(exc))
+    assert said
+    assert all(f"'{command}' command" in line and "has the user of livecheck_redis_url" in line for line in said), said
+    assert not any("\n" in line for line in said)
+    store.client.close()
+
+
+def test_other_keys_and_channels_are_not_the_users(redis_server: RedisServer) -> None:
+    store = user(redis_server)
+    other = Store(make_settings(store.settings.redis_url, prefix="other"))
+    for name in ("statistics", "record", "cases"):
+        with pytest.raises(RedisUnavailable, match="refused a command"):
+            ACTS[name](other)
+    other.client.close()
+    store.client.close()
+
+
+def test_an_inbox_that_may_not_listen_says_so(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+    store = user(redis_server, "resetchannels")
+    inbox = Inbox(store)
+    mailbox = inbox.open(CASE, "id-1")
+    wait_until(lambda: "No permissions to access a channel" in caplog.text)
+    inbox.close(mailbox)
+    inbox.stop()
+    inbox.join(5)
+    store.client.close()
+
+
+@pytest.fixture
+def forwarder(redis_server: RedisServer, tmp_path: Path) -> Iterator[TlsForwarder]:
+    with tls(redis_server, tmp_path) as forwarder:
+        yield forwarder
+
+
+def tls_url(forwarder: TlsForwarder, **options: object) -> str:
+    query = "&".join(f"{name}={value}" for name, value in options.items())
+    return f"rediss://:{SECRET}@{HOST}:{forwarder.port}/0?{query}"
+
+
+def test_tls_with_a_certificate_of_ones_own(forwarder: TlsForwarder) -> None:
+    options = {**forwarder.options, "ssl_cert_reqs": "CERT_REQUIRED"}
+    store = Store(make_settings(tls_url(forwarder, **options)))
+    for act in (Store.check, OPERATIONS["claim"], batch, listen):
+        act(store)
+    store.client.close()
+
+
+@pytest.mark.parametrize("left_out", ["ssl_ca_certs", "ssl_certfile"])
+def test_a_certificate_that_is_not_trusted_is_said(forwarder: TlsForwarder, left_out: str) -> None:
+    options = {**forwarder.options, "ssl_cert_reqs": "required"}
+    del options[left_out]
+    if left_out == "ssl_certfile":
+        del options["ssl_keyfile"]
+    store = Store(make_settings(tls_url(forwarder, **options)))
+    with pytest.raises(RedisUnavailable, match=r"(?i)did not answer \(.*certificate|closed|reset") as caught:
+        store.check()
+    assert "\n" not in str(caught.value)
+    assert "word" not in str(caught.value)
+    store.client.close()

@@ -1,0 +1,91 @@
+"""Signals with many senders and listeners at once: none is lost between reading and listening."""
+
+from collections.abc import Iterator
+
+import pytest
+import redis
+
+from livecheck_celery.config import Settings
+from livecheck_celery.models import EVENT, SignalEvent
+from livecheck_celery.store import Store
+from livecheck_celery.store.keys import inbox
+from tests.helpers.executions import claim, judge
+from tests.helpers.support import CASE, at_once, make_signal, make_test
+
+SENDERS = 40
+
+
+@pytest.fixture
+def stores(settings: Settings) -> Iterator[list[Store]]:
+    stores = [Store(settings) for _ in range(SENDERS + 1)]
+    for store in stores:
+        store.time()
+    yield stores
+    for store in stores:
+        store.client.close()
+
+
+def announced(client: redis.Redis, address: str) -> Iterator[list[SignalEvent]]:
+    """Subscribed to ``address`` once the first (empty) list is out; then what came since."""
+    with client.pubsub() as channel:
+        channel.subscribe(inbox("livecheck", address))
+        message = channel.get_message(timeout=5)
+        assert message is not None
+        assert message["type"] == "subscribe"
+        yield []
+        found = []
+        while (message := channel.get_message(timeout=0.3)) is not None:
+            found.append(EVENT.validate_json(message["data"]))
+        yield found
+
+
+@pytest.mark.parametrize("how", ["claim", "listen"])
+def test_each_signal_is_in_the_reply_or_announced(stores: list[Store], redis_client: redis.Redis, how: str) -> None:
+    listening = announced(redis_client, "here")
+    next(listening)
+
+    def act(number: int) -> dict[str, SignalEvent]:
+        store = stores[number]
+        if number < SENDERS:
+            store.signal(make_signal(f"s{number}", value=str(number)), ttl=60)
+            return {}
+        if how == "listen":
+            return store.listen(CASE, "id-1", "here", ttl=60)
+        return claim(store, make_test(), address="here").signals
+
+    in_reply = at_once(SENDERS + 1, act)[-1]
+    published = {event.signal_name: event for event in next(listening)}
+    assert set(in_reply) | set(published) == {f"s{number}" for number in range(SENDERS)}
+    assert not set(in_reply) & set(published)
+    stored = stores[0].awaited([(CASE, "id-1", [f"s{number}" for number in range(SENDERS)])])[0]
+    assert stored == in_reply | published
+    assert stores[0].listen(CASE, "id-1", "here", ttl=60) == stored
+
+
+def test_every_listener_hears_every_signal(stores: list[Store], redis_client: redis.Redis) -> None:
+    channels = [announced(redis_client, address) for address in ("a", "b", "c")]
+    for address, channel in zip("abc", channels, strict=True):
+        next(channel)
+        stores[0].listen(CASE, "id-1", address, ttl=60)
+    at_once(SENDERS, lambda number: stores[number].signal(make_signal(f"s{number}"), ttl=60))
+    for channel in channels:
+        assert sorted(event.signal_name for event in next(channel)) == sorted(f"s{n}" for n in range(SENDERS))
+
+
+def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Store], redis_client: redis.Redis) -> None:
+    first, second = announced(redis_client, "runner"), announced(redis_client, "watcher")
+    next(first)
+    next(second)
+    store, test = stores[0], make_test()
+    claim(store, test, address="runner")
+    store.listen(CASE, "id-1", "watcher", ttl=60)
+    judge(store, test, address="runner")
+    store.signal(make_signal(), ttl=60)
+    assert next(first) == []
+    assert [event.signal_name for event in next(second)] == ["order_sent"]
+
+
+def test_a_value_of_a_mebibyte_arrives_whole(store: Store) -> None:
+    value = '"' + "é" * 524_288 + '"'
+    store.signal(make_signal(value=value), ttl=60)
+    assert store.listen(CASE, "id-1", "here", ttl=60)["order_sent"].value == value

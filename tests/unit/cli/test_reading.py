@@ -1,0 +1,292 @@
+"""``status``, ``cases`` and ``reports``."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Iterator
+from types import ModuleType
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.schedules import crontab
+from click.testing import CliRunner, Result
+
+from livecheck_celery import LiveCheck, Signal, State, cli
+from livecheck_celery.cli.reports import Tail
+from livecheck_celery.models import REPORT
+from livecheck_celery.store import Store
+from tests.helpers.support import make_report, make_test
+
+CASE = "shop.test_order"
+
+#: Of the reference's attributes those that are data; the rest are methods, logs and stacks.
+CONTRACT = {
+    "name", "status", "last_test_received", "last_fail", "runtime_avg", "latency_avg", "frequency_avg",
+    "state_transition_delay", "consecutive_failures", "total_failures", "active", "probability", "warn_stalled_after",
+    "signals", "test_expires", "frequency", "realtime_logs", "max_history", "max_consecutive_failures",
+    "url_timeout_total", "url_timeout_connect", "url_error_retries", "url_error_delay_min", "url_error_delay_backoff",
+    "url_error_delay_max", "frequency_history", "latency_history", "runtime_history", "total_by_state", "total_signals",
+    "seconds_since_last_fail",
+}  # fmt: skip
+
+
+def run(*arguments: str) -> Result:
+    return CliRunner().invoke(cli.livecheck, ("-A", "shop_app", *arguments))
+
+
+@pytest.fixture
+def suite(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
+    """What ``-A shop_app`` names; it declares nothing."""
+    suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
+    suite.store = store
+    store.beat_seen()
+    store.schedules_seen()
+    module = ModuleType("shop_app")
+    module.app = suite.app
+    monkeypatch.setitem(sys.modules, "shop_app", module)
+    return suite
+
+
+@pytest.fixture
+def declared(suite: LiveCheck) -> Any:
+    @suite.case(name=CASE, probability=0.005, frequency=90, test_expires="1h")
+    class test_order:
+        stored: Signal[str]
+        sent: Signal[int]
+
+    return test_order
+
+
+def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.25) -> None:
+    """Have a test of `CASE` received and judged."""
+    test = make_test(test_id, CASE)
+    store.record(test, expires_in=60)
+    store.claim(test, token="t", address="a", lease=30, active=True, frequency=None, max_history=100, expires_in=60)
+    report = make_report(state, test, runtime=runtime, error=None if state is State.PASS else "it\nbroke")
+    store.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
+
+
+def test_status_names_every_attribute_of_the_contract(declared: Any, store: Store) -> None:
+    play(store, State.PASS)
+    [case] = json.loads(run("status", "--json").stdout)["cases"]
+    assert case.keys() >= CONTRACT
+    assert (case["name"], case["status"], case["test_expires"]) == (CASE, "PASS", 3600.0)
+    assert (case["signals"], case["total_signals"]) == (["stored", "sent"], 2)
+    assert case["total_by_state"] == {"PASS": 1}
+    assert case["runtime_history"] == [0.25]
+    assert case["runtime_avg"] == 0.25
+    assert case["last_test_received"] > 1.5e9
+
+
+def test_status_is_a_line_for_each_case(declared: Any, store: Store) -> None:
+    play(store, State.PASS)
+    play(store, State.FAIL, "id-2")
+    play(store, State.FAIL, "id-3")
+    header, line = run("status").stdout.splitlines()
+    assert header.split("  ")[0] == "CASE"
+    cells = [cell.strip() for cell in line.split("  ") if cell]
+    assert cells[:7] == [CASE, "FAIL", "0.5%, every 90.0 s", "PASS 1, FAIL 2", "2/2", "0.250 s", "-"]
+    assert cells[7].endswith(" s")
+    assert cells[8:] == ["0 s ago", "never"]
+
+
+def test_status_says_stall_of_cases_that_nobody_checks(declared: Any, store: Store) -> None:
+    play(store, State.PASS)
+    overdue = store.time() - 2000
+    store.client.hset(store.keys.state(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
+    store.register("shop.test_unknown", {"warn_stalled_after": 60.0, "active": True})
+    store.register("shop.test_off", {"warn_stalled_after": 60.0, "active": True})
+    store.override("shop.test_off", {"active": False})
+    for name in ("shop.test_unknown", "shop.test_off"):
+        store.client.hset(store.keys.state(name), "watched_since", store.time() - 61)
+    lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:]]
+    assert [line[:2] for line in lines] == [["shop.test_off", "INIT"], [CASE, "STALL"], ["shop.test_unknown", "STALL"]]
+    assert [line[8] for line in lines] == ["never", "33 min ago", "never"]
+    shown = json.loads(run("status", "--json").stdout)
+    assert [case["status"] for case in shown["cases"]] == ["INIT", "STALL", "STALL"]
+    assert shown["cases"][1]["seconds_since_last_test"] == pytest.approx(2000, abs=2)
+    assert declared.status is State.STALL
+
+
+def test_status_says_who_is_silent(declared: Any, store: Store) -> None:
+    assert len(run("status").stdout.splitlines()) == 2
+    assert json.loads(run("status", "--json").stdout)["signs_of_life"] == [
+        {"beat": pytest.approx(0, abs=2), "schedules": pytest.approx(0, abs=2)}
+    ]
+    store.client.set(store.keys.schedules, store.time() - 61, ex=9)
+    assert run("status").stdout.splitlines()[2:] == ["No worker executes what beat sends; see `livecheck doctor`."]
+    store.client.delete(store.keys.beat)
+    [line] = run("status").stdout.splitlines()[2:]
+    assert line.startswith("Beat is silent: no fake requests, stalled checks and recovery until it runs")
+
+
+def test_status_and_cases_know_what_only_workers_have_imported(suite: LiveCheck, store: Store) -> None:
+    other = LiveCheck(Celery("elsewhere", set_as_current=False), redis_url="redis://fake:6379/0")
+    case = other.case(name=CASE, active=False, frequency=crontab(minute=0))(type("test_order", (), {}))
+    store.register(CASE, case.describe())
+    assert "inactive" in run("status").stdout
+    assert f"{CASE}\n" in run("cases").stdout
+    assert json.loads(run("status", "--json").stdout)["cases"][0]["frequency"] == str(crontab(minute=0))
+
+
+def test_status_shows_a_schedule_as_text(suite: LiveCheck) -> None:
+    suite.case(name=CASE, frequency=crontab(minute=0))(type("test_order", (), {}))
+    assert f"50%, {crontab(minute=0)}" in run("status").stdout
+
+
+def test_status_bears_what_an_older_version_registered(suite: LiveCheck, store: Store) -> None:
+    store.register(CASE, {})
+    assert run("status").exit_code == run("cases").exit_code == run("status", "--json").exit_code == 0
+
+
+@pytest.mark.parametrize("command", ["status", "cases"])
+def test_no_case_at_all_is_said(suite: LiveCheck, command: str) -> None:
+    result = run(command)
+    assert (result.exit_code, result.stdout) == (0, "No case is declared, and no worker has registered one.\n")
+
+
+def test_cases_lists_settings_and_signals_in_order(declared: Any) -> None:
+    lines = [line.split(maxsplit=1) for line in run("cases").stdout.splitlines()]
+    assert lines[0] == [CASE]
+    settings = dict(lines[1:])
+    assert settings["signals"] == "stored, sent"
+    assert settings["probability"] == "0.005"
+    assert settings["url_timeout_connect"] == "-"
+
+
+def test_reports_are_lines_newest_last(declared: Any, store: Store) -> None:
+    for number, state in enumerate([State.FAIL, State.PASS, State.TIMEOUT]):
+        play(store, state, f"id-{number}")
+    lines = [line.split("  ") for line in run("reports", "-n", "2").stdout.splitlines()]
+    assert [[cell.strip() for cell in line[1:] if cell] for line in lines] == [
+        ["PASS", f"{CASE}:id-1", "0.250 s"],
+        ["TIMEOUT", f"{CASE}:id-2", "0.250 s", "it broke"],
+    ]
+
+
+def test_reports_of_the_suite_and_of_cases_nobody_declared_are_among_them(declared: Any, store: Store) -> None:
+    store.post_report(make_report(State.STALL, case_name=CASE))
+    store.post_report(make_report(State.ERROR, case_name="shop.gone"), unknown_case=True)
+    assert [line.split()[2:] for line in run("reports").stdout.splitlines()] == [
+        ["STALL", CASE],
+        ["ERROR", "shop.gone"],
+    ]
+
+
+def test_reports_as_json_are_an_object_a_line(declared: Any, store: Store) -> None:
+    play(store, State.FAIL)
+    play(store, State.PASS, "id-2")
+    reports = [REPORT.validate_json(line) for line in run("reports", "--json").stdout.splitlines()]
+    assert [(report.state, report.test.id if report.test else None) for report in reports] == [
+        (State.FAIL, "id-1"),
+        (State.PASS, "id-2"),
+    ]
+
+
+def test_reports_of_one_case_leave_out_the_others(declared: Any, store: Store) -> None:
+    store.post_report(make_report(State.STALL, case_name="shop.test_other"))
+    store.register("shop.test_other", {"signals": []})
+    play(store, State.PASS)
+    lines = run("reports", "--case", "test_order").stdout.splitlines()
+    assert len(lines) == 1
+    assert CASE in lines[0]
+
+
+def test_a_case_nobody_has_is_an_error_with_a_suggestion(declared: Any) -> None:
+    result = run("reports", "--case", "test_ordr")
+    assert result.exit_code == 2
+    assert result.stderr == f"Error: no case named 'test_ordr'\nHint: did you mean {CASE}?\n"
+
+
+def test_a_short_name_that_two_cases_share_is_an_error(declared: Any, store: Store) -> None:
+    store.register("billing.test_order", {"signals": []})
+    result = run("reports", "--case", "test_order")
+    assert result.stderr == f"Error: 'test_order' could be billing.test_order or {CASE}\nHint: give the full name\n"
+
+
+def test_following_shows_each_report_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.register(CASE, {})
+    store.post_report(make_report(State.FAIL, case_name=CASE))
+    read = store.reports
+
+    def and_meanwhile(*args: Any, **kwargs: Any) -> Any:
+        store.post_report(make_report(State.PASS, case_name=CASE))
+        return read(*args, **kwargs)
+
+    monkeypatch.setattr(store, "reports", and_meanwhile)
+    tail = Tail(store, None)
+    assert [report.state for report in tail.last(10)] == [State.FAIL, State.PASS]
+    assert tail.new(0) == []
+    store.post_report(make_report(State.SKIP, case_name=CASE))
+    assert [report.state for report in tail.new(0)] == [State.SKIP]
+    assert tail.new(0) == []
+
+
+def test_following_notices_a_new_case_with_its_first_report(store: Store) -> None:
+    tail = Tail(store, None)
+    assert tail.last(10) == []
+    store.register(CASE, {})
+    store.post_report(make_report(State.PASS, case_name=CASE))
+    assert [report.state for report in tail.new(0)] == [State.PASS]
+
+
+def test_following_ends_quietly_at_ctrl_c(declared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Tail, "new", interrupted(after=2))
+    result = run("reports", "--follow")
+    assert (result.exit_code, result.output) == (0, "")
+
+
+def interrupted(after: int) -> Callable[..., list[Any]]:
+    calls = iter(range(after))
+
+    def new(*_: Any) -> list[Any]:
+        if next(calls, None) is None:
+            raise KeyboardInterrupt
+        return []
+
+    return new
+
+
+def test_an_override_is_in_force_for_all_until_it_is_cleared(declared: Any, store: Store) -> None:
+    result = run("override", "test_order", "--inactive", "--probability", "0.25")
+    assert (result.exit_code, result.stdout) == (
+        0,
+        f"{CASE}: active is False, probability is 0.25, in every process within 5 s\n",
+    )
+    wired = store.wired()
+    assert wired is not None
+    assert wired.overrides == {CASE: {"active": False, "probability": 0.25}}
+    shown = run("cases").stdout
+    assert re.search(r"probability +0\.25 \(overridden\)", shown)
+    assert re.search(r"active +False \(overridden\)", shown)
+    [case] = json.loads(run("status", "--json").stdout)["cases"]
+    assert (case["active"], case["probability"]) == (False, 0.25)
+
+    assert "what is declared holds again" in run("override", "test_order", "--clear").stdout
+    assert re.search(r"probability +0\.005$", run("cases").stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ((CASE,), "give --active, --inactive or --probability, or else --clear"),
+        ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
+        ((CASE, "--probability", "2"), f"case {CASE}: probability: Input should be less than or equal to 1"),
+        (("test_ordre", "--active"), f"no case named 'test_ordre' Hint: did you mean {CASE}?"),
+    ],
+)
+def test_an_override_that_is_none_is_refused(declared: Any, options: tuple[str, ...], problem: str) -> None:
+    result = run("override", *options)
+    assert result.exit_code == 2
+    assert problem in result.stderr.replace("\n", " ")
+
+
+def test_what_resolves_a_signal_is_shown(suite: LiveCheck) -> None:
+    @suite.case(name=CASE)
+    class test_order:
+        executed: Signal[str] = Signal.from_task("orders.execute")
+
+    assert re.search(r"executed from +task orders\.execute", run("cases").stdout)

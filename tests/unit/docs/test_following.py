@@ -1,0 +1,96 @@
+"""The examples of docs/following.md do what they say."""
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import celery
+import pytest
+
+import livecheck_celery
+from livecheck_celery import LiveCheck
+from livecheck_celery.context import under_test
+from tests.helpers.http_clients import CLIENTS, METHODS, methods_of
+from tests.helpers.servers import KEY, Server
+from tests.helpers.support import make_test
+
+PAGE = (Path(__file__).parents[3] / "docs" / "following.md").read_text()
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!## )[^\n]*\n)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+
+TEST = make_test("order-1")
+SYNTHETIC = make_test("order-2", synthetic=True)
+
+
+@pytest.fixture
+def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
+    """Names of the example under the title the test is marked with."""
+    app = celery.Celery("shop", broker="memory://", set_as_current=False)
+    monkeypatch.setattr(livecheck_celery, "LiveCheck", lambda **options: LiveCheck(app, **options))
+    monkeypatch.setattr(celery, "Celery", partial(celery.Celery, broker="memory://", set_as_current=False))
+    monkeypatch.setenv("LIVECHECK_SECRET_KEY", KEY)
+    monkeypatch.setenv("LIVECHECK_REDIS_URL", "redis://nowhere")
+    before = {library: methods_of(library) for library in METHODS}
+    namespace: dict[str, Any] = {}
+    exec(EXAMPLES[request.param], namespace)
+    yield namespace
+    if "livecheck" in namespace:
+        namespace["livecheck"].close()
+    assert {library: methods_of(library) for library in METHODS} == before
+
+
+@pytest.mark.parametrize("example", ["Out of a service"], indirect=True)
+@pytest.mark.parametrize(
+    ("client", "carried_to"),
+    [
+        ("requests", ["orders", "stock.example"]),
+        ("httpx", ["payment.example"]),
+        ("httpx-async", ["payment.example"]),
+        ("aiohttp", []),
+    ],
+)
+def test_out_of_a_service(example: dict[str, Any], client: str, carried_to: list[str], server: Server) -> None:
+    hosts = ["orders", "stock.example", "payment.example", "www.stock.example", "stock.example."]
+    with under_test(TEST):
+        CLIENTS[client].send(*[f"http://{host}/" for host in hosts], proxy=server.url())
+    assert server.tests() == [TEST.id if host in carried_to else None for host in hosts]
+
+
+@pytest.mark.parametrize("example", ["Celery messages"], indirect=True)
+def test_celery_messages(example: dict[str, Any]) -> None:
+    app = example["app"]
+    with under_test(TEST):
+        app.send_task("billing.pay")
+    with app.connection_for_read() as connection, connection.SimpleQueue("celery") as queue:
+        message = queue.get(timeout=5)
+        message.ack()
+    assert message.headers["LiveCheck-Test-Id"] == TEST.id
+    assert "LiveCheck-Test-Signature" not in message.headers
+
+
+@pytest.mark.parametrize("example", ["Your own transport"], indirect=True)
+def test_your_own_transport(example: dict[str, Any]) -> None:
+    topic: list[Any] = []
+    with under_test(TEST):
+        example["publish"](topic, "an order")
+    example["publish"](topic, "another")
+    assert [example["consume"](topic) for _ in range(2)] == [("an order", TEST), ("another", None)]
+
+
+@pytest.mark.parametrize("example", ["What is synthetic"], indirect=True)
+def test_what_is_synthetic(example: dict[str, Any]) -> None:
+    assert example["charge"]("an order") == "charged"
+    with under_test(TEST):
+        assert example["charge"]("an order") == "charged"
+    with under_test(SYNTHETIC):
+        assert example["charge"]("an order") == "not charged"
+
+
+def test_no_other_example_is_on_the_page() -> None:
+    assert len(EXAMPLES) == PAGE.count("```python") == 4
+
+
+def test_every_client_is_on_the_page() -> None:
+    [table] = re.findall(r"^\| name \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == METHODS.keys()

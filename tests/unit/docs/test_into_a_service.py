@@ -1,0 +1,63 @@
+"""The examples of docs/into-a-service.md do what they say."""
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.conf import settings as django_settings
+from django.utils.module_loading import import_string
+
+import livecheck_celery
+from livecheck_celery import LiveCheck
+from livecheck_celery.config import Settings
+from tests.helpers import djangosite
+from tests.helpers.web import KEY, SIGNED, TEST, ask, environ_of
+
+PAGE = (Path(__file__).parents[3] / "docs" / "into-a-service.md").read_text()
+EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+
+
+def example(title: str) -> Any:
+    namespace: dict[str, Any] = {}
+    exec(EXAMPLES[title], namespace)
+    return namespace
+
+
+@pytest.fixture(autouse=True)
+def livecheck(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the examples import: on an app of no other test's, and with the key in the environment."""
+    celery_app = Celery("shop", broker="redis://nowhere", set_as_current=False)
+    monkeypatch.setattr(livecheck_celery, "LiveCheck", lambda: LiveCheck(celery_app))
+    monkeypatch.setenv("LIVECHECK_SECRET_KEY", KEY[0])
+
+
+@pytest.mark.parametrize("title", ["WSGI", "Flask"])
+def test_wsgi(title: str) -> None:
+    application = example(title)["application"]
+    for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
+        body = application(environ_of(headers), lambda status, headers, exc_info=None: None)
+        assert expected in b"".join(body).decode()
+
+
+@pytest.mark.parametrize("title", ["ASGI", "FastAPI and Starlette"])
+def test_asgi(title: str) -> None:
+    application = example(title)["application"]
+    for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
+        _, body = asyncio.run(ask(application, "/", headers=headers))
+        assert expected in body.decode()
+
+
+def test_django() -> None:
+    named = example("Django")
+    assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.OURS)
+    settings = {name.removeprefix("LIVECHECK_").lower() for name in named if name.startswith("LIVECHECK_")}
+    assert settings
+    assert settings <= Settings.model_fields.keys()
+    assert not hasattr(django_settings, "LIVECHECK_HTTP_HOSTS")
+
+
+def test_no_other_example_is_on_the_page() -> None:
+    assert len(EXAMPLES) == PAGE.count("```python") == 5

@@ -1,0 +1,41 @@
+"""The example of the page on OpenTelemetry runs as it is, in a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+PAGE = Path(__file__).parents[3] / "docs" / "opentelemetry.md"
+
+THEN = """
+from livecheck_celery.models import EXECUTION
+
+create_order("o-1", "sell")
+assert livecheck.outbox.flush()
+record = livecheck.store.client.hget(livecheck.store.keys.test("test_order", "o-1"), "payload")
+test_order.execute(EXECUTION.validate_json(record))
+livecheck.close()
+"""
+
+
+def test_the_example_runs_and_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
+    [example] = re.findall(r"```python\n# checks\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    done = subprocess.run(
+        [sys.executable, "-c", example + THEN],
+        env={**os.environ, "LIVECHECK_BROKER_URL": redis_url},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    request, execution = (json.loads(text) for text in re.split(r"(?<=^})\n", done.stdout.strip(), flags=re.MULTILINE))
+    assert execution["name"] == "livecheck test_order"
+    assert execution["attributes"]["test.case.result.status"] == "pass"
+    assert [event["name"] for event in execution["events"]] == ["order_stored"]
+    assert [link["context"]["span_id"] for link in execution["links"]] == [request["context"]["span_id"]]

@@ -1,0 +1,138 @@
+"""To which hosts HTTP clients carry the current test, once they are instrumented."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+
+import pytest
+
+from livecheck_celery.context import fake_request, under_test
+from livecheck_celery.propagation.gate import Gate
+from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
+from tests.helpers.servers import KEY, Server
+from tests.helpers.support import make_gate, make_test
+
+TEST = make_test("order-1")
+
+Instrument = Callable[[str, Gate], Callable[[], None]]
+
+pytestmark = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
+
+
+@pytest.fixture
+def carries(client: Client | AsyncClient, instrument: Instrument) -> Client | AsyncClient:
+    """A client that carries tests to 127.0.0.1, ::1 and shop.example."""
+    instrument(client.library, make_gate(KEY, hosts=["127.0.0.1", "::1", "shop.example"]))
+    return client
+
+
+def test_a_listed_host_gets_the_signed_test_while_there_is_one(carries: Client, server: Server) -> None:
+    carries.send(server.url())
+    with under_test(TEST):
+        carries.send(server.url())
+    carries.send(server.url())
+    assert server.tests() == [None, "order-1", None]
+
+
+def test_a_synthetic_test_is_marked(carries: Client, server: Server) -> None:
+    with under_test(make_test("order-1", synthetic=True)):
+        carries.send(server.url())
+    assert server.received[0].ours()["LiveCheck-Test-Synthetic"] == "1"
+
+
+def test_a_fake_request_carries_its_mark(carries: Client, server: Server) -> None:
+    with fake_request("shop.test_order"):
+        carries.send(server.url(), server.url("localhost"))
+    listed, unlisted = server.received
+    assert listed.ours()["LiveCheck-Test-Synthetic"] == "1"
+    assert listed.ours()["LiveCheck-Test-Name"] == "shop.test_order"
+    assert unlisted.ours() == {}
+
+
+def test_without_a_key_nothing_is_added(client: Client, instrument: Instrument, server: Server) -> None:
+    instrument(client.library, make_gate(hosts=["127.0.0.1"]))
+    with under_test(TEST):
+        client.send(server.url())
+    assert server.tests() == [None]
+
+
+def test_a_host_off_the_list_keeps_headers_that_the_caller_set(carries: Client, server: Server) -> None:
+    with under_test(TEST):
+        carries.send(Call(server.url("localhost"), headers={"livecheck-test-id": "mine", "X": "1"}))
+    assert server.received[0].ours() == {"LiveCheck-Test-Id": "mine"}
+
+
+@pytest.mark.parametrize("name", ["LiveCheck-Test-Id", "livecheck-test-id", "LIVECHECK-TEST-ID"])
+def test_on_the_list_headers_that_the_caller_set_are_replaced(carries: Client, server: Server, name: str) -> None:
+    headers = {name: "mine", "X": "1"}
+    with under_test(TEST):
+        carries.send(Call(server.url(), headers=headers))
+    assert server.tests() == ["order-1"]
+    assert ("X", "1") in server.received[0].headers
+    assert headers == {name: "mine", "X": "1"}
+
+
+@pytest.mark.parametrize(
+    ("route", "expected"),
+    [
+        (["127.0.0.1", "localhost"], ["order-1", None]),
+        (["localhost", "127.0.0.1"], [None, "order-1"]),
+        (["127.0.0.1", "127.0.0.1"], ["order-1", "order-1"]),
+        (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
+    ],
+)
+def test_along_redirects_each_host_is_judged_by_itself(
+    carries: Client, server: Server, route: list[str], expected: list[str | None]
+) -> None:
+    url = ""
+    for host in reversed(route):
+        url = server.url(host) + (f"?to={url}" if url else "")
+    with under_test(TEST):
+        carries.send(url)
+    assert server.tests() == expected
+
+
+@pytest.mark.parametrize(
+    ("url", "carried"),
+    [
+        ("http://[::1]:8000/", True),
+        ("http://SHOP.example/", True),
+        ("http://shop.example:8443/", True),
+        ("http://me:secret@shop.example/", True),
+        ("http://shop.example.evil.example/", False),
+        ("http://evilshop.example/", False),
+        ("http://evil.example/shop.example", False),
+        ("http://evil.example/?shop.example", False),
+        ("http://evil.example/#@shop.example/", False),
+        ("http://shop.example@evil.example/", False),
+        ("http://sub.shop.example/", False),
+        ("http://shop.example./", False),
+    ],
+)
+def test_through_a_proxy_the_target_is_judged(carries: Client, server: Server, url: str, carried: bool) -> None:
+    with under_test(TEST):
+        carries.send(url, proxy=server.url("localhost"))
+    assert server.received[0].target.startswith("http://")
+    assert server.tests() == ["order-1" if carried else None]
+
+
+def test_a_proxy_on_the_list_gets_nothing_for_a_target_off_it(carries: Client, server: Server) -> None:
+    with under_test(TEST):
+        carries.send("http://evil.example/", proxy=server.url("127.0.0.1"))
+    assert server.tests() == [None]
+
+
+def test_along_redirects_through_a_proxy_each_target_is_judged_by_itself(carries: Client, server: Server) -> None:
+    last = "http://shop.example/2"
+    with under_test(TEST):
+        carries.send(f"http://shop.example/?to=http://evil.example/?to={last}", proxy=server.url("localhost"))
+    assert server.tests() == ["order-1", None, "order-1"]
+
+
+@pytest.mark.parametrize("target", ["shop.example", "evil.example"])
+def test_a_proxy_that_is_asked_for_a_tunnel_is_told_nothing(carries: Client, server: Server, target: str) -> None:
+    with under_test(TEST), suppress(Exception):
+        carries.send(f"https://{target}/", proxy=server.url("127.0.0.1"))
+    assert [(received.method, received.target) for received in server.received] == [("CONNECT", f"{target}:443")]
+    assert server.tests() == [None]

@@ -1,0 +1,388 @@
+"""LiveCheck's entry in the W3C baggage: what a gate makes of it, and how it gets there."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import json
+import re
+from collections.abc import Iterator
+from itertools import permutations
+from typing import Any
+from urllib.parse import quote, quote_plus
+from wsgiref.util import setup_testing_defaults
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from itsdangerous.encoding import base64_encode
+from opentelemetry import propagate
+from opentelemetry.baggage import get_all, set_baggage
+from opentelemetry.baggage.propagation import W3CBaggagePropagator
+from opentelemetry.context import Context
+from opentelemetry.propagators.composite import CompositePropagator
+from urllib3 import HTTPConnectionPool
+
+from livecheck_celery.context import current_test, fake_request, under_test
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE, MAX_ID, TestExecution
+from livecheck_celery.propagation import baggage
+from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation import messages as transport
+from livecheck_celery.propagation.asgi import LiveCheckMiddleware as AsgiMiddleware
+from livecheck_celery.propagation.clients import registry as clients
+from livecheck_celery.propagation.clients import urllib3
+from livecheck_celery.propagation.otel import instrument
+from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
+from tests.helpers.support import make_gate, make_test
+from tests.helpers.tracing import recording
+
+TEST = make_test("order-1", synthetic=True)
+SIGNED = carrier.sign(TEST.as_headers(), ("key",))
+PACKED = baggage.pack(SIGNED)
+ENTRY = f"livecheck-test={PACKED}"
+EXPIRED = carrier.sign(TEST.as_headers() | {HEADER_EXPIRES: "2020-01-01T00:00:00+00:00"}, ("key",))
+
+
+def accepted(*headers: Any, ignored: list[str] | None = None) -> carrier.Carried:
+    return make_gate("key", ignored=ignored).accept([("Host", "shop"), *(("baggage", header) for header in headers)])
+
+
+# -- in
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        [ENTRY],
+        [f"user=1,{ENTRY},tenant=2"],
+        [f"user=1 ,\tlivecheck-test\t= {PACKED} ; ttl=1;x ,tenant=2"],
+        ["user=1", ENTRY, "tenant=2"],
+        [f"user=livecheck-test,{ENTRY}"],
+        [f"livecheck-test={quote(PACKED).replace('-', '%2D').replace('_', '%5f')}"],
+    ],
+)
+def test_an_entry_is_as_good_as_headers(headers: list[str]) -> None:
+    ignored: list[str] = []
+    assert accepted(*headers, ignored=ignored) == carrier.Carried(TEST, None)
+    assert ignored == []
+
+
+def test_the_name_of_the_header_may_be_spelled_anyhow() -> None:
+    assert make_gate("key").accept([("BAGGAGE", ENTRY)]).test == TEST
+
+
+@pytest.mark.parametrize("header", ["", "user=1", "livecheck-testing=1", "a-livecheck-test=1", "livecheck-test", b"x"])
+def test_the_baggage_of_others_is_none_of_ours_and_not_counted(header: Any) -> None:
+    ignored: list[str] = []
+    assert accepted(header, "x=1" * 5000, ignored=ignored) == carrier.NOTHING
+    assert ignored == []
+
+
+IGNORED = {
+    "unsigned": baggage.pack(TEST.as_headers()),
+    "forged": baggage.pack(SIGNED | {HEADER_ID: "order-2"}),
+    "expired": baggage.pack(EXPIRED),
+    "oversized": baggage.pack(SIGNED | {HEADER_ID: "x" * (carrier.MAX_HEADER + 1)}),
+    "malformed": "x" + PACKED,
+    "duplicated": f"{PACKED},{ENTRY}",
+}
+
+
+@pytest.mark.parametrize(("reason", "value"), IGNORED.items(), ids=IGNORED.keys())
+def test_other_entries_are_ignored_and_counted_as_headers_are(reason: str, value: str) -> None:
+    ignored: list[str] = []
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert ignored == [reason]
+
+
+def test_baggage_longer_than_anybody_need_carry_is_ignored() -> None:
+    filler = "x=" + "1" * (baggage.MAX_HEADER - len(ENTRY) - 3)
+    ignored: list[str] = []
+    assert accepted(f"{filler},{ENTRY}", ignored=ignored).test == TEST
+    assert accepted(f"{filler}1,{ENTRY}", ignored=ignored) == carrier.NOTHING
+    assert ignored == ["oversized"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [None, 1, {}, [], "text", [1] * 6, [None] * 5, [None] * 7, [["x"]] * 6, [{}] * 6],
+    ids=json.dumps,
+)
+def test_an_entry_that_says_something_else_is_malformed(fields: Any) -> None:
+    ignored: list[str] = []
+    value = base64_encode(json.dumps(fields)).decode()
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert ignored == ["malformed"]
+
+
+def test_an_entry_that_is_nested_too_deep_is_malformed() -> None:
+    ignored: list[str] = []
+    value = base64_encode("[" * 5_000).decode()
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert ignored == ["malformed"]
+
+
+@pytest.mark.parametrize("headers", [SIGNED, EXPIRED, {HEADER_SIGNATURE: "forged"}], ids=["good", "expired", "forged"])
+def test_with_livechecks_own_headers_the_baggage_does_not_count(headers: dict[str, str]) -> None:
+    other = baggage.pack(carrier.sign(make_test("other").as_headers(), ("key",)))
+    carried = make_gate("key").accept([("baggage", f"livecheck-test={other}"), *headers.items()])
+    assert carried.test == (TEST if headers is SIGNED else None)
+
+
+def test_without_a_key_no_entry_is_believed() -> None:
+    ignored: list[str] = []
+    assert make_gate(ignored=ignored).accept([("baggage", ENTRY)]) == carrier.NOTHING
+    assert ignored == ["no secret_key"]
+
+
+def test_a_message_of_any_transport_is_handled_under_the_test_of_its_baggage() -> None:
+    headers = [("user", b"\xff"), ("baggage", f"user=1,{ENTRY}".encode())]
+    with transport.extract(make_gate("key"), headers) as test:
+        assert test == current_test() == TEST
+    assert current_test() is None
+
+
+def test_a_web_request_is_handled_under_the_test_of_its_baggage() -> None:
+    seen = []
+
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        seen.append(current_test())
+        return []
+
+    environ: dict[str, Any] = {"wsgi.input": io.BytesIO(), "HTTP_BAGGAGE": f"user=1,{ENTRY}"}
+    setup_testing_defaults(environ)
+    LiveCheckMiddleware(app, make_gate("key"))(environ, lambda *_: lambda _: None)
+    assert seen == [TEST]
+    assert current_test() is None
+
+
+def test_a_request_to_an_asgi_application_too_however_many_headers_its_baggage_has() -> None:
+    seen = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        seen.append(current_test())
+
+    headers = [(b"baggage", b"user=1"), (b"Baggage", ENTRY.encode()), (b"baggage", b"\xff=2")]
+    asyncio.run(AsgiMiddleware(app, make_gate("key"))({"type": "http", "headers": headers}, None, None))
+    assert seen == [TEST]
+
+
+junk = st.one_of(
+    st.text(),
+    st.binary().map(lambda data: base64_encode(data).decode()),
+    st.recursive(st.none() | st.text() | st.integers() | st.floats(), lambda inner: st.lists(inner, max_size=6)).map(
+        lambda value: base64_encode(json.dumps(value)).decode()
+    ),
+    st.lists(
+        st.none() | st.sampled_from([*SIGNED.values(), *EXPIRED.values()]) | st.text(), min_size=6, max_size=6
+    ).map(lambda value: base64_encode(json.dumps(value)).decode()),
+    st.sampled_from([PACKED, PACKED[:-1], PACKED + "=", baggage.pack(EXPIRED), "%", "%ff%00", "x" * 10_000]),
+)
+members = st.one_of(st.text(), junk.map("livecheck-test={}".format), junk.map(" livecheck-test\t= {};p=1".format))
+gate_of_the_fuzz = make_gate("another key", "and one more")
+
+
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.lists(members, max_size=3).map(",".join) | st.none() | st.binary(), max_size=3))
+def test_a_thousand_baggages_are_no_test_and_raise_nothing(headers: list[Any]) -> None:
+    assert gate_of_the_fuzz.accept([("Baggage", header) for header in headers]) == carrier.NOTHING
+
+
+# -- out
+
+
+@pytest.fixture(autouse=True)
+def otel() -> Iterator[None]:
+    with recording():
+        yield
+
+
+def injected(context: Context | None = None) -> dict[str, str]:
+    headers: dict[str, str] = {}
+    propagate.inject(headers, context)
+    return headers
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    st.builds(make_test, st.text(max_size=100), st.text(max_size=50), synthetic=st.booleans()),
+    st.lists(st.sampled_from(["otel", "plus", "percent"]), max_size=3),
+)
+def test_the_test_crosses_services_that_know_only_opentelemetry(test: TestExecution, between: list[str]) -> None:
+    undo = instrument(make_gate("key"))
+    with under_test(test):
+        headers = injected(set_baggage("user", "ü, 1; x=y"))
+    undo()
+    for kind in between:
+        headers["baggage"] = passed_on(headers["baggage"], kind)
+    assert make_gate("key").accept(headers.items()).test == test
+    assert get_all(W3CBaggagePropagator().extract(headers, Context()))["user"] == "ü, 1; x=y"
+
+
+def passed_on(header: str, kind: str) -> str:
+    """``header`` as it leaves a service with another idea of encoding."""
+    entries = get_all(W3CBaggagePropagator().extract({"baggage": header}, Context()))
+    if kind == "otel":
+        headers: dict[str, str] = {}
+        context = Context()
+        for name, value in entries.items():
+            context = set_baggage(name, value, context)
+        W3CBaggagePropagator().inject(headers, context)
+        return headers["baggage"]
+    encode = quote_plus if kind == "plus" else quote
+    pairs = {name: encode(str(value), safe="") for name, value in entries.items()}
+    pairs["livecheck-test"] += ";p=1"  # which OpenTelemetry for Python takes for a part of the value
+    return " , ".join(f"{name}={value}" for name, value in pairs.items())
+
+
+def test_only_characters_that_no_encoding_changes_are_sent() -> None:
+    test = make_test("ü/=,; %+", "shop.<locals>.prüfung", synthetic=True)
+    assert re.fullmatch(r"[\w-]+", baggage.pack(carrier.sign(test.as_headers(), ("key",))), re.ASCII)
+
+
+def test_a_fake_request_carries_its_mark() -> None:
+    instrument(make_gate("key"))
+    with fake_request("shop.test_order"):
+        headers = injected()
+    assert make_gate("key").accept(headers.items()) == carrier.Carried(None, "shop.test_order")
+
+
+def test_outside_a_test_the_baggage_is_as_it_was() -> None:
+    instrument(make_gate("key"))
+    assert "baggage" not in injected()
+    assert injected(set_baggage("user", "1"))["baggage"] == "user=1"
+
+
+def test_without_a_key_nothing_is_sent() -> None:
+    instrument(make_gate())
+    with under_test(TEST):
+        assert "baggage" not in injected()
+
+
+def test_the_current_test_takes_the_place_of_the_one_that_came_in() -> None:
+    instrument(make_gate("key"))
+    came_in = propagate.extract({"baggage": ENTRY}, Context())
+    with under_test(make_test("other")):
+        headers = injected(came_in)
+    assert headers["baggage"].count("livecheck-test") == 1
+    carried = make_gate("key").accept(headers.items())
+    assert carried.test is not None
+    assert carried.test.id == "other"
+
+
+def test_what_came_in_is_passed_on_where_no_test_is_current() -> None:
+    instrument(make_gate("key"))
+    assert injected(propagate.extract({"baggage": ENTRY}, Context()))["baggage"] == ENTRY
+
+
+@pytest.mark.parametrize(
+    ("others", "fits"),
+    [
+        ({"x": "ü" * 650, "y": "2" * (8192 - 3900 - len(ENTRY) - len("x=,y=,"))}, True),
+        ({"x": "ü" * 650, "y": "2" * (8193 - 3900 - len(ENTRY) - len("x=,y=,"))}, False),
+        ({str(number): "" for number in range(179)}, True),
+        ({str(number): "" for number in range(180)}, False),
+    ],
+)
+def test_the_limits_of_w3c_are_kept_and_the_baggage_of_others_goes_first(
+    others: dict[str, str], fits: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    instrument(make_gate("key"))
+    context = propagate.extract({"baggage": f"livecheck-test={baggage.pack(EXPIRED)}"}, Context())
+    for name, value in others.items():
+        context = set_baggage(name, value, context)
+    with under_test(TEST):
+        header = injected(context)["baggage"]
+    sent = dict(get_all(W3CBaggagePropagator().extract({"baggage": header}, Context())))
+    assert sent.pop("livecheck-test", None) == (PACKED if fits else None)
+    assert sent == others
+    assert not caplog.records
+
+
+def test_a_test_too_long_for_one_entry_stays_behind(caplog: pytest.LogCaptureFixture) -> None:
+    instrument(make_gate("key"))
+    with under_test(make_test("\N{GRINNING FACE}" * 300)):
+        assert "baggage" not in injected()
+    with under_test(make_test("x" * MAX_ID)):
+        assert make_gate("key").accept(injected().items()).test == current_test()
+    assert not caplog.records
+
+
+def test_who_propagates_no_baggage_sends_none() -> None:
+    propagate.set_global_textmap(CompositePropagator([]))
+    instrument(make_gate("key"))
+    with under_test(TEST):
+        assert injected() == {}
+
+
+def test_the_propagator_that_was_there_does_its_own_work() -> None:
+    before = propagate.get_global_textmap()
+    instrument(make_gate("key"))
+    assert propagate.get_global_textmap().fields == before.fields
+    extracted = propagate.extract({"baggage": "user=1"}, Context())
+    assert get_all(extracted) == {"user": "1"}
+
+
+def test_headers_that_are_added_leave_the_baggage_alone() -> None:
+    gate = make_gate("key", hosts=["shop"])
+    headers: dict[str, str] = {"Baggage": "user=1", HEADER_ID.lower(): "stale"}
+    pairs = [("baggage", b"user=1"), (HEADER_ID.lower(), b"stale")]
+    with under_test(TEST):
+        transport.inject(gate, headers)
+        transport.inject(gate, pairs)
+        of_urllib3 = urllib3._merged(gate, HTTPConnectionPool("shop"), {"url": "/", "headers": {"Baggage": "user=1"}})
+    assert headers == of_urllib3 == {"Baggage": "user=1", **SIGNED}
+    assert pairs == [("baggage", b"user=1"), *((name, value.encode()) for name, value in SIGNED.items())]
+
+
+def test_it_is_instrumented_by_name() -> None:
+    undo = clients.instrument("otel", make_gate("key"))
+    with under_test(TEST):
+        assert injected()["baggage"] == ENTRY
+    undo()
+    with under_test(TEST):
+        assert "baggage" not in injected()
+
+
+@pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
+def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+    def find_spec(name: str) -> None:
+        if missing != name:
+            raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
+
+    monkeypatch.setattr(clients, "find_spec", find_spec)
+    with pytest.raises(ConfigurationError, match=r'otel is not installed: pip install "livecheck-celery\[otel\]"'):
+        clients.instrument("otel", make_gate("key"))
+
+
+def test_undone_it_is_as_it_was() -> None:
+    before = propagate.get_global_textmap()
+    undo = instrument(make_gate("key"))
+    assert propagate.get_global_textmap() is not before
+    undo()
+    assert propagate.get_global_textmap() is before
+    with under_test(TEST):
+        assert "baggage" not in injected()
+    undo()
+
+
+@pytest.mark.parametrize("order", list(permutations(range(3))))
+def test_undone_in_any_order_it_is_as_it_was(order: tuple[int, ...]) -> None:
+    before = propagate.get_global_textmap()
+    undos = [instrument(make_gate("key")) for _ in range(3)]
+    for number in order:
+        with under_test(TEST):
+            assert injected()["baggage"] == ENTRY
+        undos[number]()
+    assert propagate.get_global_textmap() is before
+
+
+def test_undone_below_others_it_does_nothing_any_more() -> None:
+    undo = instrument(make_gate("key"))
+    others = CompositePropagator([propagate.get_global_textmap()])
+    propagate.set_global_textmap(others)
+    undo()
+    assert propagate.get_global_textmap() is others
+    with under_test(TEST):
+        assert "baggage" not in injected()

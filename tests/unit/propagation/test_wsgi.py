@@ -1,0 +1,245 @@
+"""A web request that carries a test is handled as part of that test."""
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any
+from wsgiref.validate import validator
+
+import flask
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
+from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
+from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
+from tests.helpers.support import make_gate, make_test
+from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of
+
+App = Callable[..., Iterable[bytes]]
+
+
+def call(app: App, headers: dict[str, Any], key: tuple[str, ...] = KEY) -> Iterable[bytes]:
+    return LiveCheckMiddleware(app, make_gate(*key))(
+        environ_of(headers), lambda status, headers, exc_info=None: lambda data: None
+    )
+
+
+def seen_by(headers: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
+    """What was current while the application ran."""
+    seen: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        seen.extend([current_test(), synthetic_case_var.get()])
+        start_response("200 OK", [])
+        return [b"body"]
+
+    assert call(app, headers, key) == [b"body"]
+    return seen
+
+
+def test_a_signed_request_is_handled_under_its_test() -> None:
+    assert seen_by(SIGNED) == [TEST, None]
+    assert current_test() is None
+
+
+def test_a_signed_fake_request_is_handled_as_one() -> None:
+    with fake_request("shop.tests.test_order"):
+        headers = carrier.outgoing()
+    assert seen_by(carrier.sign(headers, KEY)) == [None, "shop.tests.test_order"]
+    assert synthetic_case_var.get() is None
+
+
+@pytest.mark.parametrize(
+    ("headers", "key"),
+    [
+        ({}, KEY),
+        (TEST.as_headers(), KEY),
+        (SIGNED | {"LiveCheck-Test-Id": "order-2"}, KEY),
+        ({"LiveCheck-Test-Id": "order-1"}, KEY),
+        (SIGNED, ("another secret",)),
+        (SIGNED, ()),
+        (carrier.sign({"LiveCheck-Test-Id": "order-1"}, KEY), KEY),
+    ],
+)
+def test_a_request_that_is_not_signed_right_is_handled_as_usual(headers: dict[str, str], key: tuple[str, ...]) -> None:
+    assert seen_by(headers, key) == [None, None]
+
+
+junk = st.dictionaries(
+    st.sampled_from([*carrier.HEADERS, HEADER_SIGNATURE]),
+    st.one_of(
+        st.text(alphabet=st.characters(codec="latin-1")), st.text(), st.binary(), st.just("x" * 100_000), st.none()
+    ),
+)
+
+
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(junk, st.booleans())
+def test_junk_in_the_headers_costs_a_request_nothing(headers: dict[str, Any], on_top: bool) -> None:
+    assert seen_by(SIGNED | headers if on_top and headers else headers) in ([None, None], [TEST, None])
+
+
+def streaming(seen: list[object]) -> App:
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
+        try:
+            seen.append(current_test())
+            start_response("200 OK", [])
+            for _ in range(2):
+                yield b"part"
+                seen.append(current_test())
+        finally:
+            seen.append(current_test())
+
+    return app
+
+
+def test_a_body_is_made_under_the_test_and_the_server_in_between_is_not() -> None:
+    seen: list[object] = []
+    parts = iter(call(streaming(seen), SIGNED))
+    outside = [current_test() for _ in parts]
+    assert seen == [TEST] * 4
+    assert outside == [None, None]
+    assert current_test() is None
+
+
+def test_a_body_that_is_closed_early_ends_under_the_test() -> None:
+    seen: list[object] = []
+    body: Any = call(streaming(seen), SIGNED)
+    next(iter(body))
+    body.close()
+    assert seen == [TEST, TEST]
+    assert current_test() is None
+
+
+class Body:
+    """A body that is iterated and closed apart, as frameworks have them."""
+
+    def __init__(self, seen: list[object]) -> None:
+        self.seen = seen
+
+    def __iter__(self) -> Iterator[bytes]:
+        self.seen.append(current_test())
+        return iter([b"one", b"two"])
+
+    def close(self) -> None:
+        self.seen.append(current_test())
+
+
+def test_a_body_object_is_iterated_and_closed_under_the_test() -> None:
+    seen: list[object] = []
+    body: Any = call(lambda *_: Body(seen), SIGNED)
+    assert list(body) == [b"one", b"two"]
+    body.close()
+    assert seen == [TEST, TEST]
+
+
+def test_a_body_without_close_can_be_closed() -> None:
+    body: Any = call(lambda *_: iter([b"one"]), SIGNED)
+    assert list(body) == [b"one"]
+    body.close()
+
+
+def test_a_list_stays_a_list_so_that_servers_know_its_length() -> None:
+    parts = [b"whole"]
+    assert call(lambda *_: parts, SIGNED) is parts
+
+
+@pytest.mark.parametrize("headers", [{}, SIGNED])
+def test_errors_are_the_applications_own_and_leave_nothing_behind(headers: dict[str, str]) -> None:
+    def broken(*_: object) -> Iterable[bytes]:
+        raise ZeroDivisionError
+
+    def breaks_half_way(*_: object) -> Iterator[bytes]:
+        yield b"one"
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        call(broken, headers)
+    assert current_test() is None
+    with pytest.raises(ZeroDivisionError):
+        list(call(breaks_half_way, headers))
+    assert current_test() is None
+
+
+def test_bodies_of_two_requests_on_one_thread_do_not_mix() -> None:
+    def app(*_: object) -> Iterator[bytes]:
+        for _ in range(3):
+            test = current_test()
+            yield test.id.encode() if test else b"-"
+
+    bodies = [call(app, carrier.sign(test.as_headers(), KEY)) for test in (TEST, OTHER)] + [call(app, {})]
+    assert list(zip(*bodies, strict=True)) == [(b"order-1", b"other", b"-")] * 3
+
+
+def test_a_test_that_begins_half_way_through_a_body_lasts_to_its_end() -> None:
+    def app(*_: object) -> Iterator[bytes]:
+        yield current_test().id.encode()
+        with under_test(OTHER):
+            yield current_test().id.encode()
+            yield current_test().id.encode()
+        yield current_test().id.encode()
+
+    seen = []
+    for part in call(app, SIGNED):
+        assert current_test() is None
+        seen.append(part)
+    assert seen == [b"order-1", b"other", b"other", b"order-1"]
+
+
+def test_the_middleware_keeps_to_the_wsgi_protocol() -> None:
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
+        start_response("200 OK", [("Content-Type", "text/plain")])
+        yield b"part"
+
+    body: Any = validator(LiveCheckMiddleware(validator(app), make_gate(*KEY)))(
+        environ_of(SIGNED), lambda status, headers, exc_info=None: lambda data: None
+    )
+    assert list(body) == [b"part"]
+    body.close()
+
+
+def test_flask_views_and_streams_run_under_the_test() -> None:
+    app = flask.Flask("shop")
+    seen: list[object] = []
+
+    @app.get("/")
+    def view() -> flask.Response:
+        def parts() -> Iterator[str]:
+            for _ in range(2):
+                seen.append((flask.request.path, current_test()))
+                yield "part"
+
+        seen.append(("view", current_test()))
+        response = flask.Response(flask.stream_with_context(parts()))
+        response.call_on_close(lambda: seen.append(("close", current_test())))
+        return response
+
+    app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, make_gate(*KEY))  # type: ignore[method-assign]
+    client = app.test_client()
+    for headers, test in ((SIGNED, TEST), ({}, None), (SIGNED, TEST)):
+        seen.clear()
+        with client.get("/", headers=headers) as response:
+            assert response.text == "partpart"
+        assert seen == [("view", test), ("/", test), ("/", test), ("close", test)]
+
+
+def test_requests_on_many_threads_keep_to_their_own_test() -> None:
+    together = threading.Barrier(8)
+    seen: dict[str, str] = {}
+
+    def app(*_: object) -> Iterator[bytes]:
+        together.wait(5)
+        yield current_test().id.encode()
+
+    def request(test: TestExecution) -> None:
+        seen[test.id] = b"".join(call(app, carrier.sign(test.as_headers(), KEY))).decode()
+
+    tests = [make_test(str(number)) for number in range(8)]
+    threads = [threading.Thread(target=request, args=(test,)) for test in tests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(10)
+    assert seen == {test.id: test.id for test in tests}

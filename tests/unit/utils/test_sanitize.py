@@ -1,0 +1,89 @@
+"""What comes from outside makes one line in a log, and steers no terminal."""
+
+from __future__ import annotations
+
+import io
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+
+import livecheck_celery
+from livecheck_celery.execution.failures import describe
+from livecheck_celery.utils.sanitize import get_logger, sanitize, sanitize_lines
+
+HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
+HARMLESS = "?[31mred FAKE LOG LINE"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("", ""),
+        ("order 42", "order 42"),
+        ("  two  spaces ", "  two  spaces "),
+        ("Bestellung für 日本 \N{GRINNING FACE}", "Bestellung für 日本 \N{GRINNING FACE}"),
+        ("{order} %s %(x)s [red]", "{order} %s %(x)s [red]"),
+        (HOSTILE, HARMLESS),
+        ("nul\0, bell\a, delete\x7f, C1 \x9b31m", "nul?, bell?, delete?, C1 ?31m"),
+        ("tab\there, next line\x85, line\u2028separator", "tab here, next line , line separator"),
+        ("right to left \u202eoverride, no width\u200b", "right to left ?override, no width?"),
+        ("half a pair \ud800", "half a pair ?"),
+    ],
+)
+def test_text_is_on_one_line_without_control_characters(text: str, shown: str) -> None:
+    assert sanitize(text) == shown
+    assert sanitize(text).isprintable()
+
+
+def test_lines_stay_lines_and_none_begins_like_a_new_one() -> None:
+    assert sanitize_lines(f"Traceback:\n  File\nValueError: {HOSTILE}") == (
+        "Traceback:\n  File\n  ValueError: ?[31mred\n  FAKE LOG LINE"
+    )
+
+
+class Hostile:
+    def __repr__(self) -> str:
+        return HOSTILE
+
+
+@pytest.fixture
+def logged() -> Iterator[io.StringIO]:
+    """What a logger of ours writes."""
+    stream = io.StringIO()
+    handler = logging.StreamHandler(stream)
+    handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
+    root = logging.getLogger("livecheck_celery")
+    root.addHandler(handler)
+    yield stream
+    root.removeHandler(handler)
+
+
+def test_a_log_line_is_one_line_whatever_its_arguments(logged: io.StringIO) -> None:
+    logger = get_logger(f"livecheck_celery.{uuid4().hex}")
+    logger.error("test %s, number %d: %s", HOSTILE, 7, ValueError(HOSTILE))
+    assert logged.getvalue() == f"ERROR test {HARMLESS}, number 7: {HARMLESS}\n"
+
+
+def test_a_traceback_forges_no_line_either(logged: io.StringIO) -> None:
+    try:
+        _ = {}[Hostile()]
+    except KeyError:
+        get_logger(f"livecheck_celery.{uuid4().hex}").exception("it broke: %s", HOSTILE)
+    first, *others = logged.getvalue().splitlines()
+    assert first == f"ERROR it broke: {HARMLESS}"
+    assert others[0] == "Traceback (most recent call last):"
+    assert others[-2:] == ["  KeyError: ?[31mred", "  FAKE LOG LINE"]
+    assert all(line.startswith("  ") for line in others[1:])
+
+
+def test_what_broke_is_told_without_control_characters() -> None:
+    assert describe(ValueError(HOSTILE)) == f"ValueError: {HARMLESS}"
+
+
+def test_every_logger_is_one_of_these() -> None:
+    root = Path(livecheck_celery.__file__).parent
+    loggers = [path for path in root.rglob("*.py") if "logging.getLogger(" in path.read_text()]
+    assert loggers == [root / "utils" / "sanitize.py"]
