@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -107,7 +108,7 @@ class Settings(_Resolved):
     """Settings of a `LiveCheck`."""
 
     redis_url: str = Field(
-        description="Redis that holds the state. Default: the broker, when it is Redis. Redis, Sentinel and cluster URLs."
+        description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis."
     )
     broker_url: str = Field(description="Celery broker. Default: the app's `broker_url`.")
     prefix: str = Field(default="livecheck", pattern=r"^[^{}\s]+$", description="Prefix of all Redis keys.")
@@ -131,8 +132,8 @@ class Settings(_Resolved):
     )
     secret_key: Names = Field(
         default=(),
-        description="Key that signs HTTP headers. Without one, no test crosses HTTP. Several, separated by commas: the first "
-        "signs, all verify, so that keys can be rotated.",
+        description="Key that signs HTTP headers. Without one, no test crosses HTTP. For rotation: several, "
+        "separated by commas; the first signs, all verify.",
     )
     http_hosts: Names = Field(
         default=("localhost", "127.0.0.1", "::1"), description="Hosts to which tests are propagated over HTTP."
@@ -154,7 +155,7 @@ class UrlOptions:
     """Options of the HTTP requests that a case makes, with their defaults."""
 
     url_timeout_total: Annotated[
-        Period | None, Field(description="Limit for one attempt, DNS lookup to last byte.")
+        Period | None, Field(description="Limit for one attempt, from DNS lookup to last byte.")
     ] = 300.0
     url_timeout_connect: Annotated[Period | None, Field(description="Limit for connecting.")] = None
     url_error_retries: Annotated[int, Field(ge=0, description="Retries after a failed attempt.")] = 10
@@ -165,8 +166,30 @@ class UrlOptions:
     url_error_delay_max: Annotated[Delay, Field(description="Longest delay.")] = 5.0
 
 
-class UrlSettings(UrlOptions, _Resolved):
-    """Timeouts and retries of an HTTP request, in seconds: the six ``url_*`` options of a case as one value."""
+@dataclass(frozen=True, kw_only=True)
+class UrlSettings:
+    """The six ``url_*`` options of a case as one value: timeouts and retries of an HTTP request.
+
+    Attributes:
+        timeout_total: seconds for one attempt, from the DNS lookup to the last byte; None for no limit.
+        timeout_connect: seconds for connecting; None for no limit but ``timeout_total``.
+        error_retries: retries after a failed attempt.
+        error_delay_min: seconds before the first retry.
+        error_delay_backoff: factor from one delay to the next.
+        error_delay_max: longest delay in seconds.
+    """
+
+    timeout_total: float | None
+    timeout_connect: float | None
+    error_retries: int
+    error_delay_min: float
+    error_delay_backoff: float
+    error_delay_max: float
+
+    @classmethod
+    def of(cls, options: UrlOptions) -> Self:
+        """Collect the ``url_*`` attributes of a case."""
+        return cls(**{field.name: getattr(options, f"url_{field.name}") for field in fields(cls)})
 
 
 class CaseOptions(UrlOptions):

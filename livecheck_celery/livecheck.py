@@ -269,9 +269,7 @@ class LiveCheck:
                 OpenTelemetry propagates to every host.
         """
         if name == "otel" and hosts is not None:
-            raise ConfigurationError(
-                "instrument: otel: hosts= is not supported: OpenTelemetry propagates to every host"
-            )
+            raise ConfigurationError("instrument: otel: hosts= is not supported; OpenTelemetry propagates to all hosts")
         self.uninstrument(name)
         gate = self.gate if hosts is None else self._gate_to(hosts)
         self._uninstrument[name] = clients.instrument(name, gate)

@@ -28,7 +28,7 @@ OUTBOX_TIMEOUT: Final = 1.0
 class Runtime:
     """The parts of one process, each given the parts it uses.
 
-    Making a runtime connects to nothing and starts no thread: each part does so when first used, and again after a fork.
+    Making a runtime connects to nothing and starts no thread: each part does so when first used, also after a fork.
 
     Args:
         app: the Celery app.

@@ -37,15 +37,15 @@ OVERRIDABLE: Final = ("active", "probability")
 class Case(CaseOptions):
     """LiveCheck test case. Every attribute has the reference's meaning and default.
 
-    All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the suite
-    (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
+    All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the
+    suite (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
     logger: ClassVar[logging.Logger] = get_logger(__name__)
 
     status = SuiteAttribute(
-        lambda _, read: read.status, State.INIT, "State of the suite; STALL once tests are overdue."
+        lambda _, read: read.status, State.INIT, "State of the suite; STALL when tests are overdue."
     )
     last_test_received = SuiteAttribute[float | None](
         lambda _, read: read.last_test_received,
@@ -169,8 +169,8 @@ class Case(CaseOptions):
     def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> Any:
         """Mark the suite as failed; override this to act on it.
 
-        Sets ``status`` and ``last_fail``; posts a report when the status was OK, or the last failure of the suite is older
-        than ``state_transition_delay``. When LiveCheck calls it, the accounting is already done, whatever it does.
+        Sets ``status`` and ``last_fail``; posts a report when the status was OK, or the last failure of the suite is
+        older than ``state_transition_delay``. When LiveCheck calls it, the accounting is already done.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -180,7 +180,7 @@ class Case(CaseOptions):
     def post_report(self, report: TestReport) -> Any:
         """Publish a report; override this to forward reports.
 
-        When LiveCheck calls it, the report is already stored in Redis, whatever it does.
+        When LiveCheck calls it, the report is already stored in Redis.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -209,9 +209,8 @@ class Case(CaseOptions):
         """
         signal = self.signals.get(event.signal_name)
         if not isinstance(signal, Signal):
-            raise UnknownSignal(
-                f"case {self.name}: unknown signal {event.signal_name!r}; choose from: {', '.join(self.signals) or 'none'}"
-            )
+            known = ", ".join(self.signals) or "none"
+            raise UnknownSignal(f"case {self.name}: unknown signal {event.signal_name!r}; choose from: {known}")
         signal.resolve(key, event)
 
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
@@ -272,7 +271,7 @@ class Case(CaseOptions):
     @property
     def url_settings(self) -> UrlSettings:
         """The six ``url_*`` options as one value."""
-        return UrlSettings.model_construct(**{name: getattr(self, name) for name in UrlSettings.model_fields})
+        return UrlSettings.of(self)
 
     # -- runtime overrides
 

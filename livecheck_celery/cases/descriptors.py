@@ -23,7 +23,7 @@ class HasStatistics(Protocol):
 
 
 class SuiteAttribute(Generic[V]):
-    """An attribute of the suite: on a case the value in Redis, read in one round trip; on the class the initial value."""
+    """An attribute of the suite: on a case its value in Redis, in one round trip; on the class the initial value."""
 
     def __init__(self, read: Callable[[Any, Statistics], V], default: V, doc: str) -> None:
         self._read = read

@@ -48,9 +48,9 @@ def fetch(
 ) -> bytes:
     """Make a request, and return the body of the response.
 
-    A failed attempt is retried by ``settings``, except for a 4xx response other than 408, 425 and 429, and for a body over
-    ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response began. ``kwargs``
-    are those of `requests.request`, without ``timeout`` and ``stream``.
+    A failed attempt is retried by ``settings``, except for a 4xx response other than 408, 425 and 429, and for a body
+    over ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response began.
+    ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
 
     Raises:
         ServiceDown: no attempt succeeded; the message has the reason of the last one, and their number.
@@ -58,11 +58,11 @@ def fetch(
     """
     method = method.upper()
     retrying = Retrying(
-        stop=stop_after_attempt(settings.url_error_retries + 1),
+        stop=stop_after_attempt(settings.error_retries + 1),
         wait=wait_exponential(
-            multiplier=settings.url_error_delay_min,
-            exp_base=settings.url_error_delay_backoff,
-            max=settings.url_error_delay_max,
+            multiplier=settings.error_delay_min,
+            exp_base=settings.error_delay_backoff,
+            max=settings.error_delay_max,
         ),
         retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.again),
         reraise=True,
@@ -97,7 +97,7 @@ class _Attempt:
         run = copy_context().run
         Thread(target=run, args=(self._work, body), name="livecheck-http", daemon=True).start()
         try:
-            futures.wait([body], self.settings.url_timeout_total)
+            futures.wait([body], self.settings.timeout_total)
         finally:
             if not body.done():
                 self._give_up()
@@ -138,7 +138,7 @@ class _Attempt:
         others = hooks.get("response") or []
         hooks["response"] = [self._on_response, *([others] if callable(others) else others)]
         kwargs = {**self.kwargs, "hooks": hooks}
-        timeout = (_connect_limit(self.settings), self.settings.url_timeout_total)
+        timeout = (_connect_limit(self.settings), self.settings.timeout_total)
         with self.session.request(self.method, self.url, timeout=timeout, stream=True, **kwargs) as response:
             status = response.status_code
             if status >= _FIRST_ERROR:
@@ -155,7 +155,7 @@ class _Attempt:
 
 
 def _connect_limit(settings: UrlSettings) -> float | None:
-    limits = [limit for limit in (settings.url_timeout_connect, settings.url_timeout_total) if limit is not None]
+    limits = [limit for limit in (settings.timeout_connect, settings.timeout_total) if limit is not None]
     return min(limits, default=None)
 
 
@@ -178,7 +178,7 @@ def _root(error: BaseException) -> BaseException:
 
 
 def _timed_out(settings: UrlSettings) -> str:
-    return f"no complete answer within {settings.url_timeout_total:g} s"
+    return f"no complete answer within {settings.timeout_total:g} s"
 
 
 def _explain(error: BaseException, root: BaseException, settings: UrlSettings) -> str:

@@ -151,8 +151,8 @@ class BaseSignal(Generic[T]):
 class Signal(BaseSignal[T]):
     """A signal sent through Redis by any process, and waited for on a LiveCheck worker.
 
-    ``from_task`` and the other ``from_`` constructors declare an automatic signal: it is sent when the operation finishes
-    as part of a test of the case, in any service that propagates tests.
+    ``from_task`` and the other ``from_`` constructors declare an automatic signal: it is sent when the operation
+    finishes as part of a test of the case, in any service that propagates tests.
     """
 
     @classmethod

@@ -33,8 +33,8 @@ _FAILED: Final = "case %s: maybe_trigger() failed; continuing without a test"
 class Trigger:
     """``case.trigger``: trigger an execution, whatever the probability, and know at once whether that worked.
 
-    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id and
-    those of ``run()``, which receives them as JSON types.
+    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
+    and those of ``run()``, which receives them as JSON types.
     """
 
     def __init__(self, case: DeclaredCase) -> None:
@@ -132,8 +132,8 @@ class Trigger:
 def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
     """``case.maybe_trigger``: trigger a test, or not, by ``probability``; arguments as for `Trigger`.
 
-    A context manager for ``with`` or ``async with`` around the work under test. It yields the TestExecution, which is the
-    current test inside the block, or None. It returns at once, and never raises.
+    A context manager for ``with`` or ``async with`` around the work under test. It yields the TestExecution, which is
+    the current test inside the block, or None. It returns at once, and never raises.
     """
 
     def maybe_trigger(id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's

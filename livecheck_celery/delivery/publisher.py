@@ -162,8 +162,8 @@ class Publisher:
         producer = self._connected()
         send(producer)
         if self._connection.transport.driver_type == "amqp":
-            # AMQP does not answer a publish. The answer to the next command shows that the broker has read the messages;
-            # confirming each message would cost a round trip each, and recovery re-sends a lost one.
+            # AMQP does not answer a publish. The answer to the next command shows that the broker has read the
+            # messages; confirming each message would cost a round trip each, and recovery re-sends a lost one.
             producer.channel.basic_qos(0, 0, False)
 
     def _connected(self) -> Any:

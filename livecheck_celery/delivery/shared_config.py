@@ -20,8 +20,8 @@ class SharedConfig:
 
     Args:
         store: the store it is read from.
-        on_data_loss: called with this object when Redis has lost its data, before the new configuration is applied; if it
-            raises, it is called again at the next refresh.
+        on_data_loss: called with this object when Redis has lost its data, before the new configuration is applied;
+            if it raises, it is called again at the next refresh.
 
     Attributes:
         overrides: runtime overrides of settings, by case.

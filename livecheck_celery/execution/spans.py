@@ -46,7 +46,7 @@ def traceparent() -> str | None:
 
 @contextmanager
 def traced(running: RunningTest) -> Iterator[None]:
-    """Open a span around the block in which ``running`` reaches its verdict; errors of OpenTelemetry are logged only."""
+    """Open a span around the block in which ``running`` reaches its verdict; only log errors of OpenTelemetry."""
     span = _start(running)
     if span is None:
         yield

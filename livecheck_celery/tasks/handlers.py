@@ -97,9 +97,7 @@ class Tasks:
         known = [livecheck.cases for livecheck in self._livechecks] if isinstance(name, str) else []
         case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
-            raise UnknownCase(
-                f"unknown case {name!r:.200} in this worker; add its module to imports or livecheck_cases"
-            )
+            raise UnknownCase(f"unknown case {name!r:.200}; add its module to this worker's imports or livecheck_cases")
         return case
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:

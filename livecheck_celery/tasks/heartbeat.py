@@ -22,7 +22,12 @@ logger = get_logger(__name__)
 OVERDUE: Final = 300.0
 
 _HTTP: Final = UrlSettings(
-    url_timeout_total=5.0, url_error_retries=1, url_error_delay_backoff=1.0, url_error_delay_max=0.5
+    timeout_total=5.0,
+    timeout_connect=None,
+    error_retries=1,
+    error_delay_min=0.5,
+    error_delay_backoff=1.0,
+    error_delay_max=0.5,
 )
 
 

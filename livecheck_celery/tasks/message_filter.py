@@ -24,6 +24,8 @@ ACCEPT: Final = frozenset({"application/json"})
 #: Headers that Celery logs unescaped.
 _LOGGED: Final = ("id", "task", "shadow")
 _TIMES: Final = ("eta", "expires")
+#: Parts of a body in the current message protocol: args, kwargs, embed.
+_BODY_PARTS: Final = 3
 
 
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
@@ -81,8 +83,11 @@ def why_invalid(message: Any, known: Any) -> str | None:
         headers, valid = body, _are_arguments(body.get("args", []), body.get("kwargs", {}))
     else:
         valid = (
-            isinstance(body, list) and len(body) == 3 and _are_arguments(*body[:2]) and isinstance(body[2], dict | None)
-        )  # noqa: PLR2004
+            isinstance(body, list)
+            and len(body) == _BODY_PARTS
+            and _are_arguments(*body[:2])
+            and isinstance(body[2], dict | None)
+        )
     task = headers.get("task")
     if not isinstance(task, str) or task not in known:
         return f"unknown task {task!r:.200}"

@@ -95,8 +95,8 @@ def for_redis_py(url: str) -> str:
 def from_broker(url: str, transport_options: Mapping[str, Any], use_ssl: Any) -> str:
     """Return the broker's ``url`` with the connection options that Celery takes from other settings.
 
-    These are ``master_name`` and ``sentinel_kwargs`` of ``broker_transport_options``, and ``broker_use_ssl``; options in
-    the URL have precedence.
+    These are ``master_name`` and ``sentinel_kwargs`` of ``broker_transport_options``, and ``broker_use_ssl``; options
+    in the URL have precedence.
     """
     options: dict[str, Any] = {}
     if scheme_of(url) == SENTINEL:
