@@ -30,8 +30,8 @@ from livecheck_celery import (
     current_test,
 )
 from livecheck_celery.cases.trigger import build
-from tests.helpers.plain import wrong_side, wrong_side_in_words
-from tests.helpers.support import wait_until
+from tests.helpers.plain_asserts import wrong_side, wrong_side_in_words
+from tests.helpers.waiting import wait_until
 
 
 def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -> Case:
