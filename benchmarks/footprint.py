@@ -14,8 +14,9 @@ import time
 import redis
 
 from livecheck_celery.store.database import FORGET_AFTER
+from tests.helpers.factories import make_settings
 from tests.helpers.footprints import Bulk, per_test, run_executions, used
-from tests.helpers.support import embedded, make_settings
+from tests.helpers.valkey import embedded
 
 LEVELS = (10_000, 100_000, 1_000_000)
 SLACK = 60.0

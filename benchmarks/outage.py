@@ -30,10 +30,10 @@ from rich.console import Console
 from rich.progress import MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.helpers.faults import HOST
+from tests.helpers.fault_proxy import HOST
 from tests.helpers.outages import NOTHING, ROWS, Place, Row
-from tests.helpers.rabbit import RabbitMQ, rabbitmq, rabbitmq_program
-from tests.helpers.support import embedded
+from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
+from tests.helpers.valkey import embedded
 
 #: At most this part of ``noop.delay()``.
 PACED_SHARE: Final = 1 / 4

@@ -16,7 +16,7 @@ from pathlib import Path
 from celery import Celery
 
 from livecheck_celery import Case, LiveCheck, Signal, State
-from tests.helpers.support import embedded
+from tests.helpers.valkey import embedded
 
 NAME = "worker_memory.test_order"
 THREADS = 20

@@ -12,7 +12,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from chaos.servers import HOST, Redis, Server, running
-from tests.helpers.faults import FaultProxy
+from tests.helpers.fault_proxy import FaultProxy
 from tests.helpers.programs import Program
 
 _REPOSITORY: Final = Path(__file__).parents[1]

@@ -23,7 +23,7 @@ from chaos.plan import DUE, Fault
 from chaos.rules import Rules
 from chaos.servers import Rabbit, Redis, Server
 from chaos.traffic import Traffic
-from tests.helpers.rabbit import rabbitmq_program
+from tests.helpers.rabbitmq import rabbitmq_program
 
 BROKERS: Final = ("separate", "same", "rabbitmq")
 CASES: Final = ("plain", "async", "pulse")

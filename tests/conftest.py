@@ -10,8 +10,11 @@ import redis
 from livecheck_celery.config import Settings
 from livecheck_celery.propagation import celery as celery_hops
 from livecheck_celery.store import Store
-from tests.helpers.rabbit import RabbitMQ, rabbitmq, rabbitmq_program
-from tests.helpers.support import embedded, installed, make_settings, unbounded_keys
+from tests.helpers.factories import make_settings
+from tests.helpers.programs import installed
+from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
+from tests.helpers.redis_keys import unbounded_keys
+from tests.helpers.valkey import embedded
 
 
 @pytest.fixture(scope="session")

@@ -10,9 +10,9 @@ import pytest
 import redis
 
 from tests.helpers import programs as processes
-from tests.helpers.clients import Client
+from tests.helpers.livecheck_client import Client
 from tests.helpers.programs import Programs
-from tests.helpers.support import unbounded_keys
+from tests.helpers.redis_keys import unbounded_keys
 
 
 @pytest.fixture

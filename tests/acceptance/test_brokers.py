@@ -14,11 +14,12 @@ from celery.result import AsyncResult
 from kombu import Connection
 
 from livecheck_celery import State
-from tests.helpers.clients import Client, report_of, reports_of, send_all
-from tests.helpers.programs import Program, Programs
-from tests.helpers.rabbit import RabbitMQ
+from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
+from tests.helpers.programs import Program, Programs, installed
+from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.redis_server import redis_program, redis_server
-from tests.helpers.support import embedded, installed, wait_until
+from tests.helpers.valkey import embedded
+from tests.helpers.waiting import wait_until
 
 OURS = ("livecheck", "livecheck.schedule")
 

@@ -8,9 +8,11 @@ import pytest
 
 from livecheck_celery import State
 from livecheck_celery.store import Store
-from tests.helpers.clients import Client, report_of, reports_of
+from tests.helpers.factories import make_settings
+from tests.helpers.livecheck_client import Client, report_of, reports_of
 from tests.helpers.programs import Programs, copy_config
-from tests.helpers.support import make_settings, unbounded_keys, wait_until
+from tests.helpers.redis_keys import unbounded_keys
+from tests.helpers.waiting import wait_until
 
 
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])

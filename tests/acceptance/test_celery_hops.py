@@ -16,7 +16,8 @@ from celery import Celery, chain, chord, group
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation import celery as livecheck_signals
-from tests.helpers.support import make_test, wait_until
+from tests.helpers.factories import make_test
+from tests.helpers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}

@@ -9,9 +9,8 @@ import signal
 
 import pytest
 
-from tests.helpers.programs import Programs
-from tests.helpers.support import wait_until
-from tests.helpers.terminals import Terminal
+from tests.helpers.programs import Programs, Terminal
+from tests.helpers.waiting import wait_until
 
 WORKER = "worker -Q livecheck,livecheck.schedule -P threads -c 10 -l info"
 COMMANDS = ["livecheck -A desk", "celery -A desk livecheck"]

@@ -6,8 +6,7 @@ import socket
 
 import pytest
 
-from tests.helpers.programs import Programs
-from tests.helpers.terminals import Terminal
+from tests.helpers.programs import Programs, Terminal
 
 READING = ["status", "status --json", "cases", "reports", "reports --follow"]
 

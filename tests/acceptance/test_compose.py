@@ -14,7 +14,7 @@ from livecheck_celery.cli.processes import Process, Processes, free_port
 from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.helpers.support import wait_until
-from tests.helpers.typed import typed
+from tests.helpers.commands import typed
+from tests.helpers.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks for what is left in /proc")
 

@@ -13,9 +13,10 @@ import requests
 
 from livecheck_celery import Case, State, TestReport
 from livecheck_celery.cli.processes import free_port
-from tests.helpers.clients import Client, reports_of
+from tests.helpers.livecheck_client import Client, reports_of
 from tests.helpers.programs import REPOSITORY, Program, Programs
-from tests.helpers.support import unbounded_keys, wait_until
+from tests.helpers.redis_keys import unbounded_keys
+from tests.helpers.waiting import wait_until
 
 SIGNALS = ("stock_reserved", "order_created", "order_stored", "order_indexed", "order_executed")
 

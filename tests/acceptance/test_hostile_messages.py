@@ -15,9 +15,9 @@ from livecheck_celery import Case, State
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, MAX_ID
-from tests.helpers.clients import Client, report_of
+from tests.helpers.livecheck_client import Client, report_of
 from tests.helpers.programs import Program, Programs
-from tests.helpers.rabbit import RabbitMQ
+from tests.helpers.rabbitmq import RabbitMQ
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
 TEN_MEBIBYTES = 10 * 1024 * 1024

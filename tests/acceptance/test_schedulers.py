@@ -11,10 +11,10 @@ from itertools import pairwise
 import pytest
 import redis
 
-from tests.helpers.clients import Client
+from tests.helpers.livecheck_client import Client
 from tests.helpers.programs import Program, Programs
 from tests.helpers.servers import running
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 WORKER = "celery -A keeper worker -Q livecheck,livecheck.schedule -P threads -c 20"
 

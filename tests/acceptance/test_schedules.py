@@ -9,9 +9,9 @@ import pytest
 import redis
 
 from livecheck_celery import State
-from tests.helpers.clients import Client, reports_of
+from tests.helpers.livecheck_client import Client, reports_of
 from tests.helpers.programs import Program, Programs
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 WORKER = "celery -A clockwork worker -Q celery,livecheck,livecheck.schedule -P threads -c 20"
 

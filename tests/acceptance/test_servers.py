@@ -16,7 +16,7 @@ import pytest
 from livecheck_celery import Case, RedisUnavailable, State
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Slot
-from tests.helpers.clients import Client, report_of, send_all
+from tests.helpers.livecheck_client import Client, report_of, send_all
 from tests.helpers.programs import REPOSITORY, Program, Programs
 from tests.helpers.redis_servers import (
     HOST,
@@ -28,7 +28,7 @@ from tests.helpers.redis_servers import (
     server,
     tls,
 )
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
 USERS = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", (REPOSITORY / "docs" / "servers.md").read_text(), re.MULTILINE))

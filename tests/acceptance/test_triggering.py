@@ -13,9 +13,9 @@ import pytest
 from celery import chain, group
 
 from livecheck_celery import State, current_test
-from tests.helpers.clients import report_of
+from tests.helpers.livecheck_client import report_of
 from tests.helpers.programs import APPS, Programs
-from tests.helpers.support import at_once
+from tests.helpers.waiting import at_once
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,8 @@ from typing import Any
 
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Claim, Store, Verdict
-from tests.helpers.support import CASE, make_report, wait_until
+from tests.helpers.factories import CASE, make_report
+from tests.helpers.waiting import wait_until
 
 
 def claim(store: Store, test: TestExecution, token: str = "t1", **options: Any) -> Claim:

@@ -11,7 +11,7 @@ from redis.client import Pipeline
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store.scripts import Argument, Script
-from tests.helpers.support import CASE, make_report, make_signal, make_test
+from tests.helpers.factories import CASE, make_report, make_signal, make_test
 
 BATCH = 250
 

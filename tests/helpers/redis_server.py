@@ -12,7 +12,7 @@ import redis
 
 from livecheck_celery.cli.processes import free_port
 from tests.helpers.programs import Program
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 def redis_program() -> str | None:

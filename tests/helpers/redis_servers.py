@@ -21,7 +21,7 @@ import trustme
 from livecheck_celery.cli.embedded import valkey_server
 from livecheck_celery.cli.processes import free_port
 from tests.helpers.programs import Program
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 HOST: Final = "127.0.0.1"
 MASTER_NAME: Final = "orders"

@@ -9,7 +9,7 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.schedule_runs import Slot
 from tests.helpers import executions
-from tests.helpers.support import CASE, make_report, make_signal, make_test
+from tests.helpers.factories import CASE, make_report, make_signal, make_test
 
 
 def claim(store: Store, test_id: str = "id-1") -> Claim:

@@ -10,7 +10,7 @@ from wsgiref.util import setup_testing_defaults
 from livecheck_celery.context import triggered_var
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import headers as carrier
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
 
 KEY = ("a secret",)
 TEST = make_test("order-1")
@@ -33,7 +33,7 @@ def triggers(test: TestExecution) -> None:
 
 
 def told(*tests: TestExecution, status: int = 201, path: str = PATH, method: str = "POST") -> dict[str, Any]:
-    """That a request in ``tests`` was answered, as the gate of `support.make_gate` notes it."""
+    """That a request in ``tests`` was answered, as the gate of `factories.make_gate` notes it."""
     value = {"method": method, "path": path, "status": status}
     return {"kind": "request", "name": f"{method} {path}", "tests": list(tests), "value": value}
 

@@ -13,9 +13,9 @@ from livecheck_celery.config import Settings
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.store import Store
+from tests.helpers.factories import make_settings
 from tests.helpers.http_clients import METHODS, methods_of
 from tests.helpers.servers import Server, running
-from tests.helpers.support import make_settings
 
 URL = "redis://fake:6379/0"
 

@@ -8,7 +8,7 @@ from urllib3 import HTTPConnectionPool
 
 from livecheck_celery import ConfigurationError, LiveCheck, current_test
 from livecheck_celery.context import under_test
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
 
 TEST = make_test("o-1")
 

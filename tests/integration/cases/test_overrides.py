@@ -9,7 +9,7 @@ import pytest
 from celery import Celery
 
 from livecheck_celery import ConfigurationError, LiveCheck
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 WITHIN = 5.0
 

@@ -23,7 +23,7 @@ from livecheck_celery.store.schedule_runs import Slot
 from livecheck_celery.tasks import lifecycle
 from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.lifecycle import Lifecycle
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 class Service(BaseHTTPRequestHandler):

@@ -19,7 +19,7 @@ from chaos.plan import Order
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
-from tests.helpers.support import make_signal, make_test
+from tests.helpers.factories import make_signal, make_test
 
 START = "livecheck:{plain}:"
 

@@ -11,7 +11,8 @@ from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.context import triggered_var, under_test
 from livecheck_celery.integrations.celery import install
 from livecheck_celery.models import SignalEvent, TestExecution
-from tests.helpers.support import make_test, wait_until
+from tests.helpers.factories import make_test
+from tests.helpers.waiting import wait_until
 
 CASE = "shop.test_order"
 SOURCES = {

@@ -18,10 +18,11 @@ from kombu import Connection
 from livecheck_celery import Case, LiveCheck, Signal, current_test
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.store import Store
+from tests.helpers.no_network import no_socket_is_touched
 from tests.helpers.outages import REDIS, ROWS, Place, Row, frozen_server
-from tests.helpers.rabbit import RabbitMQ
-from tests.helpers.sockets import no_socket_is_touched
-from tests.helpers.support import embedded, wait_until
+from tests.helpers.rabbitmq import RabbitMQ
+from tests.helpers.valkey import embedded
+from tests.helpers.waiting import wait_until
 
 REQUESTS = 50
 #: Seconds: far above what so many requests take, and far below what they take when each waits for a server.

@@ -28,7 +28,9 @@ from livecheck_celery import (
     current_test,
 )
 from livecheck_celery.delivery.items import Signalled
-from tests.helpers.support import embedded, make_signal, wait_until
+from tests.helpers.factories import make_signal
+from tests.helpers.valkey import embedded
+from tests.helpers.waiting import wait_until
 
 WITHIN_A_SECOND = 1.0
 

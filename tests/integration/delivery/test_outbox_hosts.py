@@ -13,7 +13,7 @@ import redis
 from celery import Celery
 
 from livecheck_celery import Case, LiveCheck, Signal
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 GREENLETS = """
 import gevent.monkey

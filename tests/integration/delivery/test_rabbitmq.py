@@ -12,8 +12,8 @@ from kombu import Connection
 
 from livecheck_celery import Case, LiveCheck
 from livecheck_celery.errors import BrokerUnavailable
-from tests.helpers.rabbit import RabbitMQ
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
+from tests.helpers.rabbitmq import RabbitMQ
 
 
 @pytest.fixture

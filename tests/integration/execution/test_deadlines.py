@@ -16,7 +16,7 @@ import pytest
 from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.execution import deadlines as slots
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture

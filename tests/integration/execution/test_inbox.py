@@ -13,7 +13,7 @@ import redis
 from livecheck_celery import Case, LiveCheck, Signal, SignalEvent, State
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.models import EVENT
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture

@@ -30,8 +30,8 @@ from livecheck_celery import (
     current_test,
 )
 from livecheck_celery.cases.trigger import build
-from tests.helpers.plain import wrong_side, wrong_side_in_words
-from tests.helpers.support import wait_until
+from tests.helpers.plain_asserts import wrong_side, wrong_side_in_words
+from tests.helpers.waiting import wait_until
 
 
 def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -> Case:
@@ -87,8 +87,8 @@ def skip(self: Case) -> None:
 @pytest.mark.parametrize(
     ("run", "state", "error"),
     [
-        (wrong_side, State.FAIL, "assert side == wanted (plain.py:"),
-        (wrong_side_in_words, State.FAIL, "the side is buy, not sell (plain.py:"),
+        (wrong_side, State.FAIL, "assert side == wanted (plain_asserts.py:"),
+        (wrong_side_in_words, State.FAIL, "the side is buy, not sell (plain_asserts.py:"),
         (raise_error, State.ERROR, "KeyError: 'price'"),
         (time_out, State.TIMEOUT, "the bank did not answer"),
         (skip, State.SKIP, "no market today"),

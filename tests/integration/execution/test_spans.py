@@ -36,8 +36,9 @@ from livecheck_celery.delivery.publisher import TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.propagation.otel import instrument
 from livecheck_celery.tasks.recovery import sweep
-from tests.helpers.support import make_gate, wait_until
+from tests.helpers.factories import make_gate
 from tests.helpers.tracing import Spans, recording
+from tests.helpers.waiting import wait_until
 
 NAME = "livecheck shop.test_order"
 

@@ -14,8 +14,9 @@ from livecheck_celery import Case, LiveCheck, Signal, State
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.store import executions as ledger
 from livecheck_celery.store import signals as arrivals
+from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.footprints import Bulk, claim, judge, per_test, run_executions, used
-from tests.helpers.support import CASE, make_settings, make_signal, make_test, wait_until
+from tests.helpers.waiting import wait_until
 
 #: Of what is reckoned: servers and allocators differ.
 MARGIN = 0.15

@@ -36,7 +36,7 @@ from tests.helpers.execution_model import (
     Message,
     stamp,
 )
-from tests.helpers.support import CASE, make_report, make_settings, make_signal, make_test
+from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.

@@ -13,7 +13,8 @@ from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store import executions as ledger
 from tests.helpers import executions
 from tests.helpers.executions import due
-from tests.helpers.support import CASE, at_once, make_signal, make_test, wait_until
+from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.waiting import at_once, wait_until
 
 MANY = 50
 

@@ -20,7 +20,8 @@ from livecheck_celery.store.database import FORGET_AFTER
 from livecheck_celery.store.retry import RETRY_FOR
 from livecheck_celery.tasks.recovery import sweep
 from tests.helpers.executions import claim, due, judge
-from tests.helpers.support import CASE, make_settings, make_signal, make_test, wait_until
+from tests.helpers.factories import CASE, make_settings, make_signal, make_test
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture

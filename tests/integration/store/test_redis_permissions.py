@@ -14,10 +14,11 @@ import pytest
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store, keys
+from tests.helpers.factories import CASE, make_settings
 from tests.helpers.programs import REPOSITORY
 from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
 from tests.helpers.store_operations import OPERATIONS, batch, renew
-from tests.helpers.support import CASE, make_settings, wait_until
+from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
 PAGE = (REPOSITORY / "docs" / "servers.md").read_text()

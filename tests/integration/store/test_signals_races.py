@@ -10,7 +10,8 @@ from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import inbox
 from tests.helpers.executions import claim, judge
-from tests.helpers.support import CASE, at_once, make_signal, make_test
+from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.waiting import at_once
 
 SENDERS = 40
 

@@ -14,7 +14,8 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Slot
 from tests.helpers.executions import claim, judge
-from tests.helpers.support import CASE, at_once, make_report, make_settings, make_test, wait_until
+from tests.helpers.factories import CASE, make_report, make_settings, make_test
+from tests.helpers.waiting import at_once, wait_until
 
 MANY = 30
 

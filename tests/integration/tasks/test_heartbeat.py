@@ -14,8 +14,9 @@ from livecheck_celery import Case, LiveCheck, State
 from livecheck_celery.tasks import heartbeat
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.executions import claim, judge
+from tests.helpers.factories import CASE, make_report, make_test
 from tests.helpers.servers import Server, running
-from tests.helpers.support import CASE, at_once, make_report, make_test
+from tests.helpers.waiting import at_once
 
 
 @pytest.fixture

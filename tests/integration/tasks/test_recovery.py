@@ -14,7 +14,7 @@ from livecheck_celery import BrokerUnavailable, Case, LiveCheck, RedisUnavailabl
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.tasks import recovery
 from livecheck_celery.tasks.recovery import sweep
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture

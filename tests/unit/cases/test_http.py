@@ -14,7 +14,7 @@ import requests
 
 from livecheck_celery.cases.http import HttpSettings, fetch
 from livecheck_celery.errors import ServiceDown
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 QUICK = HttpSettings(timeout_total=10.0, timeout_connect=None, retries=2, delay_min=0.0, backoff=1.0, delay_max=0.0)
 HURRIED = QUICK._replace(timeout_total=0.4, retries=1)

@@ -15,7 +15,7 @@ from livecheck_celery.cli import embedded, livecheck
 from livecheck_celery.cli.board import Board
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store import Store
-from tests.helpers.support import CASE, make_report, make_test
+from tests.helpers.factories import CASE, make_report, make_test
 
 
 def judge(store: Store, test_id: str, state: State, **fields: object) -> None:

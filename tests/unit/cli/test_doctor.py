@@ -17,7 +17,7 @@ from livecheck_celery import LiveCheck, cli
 from livecheck_celery.cli import doctor
 from livecheck_celery.cli.doctor import Commands, Worker
 from livecheck_celery.store import Store
-from tests.helpers.support import make_settings
+from tests.helpers.factories import make_settings
 
 COMMANDS = Commands("celery worker", "celery beat")
 OURS = ("livecheck", "livecheck.schedule")

@@ -10,8 +10,8 @@ import textwrap
 import pytest
 
 from livecheck_celery.cli.processes import Process, ProcessDied, Processes, Stopped
-from tests.helpers.support import wait_until
-from tests.helpers.typed import running
+from tests.helpers.commands import running
+from tests.helpers.waiting import wait_until
 
 READY = "print('ready', flush=True)"
 WAIT = "import signal; signal.pause()"

@@ -18,7 +18,7 @@ from livecheck_celery import LiveCheck, Signal, State, cli
 from livecheck_celery.cli.reports import Tail
 from livecheck_celery.models import REPORT
 from livecheck_celery.store import Store
-from tests.helpers.support import make_report, make_test
+from tests.helpers.factories import make_report, make_test
 
 CASE = "shop.test_order"
 

@@ -15,7 +15,7 @@ from livecheck_celery import LiveCheck, Signal, State, TestExecution, cli
 from livecheck_celery.cli.trigger import as_value
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.store import Store
-from tests.helpers.support import make_report, make_test
+from tests.helpers.factories import make_report, make_test
 
 CASE = "shop.test_order"
 

@@ -10,7 +10,8 @@ import pytest
 from livecheck_celery.execution import inbox
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
-from tests.helpers.support import CASE, wait_until
+from tests.helpers.factories import CASE
+from tests.helpers.waiting import wait_until
 
 
 class Subscription:

@@ -19,7 +19,7 @@ from livecheck_celery import Case, LiveCheck
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.execution.spans import traced, traceparent
 from livecheck_celery.models import EXECUTION, State
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
 from tests.helpers.tracing import recording
 
 

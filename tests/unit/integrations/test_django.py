@@ -22,7 +22,7 @@ from livecheck_celery.integrations import django as integration
 from livecheck_celery.livecheck import livechecks_of
 from tests.helpers import djangosite
 from tests.helpers.djangosite import OURS, seen
-from tests.helpers.support import make_gate
+from tests.helpers.factories import make_gate
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, ask, environ_of, failed, told
 
 Happened = list[dict[str, Any]]

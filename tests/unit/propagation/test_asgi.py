@@ -20,7 +20,7 @@ from livecheck_celery.context import (
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.web import KEY, OTHER, PATH, SIGNED, TEST, failed, told, triggers
 
 App = Callable[[Any, Any, Any], Awaitable[None]]

@@ -34,7 +34,7 @@ from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients import urllib3
 from livecheck_celery.propagation.otel import instrument
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.tracing import recording
 
 TEST = make_test("order-1", synthetic=True)

@@ -19,7 +19,7 @@ from livecheck_celery import ConfigurationError
 from livecheck_celery.context import under_test
 from livecheck_celery.propagation.django import Receivers, fields_of, label_of, name_of, source_name
 from tests.helpers.djangosite import Customer, Order
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
 
 NUMBER = UUID("12345678-1234-5678-1234-567812345678")
 

@@ -10,7 +10,7 @@ from livecheck_celery.context import under_test
 from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.gate import LOOKED_AT
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 
 TEST = make_test("order-1", synthetic=True)
 SIGNED = carrier.sign(TEST.as_headers(), ("key",))

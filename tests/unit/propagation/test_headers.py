@@ -20,7 +20,7 @@ from livecheck_celery.models import (
     TestExecution,
 )
 from livecheck_celery.propagation import headers as carrier
-from tests.helpers.support import make_test
+from tests.helpers.factories import make_test
 
 KEY = ("a secret",)
 any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -18,8 +18,8 @@ from livecheck_celery.context import current_test, fake_request, synthetic_case_
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.gate import LOOKED_AT, Gate
 from livecheck_celery.propagation.messages import extract, inject
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.servers import KEY
-from tests.helpers.support import make_gate, make_test
 
 TEST = make_test("order-1", synthetic=True)
 SIGNED = carrier.sign(TEST.as_headers(), (KEY,))

@@ -12,7 +12,7 @@ from opentelemetry.trace import StatusCode, Tracer
 from livecheck_celery.context import triggered_var, under_test
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.otel import instrument
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.tracing import Spans, recording
 
 TEST = make_test("order-1")

@@ -19,7 +19,7 @@ from starlette.websockets import WebSocket
 from livecheck_celery import LiveCheck
 from livecheck_celery.context import current_test
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
-from tests.helpers.support import make_gate
+from tests.helpers.factories import make_gate
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, ask, failed, told, triggers
 
 

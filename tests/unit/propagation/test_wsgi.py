@@ -14,7 +14,7 @@ from livecheck_celery.context import current_test, fake_request, synthetic_case_
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of
 
 App = Callable[..., Iterable[bytes]]

@@ -13,7 +13,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.request import MOST
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
-from tests.helpers.support import make_gate, make_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, told, triggers
 
 App = Callable[..., Iterable[bytes]]

@@ -9,7 +9,8 @@ from livecheck_celery.errors import DuplicateTest, InvalidPayload
 from livecheck_celery.models import State
 from livecheck_celery.store import Store, Verdict
 from tests.helpers.executions import claim, due, judge
-from tests.helpers.support import CASE, make_report, make_signal, make_test, wait_until
+from tests.helpers.factories import CASE, make_report, make_signal, make_test
+from tests.helpers.waiting import wait_until
 
 FAILING = [State.FAIL, State.ERROR, State.TIMEOUT]
 

@@ -8,7 +8,8 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store import executions as ledger
 from tests.helpers.executions import claim, due, judge
-from tests.helpers.support import CASE, make_test, wait_until
+from tests.helpers.factories import CASE, make_test
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture

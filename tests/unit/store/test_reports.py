@@ -9,7 +9,7 @@ from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
-from tests.helpers.support import CASE, make_report, make_settings, make_signal, make_test
+from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 
 OTHER = "shop.test_other"
 

@@ -6,7 +6,7 @@ from livecheck_celery.models import EVENT
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import inbox
 from tests.helpers.executions import claim
-from tests.helpers.support import CASE, make_signal, make_test
+from tests.helpers.factories import CASE, make_signal, make_test
 
 
 def test_a_signal_is_there_for_who_listens_later(store: Store) -> None:

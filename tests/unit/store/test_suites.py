@@ -10,7 +10,8 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Slot
 from tests.helpers.executions import claim, judge
-from tests.helpers.support import CASE, make_report, make_test, wait_until
+from tests.helpers.factories import CASE, make_report, make_test
+from tests.helpers.waiting import wait_until
 
 
 def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:

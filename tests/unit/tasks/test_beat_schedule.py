@@ -11,7 +11,7 @@ from celery.schedules import crontab, schedule
 from livecheck_celery import LiveCheck
 from livecheck_celery.store import Store
 from livecheck_celery.tasks.beat_schedule import period_of, slot_of
-from tests.helpers.support import CASE
+from tests.helpers.factories import CASE
 
 
 def make_app() -> Celery:

@@ -11,7 +11,7 @@ from celery import Celery
 
 from livecheck_celery import LiveCheck
 from livecheck_celery.utils.lazy import lazy
-from tests.helpers.support import at_once
+from tests.helpers.waiting import at_once
 
 
 class Slow:

@@ -13,8 +13,10 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store import Store
 from livecheck_celery.store.redis.client import MAX_CONNECTIONS
+from tests.helpers.factories import CASE, make_settings
 from tests.helpers.store_operations import OPERATIONS, batch, cases_due, claim, judge, renew
-from tests.helpers.support import CASE, at_once, embedded, make_settings
+from tests.helpers.valkey import embedded
+from tests.helpers.waiting import at_once
 
 
 class Counting(redis.Connection):

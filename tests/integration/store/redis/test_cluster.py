@@ -16,9 +16,10 @@ from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Slot
 from livecheck_celery.store.scripts import Script
+from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
 from tests.helpers.store_operations import OPERATIONS, batch, claim, judge, renew
-from tests.helpers.support import CASE, at_once, make_settings, make_signal, make_test, wait_until
+from tests.helpers.waiting import at_once, wait_until
 
 #: Of cases on all three servers.
 CASES = [f"shop.test_{number}" for number in range(30)]

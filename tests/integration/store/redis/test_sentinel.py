@@ -15,9 +15,10 @@ from livecheck_celery.errors import BrokerUnavailable, RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import with_retry
+from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import MASTER_NAME, PASSWORD, SentinelGroup, sentinel_group
 from tests.helpers.store_operations import claim
-from tests.helpers.support import CASE, make_settings, make_signal, make_test, wait_until
+from tests.helpers.waiting import wait_until
 
 OPTIONS = {
     "master_name": MASTER_NAME,

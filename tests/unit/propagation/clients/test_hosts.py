@@ -9,9 +9,9 @@ import pytest
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.gate import Gate
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
 from tests.helpers.servers import KEY, Server
-from tests.helpers.support import make_gate, make_test
 
 TEST = make_test("order-1")
 

@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.clients.requests import carry
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.servers import KEY, Server, running
-from tests.helpers.support import make_gate, make_test
 
 TEST = make_test("order-1")
 

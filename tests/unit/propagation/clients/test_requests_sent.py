@@ -15,9 +15,10 @@ from urllib3._collections import HTTPHeaderDict
 
 from livecheck_celery.context import under_test
 from livecheck_celery.propagation.gate import Gate
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import ASYNC, CLIENTS, SYNC, AsyncClient, Call, Client
 from tests.helpers.servers import KEY, Server
-from tests.helpers.support import at_once, make_gate, make_test
+from tests.helpers.waiting import at_once
 
 TEST = make_test("order-1")
 LISTED = make_gate(KEY, hosts=["127.0.0.1"])

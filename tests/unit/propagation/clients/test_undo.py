@@ -14,9 +14,9 @@ from livecheck_celery.context import under_test
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.gate import Gate
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, Client, methods_of
 from tests.helpers.servers import KEY, Server
-from tests.helpers.support import make_gate, make_test
 
 TEST = make_test("order-1")
 

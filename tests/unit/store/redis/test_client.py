@@ -7,7 +7,7 @@ from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavai
 from livecheck_celery.store import Store
 from livecheck_celery.store.redis.client import connect, reaching
 from livecheck_celery.utils.redis_urls import for_redis_py, without_password
-from tests.helpers.support import make_settings
+from tests.helpers.factories import make_settings
 
 URL = "redis://user:hunter2@redis.example:6379/0"
 

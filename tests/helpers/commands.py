@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 BIN = Path(sys.executable).parent
 

@@ -9,7 +9,7 @@ from uuid import uuid4
 from celery import Celery
 
 from livecheck_celery import Case, LiveCheck, Signal, State, TestReport
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 
 def send_all(case: Case, test_id: str, *names: str) -> None:

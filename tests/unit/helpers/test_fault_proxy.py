@@ -10,8 +10,8 @@ from socketserver import BaseRequestHandler, ThreadingTCPServer
 
 import pytest
 
-from tests.helpers.faults import HOST, FaultProxy
-from tests.helpers.support import wait_until
+from tests.helpers.fault_proxy import HOST, FaultProxy
+from tests.helpers.waiting import wait_until
 
 A_WHILE = 0.1
 

@@ -13,7 +13,7 @@ from amqp import Connection
 
 from livecheck_celery.cli.processes import free_port
 from tests.helpers.programs import Program
-from tests.helpers.support import wait_until
+from tests.helpers.waiting import wait_until
 
 #: Debian's ``rabbitmq-server`` is a wrapper that becomes the user rabbitmq; this is what it wraps.
 _DEBIAN: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")

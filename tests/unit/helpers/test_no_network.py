@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.helpers.sockets import no_socket_is_touched
+from tests.helpers.no_network import no_socket_is_touched
 
 Pair = tuple[socket.socket, socket.socket]
 

@@ -1,0 +1,52 @@
+"""Build models, settings and gates, with plausible defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from livecheck_celery.config import Settings
+from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.propagation.gate import Gate
+
+CASE = "shop.test_order"
+
+
+def make_settings(redis_url: str, **options: Any) -> Settings:
+    """Settings whose broker is the same Redis."""
+    return Settings(redis_url=redis_url, broker_url=redis_url, **options)
+
+
+def make_test(test_id: str = "id-1", case_name: str = CASE, **fields: Any) -> TestExecution:
+    """An execution requested now, to expire in an hour."""
+    now = datetime.now(UTC)
+    values = {"timestamp": now, "test_args": [], "test_kwargs": {}, "expires": now + timedelta(hours=1), **fields}
+    return TestExecution(id=test_id, case_name=case_name, **values)
+
+
+def make_signal(name: str = "order_sent", value: str = '"v"', key: str = "id-1", case_name: str = CASE) -> SignalEvent:
+    """A signal whose value is the JSON text ``value``."""
+    return SignalEvent(signal_name=name, case_name=case_name, key=key, value=value)
+
+
+def make_report(
+    state: State = State.PASS, test: TestExecution | None = None, case_name: str = CASE, **fields: Any
+) -> TestReport:
+    """A report of ``test``, or of the suite."""
+    return TestReport(case_name=case_name if test is None else test.case_name, state=state, test=test, **fields)
+
+
+def make_gate(
+    *keys: str,
+    hosts: Iterable[str] = (),
+    ignored: list[str] | None = None,
+    happened: list[dict[str, Any]] | None = None,
+) -> Gate:
+    """A gate that notes in ``ignored`` why it ignored headers, and in ``happened`` what became of requests."""
+
+    def note(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
+        if happened is not None:
+            happened.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
+
+    return Gate(keys, hosts, (ignored if ignored is not None else []).append, note, lambda: None)
