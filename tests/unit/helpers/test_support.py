@@ -6,6 +6,7 @@ import redis
 from tests.helpers.support import unbounded_keys, wait_until
 
 
+@pytest.mark.promise("Every test of this project that leaves a key without a bound or a TTL fails.", theme="bounds")
 def test_a_key_without_ttl_is_found(redis_client: redis.Redis) -> None:
     redis_client.set("livecheck:{c}:test:state", 1)
     redis_client.zadd("livecheck:{c}:open", {"id": 1})
