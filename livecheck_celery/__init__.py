@@ -44,6 +44,8 @@ from livecheck_celery.models import SignalEvent, State, TestExecution, TestRepor
 if TYPE_CHECKING:
     from livecheck_celery.worker import app
 
+__version__ = "0.1.0"
+
 __all__ = [
     "BaseSignal",
     "BrokerUnavailable",

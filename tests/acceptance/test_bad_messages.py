@@ -45,6 +45,7 @@ def new_report(client: Client, error: str) -> TestReport:
     return report
 
 
+@pytest.mark.promise("A message for a case that is not declared is reported as an ERROR.", theme="input")
 def test_an_unknown_case(worker: Program, client: Client) -> None:
     name = f"nobody.test_{uuid4().hex}"
     execute(client, "o-1", livecheck_case=name)
@@ -79,6 +80,7 @@ def test_arguments_over_the_limit(client: Client) -> None:
     assert report.error.endswith("bytes, over the limit of 1000 (livecheck_max_payload)")
 
 
+@pytest.mark.promise("Arguments that `run()` does not accept are reported as an ERROR.", theme="input")
 def test_arguments_that_run_does_not_take(client: Client) -> None:
     name = uuid4().hex
     execute(client, name, "me", side=name, livecheck_case="checks.test_plain")

@@ -75,6 +75,7 @@ def passed(store: Store) -> int:
     return sum(store.statistics(name).total_by_state[State.PASS] for name in store.cases())
 
 
+@pytest.mark.promise("The commands of the compose file work.", theme="tools")
 def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
     store = host.store()
     with Processes() as processes:

@@ -59,6 +59,10 @@ def address(program: Program) -> str | None:
     return found and found[1]
 
 
+@pytest.mark.promise(
+    "A signed request is handled under its test, and no other is, on gunicorn and uvicorn.",
+    theme="propagation",
+)
 def test_a_signed_request_is_part_of_its_test_and_no_other_is(service: Service) -> None:
     assert [service.post(test) for test in (make_test("a"), None, make_test("b"), None)] == ["a", None, "b", None]
     headers = carrier.sign(make_test("a").as_headers(), KEY)
@@ -74,6 +78,7 @@ def test_a_long_request_leaves_nothing_to_the_next_one_on_its_connection(service
         assert [service.post(test, long, session) for test in tests] == ["a", None, "b", None]
 
 
+@pytest.mark.promise("Concurrent requests of one server do not mix their tests.", theme="propagation")
 def test_requests_at_the_same_time_do_not_mix(service: Service) -> None:
     names = [str(number) for number in range(40)]
     tests = [make_test(name) if int(name) % 4 else None for name in names]

@@ -151,6 +151,10 @@ def keeps_schedules(store: Store) -> None:
     assert store.claim_heartbeat(60)
 
 
+@pytest.mark.promise(
+    "The state can be kept behind Sentinel, a password, TLS, a limited ACL user, or in a Redis Cluster.",
+    theme="servers",
+)
 @pytest.mark.parametrize("setup", SETUPS)
 def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
     with SETUPS[setup](tmp_path) as conf:
@@ -180,6 +184,10 @@ def doctors(programs: Programs, env: dict[str, str]) -> Iterator[Program]:
         yield programs.start("livecheck -A anywhere doctor", **env)
 
 
+@pytest.mark.promise(
+    "Waiting tests survive a failover of Sentinel; what the replica had not received is lost.",
+    theme="servers",
+)
 def test_tests_wait_on_through_a_failover_of_sentinel(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -206,6 +214,10 @@ def triggered(client: Client) -> str | None:
         return None
 
 
+@pytest.mark.promise(
+    "Waiting tests survive a failover in a cluster; what the replica had not received is lost.",
+    theme="servers",
+)
 def test_tests_wait_on_through_a_failover_in_a_cluster(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -223,6 +235,10 @@ def test_tests_wait_on_through_a_failover_in_a_cluster(
         programs.end()
 
 
+@pytest.mark.promise(
+    "A Redis that is killed and restarted has lost nothing, with `appendonly yes` and `appendfsync always`.",
+    theme="servers",
+)
 def test_a_redis_with_aof_that_is_killed_loses_nothing(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -244,6 +260,10 @@ def test_a_redis_with_aof_that_is_killed_loses_nothing(
         programs.end()
 
 
+@pytest.mark.promise(
+    "After a Redis without persistence restarts, workers continue, register their cases again, and log what was lost.",
+    theme="servers",
+)
 def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:

@@ -55,6 +55,10 @@ def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
     return found
 
 
+@pytest.mark.promise(
+    "`Signal.from_task` is sent when a Celery task ends, in a service that declares no case.",
+    theme="signals",
+)
 def test_a_task_that_succeeds_sends_its_value_and_one_that_fails_its_exception(case: Any, orders: Celery) -> None:
     @orders.task(name="orders.execute")
     def execute(number: int) -> float:
@@ -112,6 +116,10 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
     assert service.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
 
 
+@pytest.mark.promise(
+    "`Signal.from_request` is sent when a response has been sent, in a service that declares no case.",
+    theme="signals",
+)
 def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Celery) -> None:
     service = install(orders)
     tests = [current("o-1"), current("o-2")]
@@ -140,6 +148,10 @@ def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
     assert orders.conf.beat_schedule == {}
 
 
+@pytest.mark.promise(
+    "Dropped items and ignored headers are counted by reason, for all processes together.",
+    theme="requests",
+)
 def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Celery) -> None:
     service = install(orders)
     service.gate.accept([("LiveCheck-Test-Id", "forged")])

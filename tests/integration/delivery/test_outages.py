@@ -84,6 +84,10 @@ def make_item(test_id: str) -> Signalled:
     return Signalled(make_signal(key=test_id), 60.0)
 
 
+@pytest.mark.promise(
+    "`trigger()`, `.delay()` and `.apply_async()` raise a LiveCheck error within a second when Redis is unavailable.",
+    theme="requests",
+)
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_who_asks_inline_is_told_within_a_second(outage: Any) -> None:
     with outage() as url:
@@ -97,6 +101,11 @@ def test_who_asks_inline_is_told_within_a_second(outage: Any) -> None:
             assert url.partition("@")[2] or url.rpartition("/")[0] in str(caught.value)
 
 
+@pytest.mark.promise(
+    "`trigger()`, `.delay()` and `.apply_async()` raise a LiveCheck error within a second when the broker is "
+    "unavailable.",
+    theme="requests",
+)
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_a_broker_that_is_away_is_told_within_a_second(outage: Any, redis_url: str) -> None:
     with outage() as url:
@@ -117,6 +126,7 @@ def test_an_outbox_that_is_full_drops_and_says_so(monkeypatch: pytest.MonkeyPatc
         assert case.app.outbox.dropped > 50
 
 
+@pytest.mark.promise("Queued items are delivered when the process exits.", theme="requests")
 def test_what_waits_is_sent_when_the_process_ends(redis_url: str) -> None:
     script = (
         "from celery import Celery\n"
@@ -134,6 +144,7 @@ def test_what_waits_is_sent_when_the_process_ends(redis_url: str) -> None:
         assert client.llen("livecheck") == 100
 
 
+@pytest.mark.promise("The exit of a process waits at most 2 s for the outbox.", theme="requests")
 def test_a_process_ends_within_seconds_though_redis_is_silent() -> None:
     with silent() as url:
         script = (
@@ -149,6 +160,7 @@ def test_a_process_ends_within_seconds_though_redis_is_silent() -> None:
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.promise("A forked child has its own outbox.", theme="requests")
 def test_a_forked_child_has_an_outbox_of_its_own(redis_url: str) -> None:
     case = make(redis_url)
     with case.maybe_trigger("parent"):
@@ -270,6 +282,7 @@ def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
     assert case.app.gate.accept([("LiveCheck-Test-Id", "forged")]).test is None
 
 
+@pytest.mark.promise("Where no thread can be started, the calling thread delivers.", theme="requests")
 def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")

@@ -51,6 +51,7 @@ def make(url: str) -> Any:
     return test_order
 
 
+@pytest.mark.promise("Under gevent, greenlets share the outbox and keep to their own tests.", theme="requests")
 def test_greenlets_share_it_and_keep_to_their_own_tests(redis_url: str) -> None:
     script = GREENLETS.format(url=redis_url)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)

@@ -62,6 +62,11 @@ def timed_out(case: Any) -> str:
     return str(report.error)
 
 
+@pytest.mark.promise(
+    "A `run()` that exceeds `max_runtime` is a TIMEOUT within 2 s, even if its thread cannot be stopped (on gevent: "
+    "unless it blocks the whole process).",
+    theme="recovery",
+)
 def test_a_thread_that_cannot_be_stopped(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:

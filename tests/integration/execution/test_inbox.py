@@ -33,6 +33,7 @@ def waiting(case: Any, count: int) -> bool:
     return len([box for box in boxes if box.awaited()]) == count
 
 
+@pytest.mark.promise("Many tests wait on one Redis connection per process.", theme="signals")
 def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: redis.Redis) -> None:
     many = 300
     with ThreadPoolExecutor(many) as pool:
@@ -46,6 +47,7 @@ def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: 
     assert states == {State.PASS: many}
 
 
+@pytest.mark.promise("A signal whose announcement is lost is found by reading it.", theme="signals")
 def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
@@ -56,6 +58,7 @@ def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, re
         assert future.result(10).state is State.PASS
 
 
+@pytest.mark.promise("A broken connection loses no signal.", theme="signals")
 def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
     count = 20
     stop = threading.Event()

@@ -216,6 +216,7 @@ def test_a_signal_sent_before_anybody_waits_is_not_lost(livecheck: LiveCheck) ->
     assert 0 < runner.signal_since_trigger["sent"] <= runner.signal_since_trigger["done"]
 
 
+@pytest.mark.promise("A signal that arrives before its test is not lost.", theme="signals")
 def test_a_signal_that_overtakes_its_trigger_is_not_lost(livecheck: LiveCheck) -> None:
     case = declare(livecheck, wait_for_both)
     case.sent.send(7, key="o-1", force=True)
@@ -265,6 +266,7 @@ def test_a_coroutine_awaits_a_signal(livecheck: LiveCheck) -> None:
     assert runner.state is State.PASS, runner.error
 
 
+@pytest.mark.promise("`wait()` ends at its one deadline, however often it is woken.", theme="signals")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_wait_ends_at_its_one_deadline_however_often_it_is_woken(livecheck: LiveCheck, is_async: bool) -> None:
     took: list[float] = []
@@ -316,6 +318,7 @@ def test_a_wait_without_timeout_ends_when_the_test_expires(livecheck: LiveCheck)
     assert time.monotonic() - started == pytest.approx(0.3, abs=0.25)
 
 
+@pytest.mark.promise("A value that does not fit the signal's type is a FAIL that names the field.", theme="signals")
 def test_a_value_that_does_not_fit_fails_readably(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
     case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", '"seven"'))
@@ -405,6 +408,7 @@ for _name in HOOKS:
     setattr(Hooked, _name, hook(_name))
 
 
+@pytest.mark.promise("A hook that raises or forgets `super()` changes no verdict, counter or report.", theme="verdicts")
 @pytest.mark.parametrize(
     ("run", "state", "expected"),
     [
@@ -522,6 +526,7 @@ def test_frequency_and_latency_are_measured_between_tests(livecheck: LiveCheck) 
     assert case.frequency_avg == sorted(case.frequency_history)[1]
 
 
+@pytest.mark.promise("An execution costs one Redis round trip at its start and one at its end.", theme="verdicts")
 def test_an_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livecheck: LiveCheck) -> None:
     def run(self: Case) -> None:
         assert self.sent.wait(timeout=5) == 7

@@ -96,6 +96,7 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.promise("An execution is a span with its verdict, and with the exception of a failure.", theme="otel")
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=[outcome.state for outcome in OUTCOMES])
 def test_an_execution_is_a_span_that_tells_the_verdict(livecheck: LiveCheck, spans: Spans, outcome: Outcome) -> None:
     case = declare(livecheck, outcome.run)
@@ -179,6 +180,7 @@ def by_test(spans: Spans) -> dict[Any, int]:
     return {span.attributes["livecheck.test.id"]: span.context.span_id for span in spans.named(NAME)}
 
 
+@pytest.mark.promise("The span is current in `run()` on threads.", theme="otel")
 def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Spans) -> None:
     together = threading.Barrier(4)
     seen: dict[str, int] = {}
@@ -197,6 +199,7 @@ def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: 
     assert not trace.get_current_span().get_span_context().is_valid
 
 
+@pytest.mark.promise("The span is current in `run()` in coroutines.", theme="otel")
 def test_the_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -> None:
     together = 4
     arrived: list[str] = []
@@ -271,6 +274,7 @@ def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livech
     assert [link.context.span_id for link in span.links] == [request.span_id]
 
 
+@pytest.mark.promise("A verdict that was refused is not on a span.", theme="otel")
 def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: Spans) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
@@ -330,6 +334,7 @@ class Broken(SpanProcessor):
         raise OSError("the collector is on fire")
 
 
+@pytest.mark.promise("Tracing that fails changes no verdict.", theme="otel")
 @pytest.mark.parametrize("method", ["on_start", "on_end"])
 def test_tracing_that_breaks_changes_no_verdict(livecheck: LiveCheck, spans: Spans, method: str) -> None:
     spans.provider.add_span_processor(Broken(method))
@@ -376,6 +381,7 @@ else:
 """
 
 
+@pytest.mark.promise("Without OpenTelemetry everything else works.", theme="otel")
 def test_without_opentelemetry_all_works_but_that(redis_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, redis_url], capture_output=True, text=True, check=False, timeout=60

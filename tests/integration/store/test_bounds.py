@@ -61,6 +61,7 @@ def fill(store: Bulk) -> None:
         store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY, traceback=TRACEBACK) for one in finished)
 
 
+@pytest.mark.promise("The memory of a case in Redis is bounded, by the formula of the page on memory.", theme="bounds")
 def test_a_case_that_is_full_holds_what_the_formula_says(bulk: Bulk, redis_client: redis.Redis) -> None:
     redis_client.execute_command("FLUSHALL", "SYNC")
     before = used(redis_client)
@@ -87,6 +88,7 @@ def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(arrivals, "FORGET_AFTER", 1)
 
 
+@pytest.mark.promise("Many executions leave as much in Redis as few.", theme="bounds")
 @pytest.mark.usefixtures("forgotten_soon")
 def test_many_executions_leave_what_few_leave(bulk: Bulk, redis_client: redis.Redis) -> None:
     def left(first: int, count: int) -> tuple[set[Any], int]:
@@ -130,6 +132,7 @@ def silence() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
+@pytest.mark.promise("Executions leave nothing in the memory of a worker.", theme="bounds")
 @pytest.mark.usefixtures("silence")
 def test_executions_leave_nothing_in_the_worker(livecheck: LiveCheck) -> None:
     @livecheck.case(name=CASE, max_consecutive_failures=10**6)

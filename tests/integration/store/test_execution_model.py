@@ -514,6 +514,10 @@ def machine_on(store: Store) -> Callable[[], Machine]:
     return lambda: Machine(store)
 
 
+@pytest.mark.promise(
+    "For random histories, the Lua scripts give the same verdicts and counters as a plain Python model.",
+    theme="verdicts",
+)
 @pytest.mark.timeout(400)  # a failure is made small before it is shown
 def test_the_scripts_do_what_the_model_does(clocked: Store) -> None:
     run_state_machine_as_test(

@@ -56,6 +56,7 @@ def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis
     assert f'"test_args":[{recorded.index(True)}]' in str(payload)
 
 
+@pytest.mark.promise("When several workers receive one message, one of them runs the test.", theme="verdicts")
 @pytest.mark.parametrize("recorded", [True, False])
 def test_of_many_claims_one_runs(stores: list[Store], recorded: bool) -> None:
     claim(stores[0], make_test("earlier"), "earlier")
@@ -84,6 +85,7 @@ def test_of_many_claims_of_a_lapsed_lease_one_runs(stores: list[Store]) -> None:
     assert not judge(stores[0], make_test(), "dead").accepted
 
 
+@pytest.mark.promise("The first verdict from the holder of the lease stands; later ones are refused.", theme="verdicts")
 def test_of_many_verdicts_with_different_tokens_one_counts(stores: list[Store]) -> None:
     stores[0].record(make_test(), expires_in=60)
     claim(stores[0], make_test(), "t7")
@@ -93,6 +95,7 @@ def test_of_many_verdicts_with_different_tokens_one_counts(stores: list[Store]) 
     assert (found.total_by_state, found.total_failures, found.consecutive_failures) == ({State.FAIL: 1}, 1, 1)
 
 
+@pytest.mark.promise("A call whose reply was lost can be repeated; it counts once.", theme="verdicts")
 def test_one_verdict_written_many_times_counts_once_and_always_gets_the_same_answer(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "t")
     verdicts = at_once(MANY, lambda number: judge(stores[number], make_test(), "t"))
@@ -103,6 +106,10 @@ def test_one_verdict_written_many_times_counts_once_and_always_gets_the_same_ans
     assert len(stores[0].reports([CASE], count=100)) == 1
 
 
+@pytest.mark.promise(
+    "Counters and reports change in the same step as the verdict, so they agree with it under concurrent workers.",
+    theme="verdicts",
+)
 def test_the_counters_of_many_executions_at_once_add_up(stores: list[Store], redis_client: redis.Redis) -> None:
     states = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
@@ -263,6 +270,7 @@ def test_a_sweeper_and_a_late_message_do_not_both_get_an_expired_test(stores: li
         assert sorted(outcomes) in (["busy", "expired"], ["expired", "none"])
 
 
+@pytest.mark.promise("Every key that an execution leaves in Redis expires or is capped.", theme="bounds")
 def test_every_key_an_execution_leaves_expires_or_is_capped(store: Store, redis_client: redis.Redis) -> None:
     store.record(make_test("waiting"), expires_in=600, delay=100)
     store.signal(make_signal(key="ran"), ttl=60)

@@ -40,6 +40,10 @@ def test_a_record_outlives_its_verdict_for_longer_than_a_worker_asks_for_it() ->
     assert FORGET_AFTER > 1.5 * RETRY_FOR
 
 
+@pytest.mark.promise(
+    "A message that arrives after the record of its execution has expired runs nothing.",
+    theme="verdicts",
+)
 @pytest.mark.usefixtures("at_once")
 def test_a_message_that_comes_after_its_execution_is_forgotten_runs_nothing(
     store: Store, redis_client: redis.Redis

@@ -65,6 +65,7 @@ def user(redis_server: RedisServer, *changes: str) -> Store:
     return Store(make_settings(f"redis://livecheck:{SECRET}@{HOST}:{redis_server.port}/0"))
 
 
+@pytest.mark.promise("The ACL rules of the page on servers are enough.", theme="servers")
 def test_the_rights_of_the_page_are_enough(redis_server: RedisServer) -> None:
     redis_server.client.acl_log_reset()
     store = user(redis_server)

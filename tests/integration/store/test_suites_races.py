@@ -34,6 +34,7 @@ def fail(store: Store) -> bool:
     return store.suite_fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
 
 
+@pytest.mark.promise("A failure of a suite is reported once, however many workers see it.", theme="verdicts")
 def test_of_many_failures_of_the_suite_one_is_reported(stores: list[Store]) -> None:
     assert sum(at_once(MANY, lambda number: fail(stores[number]))) == 1
     assert len(stores[0].reports([CASE], count=100)) == 1
@@ -61,6 +62,7 @@ def claim_slot(store: Store, period: float, token: str, lease: float = 30.0) -> 
     return store.claim_slot(CASE, Slot(period, period / 2), token=token, lease=lease)
 
 
+@pytest.mark.promise("Of several beats that ask for one run at the same time, one gets it.", theme="schedules")
 def test_of_many_beats_one_gets_the_slot(stores: list[Store]) -> None:
     assert sum(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == 1
 

@@ -74,6 +74,7 @@ def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redi
     assert case.execute(test).state is State.INIT, "the verdict stands"
 
 
+@pytest.mark.promise("A test that is still running when it expires is a TIMEOUT.", theme="recovery")
 def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: Any) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
@@ -89,6 +90,7 @@ def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_re
     assert case.total_by_state == Counter(TIMEOUT=1)
 
 
+@pytest.mark.promise("A test that no worker took before it expired is a SKIP.", theme="recovery")
 def test_a_test_nobody_took_in_time_is_a_skip(case: Any) -> None:
     test = build(case, "o-1")
     case.app.store.record(test, expires_in=0.05)
@@ -125,6 +127,7 @@ def test_one_sweep_sends_again_all_that_a_big_worker_had(case: Any, redis_client
     assert redis_client.llen("livecheck") == len(tests)
 
 
+@pytest.mark.promise("An execution whose message the broker refused is sent by the next sweep.", theme="recovery")
 def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -143,6 +146,7 @@ def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
     assert redis_client.llen("livecheck") == 1
 
 
+@pytest.mark.promise("A sweep that loses Redis half-way still sends the executions it had taken.", theme="recovery")
 def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -254,6 +254,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.promise("An HTTP attempt of a case is bounded in time, even if the response drips.", theme="cases")
 @pytest.mark.parametrize(("prelude", "byte"), DRIPS.values(), ids=DRIPS.keys())
 def test_the_total_timeout_bounds_an_attempt_that_drips(session: requests.Session, prelude: bytes, byte: bytes) -> None:
     with running(lambda handler: handler.drip(prelude=prelude, byte=byte)) as server:
@@ -367,6 +368,7 @@ def test_a_body_over_the_limit_is_an_error_and_not_asked_for_again(session: requ
         assert fetch("GET", server.url, settings=QUICK, session=session, max_body=1001) == BIG
 
 
+@pytest.mark.promise("An HTTP response that a case reads is bounded in size.", theme="cases")
 def test_a_body_without_end_is_dropped_at_the_limit(session: requests.Session) -> None:
     def endless(handler: Handler) -> None:
         handler.send_response(200)

@@ -85,6 +85,7 @@ def test_where_tests_are_carried_over_http_is_said(suite: LiveCheck) -> None:
     assert lines(run())["http"] == ["ok: tests are signed, and carried to shop, stock"]
 
 
+@pytest.mark.promise("`livecheck doctor` shows what was dropped or ignored in the last day.", theme="requests")
 def test_what_was_dropped_and_ignored_is_told_and_not_wrong(suite: LiveCheck) -> None:
     suite.store.tally({"dropped: redis": 3, "headers ignored: forged": 1})
     result = run()

@@ -40,6 +40,7 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert {library: methods_of(library) for library in METHODS} == before
 
 
+@pytest.mark.promise("The examples of the page on following a request run.", theme="docs")
 @pytest.mark.parametrize("example", ["Out of a service"], indirect=True)
 @pytest.mark.parametrize(
     ("client", "carried_to"),

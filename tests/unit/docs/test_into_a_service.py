@@ -34,6 +34,7 @@ def livecheck(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVECHECK_SECRET_KEY", KEY[0])
 
 
+@pytest.mark.promise("The examples of the page on incoming requests run.", theme="docs")
 @pytest.mark.parametrize("title", ["WSGI", "Flask"])
 def test_wsgi(title: str) -> None:
     application = example(title)["application"]

@@ -74,6 +74,7 @@ def test_executions_of_other_versions_can_be_read() -> None:
     assert EXECUTION.validate_python(older | {"something_newer": 1}).id == test.id
 
 
+@pytest.mark.promise("LiveCheck never imports OpenTelemetry unasked.", theme="otel")
 def test_importing_the_package_imports_no_opentelemetry() -> None:
     # Others may: redis-py does where it is installed.
     code = (
@@ -101,6 +102,7 @@ def runner_of(test_id: str) -> Any:
     )
 
 
+@pytest.mark.promise("The span is current in `run()` on greenlets.", theme="otel")
 def test_greenlets_keep_to_their_own_span() -> None:
     seen: dict[str, list[int]] = {}
 

@@ -69,6 +69,7 @@ Server = Callable[..., tuple[int, bytes]]
 servers = pytest.mark.parametrize("server", [under_wsgi, under_asgi])
 
 
+@pytest.mark.promise("Django takes one line.", theme="propagation")
 @servers
 @pytest.mark.parametrize("path", ["/sync/", "/async/"])
 def test_views_run_under_the_test(server: Server, path: str, happened: Happened) -> None:

@@ -89,6 +89,7 @@ IGNORED = {
 }
 
 
+@pytest.mark.promise("Baggage that is forged, expired or malformed is ignored and counted.", theme="otel")
 @pytest.mark.parametrize(("reason", "value"), IGNORED.items(), ids=IGNORED.keys())
 def test_other_entries_are_ignored_and_counted_as_headers_are(reason: str, value: str) -> None:
     ignored: list[str] = []
@@ -204,6 +205,7 @@ def injected(context: Context | None = None) -> dict[str, str]:
     return headers
 
 
+@pytest.mark.promise("A test crosses services that know only OpenTelemetry, in the W3C baggage.", theme="otel")
 @settings(max_examples=100, deadline=None)
 @given(
     st.builds(make_test, st.text(max_size=100), st.text(max_size=50), synthetic=st.booleans()),
@@ -356,6 +358,7 @@ def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPat
         clients.instrument("otel", make_gate("key"))
 
 
+@pytest.mark.promise('`uninstrument("otel")` restores OpenTelemetry.', theme="otel")
 def test_undone_it_is_as_it_was() -> None:
     before = propagate.get_global_textmap()
     undo = instrument(make_gate("key"))

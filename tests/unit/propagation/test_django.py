@@ -96,6 +96,7 @@ def receivers(told: list[tuple[Any, ...]]) -> Iterator[Receivers]:
     receivers.follow(set())
 
 
+@pytest.mark.promise("`Signal.from_django` is sent with a Django signal.", theme="signals")
 def test_a_wanted_signal_that_is_sent_in_a_test_is_told(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
     assert source_name(post_save, Order) == source_name(post_save, "shop.Order") == SAVED
     receivers.follow({SAVED, "no.such.module.signal", "os.path"})

@@ -40,6 +40,10 @@ def test_a_signed_test_is_let_in(spell: Any) -> None:
     assert ignored == []
 
 
+@pytest.mark.promise(
+    "Headers that are unsigned, forged, expired or malformed are ignored and counted, without a log line.",
+    theme="propagation",
+)
 @pytest.mark.parametrize(("reason", "headers"), IGNORED.items(), ids=IGNORED.keys())
 def test_other_headers_are_ignored_and_counted(reason: str, headers: list[tuple[str, Any]]) -> None:
     ignored: list[str] = []
@@ -56,6 +60,7 @@ def test_without_a_key_nothing_goes_in_or_out() -> None:
         assert gate.headers_for("shop") == {} == gate.headers()
 
 
+@pytest.mark.promise("The secret key can be rotated without losing a test.", theme="propagation")
 def test_keys_are_exchanged_one_after_the_other() -> None:
     old, both, new = make_gate("old", hosts=["shop"]), make_gate("new", "old", hosts=["shop"]), make_gate("new")
     with under_test(TEST):
@@ -97,6 +102,7 @@ values = st.one_of(
 gate_of_the_fuzz = make_gate("another key", "and one more")
 
 
+@pytest.mark.promise("No HTTP header, whatever its content, makes a request fail.", theme="propagation")
 @settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(names, values), max_size=4), st.sampled_from([[], [*SIGNED.items()], [*EXPIRED.items()]]))
 def test_ten_thousand_sets_of_headers_are_no_test_and_raise_nothing(

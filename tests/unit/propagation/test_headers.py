@@ -91,6 +91,7 @@ def test_an_id_that_is_not_text_stays_behind_and_raises_nothing() -> None:
         assert carrier.outgoing() == {}
 
 
+@pytest.mark.promise("Fake requests that are not tested are marked too.", theme="propagation")
 @pytest.mark.parametrize("case_name", ["shop.tests.test_order", "shop.<locals>.prüfung"])
 def test_a_fake_request_without_a_test_is_marked_and_nothing_more(case_name: str) -> None:
     with fake_request(case_name):

@@ -106,6 +106,7 @@ FORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("`inject()` and `extract()` carry a test over any transport.", theme="propagation")
 @pytest.mark.parametrize("headers", FORMS.values(), ids=FORMS.keys())
 def test_the_block_is_part_of_the_test_that_the_headers_carry(headers: Any) -> None:
     ignored: list[str] = []
@@ -180,6 +181,7 @@ anything = st.one_of(
 pairs = st.lists(st.one_of(st.tuples(anything, anything), anything), max_size=6)
 
 
+@pytest.mark.promise("`extract()` raises nothing on malformed headers.", theme="propagation")
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.one_of(anything, pairs, st.dictionaries(anything, anything, max_size=6)))
 def test_bad_input_carries_nothing_and_raises_nothing(headers: Any) -> None:

@@ -45,6 +45,10 @@ def triggered() -> Iterator[list[Any]]:
     triggered_var.reset(token)
 
 
+@pytest.mark.promise(
+    "`Signal.from_span` is sent, with the attributes, when an OpenTelemetry span of a test ends.",
+    theme="signals",
+)
 def test_a_span_that_ends_in_a_test_is_told_of_with_its_attributes(tracer: Tracer, happened: list[Any]) -> None:
     with under_test(TEST), tracer.start_as_current_span("book", attributes={"side": "buy"}) as span:
         span.set_attribute("amount", 3)
@@ -58,6 +62,7 @@ def test_a_span_without_attributes_has_an_empty_value(tracer: Tracer, happened: 
     assert [told["value"] for told in happened] == [{}]
 
 
+@pytest.mark.promise("Spans that end outside a test send nothing.", theme="signals")
 def test_outside_a_test_nothing_is_told(tracer: Tracer, happened: list[Any], triggered: list[Any]) -> None:
     with tracer.start_as_current_span("book"), under_test(TEST):
         pass

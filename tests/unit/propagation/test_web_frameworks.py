@@ -38,6 +38,7 @@ def seen() -> list[object]:
     return []
 
 
+@pytest.mark.promise("Flask takes one line.", theme="propagation")
 def test_flask_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
     app = flask.Flask("shop")
     app.add_url_rule("/", view_func=lambda: str(seen.append(current_test())))
@@ -67,6 +68,7 @@ def test_starlette_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None
     assert seen == [TEST, TEST, None, None, TEST, None]
 
 
+@pytest.mark.promise("FastAPI takes one line.", theme="propagation")
 def test_fastapi_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
     app = FastAPI()
     app.add_middleware(livecheck.asgi)

@@ -58,6 +58,7 @@ def test_a_test_whose_worker_died_is_tried_three_times_then_lost(store: Store, q
     assert judge(store, make_test(), State.ERROR, "s3").accepted
 
 
+@pytest.mark.promise('A test that expires after its worker died is an ERROR, "worker lost".', theme="recovery")
 def test_a_test_whose_worker_died_and_that_expired_is_lost(store: Store) -> None:
     store.record(make_test(), expires_in=0.3)
     first = claim(store, make_test(), lease=0.02)

@@ -166,6 +166,7 @@ def test_a_case_has_its_time_anew_when_it_is_active_again(store: Store, redis_cl
     assert 0.3 < wait_until(lambda: stalled(store, 0.3)) < 60
 
 
+@pytest.mark.promise("Every reader of a status sees a stall, with beat and all workers dead.", theme="schedules")
 def test_whoever_reads_the_status_sees_a_stall_before_and_after_the_warning(store: Store) -> None:
     store.watch([CASE])
     assert status(store, 0.2) is State.INIT

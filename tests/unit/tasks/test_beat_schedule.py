@@ -23,6 +23,7 @@ def declare(livecheck: LiveCheck) -> None:
     livecheck.case(name="quiet")(type("quiet", (), {}))
 
 
+@pytest.mark.promise("Every entry that LiveCheck adds to beat is visible in `beat_schedule`.", theme="schedules")
 def test_every_entry_is_in_plain_sight() -> None:
     app = make_app()
     declare(LiveCheck(app))

@@ -27,6 +27,7 @@ def carries(client: Client | AsyncClient, instrument: Instrument) -> Client | As
     return client
 
 
+@pytest.mark.promise("Listed hosts get the signed test, with every supported HTTP client.", theme="propagation")
 def test_a_listed_host_gets_the_signed_test_while_there_is_one(carries: Client, server: Server) -> None:
     carries.send(server.url())
     with under_test(TEST):
@@ -35,6 +36,7 @@ def test_a_listed_host_gets_the_signed_test_while_there_is_one(carries: Client, 
     assert server.tests() == [None, "order-1", None]
 
 
+@pytest.mark.promise("Synthetic tests are marked in the headers.", theme="propagation")
 def test_a_synthetic_test_is_marked(carries: Client, server: Server) -> None:
     with under_test(make_test("order-1", synthetic=True)):
         carries.send(server.url())
@@ -73,6 +75,10 @@ def test_on_the_list_headers_that_the_caller_set_are_replaced(carries: Client, s
     assert headers == {name: "mine", "X": "1"}
 
 
+@pytest.mark.promise(
+    "Along redirects, each host is checked by itself; hosts that are not listed get nothing.",
+    theme="propagation",
+)
 @pytest.mark.parametrize(
     ("route", "expected"),
     [
@@ -93,6 +99,7 @@ def test_along_redirects_each_host_is_judged_by_itself(
     assert server.tests() == expected
 
 
+@pytest.mark.promise("Through a proxy, the target of the request is checked.", theme="propagation")
 @pytest.mark.parametrize(
     ("url", "carried"),
     [

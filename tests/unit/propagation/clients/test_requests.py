@@ -160,6 +160,7 @@ def test_along_redirects_each_host_is_judged_by_itself(
     assert server.tests() == expected
 
 
+@pytest.mark.promise("The caller's own request object is not changed.", theme="propagation")
 def test_the_callers_own_request_is_left_as_it_is(session: requests.Session, server: Server) -> None:
     carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     request = session.prepare_request(requests.Request("GET", server.url("127.0.0.1")))

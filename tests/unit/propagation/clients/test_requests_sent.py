@@ -39,6 +39,7 @@ class Broken(Gate):
         raise RuntimeError("broken")
 
 
+@pytest.mark.promise("A request is sent even if adding the headers fails.", theme="propagation")
 @every_client
 def test_an_error_of_the_gate_does_not_break_the_request(
     client: Client, instrument: Instrument, server: Server
@@ -72,6 +73,7 @@ def test_bodies_are_streamed_and_connections_kept(client: Client, instrument: In
     assert len(server.connections) == 1
 
 
+@pytest.mark.promise("Each thread sends its own test.", theme="propagation")
 @pytest.mark.parametrize("client", SYNC.values(), ids=SYNC.keys())
 def test_threads_keep_to_their_own_test(client: Client, instrument: Instrument, server: Server) -> None:
     instrument(client.library, LISTED)
@@ -88,6 +90,7 @@ def test_threads_keep_to_their_own_test(client: Client, instrument: Instrument, 
     assert all(received.target == f"/{received.test_id()}" for received in server.received)
 
 
+@pytest.mark.promise("Each asyncio task sends its own test.", theme="propagation")
 @pytest.mark.parametrize("client", ASYNC.values(), ids=ASYNC.keys())
 def test_asyncio_tasks_keep_to_their_own_test(client: AsyncClient, instrument: Instrument, server: Server) -> None:
     instrument(client.library, LISTED)

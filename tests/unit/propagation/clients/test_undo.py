@@ -33,6 +33,7 @@ def test_every_library_that_is_known_is_tested() -> None:
     assert sorted([*METHODS, "otel"]) == sorted(clients.CLIENTS)
 
 
+@pytest.mark.promise("`uninstrument()`, in any order, restores the libraries.", theme="propagation")
 @every_library
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_undone_in_any_order_the_methods_are_what_they_were(library: str, order: list[int]) -> None:
@@ -62,6 +63,10 @@ def test_what_is_undone_carries_nothing_and_what_is_not_goes_on(
     assert server.tests() == ["order-1", "order-1", *between, None, None]
 
 
+@pytest.mark.promise(
+    "A request carries the headers once, however often its library is instrumented.",
+    theme="propagation",
+)
 @every_client
 def test_instrumented_twice_the_headers_are_sent_once(client: Client, instrument: Instrument, server: Server) -> None:
     for _ in range(2):
