@@ -97,7 +97,7 @@ class LiveCheck:
         self.cases: dict[str, Case] = {}
         self.registers = False
         self._options = options
-        self._django = Receivers(self.happened)
+        self._django = Receivers(self.operation_finished)
         self._undo: dict[str, Callable[[], None]] = {}
         self._throttle = Throttle()
         self._install()
@@ -240,16 +240,16 @@ class LiveCheck:
             case.use(watch.overrides.get(case.name, {}))
         self._django.follow(watch.wanted.names(DJANGO) if watch.wanted else set())
 
-    def happened(
+    def operation_finished(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
-        """Tell of what happened in ``tests``; see `livecheck_celery.propagation.gate.Happened`."""
+        """Tell of what happened in ``tests``; see `livecheck_celery.propagation.sources.OperationFinished`."""
         try:
             if tests and self.settings.enabled:
                 self.resolver(kind, name, tests, value=value, error=error)
         except Exception:  # a setting may be wrong
             if self._throttle(name):
-                logger.exception("%s %s could not be told of; the work goes on", kind, name)
+                logger.exception("livecheck: failed to record %s %s; continuing", kind, name)
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
         """Wait, at most ``timeout`` seconds, until what was triggered and sent so far has left this process.
@@ -300,7 +300,13 @@ class LiveCheck:
         return self._gate_to(self.settings.http_hosts)
 
     def _gate_to(self, hosts: Iterable[str]) -> Gate:
-        return Gate(self.settings.secret_key, hosts, self._ignored, self.happened, self._begin)
+        return Gate(
+            self.settings.secret_key,
+            hosts,
+            count_ignored=self._ignored,
+            operation_finished=self.operation_finished,
+            on_request=self._begin,
+        )
 
     def _begin(self) -> None:
         """Know, before a request is part of a test, what every process is to know: the first one sees to that."""

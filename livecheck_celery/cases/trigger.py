@@ -21,8 +21,8 @@ from livecheck_celery.delivery.items import Requested
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.execution.spans import traceparent
 from livecheck_celery.models import MAX_ID, TestExecution
+from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 

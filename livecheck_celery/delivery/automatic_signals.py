@@ -31,7 +31,7 @@ class Resolver:
     def __call__(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
-        """See `livecheck_celery.propagation.gate.Happened`."""
+        """See `livecheck_celery.propagation.sources.OperationFinished`."""
         if not tests:
             return
         source = Source(kind, name)

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from livecheck_celery.propagation.sources import Wanted
+from livecheck_celery.propagation.sources import SourceIndex
 from livecheck_celery.store.registry import Wired
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
@@ -30,7 +30,7 @@ class Watch:
 
     def __init__(self, store: Store, begin_again: Callable[[Watch], object]) -> None:
         self.overrides: Mapping[str, Mapping[str, Any]] = {}
-        self.wanted: Wanted | None = None
+        self.wanted: SourceIndex | None = None
         self._store = store
         self._revision = "none"
         self._since = ""
@@ -67,7 +67,7 @@ class Watch:
         self._revision, self._since = wired.revision, wired.since
         self.overrides = wired.overrides
         if wired.since or not is_lost:  # else there is no worker yet that has said it again
-            self.wanted = Wanted(wired.sources)
+            self.wanted = SourceIndex(wired.sources)
         for listener in self._listeners:
             try:
                 listener(self)

@@ -17,8 +17,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from livecheck_celery import Case, LiveCheck
 from livecheck_celery.cases.trigger import build
-from livecheck_celery.execution.spans import traced, traceparent
+from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import EXECUTION, State
+from livecheck_celery.propagation.traceparent import traceparent
 from tests.helpers.support import make_test
 from tests.helpers.tracing import recording
 
