@@ -22,7 +22,7 @@ livecheck.close()
 """
 
 
-def test_the_example_runs_and_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
+def test_example_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
     [example] = re.findall(r"```python\n# checks\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example + THEN],
