@@ -32,18 +32,6 @@ _RESULTS: Final = {
 }
 
 
-def traceparent() -> str | None:
-    """The current span as W3C Trace Context writes it; None outside of any."""
-    # A module that another thread is importing just now may lack the function yet.
-    get_current_span = getattr(sys.modules.get(_TRACE), "get_current_span", None)
-    if get_current_span is None:
-        return None
-    context = get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-
 @contextmanager
 def traced(running: RunningTest) -> Iterator[None]:
     """Open a span around the block in which ``running`` reaches its verdict; only log errors of OpenTelemetry."""

@@ -47,7 +47,7 @@ def test_a_client_is_instrumented_once_and_put_back(livecheck: LiveCheck) -> Non
 @pytest.mark.parametrize(
     ("name", "hosts", "problem"),
     [
-        ("curl", None, "instrument: 'curl' is no client that is known: aiohttp, httpx, otel, requests, urllib3"),
+        ("curl", None, "instrument: unknown client 'curl'; choose from aiohttp, httpx, otel, requests, urllib3"),
         ("otel", ["shop"], "instrument: otel: OpenTelemetry propagates to every host"),
     ],
 )

@@ -104,7 +104,7 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
         execute.delay()
     with under_test(current("o-2")):
         other.delay()
-        service.happened("request", "POST /order/1/", [make_test("o-3")], value={"status": 201})
+        service.operation_finished("request", "POST /order/1/", [make_test("o-3")], value={"status": 201})
     assert service.flush()
     assert not arrived(case, "o-1")
     assert not arrived(case, "o-2")
@@ -123,11 +123,11 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
 def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Celery) -> None:
     service = install(orders)
     tests = [current("o-1"), current("o-2")]
-    service.gate.answered("POST", "/order/7/", 201, tests[:1])
-    service.gate.answered("POST", "/order/7/", 503, tests[1:])
+    service.gate.request_finished("POST", "/order/7/", 201, tests[:1])
+    service.gate.request_finished("POST", "/order/7/", 503, tests[1:])
     assert service.flush()
     assert arrived(case, "o-1")["answered"].value == '{"method":"POST","path":"/order/7/","status":201}'
-    assert arrived(case, "o-2")["answered"].error == "POST /order/7/ answered 503"
+    assert arrived(case, "o-2")["answered"].error == "POST /order/7/ returned status 503"
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_a_value_that_cannot_be_sent_says_so_to_the_test(
     case: Any, redis_url: str, value: object, problem: str
 ) -> None:
     service = install(Celery("orders", broker=redis_url, set_as_current=False), max_payload=1000)
-    service.happened("task", "orders.execute", [current("o-1")], value=value)
+    service.operation_finished("task", "orders.execute", [current("o-1")], value=value)
     assert service.flush()
     assert problem in str(arrived(case, "o-1")["executed"].error)
     service.close()
@@ -174,7 +174,7 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
             execute.delay()
     wait_until(lambda: arrived(case, "o-2"))
     assert arrived(case, "o-1")["executed"].value == '"done"'
-    assert caplog.text.count("task orders.execute could not be told of") == 1, "said once, not for each task"
+    assert caplog.text.count("failed to record task orders.execute") == 1, "said once, not for each task"
     del wrong
 
 

@@ -233,8 +233,8 @@ def test_what_run_does_is_below_the_span_and_the_span_below_the_workers(livechec
 
 
 def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveCheck, spans: Spans) -> None:
-    happened: list[dict[str, Any]] = []
-    undo = instrument(make_gate(happened=happened))
+    finished: list[dict[str, Any]] = []
+    undo = instrument(make_gate(finished=finished))
 
     def run(self: Any) -> None:
         with trace.get_tracer("shop").start_as_current_span("look"):
@@ -243,7 +243,7 @@ def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveC
     case = declare(livecheck, run)
     case.execute(build(case, "o-1"))
     undo()
-    assert [told["name"] for told in happened] == ["look"]
+    assert [told["name"] for told in finished] == ["look"]
 
 
 # -- executions that do not end like that

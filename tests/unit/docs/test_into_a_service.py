@@ -14,7 +14,7 @@ import livecheck_celery
 from livecheck_celery import LiveCheck
 from livecheck_celery.config import Settings
 from tests.helpers import djangosite
-from tests.helpers.web import KEY, SIGNED, TEST, ask, environ_of
+from tests.helpers.web import KEY, SIGNED, TEST, environ_of, request_asgi
 
 PAGE = (Path(__file__).parents[3] / "docs" / "into-a-service.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
@@ -47,13 +47,13 @@ def test_wsgi(title: str) -> None:
 def test_asgi(title: str) -> None:
     application = example(title)["application"]
     for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
-        _, body = asyncio.run(ask(application, "/", headers=headers))
+        _, body = asyncio.run(request_asgi(application, "/", headers=headers))
         assert expected in body.decode()
 
 
 def test_django() -> None:
     named = example("Django")
-    assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.OURS)
+    assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.MIDDLEWARE)
     settings = {name.removeprefix("LIVECHECK_").lower() for name in named if name.startswith("LIVECHECK_")}
     assert settings
     assert settings <= Settings.model_fields.keys()

@@ -17,8 +17,9 @@ from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapProp
 
 from livecheck_celery import Case, LiveCheck
 from livecheck_celery.cases.trigger import build
-from livecheck_celery.execution.spans import traced, traceparent
+from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import EXECUTION, State
+from livecheck_celery.propagation.traceparent import traceparent
 from tests.helpers.factories import make_test
 from tests.helpers.tracing import recording
 
@@ -74,7 +75,6 @@ def test_executions_of_other_versions_can_be_read() -> None:
     assert EXECUTION.validate_python(older | {"something_newer": 1}).id == test.id
 
 
-@pytest.mark.promise("LiveCheck never imports OpenTelemetry unasked.", theme="otel")
 def test_importing_the_package_imports_no_opentelemetry() -> None:
     # Others may: redis-py does where it is installed.
     code = (
@@ -102,7 +102,6 @@ def runner_of(test_id: str) -> Any:
     )
 
 
-@pytest.mark.promise("The span is current in `run()` on greenlets.", theme="otel")
 def test_greenlets_keep_to_their_own_span() -> None:
     seen: dict[str, list[int]] = {}
 
