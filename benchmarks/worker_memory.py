@@ -61,7 +61,7 @@ def feed(case: Order, start: int, end: int) -> None:
 
 def executed(case: Order) -> int:
     """Verdicts there are."""
-    return case.app.store.statistics(NAME).total_by_state.total()
+    return case.app.store.suites.statistics(NAME).total_by_state.total()
 
 
 def measure(case: Order, pid: int, count: int) -> None:
@@ -79,7 +79,7 @@ def measure(case: Order, pid: int, count: int) -> None:
     while executed(case) < count and time.monotonic() < deadline:
         time.sleep(0.1)
     tell(case, pid, begun)
-    totals = case.app.store.statistics(NAME).total_by_state
+    totals = case.app.store.suites.statistics(NAME).total_by_state
     sys.stdout.write(", ".join(f"{state}: {totals[state]}" for state in State if totals[state]) + "\n")
 
 

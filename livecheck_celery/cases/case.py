@@ -225,7 +225,7 @@ class Case:
             RedisUnavailable: Redis did not answer.
         """
         if report.at is None and self.app.settings.send_reports:
-            self.app.store.post_report(report)
+            self.app.store.reports.post(report)
 
     # -- running
 
@@ -269,7 +269,7 @@ class Case:
         if exc.accounted:
             return
         report = TestReport(self.name, new_state, error=str(exc), traceback=trace(exc))
-        reported = self.app.store.suite_fail(
+        reported = self.app.store.suites.fail(
             self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay
         )
         exc.accounted = True
@@ -304,7 +304,7 @@ class Case:
         except ServiceDown as exc:
             self.fail_suite(exc)
             return None
-        self.app.store.recovered(self.name, state_transition_delay=self.state_transition_delay)
+        self.app.store.suites.service_recovered(self.name, state_transition_delay=self.state_transition_delay)
         return body
 
     @property
@@ -330,7 +330,7 @@ class Case:
         given = {"active": active, "probability": probability}
         wanted = {option: value for option, value in given.items() if value is not None}
         CaseSettings.resolve(f"case {self.name}", (), wanted)
-        self.app.store.override(self.name, wanted)
+        self.app.store.registry.override(self.name, wanted)
         self.app.watch.refresh()
 
     def use(self, overrides: Mapping[str, Any]) -> None:
@@ -355,7 +355,9 @@ class Case:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self.app.store.statistics(self.name, stalled_after=self.warn_stalled_after if self.active else None)
+        return self.app.store.suites.statistics(
+            self.name, stalled_after=self.warn_stalled_after if self.active else None
+        )
 
     def describe(self) -> dict[str, Any]:
         """The settings, as JSON; for processes that have not imported the case."""

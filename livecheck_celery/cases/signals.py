@@ -246,7 +246,7 @@ class Signal(BaseSignal[T]):
         """
         case = self.case
         event = SignalEvent(self.name, case.name, key, event.value, event.error)
-        case.app.store.signal(event, ttl=case.test_expires.total_seconds())
+        case.app.store.signals.send(event, ttl=case.test_expires.total_seconds())
 
     def wait(self, *, key: str | None = None, timeout: float | timedelta | str | None = None) -> T:
         """Wait for the signal; its value.

@@ -132,7 +132,7 @@ class Trigger:
 
     def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
         weigh(self._case, test)
-        return self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
+        return self._case.app.request_store.executions.record(test, expires_in=expires_in, delay=delay)
 
 
 def by_chance(case: Case) -> Callable[..., MaybeTrigger]:

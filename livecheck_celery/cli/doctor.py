@@ -126,7 +126,7 @@ def check_redis(livecheck: LiveCheck) -> Finding:
 def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
     """Whether Redis may lose what it holds."""
     try:
-        with livecheck.store.reaching():
+        with livecheck.store.errors_translated():
             memory: Any = livecheck.store.client.info("memory")
             persistence: Any = livecheck.store.client.info("persistence")
     except LiveCheckError as exc:
@@ -208,7 +208,7 @@ def check_schedules(livecheck: LiveCheck, commands: Commands, *, reachable: bool
         yield from (Finding(False, what, "unknown without Redis") for what in ("beat", "schedules"))
         return
     try:
-        signs = livecheck.store.signs_of_life()
+        signs = livecheck.store.liveness.read()
     except LiveCheckError as exc:
         yield Finding(False, "beat", str(exc))
         return
@@ -255,7 +255,7 @@ def check_http(livecheck: LiveCheck) -> Finding:
 def check_tally(livecheck: LiveCheck) -> Finding:
     """What all processes dropped and ignored in the last day."""
     try:
-        tallied = livecheck.store.tallied()
+        tallied = livecheck.store.counters.read()
     except LiveCheckError as exc:
         return Finding(False, "outbox", str(exc))
     if not tallied.counts:

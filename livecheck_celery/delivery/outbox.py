@@ -210,7 +210,7 @@ class Outbox:
             counted, self._uncounted = self._uncounted, Counter()
         try:
             if counted:
-                self._servers.store.tally(counted)
+                self._servers.store.counters.add(counted)
                 counted = Counter()
             self._watch.refresh()
         except LiveCheckError as exc:

@@ -17,11 +17,10 @@ from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.store.redis.client import no_retry
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of, servers
 
@@ -188,7 +187,7 @@ class Publisher:
             # With options of their own, kombu lets sentinels take as long as they like, and asks each ten times.
             given = self._app.conf.broker_transport_options.get("sentinel_kwargs") or {}
             each = self._timeout / len(servers(self._broker_url).hosts)
-            asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
+            asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": no_retry()}
             bounds["sentinel_kwargs"] = {**given, **asking}
         return bounds
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from livecheck_celery.propagation.sources import Wanted
-from livecheck_celery.store.registry import Wired
+from livecheck_celery.store.registry import Snapshot
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -56,11 +56,11 @@ class Watch:
             RedisUnavailable: Redis did not answer.
         """
         with self._reading:  # or what was read earlier might be followed later
-            wired = self._store.wired(self._revision)
+            wired = self._store.registry.snapshot(self._revision)
             if wired is not None:
                 self._follow(wired)
 
-    def _follow(self, wired: Wired) -> None:
+    def _follow(self, wired: Snapshot) -> None:
         is_lost = bool(self._since) and wired.since != self._since
         if is_lost:
             self._begin_again(self)

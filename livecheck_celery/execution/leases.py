@@ -64,7 +64,7 @@ class Leases:
 
     def _renew(self, held: list[Held]) -> None:
         try:
-            lost = self._store.renew(held, self.lease)
+            lost = self._store.executions.renew(held, self.lease)
         except RedisUnavailable as exc:
             logger.warning("leases of %d running tests were not renewed: %s", len(held), exc)
             return

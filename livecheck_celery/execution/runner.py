@@ -154,7 +154,7 @@ class TestRunner:
             suite = self.case.app
             mailbox = self._open(case_name, key)
             ttl = max(1.0, self.deadline - time.monotonic())
-            arrived = with_retry(suite.store.listen, case_name, key, suite.inbox.address, ttl=ttl)
+            arrived = with_retry(suite.store.signals.listen, case_name, key, suite.inbox.address, ttl=ttl)
             for event in arrived.values():
                 mailbox.deliver(event)
         return mailbox.expect(signal.name)
@@ -210,7 +210,7 @@ class TestRunner:
     def _claim(self) -> Claim:
         case, suite = self.case, self.case.app
         claim = with_retry(
-            suite.store.claim,
+            suite.store.executions.claim,
             self.test,
             token=self._token,
             address=suite.inbox.address,
@@ -305,7 +305,7 @@ class TestRunner:
     def _account(self, report: TestReport) -> None:
         case, suite = self.case, self.case.app
         verdict = with_retry(
-            suite.store.verdict,
+            suite.store.executions.verdict,
             report,
             self._token,
             address=suite.inbox.address,
@@ -342,7 +342,7 @@ class TestRunner:
             return
         self.handed_back = True
         try:
-            self.case.app.store.release(self.case.name, self.test.id, self._token)
+            self.case.app.store.executions.release(self.case.name, self.test.id, self._token)
         except RedisUnavailable as exc:
             logger.warning("%s: could not be handed back, recovery will see to it: %s", self.test.ident, exc)
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from livecheck_celery.config import Settings
 
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks.heartbeat import EVERY as HEARTBEAT_EVERY
 
 FAKE_REQUEST: Final = "livecheck.fake_request"
@@ -81,7 +81,7 @@ def period_of(schedule: float | BaseSchedule) -> float:
     return max(1.0, (after_that - following).total_seconds())
 
 
-def slot_of(schedule: float | BaseSchedule) -> Slot:
+def slot_of(schedule: float | BaseSchedule) -> Window:
     """The time that a run which is made now has.
 
     Half a period early is allowed of an interval, so that a beat which ticks unevenly keeps its rate. Other schedules
@@ -89,11 +89,11 @@ def slot_of(schedule: float | BaseSchedule) -> Slot:
     """
     period = period_of(schedule)
     if not isinstance(schedule, BaseSchedule) or isinstance(schedule, interval):
-        return Slot(period, period / 2)
+        return Window(period, period / 2)
     early = min(_SKEW, period / 2)
     now = schedule.now()
     following = schedule.remaining_estimate(now + timedelta(seconds=early))
-    return Slot(max(following.total_seconds(), early), early)
+    return Window(max(following.total_seconds(), early), early)
 
 
 def _entry(

@@ -23,8 +23,8 @@ def begin_again(suite: LiveCheck, watch: Watch) -> None:
     registered = ""
     if suite.registers:
         for case in list(suite.cases.values()):
-            suite.store.register(case.name, case.describe())
-        suite.store.watch(list(suite.cases))
+            suite.store.registry.register(case.name, case.describe())
+        suite.store.suites.expect_tests(list(suite.cases))
         registered = f"; cases registered again: {len(suite.cases)}"
     overrides = f", and so are the overrides of {', '.join(sorted(watch.overrides))}" if watch.overrides else ""
     logger.warning(

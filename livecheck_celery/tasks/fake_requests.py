@@ -43,13 +43,13 @@ class Held:
         self._over.set()
         if kind is not None and not issubclass(kind, Exception):
             return
-        if not with_retry(self._store.finish_slot, self._case_name, self._token):
+        if not with_retry(self._store.schedule_runs.finish, self._case_name, self._token):
             logger.warning("case %s: the fake request took so long that another worker made it too", self._case_name)
 
     def _renew(self) -> None:
         while not self._over.wait(self._lease / 3):
             try:
-                if not self._store.renew_slot(self._case_name, self._token, lease=self._lease):
+                if not self._store.schedule_runs.renew(self._case_name, self._token, lease=self._lease):
                     return
             except RedisUnavailable as exc:
                 logger.warning("case %s: the lease of its fake request was not renewed: %s", self._case_name, exc)
@@ -64,6 +64,6 @@ def make_up(suite: LiveCheck) -> None:
     """
     lease = suite.leases.lease
     faked = [name for name, case in list(suite.cases.items()) if case.active and case.frequency is not None]
-    for name in suite.store.lapsed_slots(faked, lease=lease):
+    for name in suite.store.schedule_runs.lapsed(faked, lease=lease):
         logger.warning("case %s: its fake request was not finished, and is asked for again", name)
         suite.publisher.ask_for(FAKE_REQUEST, name, queue=suite.settings.schedule_queue, expires=lease)

@@ -79,7 +79,7 @@ class Tasks:
         if not case.active or case.frequency is None:
             return
         token, lease = uuid.uuid4().hex, case.app.leases.lease
-        if not case.app.store.claim_slot(case.name, slot_of(case.frequency), token=token, lease=lease):
+        if not case.app.store.schedule_runs.claim(case.name, slot_of(case.frequency), token=token, lease=lease):
             return
         with Held(case.app.store, case.name, token, lease=lease):
             try:
@@ -94,10 +94,10 @@ class Tasks:
         for suite in self._suites:
             cases = dict(suite.cases)
             limits = {name: case.warn_stalled_after if case.active else None for name, case in cases.items()}
-            for name, since in suite.store.stalled(limits).items():
+            for name, since in suite.store.suites.stalled(limits).items():
                 warning = f"no test received for {since:.1f} s (limit {limits[name]:g} s)"
                 cases[name].fail_suite(SuiteStalled(warning), State.STALL)
-            suite.store.schedules_seen()
+            suite.store.liveness.schedules_seen()
 
     def heartbeat(self) -> None:
         """Tell an outside dead-man's switch that all is well, if it is."""
@@ -107,10 +107,10 @@ class Tasks:
     def recover(self) -> None:
         """See to the executions, and to the fake requests, that nobody finished."""
         for suite in self._suites:
-            for name in suite.store.cases_due(list(suite.cases)):
+            for name in suite.store.executions.cases_due(list(suite.cases)):
                 sweep(suite.cases[name])
             make_up(suite)
-            suite.store.schedules_seen()
+            suite.store.liveness.schedules_seen()
 
     def _case(self, name: Any) -> Case:
         known = [suite.cases for suite in self._suites] if isinstance(name, str) else []
@@ -123,7 +123,7 @@ class Tasks:
         """Log and report a message that cannot be executed; it is not tried again."""
         logger.error("refused a message: %s", error)
         report = TestReport(case_name, State.ERROR, error=str(error))
-        self._suites[0].store.post_report(report, unknown_case=isinstance(error, UnknownCase))
+        self._suites[0].store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
 def _for_another_worker(runner: TestRunner) -> Exception:

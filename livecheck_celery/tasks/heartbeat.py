@@ -36,7 +36,7 @@ def beat_once(suite: LiveCheck) -> None:
         RedisUnavailable: Redis did not answer.
     """
     url = suite.settings.heartbeat_url
-    if url is None or not suite.store.claim_heartbeat(EVERY):
+    if url is None or not suite.store.liveness.claim_heartbeat(EVERY):
         return
     if wrong := list(_wrong(suite)):
         logger.warning("heartbeat_url is not asked for, as not all is well: %s", "; ".join(wrong))
@@ -51,7 +51,7 @@ def beat_once(suite: LiveCheck) -> None:
 
 def _wrong(suite: LiveCheck) -> Iterator[str]:
     expected = {name: case.warn_stalled_after if case.active else None for name, case in list(suite.cases.items())}
-    health = suite.store.health(expected)
+    health = suite.store.suites.health(expected)
     for name, state in health.statuses.items():
         if expected[name] is not None and not state.is_ok():
             yield f"case {name} is {State(state)}"

@@ -123,7 +123,7 @@ class Lifecycle:
         """Note that beat is alive."""
         for suite in self._suites:
             try:
-                suite.store.beat_seen()
+                suite.store.liveness.beat_seen()
             except LiveCheckError as exc:
                 logger.warning("beat: %s", exc)
 
@@ -157,8 +157,8 @@ def _start(suite: LiveCheck) -> None:
         _ = suite.inbox  # made before the pool forks, so that its processes hear when they are to stop
         patient(suite.store.check)
         for case in suite.cases.values():
-            patient(suite.store.register, case.name, case.describe())
-        patient(suite.store.watch, list(suite.cases))
+            patient(suite.store.registry.register, case.name, case.describe())
+        patient(suite.store.suites.expect_tests, list(suite.cases))
         suite.registers = True
     except LiveCheckError as exc:
         # Of a signal's receiver, Celery logs other errors and goes on.

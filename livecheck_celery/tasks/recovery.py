@@ -39,7 +39,7 @@ def sweep(case: Case) -> None:
         RedisUnavailable: Redis did not answer.
     """
     token = uuid.uuid4().hex
-    while due := case.app.store.due(case.name, BATCH):
+    while due := case.app.store.executions.due(case.name, BATCH):
         to_send: list[TestExecution] = []
         try:
             for test_id in due:
@@ -55,7 +55,7 @@ def _send_again(case: Case, tests: list[TestExecution]) -> None:
     try:
         case.app.publisher.execute_all(tests)
     except BrokerUnavailable:
-        case.app.store.look_again(case.name, [test.id for test in tests])
+        case.app.store.executions.look_again(case.name, [test.id for test in tests])
         raise
     logger.info("case %s: sent again, as no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
@@ -63,11 +63,11 @@ def _send_again(case: Case, tests: list[TestExecution]) -> None:
 def _see_to(case: Case, test_id: str, token: str) -> TestExecution | None:
     """The execution, if its message is to be sent again."""
     try:
-        action, test = case.app.store.recover(case.name, test_id, token)
+        action, test = case.app.store.executions.recover(case.name, test_id, token)
     except InvalidPayload as exc:
         logger.error("test %s:%s is given up: %s", case.name, test_id, exc)  # noqa: TRY400
-        case.app.store.discard(case.name, test_id)
-        case.app.store.post_report(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
+        case.app.store.executions.discard(case.name, test_id)
+        case.app.store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
         return None
     if action == "send" or test is None:
         return test

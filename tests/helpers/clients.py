@@ -20,7 +20,7 @@ def send_all(case: Case, test_id: str, *names: str) -> None:
 
 def reports_of(case: Case) -> list[TestReport]:
     """All reports there are of a case."""
-    return case.app.store.reports([case.name], count=10_000)
+    return case.app.store.reports.latest([case.name], count=10_000)
 
 
 def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:

@@ -91,7 +91,7 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
 
     Keys that are not under the prefix, as Celery's and kombu's, are not ours to judge.
     """
-    kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|wiring|state|runtime|latency|frequency))")
+    kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|state|runtime|latency|frequency))")
     cap = Settings.model_fields["max_reports"].default
     found = []
     for key in client.scan_iter(match=f"{prefix}:*"):

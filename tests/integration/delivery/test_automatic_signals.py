@@ -29,7 +29,7 @@ def case(livecheck: LiveCheck) -> Any:
         answered: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/{id}/")
 
     case = livecheck.case(name=CASE)(test_order)
-    livecheck.store.register(case.name, case.describe())
+    livecheck.store.registry.register(case.name, case.describe())
     return case
 
 
@@ -50,7 +50,7 @@ def current(test_id: str, case_name: str = CASE) -> TestExecution:
 
 
 def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
-    found: dict[str, SignalEvent] = case.app.store.awaited([(case.name, test_id, list(case.signals))])[0]
+    found: dict[str, SignalEvent] = case.app.store.signals.awaited([(case.name, test_id, list(case.signals))])[0]
     return found
 
 
@@ -143,8 +143,8 @@ def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Cele
     service = install(orders)
     service.gate.accept([("LiveCheck-Test-Id", "forged")])
     service.outbox.drop(2, "full", "the outbox is full")
-    wait_until(lambda: len(case.app.store.tallied().counts) == 2)
-    assert case.app.store.tallied().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
+    wait_until(lambda: len(case.app.store.counters.read().counts) == 2)
+    assert case.app.store.counters.read().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
 
 
 def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(

@@ -56,7 +56,7 @@ def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
 
 def timed_out(case: Any) -> str:
     """The error of its one report, as soon as there is one."""
-    [report] = wait_until(lambda: case.app.store.reports([case.name], count=10), what="a report")
+    [report] = wait_until(lambda: case.app.store.reports.latest([case.name], count=10), what="a report")
     assert report.state is State.TIMEOUT
     assert case.total_by_state == Counter(TIMEOUT=1)
     return str(report.error)
@@ -170,9 +170,9 @@ def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, p
     """The time is that of one attempt: who runs the test again has all of it."""
     case = declare(livecheck, lambda self: None, max_runtime=0.2)
     test = build(case, "o-1")
-    livecheck.store.record(test, expires_in=60)
-    livecheck.store.claim(
+    livecheck.store.executions.record(test, expires_in=60)
+    livecheck.store.executions.claim(
         test, token="dead", address="dead", lease=0.3, active=True, frequency=None, max_history=10, expires_in=60
     )
-    wait_until(lambda: livecheck.store.due(case.name, 1), what="the lease has lapsed")
+    wait_until(lambda: livecheck.store.executions.due(case.name, 1), what="the lease has lapsed")
     assert pool.submit(case.execute, test).result(10).state is State.PASS

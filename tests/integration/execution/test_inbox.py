@@ -95,7 +95,7 @@ def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_clie
         case.app.inbox.stop()
         runner = future.result(10)
     assert (runner.state, runner.handed_back) == (State.INIT, True)
-    assert case.app.store.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
+    assert case.app.store.executions.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
     assert case.total_by_state == Counter()
 
     other = LiveCheck(case.app.app)

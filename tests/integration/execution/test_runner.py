@@ -44,7 +44,7 @@ def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunne
 
 
 def reports(livecheck: LiveCheck) -> list[TestReport]:
-    return livecheck.store.reports(["shop.test_order"], count=100)
+    return livecheck.store.reports.latest(["shop.test_order"], count=100)
 
 
 # -- verdicts
@@ -134,8 +134,8 @@ def test_an_inactive_case_skips_and_says_so(livecheck: LiveCheck) -> None:
 def test_an_expired_test_skips_and_says_so(livecheck: LiveCheck) -> None:
     case = declare(livecheck, wrong_side)
     test = build(case, "late")
-    livecheck.store.record(test, expires_in=0.05)
-    wait_until(lambda: livecheck.store.due(case.name, 1), what="the test has expired")
+    livecheck.store.executions.record(test, expires_in=0.05)
+    wait_until(lambda: livecheck.store.executions.due(case.name, 1), what="the test has expired")
     assert case.execute(test).state is State.SKIP
     error = reports(livecheck)[0].error
     assert error is not None
@@ -147,7 +147,7 @@ def test_a_test_is_executed_once_however_often_it_is_asked_for(livecheck: LiveCh
     ran = []
     case = declare(livecheck, lambda self: ran.append(1))
     test = build(case, "o-1")
-    livecheck.store.record(test, expires_in=60)
+    livecheck.store.executions.record(test, expires_in=60)
     with ThreadPoolExecutor(8) as pool:
         states = Counter(runner.state for runner in pool.map(case.execute, [test] * 8))
     assert states == {State.PASS: 1, State.INIT: 7}

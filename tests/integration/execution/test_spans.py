@@ -263,7 +263,7 @@ def test_leaving_the_process_is_a_verdict_on_the_span_too(livecheck: LiveCheck, 
 def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None, test_expires=0.05)
     _, request = requested(case)
-    wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+    wait_until(lambda: livecheck.store.executions.due(case.name, 10), what="the test has expired")
     sweep(case)
     [span] = spans.named(NAME)
     assert result_of(span) == ("skip", StatusCode.UNSET)
@@ -277,7 +277,7 @@ def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: S
     case = declare(livecheck, run, test_expires=0.2)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
-        wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+        wait_until(lambda: livecheck.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
     of_the_sweep, of_the_run = spans.named(NAME)
@@ -312,7 +312,7 @@ def test_a_verdict_that_could_not_be_written_is_an_error_without_a_result(
     monkeypatch.setattr(
         "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
     )
-    monkeypatch.setattr(livecheck.store, "verdict", away)
+    monkeypatch.setattr(livecheck.store.executions, "verdict", away)
     case = declare(livecheck, lambda self: None)
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))

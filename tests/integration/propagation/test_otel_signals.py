@@ -34,7 +34,7 @@ def case(livecheck: LiveCheck) -> Any:
         def run(self) -> None:
             assert self.charged.wait(timeout=10) == {"currency": "EUR", "amounts": [3, 4]}
 
-    livecheck.store.register(test_order.name, test_order.describe())
+    livecheck.store.registry.register(test_order.name, test_order.describe())
     return test_order
 
 

@@ -57,15 +57,15 @@ def test_of_many_beats_and_workers_one_asks(suite: LiveCheck, switch: Server) ->
 
 def fail(suite: LiveCheck) -> None:
     report = make_report(State.FAIL)
-    suite.store.suite_fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
+    suite.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
 
 
 def fall_silent(suite: LiveCheck) -> None:
-    suite.store.client.hset(suite.store.keys.state(CASE), mapping={"received_at": 1, "watched_since": 1})
+    suite.store.client.hset(suite.store.keys.state(CASE), mapping={"received_at": 1, "expected_since": 1})
 
 
 def lose_the_sweep(suite: LiveCheck) -> None:
-    suite.store.record(make_test("lost"), expires_in=60)
+    suite.store.executions.record(make_test("lost"), expires_in=60)
     suite.store.client.zadd(suite.store.keys.open(CASE), {"lost": suite.store.time() - 301})
 
 

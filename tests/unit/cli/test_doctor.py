@@ -44,8 +44,8 @@ def suite(store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPat
     monkeypatch.delenv("PYTHONOPTIMIZE", raising=False)
     monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "7.4.1"})
     monkeypatch.setattr(doctor, "ask_workers", lambda _: [worker(*OURS)])
-    store.beat_seen()
-    store.schedules_seen()
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
     return suite
 
 
@@ -86,7 +86,7 @@ def test_where_tests_are_carried_over_http_is_said(suite: LiveCheck) -> None:
 
 
 def test_what_was_dropped_and_ignored_is_told_and_not_wrong(suite: LiveCheck) -> None:
-    suite.store.tally({"dropped: redis": 3, "headers ignored: forged": 1})
+    suite.store.counters.add({"dropped: redis": 3, "headers ignored: forged": 1})
     result = run()
     assert result.exit_code == 0
     [line] = lines(result)["outbox"]

@@ -137,7 +137,7 @@ def test_of_an_uneven_schedule_each_run_is_made_once(
         for number, late in enumerate((-1.5, 0.2, 100.0)):
             clock = midnight + run + late
             token = f"{run}-{number}"
-            if store.claim_slot(CASE, slot_of(uneven), token=token, lease=9):
+            if store.schedule_runs.claim(CASE, slot_of(uneven), token=token, lease=9):
                 made.append(run)
-                assert store.finish_slot(CASE, token)
+                assert store.schedule_runs.finish(CASE, token)
     assert made == [60 * minute + 3600 * hour for hour in range(5) for minute in (0, 30, 50)]

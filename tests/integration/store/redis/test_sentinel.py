@@ -91,7 +91,7 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
     livecheck.publisher.execute(make_test())
     inbox = Inbox(store)
     mailbox = inbox.open(CASE, "id-1")
-    store.listen(CASE, "id-1", inbox.address, ttl=60)
+    store.signals.listen(CASE, "id-1", inbox.address, ttl=60)
     old.client.wait(1, 5000)
     if how == "killed":
         old.kill()
@@ -118,7 +118,7 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
         wait_until(lambda: old.client.info("replication")["role"] == "slave", 40, "the old primary to be a replica")
         wait_until(lambda: all(answers(store) for _ in range(5)), 10, "answers in a row")
     first = mailbox.expect("first")
-    with_retry(store.signal, make_signal("first"), ttl=60)
+    with_retry(store.signals.send, make_signal("first"), ttl=60)
     assert first.result(20).key == "id-1"
     inbox.close(mailbox)
     inbox.stop()
