@@ -7,6 +7,7 @@ child was killed, carries no test: the main process runs no task.
 
 from __future__ import annotations
 
+from contextvars import Token
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -14,7 +15,7 @@ from celery import Task
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_failure, task_postrun, task_prerun, task_success
 
-from livecheck_celery.context import Token, tests_here, triggered_var
+from livecheck_celery.context import tests_here, triggered_var
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import HEADERS, NOTHING, Tokens, enter, leave, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished

@@ -9,13 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from itsdangerous import Signer
 
-from livecheck_celery.context import Token, current_test, current_test_var, synthetic_case_var
+from livecheck_celery.context import current_test, current_test_var, synthetic_case_var
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,

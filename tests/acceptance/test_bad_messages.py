@@ -38,7 +38,7 @@ def new_report(client: Client, error: str) -> TestReport:
     """The one report with ``error`` in it."""
 
     def found() -> list[TestReport]:
-        return [report for report in client.store.reports(None, count=1000) if error in (report.error or "")]
+        return [report for report in client.store.reports.latest(None, count=1000) if error in (report.error or "")]
 
     wait_until(found, what=f"a report: {error}")
     [report] = found()

@@ -170,11 +170,11 @@ def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
     passed = case.total_by_state[State.PASS]
     test = case.trigger()
     for _ in range(3):
-        site.client.livecheck.publisher.execute(test)
+        site.client.livecheck.runtime.publisher.execute(test)
     send_all(case, test.id, "go")
     assert report_of(case, test.id).state is State.PASS
     for _ in range(3):
-        site.client.livecheck.publisher.execute(test)
+        site.client.livecheck.runtime.publisher.execute(test)
     wait_until(lambda: site.messages()["livecheck"] == 0, what="the end of the queue")
     after = case.trigger()
     send_all(case, after.id, "go")

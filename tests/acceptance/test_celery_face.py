@@ -68,6 +68,6 @@ def test_settings_under_djangos_namespace(programs: Programs) -> None:
     programs.start("celery -A mysite worker -Q checks,checks.schedule -P threads -c 20")
     programs.start("celery -A mysite beat")
     store = Store(make_settings(programs.url, prefix="mysite"))
-    wait_until(lambda: store.statistics("mysite.checks.test_faked").total_by_state[State.PASS] >= 2, 20)
+    wait_until(lambda: store.suites.statistics("mysite.checks.test_faked").total_by_state[State.PASS] >= 2, 20)
     assert unbounded_keys(store.client, "mysite") == []
     assert list(store.client.scan_iter("livecheck:*")) == []

@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from livecheck_celery import Case, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, MAX_ID
 from tests.helpers.livecheck_client import Client, report_of

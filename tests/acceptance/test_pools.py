@@ -55,7 +55,7 @@ def test_tests_that_wait_side_by_side_do_not_mix(slots: int, client: Client, kin
 def test_a_signal_that_is_early_is_not_lost(slots: int, client: Client, kind: str) -> None:
     case, name = client.case(f"checks.test_{kind}", "go"), uuid4().hex
     case.go.send(name, key=name, force=True)
-    case.app.outbox.flush()
+    case.app.runtime.outbox.flush()
     case.trigger(name, name)
     assert report_of(case, name).state is State.PASS
 

@@ -92,5 +92,5 @@ def test_what_the_service_signals_arrives(service: Service, valkey_url: str) -> 
     store = Store(make_settings(valkey_url, prefix=prefix))
     test_id = f"signalled {service.name}"
     assert service.post(make_test(test_id, case_name=case), b"1234") == test_id
-    found = wait_until(lambda: store.awaited([(case, test_id, ["handled"])])[0])
+    found = wait_until(lambda: store.signals.awaited([(case, test_id, ["handled"])])[0])
     assert found["handled"].value == "4"

@@ -111,7 +111,7 @@ def test_beats_come_and_go_and_there_is_one_request_a_period(
     programs.start_worker(WORKER)
     beats = [scheduler.start() for _ in range(2)]
     wait_requests(notes, 4)
-    wait_until(lambda: None not in client.store.signs_of_life(), 20, "signs of life")
+    wait_until(lambda: None not in client.store.liveness.read(), 20, "signs of life")
     beats[0].kill()
     wait_requests(notes, 3)
     beats[1].kill()

@@ -15,7 +15,7 @@ import pytest
 
 from livecheck_celery import Case, RedisUnavailable, State
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.livecheck_client import Client, report_of, send_all
 from tests.helpers.programs import REPOSITORY, Program, Programs
 from tests.helpers.redis_servers import (
@@ -130,31 +130,27 @@ def passes(client: Client, test_id: str) -> None:
 
 def sent(client: Client, test_id: str) -> bool:
     try:
-        client.store.statistics(order_of(client).name)  # each store notices an outage by itself
+        client.store.suites.statistics(order_of(client).name)  # each store notices an outage by itself
     except RedisUnavailable:
         return False
-    dropped = client.livecheck.outbox.dropped
+    dropped = client.livecheck.runtime.outbox.dropped
     send_all(order_of(client), test_id, "early", "go")
-    return client.livecheck.flush(5) and client.livecheck.outbox.dropped == dropped
+    return client.livecheck.flush(5) and client.livecheck.runtime.outbox.dropped == dropped
 
 
 def keeps_schedules(store: Store) -> None:
     """All that schedules need of Redis, for cases all over it."""
     cases = [f"anywhere.test_{number}" for number in range(20)]
-    store.watch(cases)
-    assert store.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
-    assert store.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
-    assert store.claim_slot(cases[0], Slot(60, 30), token="t", lease=0.01) == 1
-    assert wait_until(lambda: store.lapsed_slots(cases, lease=1)) == cases[:1]
-    assert store.renew_slot(cases[0], "t", lease=1)
-    assert store.finish_slot(cases[0], "t")
-    assert store.claim_heartbeat(60)
+    store.suites.expect_tests(cases)
+    assert store.suites.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
+    assert store.suites.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
+    assert store.schedule_runs.claim(cases[0], Window(60, 30), token="t", lease=0.01) == 1
+    assert wait_until(lambda: store.schedule_runs.lapsed(cases, lease=1)) == cases[:1]
+    assert store.schedule_runs.renew(cases[0], "t", lease=1)
+    assert store.schedule_runs.finish(cases[0], "t")
+    assert store.liveness.claim_heartbeat(60)
 
 
-@pytest.mark.promise(
-    "The state can be kept behind Sentinel, a password, TLS, a limited ACL user, or in a Redis Cluster.",
-    theme="servers",
-)
 @pytest.mark.parametrize("setup", SETUPS)
 def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
     with SETUPS[setup](tmp_path) as conf:
@@ -165,7 +161,7 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
         keeps_schedules(user.store)
-        wait_until(lambda: None not in user.store.signs_of_life(), 20, "signs of life, for doctor")
+        wait_until(lambda: None not in user.store.liveness.read(), 20, "signs of life, for doctor")
         reading = [programs.start(f"livecheck -A anywhere {command}", **env) for command in ("status", "reports")]
         for command in reading:
             assert command.wait_exit(60) == 0, command.tail()
@@ -184,10 +180,6 @@ def doctors(programs: Programs, env: dict[str, str]) -> Iterator[Program]:
         yield programs.start("livecheck -A anywhere doctor", **env)
 
 
-@pytest.mark.promise(
-    "Waiting tests survive a failover of Sentinel; what the replica had not received is lost.",
-    theme="servers",
-)
 def test_tests_wait_on_through_a_failover_of_sentinel(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -214,10 +206,6 @@ def triggered(client: Client) -> str | None:
         return None
 
 
-@pytest.mark.promise(
-    "Waiting tests survive a failover in a cluster; what the replica had not received is lost.",
-    theme="servers",
-)
 def test_tests_wait_on_through_a_failover_in_a_cluster(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -235,10 +223,6 @@ def test_tests_wait_on_through_a_failover_in_a_cluster(
         programs.end()
 
 
-@pytest.mark.promise(
-    "A Redis that is killed and restarted has lost nothing, with `appendonly yes` and `appendfsync always`.",
-    theme="servers",
-)
 def test_a_redis_with_aof_that_is_killed_loses_nothing(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -254,16 +238,12 @@ def test_a_redis_with_aof_that_is_killed_loses_nothing(
             passes(user, test_id)
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 5}
-        assert user.store.wired().overrides == {"anywhere.test_order": {"probability": 0.25}}
+        assert user.store.registry.snapshot().overrides == {"anywhere.test_order": {"probability": 0.25}}
         assert "has lost its data" not in worker.output()
         assert "too late" not in worker.output()
         programs.end()
 
 
-@pytest.mark.promise(
-    "After a Redis without persistence restarts, workers continue, register their cases again, and log what was lost.",
-    theme="servers",
-)
 def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
@@ -277,7 +257,7 @@ def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
         redis.restart()
         for worker in workers:
             worker.wait_for("has lost its data", 20)
-        wait_until(user.store.cases, 20, "the cases to be registered again")
+        wait_until(user.store.registry.cases, 20, "the cases to be registered again")
         send_all(order_of(user), lost, "early", "go")
         wait_until(lambda: any("refused" in worker.output() for worker in workers), 20, "a verdict that is refused")
         passes(user, begin(user))

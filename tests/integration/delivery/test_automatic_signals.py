@@ -30,7 +30,7 @@ def case(livecheck: LiveCheck) -> Any:
         answered: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/{id}/")
 
     case = livecheck.case(name=CASE)(test_order)
-    livecheck.store.register(case.name, case.describe())
+    livecheck.runtime.store.registry.register(case.name, case.describe())
     return case
 
 
@@ -51,7 +51,9 @@ def current(test_id: str, case_name: str = CASE) -> TestExecution:
 
 
 def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
-    found: dict[str, SignalEvent] = case.app.store.awaited([(case.name, test_id, list(case.signals))])[0]
+    found: dict[str, SignalEvent] = case.app.runtime.store.signals.awaited([(case.name, test_id, list(case.signals))])[
+        0
+    ]
     return found
 
 
@@ -108,12 +110,12 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
     assert service.flush()
     assert not arrived(case, "o-1")
     assert not arrived(case, "o-2")
-    assert not case.app.store.client.keys("*signals:o-1*"), "not even for the other case"
-    sent = service.outbox.sent
+    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "not even for the other case"
+    sent = service.runtime.outbox.sent
     with under_test(current("o-2")):
         other.delay()
     assert service.flush()
-    assert service.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
+    assert service.runtime.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
 
 
 @pytest.mark.promise(
@@ -155,9 +157,9 @@ def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
 def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Celery) -> None:
     service = install(orders)
     service.gate.accept([("LiveCheck-Test-Id", "forged")])
-    service.outbox.drop(2, "full", "the outbox is full")
-    wait_until(lambda: len(case.app.store.tallied().counts) == 2)
-    assert case.app.store.tallied().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
+    service.runtime.outbox.drop(2, "full", "the outbox is full")
+    wait_until(lambda: len(case.app.runtime.store.counters.read().counts) == 2)
+    assert case.app.runtime.store.counters.read().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
 
 
 def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
@@ -180,6 +182,6 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
 
 def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
     service = install(orders)
-    assert service.watch.wanted is None
+    assert service.runtime.shared_config.wanted is None
     assert service.gate.accept([("Host", "shop")]).test is None
-    wait_until(lambda: service.watch.wanted)
+    wait_until(lambda: service.runtime.shared_config.wanted)

@@ -30,7 +30,7 @@ from livecheck_celery import (
     TestExecution,
     current_test,
 )
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import fake_request
 from livecheck_celery.delivery.publisher import TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
@@ -102,7 +102,7 @@ def test_an_execution_is_a_span_that_tells_the_verdict(livecheck: LiveCheck, spa
     case = declare(livecheck, outcome.run)
     test, request = requested(case)
     case.stored.send(7, key="o-1", force=True)
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     runner = case.execute(test)
     assert runner.state is outcome.state, runner.error
     [span] = spans.named(NAME)
@@ -138,10 +138,10 @@ def test_a_real_request_takes_its_span_along_through_redis_and_the_broker(
     case = declare(livecheck, passes, probability=1.0)
     with trace.get_tracer("shop").start_as_current_span("POST /order") as span, case.maybe_trigger("o-1"):
         request = span.get_span_context()
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     body = base64.b64decode(json.loads(redis_client.lindex("livecheck", 0))["body"])
     sent = EXECUTION.validate_python(json.loads(body)[1][TEST_KEYWORD])
-    kept = EXECUTION.validate_json(redis_client.hget(livecheck.store.keys.test(case.name, "o-1"), "payload"))
+    kept = EXECUTION.validate_json(redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload"))
     expected = f"00-{request.trace_id:032x}-{request.span_id:016x}-{request.trace_flags:02x}"
     assert sent.traceparent == kept.traceparent == expected
 
@@ -267,7 +267,7 @@ def test_leaving_the_process_is_a_verdict_on_the_span_too(livecheck: LiveCheck, 
 def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None, test_expires=0.05)
     _, request = requested(case)
-    wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+    wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
     sweep(case)
     [span] = spans.named(NAME)
     assert result_of(span) == ("skip", StatusCode.UNSET)
@@ -282,7 +282,7 @@ def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: S
     case = declare(livecheck, run, test_expires=0.2)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
-        wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+        wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
     of_the_sweep, of_the_run = spans.named(NAME)
@@ -301,7 +301,7 @@ def test_a_test_that_is_handed_back_has_no_result(livecheck: LiveCheck, spans: S
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         assert waiting.wait(10)
-        livecheck.inbox.stop()
+        livecheck.runtime.inbox.stop()
         assert future.result(10).handed_back
     [span] = spans.named(NAME)
     assert result_of(span) == (None, StatusCode.UNSET)
@@ -317,7 +317,7 @@ def test_a_verdict_that_could_not_be_written_is_an_error_without_a_result(
     monkeypatch.setattr(
         "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
     )
-    monkeypatch.setattr(livecheck.store, "verdict", away)
+    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", away)
     case = declare(livecheck, lambda self: None)
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))
@@ -359,7 +359,7 @@ sys.meta_path.insert(0, Missing())
 
 from celery import Celery
 from livecheck_celery import Case, LiveCheck, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 
 livecheck = LiveCheck(Celery("shop", broker=sys.argv[1], set_as_current=False))
 

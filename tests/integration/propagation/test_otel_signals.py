@@ -13,7 +13,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import StatusCode
 
 from livecheck_celery import Case, LiveCheck, Signal, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import under_test
 from livecheck_celery.integrations.celery import install
 from tests.helpers.tracing import Spans, recording
@@ -34,7 +34,7 @@ def case(livecheck: LiveCheck) -> Any:
         def run(self) -> None:
             assert self.charged.wait(timeout=10) == {"currency": "EUR", "amounts": [3, 4]}
 
-    livecheck.store.register(test_order.name, test_order.describe())
+    livecheck.runtime.store.registry.register(test_order.name, test_order.describe())
     return test_order
 
 
@@ -75,7 +75,7 @@ def test_baggage_carries_the_test_and_a_span_sends_its_signal(livecheck: LiveChe
     livecheck.uninstrument("otel")
     assert list(headers) == ["baggage"]
     get(bank.wsgi(app), headers)
-    assert bank.outbox.flush()
+    assert bank.runtime.outbox.flush()
     runner = case.execute(test)
     assert runner.state is State.PASS, runner.error
 
@@ -84,6 +84,6 @@ def test_failed_span_fails_the_waiting_test(case: Any, bank: LiveCheck) -> None:
     test = build(case, "o-1")
     with under_test(test):
         charge(StatusCode.ERROR)
-    assert bank.outbox.flush()
+    assert bank.runtime.outbox.flush()
     runner = case.execute(test)
     assert (runner.state, str(runner.error)) == (State.FAIL, "span charge: the card has expired")

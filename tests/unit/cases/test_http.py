@@ -12,11 +12,19 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 import requests
 
-from livecheck_celery.cases.http import HttpSettings, fetch
+from livecheck_celery.cases.http import fetch
+from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
 from tests.helpers.waiting import wait_until
 
-QUICK = HttpSettings(timeout_total=10.0, timeout_connect=None, retries=2, delay_min=0.0, backoff=1.0, delay_max=0.0)
+QUICK = UrlSettings(
+    timeout_total=10.0,
+    timeout_connect=None,
+    error_retries=2,
+    error_delay_min=0.0,
+    error_delay_backoff=1.0,
+    error_delay_max=0.0,
+)
 HURRIED = QUICK._replace(timeout_total=0.4, retries=1)
 WELL_BEFORE_THE_SERVER_ENDS = 5.0
 
@@ -131,7 +139,7 @@ def no_request_threads() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name == "livecheck-http"]
 
 
-def failure(method: str, url: str, session: requests.Session, settings: HttpSettings = QUICK, **kwargs: object) -> str:
+def failure(method: str, url: str, session: requests.Session, settings: UrlSettings = QUICK, **kwargs: object) -> str:
     with pytest.raises(ServiceDown) as failed:
         fetch(method, url, settings=settings, session=session, **kwargs)
     message = str(failed.value)

@@ -12,7 +12,7 @@ from celery import Celery
 
 import livecheck_celery
 from livecheck_celery import Case, LiveCheck, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.config import CaseSettings, Settings
 
 ROOT = Path(__file__).parents[3]
@@ -56,7 +56,7 @@ def test_the_first_example_runs_and_is_25_lines(monkeypatch: pytest.MonkeyPatch,
     case = module.test_order
     assert isinstance(case, Case)
     case.order_stored.send(module.Order("o-1", "sell"), key="o-1", force=True)
-    case.app.outbox.flush()
+    case.app.runtime.outbox.flush()
     runner = case.execute(build(case, "o-1", (), {"side": "buy"}))
     assert runner.state is State.FAIL
     assert "asked to buy, stored as sell" in str(runner.error)

@@ -15,8 +15,8 @@ THEN = """
 from livecheck_celery.models import EXECUTION
 
 create_order("o-1", "sell")
-assert livecheck.outbox.flush()
-record = livecheck.store.client.hget(livecheck.store.keys.test("test_order", "o-1"), "payload")
+assert livecheck.runtime.outbox.flush()
+record = livecheck.runtime.store.client.hget(livecheck.runtime.store.keys.test("test_order", "o-1"), "payload")
 test_order.execute(EXECUTION.validate_json(record))
 livecheck.close()
 """

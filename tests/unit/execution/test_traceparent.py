@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from livecheck_celery import Case, LiveCheck
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import EXECUTION, State
 from livecheck_celery.propagation.traceparent import traceparent
