@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, ClassVar, Final
 
 from celery.schedules import BaseSchedule
@@ -39,6 +40,12 @@ class Case(CaseOptions):
 
     All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the
     suite (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
+
+    `LiveCheck.case` makes the instance. The parameters are the reference's; ``kwargs`` are options of `CaseOptions`
+    that the reference does not have. None means "not given".
+
+    Raises:
+        ConfigurationError: an option or a signal is wrong.
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
@@ -95,24 +102,28 @@ class Case(CaseOptions):
         *,
         app: CaseApp,
         name: str,
+        probability: float | None = None,
+        warn_stalled_after: timedelta | float | str | None = None,
+        active: bool | None = None,
         signals: Iterable[BaseSignal[Any]] | None = None,
-        **options: Any,
+        test_expires: timedelta | float | str | None = None,
+        frequency: timedelta | float | str | BaseSchedule | None = None,
+        realtime_logs: bool | None = None,
+        max_history: int | None = None,
+        max_consecutive_failures: int | None = None,
+        url_timeout_total: float | None = None,
+        url_timeout_connect: float | None = None,
+        url_error_retries: int | None = None,
+        url_error_delay_min: float | None = None,
+        url_error_delay_backoff: float | None = None,
+        url_error_delay_max: float | None = None,
+        **kwargs: Any,
     ) -> None:
-        """Declare a case.
-
-        Args:
-            app: the `LiveCheck` it is declared on.
-            name: full name of the case.
-            signals: further signals, beside those the class declares.
-            options: options of `CaseOptions`, by name; None means "not given".
-
-        Raises:
-            ConfigurationError: an option or a signal is wrong.
-        """
+        given = {option: value for option, value in locals().items() if option in OPTIONS} | kwargs
         self.app = app
         self.name = name
         self._declared: dict[str, Any] = {}
-        settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.setting_sources), options)
+        settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.setting_sources), given)
         for option in OPTIONS:
             setattr(self, option, getattr(settings, option))
         self.signals = {}

@@ -82,7 +82,7 @@ class Gate:
         return self.headers() if host is not None and host.lower() in self._hosts else {}
 
     def headers(self) -> Mapping[str, str]:
-        """Build the signed headers that carry the current test, for any destination; empty outside a test."""
+        """Build the signed headers of the current test or fake request, for any destination; empty outside of both."""
         headers = outgoing() if self._keys else {}
         return sign(headers, self._keys) if headers else {}
 

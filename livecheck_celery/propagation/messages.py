@@ -12,9 +12,9 @@ from livecheck_celery.propagation.headers import NOTHING, enter, leave
 
 
 def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
-    """Add the signed headers of the current test to ``headers``, replacing LiveCheck's own; no-op outside a test.
+    """Add the signed headers of the current test to ``headers``, replacing LiveCheck's own that are there.
 
-    Never raises: headers that cannot be changed are left as they are.
+    Does nothing outside a test or a fake request. Never raises: headers that cannot be changed are left as they are.
 
     Args:
         gate: signs the headers.

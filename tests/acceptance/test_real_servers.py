@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import sign
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings, make_test
 from tests.helpers.programs import Program, Programs
@@ -35,7 +35,7 @@ class Service:
         self, test: TestExecution | None, body: bytes = b"", session: requests.Session | None = None
     ) -> str | None:
         """The test that an order is said to have been part of."""
-        headers = {} if test is None else carrier.sign(test.as_headers(), KEY)
+        headers = {} if test is None else sign(test.as_headers(), KEY)
         answer = (session or requests).post(f"{self.url}/order/", data=body, headers=headers, timeout=20)
         assert answer.status_code == 200, answer.text
         assert answer.json()["size"] == len(body)
@@ -65,7 +65,7 @@ def address(program: Program) -> str | None:
 )
 def test_a_signed_request_is_part_of_its_test_and_no_other_is(service: Service) -> None:
     assert [service.post(test) for test in (make_test("a"), None, make_test("b"), None)] == ["a", None, "b", None]
-    headers = carrier.sign(make_test("a").as_headers(), KEY)
+    headers = sign(make_test("a").as_headers(), KEY)
     for ignored in (make_test("a").as_headers(), headers | {"LiveCheck-Test-Id": "b"}):
         answer = requests.post(f"{service.url}/order/", headers=ignored, timeout=20)
         assert answer.json() == {"test": None, "size": 0}

@@ -47,7 +47,7 @@ def ping(suite: LiveCheck) -> None:
 def test_a_url_is_asked_for_while_all_is_well(suite: LiveCheck, switch: Server) -> None:
     ping(suite)
     [received] = switch.received
-    assert (received.method, received.target, received.ours()) == ("GET", "/ping/a-secret", {})
+    assert (received.method, received.target, received.known_headers()) == ("GET", "/ping/a-secret", {})
 
 
 def test_of_many_beats_and_workers_one_asks(suite: LiveCheck, switch: Server) -> None:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -25,7 +26,7 @@ QUICK = UrlSettings(
     error_delay_backoff=1.0,
     error_delay_max=0.0,
 )
-HURRIED = QUICK._replace(timeout_total=0.4, retries=1)
+HURRIED = replace(QUICK, timeout_total=0.4, error_retries=1)
 WELL_BEFORE_THE_SERVER_ENDS = 5.0
 
 Answer = Callable[["Handler"], None]
@@ -166,7 +167,7 @@ def test_arguments_of_requests_are_handed_on(session: requests.Session) -> None:
 
 def test_without_time_limits_a_request_just_works(session: requests.Session) -> None:
     with running(ok()) as server:
-        endless = QUICK._replace(timeout_total=None)
+        endless = replace(QUICK, timeout_total=None)
         assert fetch("GET", server.url, settings=endless, session=session) == b"fine"
 
 
@@ -185,7 +186,7 @@ def test_a_lasting_server_error_is_tried_as_often_as_set_and_then_reported(sessi
 
 def test_no_retries_means_one_attempt(session: requests.Session) -> None:
     with running(status(500)) as server:
-        assert failure("GET", server.url, session, QUICK._replace(retries=0)).endswith("(1 attempt)")
+        assert failure("GET", server.url, session, replace(QUICK, error_retries=0)).endswith("(1 attempt)")
         assert len(server.hits) == 1
 
 
@@ -249,7 +250,12 @@ def test_delays_grow_by_the_factor_up_to_the_longest(
 ) -> None:
     delays: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", delays.append)
-    failure("GET", dead_url, session, QUICK._replace(retries=5, delay_min=0.5, backoff=2.0, delay_max=3.0))
+    failure(
+        "GET",
+        dead_url,
+        session,
+        replace(QUICK, error_retries=5, error_delay_min=0.5, error_delay_backoff=2.0, error_delay_max=3.0),
+    )
     assert delays == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
@@ -305,7 +311,7 @@ def test_the_thread_of_a_response_that_began_too_late_ends_then(session: request
         handler.drip(prelude=b"\r\n\r\n", byte=b"x")
 
     with running(late) as server:
-        failure("GET", server.url, session, HURRIED._replace(retries=0))
+        failure("GET", server.url, session, replace(HURRIED, error_retries=0))
         given_up.set()
         wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
@@ -316,7 +322,9 @@ def test_the_total_timeout_bounds_redirects_together(session: requests.Session) 
         handler.reply(302, Location="/again")
 
     with running(slow_redirect) as server:
-        assert "no complete answer within 0.4 s" in failure("GET", server.url, session, HURRIED._replace(retries=0))
+        assert "no complete answer within 0.4 s" in failure(
+            "GET", server.url, session, replace(HURRIED, error_retries=0)
+        )
         assert 2 <= len(server.hits) <= 3
     wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
@@ -345,7 +353,7 @@ def test_the_connect_timeout_bounds_connecting_alone(session: requests.Session) 
             waiting.setblocking(False)
             waiting.connect_ex(busy.getsockname())
         url = f"http://127.0.0.1:{busy.getsockname()[1]}/"
-        impatient = QUICK._replace(timeout_connect=0.2, retries=1)
+        impatient = replace(QUICK, timeout_connect=0.2, error_retries=1)
         assert failure("POST", url, session, impatient) == f"POST {url}: no connection within 0.2 s (2 attempts)"
 
 

@@ -137,7 +137,7 @@ def test_a_livecheck_is_found_in_its_module(shop: ModuleType, suite: LiveCheck, 
 
 def test_livechecks_on_one_app_are_shown_together_and_once(shop: ModuleType, suite: LiveCheck, store: Store) -> None:
     second = LiveCheck(suite.app, redis_url="redis://fake:6379/0")
-    second.store = store
+    second.runtime.store = store
 
     @second.case
     class test_payment:

@@ -1,4 +1,4 @@
-"""The examples of docs/into-a-service.md do what they say."""
+"""The examples in docs/into-a-service.md serve requests under their test."""
 
 import asyncio
 import re
@@ -28,7 +28,7 @@ def example(title: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def livecheck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the examples import: on an app of no other test's, and with the key in the environment."""
+    """Give the examples a Celery app of their own, and the key in the environment."""
     celery_app = Celery("shop", broker="redis://nowhere", set_as_current=False)
     monkeypatch.setattr(livecheck_celery, "LiveCheck", lambda: LiveCheck(celery_app))
     monkeypatch.setenv("LIVECHECK_SECRET_KEY", KEY[0])
@@ -36,7 +36,7 @@ def livecheck(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.promise("The examples of the page on incoming requests run.", theme="docs")
 @pytest.mark.parametrize("title", ["WSGI", "Flask"])
-def test_wsgi(title: str) -> None:
+def test_wsgi_examples_serve_requests_under_their_test(title: str) -> None:
     application = example(title)["application"]
     for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
         body = application(environ_of(headers), lambda status, headers, exc_info=None: None)
@@ -44,14 +44,14 @@ def test_wsgi(title: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["ASGI", "FastAPI and Starlette"])
-def test_asgi(title: str) -> None:
+def test_asgi_examples_serve_requests_under_their_test(title: str) -> None:
     application = example(title)["application"]
     for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
         _, body = asyncio.run(request_asgi(application, "/", headers=headers))
         assert expected in body.decode()
 
 
-def test_django() -> None:
+def test_django_example_names_the_middleware_and_real_settings() -> None:
     named = example("Django")
     assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.MIDDLEWARE)
     settings = {name.removeprefix("LIVECHECK_").lower() for name in named if name.startswith("LIVECHECK_")}
@@ -60,5 +60,5 @@ def test_django() -> None:
     assert not hasattr(django_settings, "LIVECHECK_HTTP_HOSTS")
 
 
-def test_no_other_example_is_on_the_page() -> None:
+def test_every_example_on_the_page_is_tested() -> None:
     assert len(EXAMPLES) == PAGE.count("```python") == 5

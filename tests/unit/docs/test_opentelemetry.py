@@ -1,4 +1,4 @@
-"""The example of the page on OpenTelemetry runs as it is, in a process of its own."""
+"""The example in docs/opentelemetry.md runs unchanged, in its own process."""
 
 from __future__ import annotations
 

@@ -80,7 +80,7 @@ def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
     shared_config.refresh()
     shared_config.refresh()
     assert heard == [{}, {"c": {"active": False}}], "once now, once at the change"
-    assert "could not be followed" in caplog.text
+    assert "failed to apply a change" in caplog.text
 
 
 def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_client: redis.Redis) -> None:
@@ -101,7 +101,7 @@ def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_clien
     assert shared_config.overrides == {}
     assert shared_config.sources is not None
     assert shared_config.sources.names("task") == {"orders.store"}, (
-        "until a worker says it anew, services tell what they told"
+        "the old sources stay until a worker registers again"
     )
     store.registry.register("c", {})
     shared_config.refresh()
@@ -110,7 +110,7 @@ def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_clien
 
 
 def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, redis_client: redis.Redis) -> None:
-    lost: list[Watch] = []
+    lost: list[SharedConfig] = []
     store.registry.register("c", {})
     shared_config = SharedConfig(store, lost.append)
     shared_config.refresh()
@@ -122,7 +122,7 @@ def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, re
 
 
 def test_who_cannot_begin_again_now_does_so_later(store: Store, redis_client: redis.Redis) -> None:
-    tries: list[Watch] = []
+    tries: list[SharedConfig] = []
 
     def begin_again(shared_config: SharedConfig) -> None:
         tries.append(shared_config)
