@@ -51,7 +51,7 @@ def test_a_broker_that_swallows_everything_costs_doctor_seconds(programs: Progra
         assert "did not answer (silent for 5 s)" in output
         code, output = desk.run("livecheck -A desk trigger test_order 1")
     assert code == 2
-    assert output.startswith("Error: the broker did not take the message for desk.test_order:")
+    assert output.startswith("Error: the broker did not accept the message for desk.test_order:")
     assert len(output.splitlines()) == 2
 
 

@@ -119,7 +119,7 @@ def held(case: Any) -> dict[str, int]:
     return {
         "mailboxes": len(suite.runtime.inbox._mailboxes),
         "leases": len(suite.runtime.leases._held),
-        "slots": len(suite.runtime.deadlines._next_word),
+        "slots": len(suite.runtime.deadlines._due),
         "outbox": suite.runtime.outbox._queue.qsize(),
     }
 

@@ -168,7 +168,7 @@ def test_what_a_request_triggers_beyond_that_is_dropped_and_counted(
             pass
     assert livecheck.runtime.outbox.flush()
     assert livecheck.runtime.outbox.counts == {"backlog": 2}
-    assert "too many tests of the case have no verdict yet (livecheck_max_open)" in caplog.text
+    assert "too many tests of the case have no verdict (livecheck_max_open)" in caplog.text
     assert redis_client.llen("livecheck") == 1
 
 
