@@ -104,8 +104,8 @@ def test_whoever_dies_no_two_make_a_run_at_once_and_runs_go_on(stores: list[Stor
         while store.time() < end:
             turn += 1
             token = f"{number}-{turn}"
-            started = store.time()
             if claim_slot(store, period, token, lease):
+                started = store.time()
                 if chance.random() < 1 / 3:
                     died.append(started)
                     continue
