@@ -100,7 +100,7 @@ def test_a_redis_that_is_not_there_yet(programs: Programs) -> None:
     program = programs.start(f"{OWN} -l INFO", LIVECHECK_CASES="checks", LIVECHECK_BROKER_URL=url)
     problem = f"Redis at {url} did not answer (Connection refused); is it running, and is livecheck_redis_url right?"
     for delay in ("1.0", "2.0"):
-        program.wait_for(f"{problem}; trying again in {delay} s\n")
+        program.wait_for(f"{problem}; retrying in {delay} s\n")
     with ValkeyServer(port=port):
         program.wait_for(" ready.")
         client = Client(url)
