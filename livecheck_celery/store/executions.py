@@ -358,5 +358,5 @@ class Executions:
         action, payload, recorded_at = self._database.run(call)
         if action == "none":
             return Recovery(action, None)
-        test = readable(key, lambda: EXECUTION.validate_json(payload))
-        return Recovery(action, replace(test, recorded_at=float(recorded_at)))
+        test = readable(key, lambda: replace(EXECUTION.validate_json(payload), recorded_at=float(recorded_at)))
+        return Recovery(action, test)

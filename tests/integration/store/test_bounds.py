@@ -63,7 +63,7 @@ def fill(store: BulkStore) -> None:
         store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY, traceback=TRACEBACK) for one in finished)
 
 
-def test_a_case_that_is_full_holds_what_the_formula_says(bulk: BulkStore, redis_client: redis.Redis) -> None:
+def test_memory_of_a_full_case_matches_the_documented_formula(bulk: BulkStore, redis_client: redis.Redis) -> None:
     redis_client.execute_command("FLUSHALL", "SYNC")
     before = used(redis_client)
     fill(bulk)
@@ -90,7 +90,7 @@ def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("forgotten_soon")
-def test_many_executions_leave_what_few_leave(bulk: BulkStore, redis_client: redis.Redis) -> None:
+def test_memory_after_many_executions_is_that_after_few(bulk: BulkStore, redis_client: redis.Redis) -> None:
     def left(first: int, count: int) -> tuple[set[Any], int]:
         run_executions(bulk, first, count)
         wait_until(lambda: per_test(redis_client) == 0, 60, "nothing of single executions is left")

@@ -517,7 +517,7 @@ def machine_on(store: Store) -> Callable[[], Machine]:
 
 
 @pytest.mark.timeout(400)  # a failure is made small before it is shown
-def test_the_scripts_do_what_the_model_does(clocked: Store) -> None:
+def test_scripts_agree_with_the_model(clocked: Store) -> None:
     run_state_machine_as_test(
         machine_on(clocked),
         settings=configured(

@@ -10,7 +10,7 @@ from livecheck_celery.store import Store
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
 
 
-def test_what_resolves_signals_is_known_to_all(store: Store) -> None:
+def test_snapshot_has_the_sources_of_registered_cases_and_a_revision(store: Store) -> None:
     store.registry.register("shop.test_order", SETTINGS)
     store.registry.register("shop.test_other", {"probability": 1.0})
     wired = store.registry.snapshot()
@@ -27,7 +27,7 @@ def test_what_resolves_signals_is_known_to_all(store: Store) -> None:
     assert later.sources == {}
 
 
-def test_overrides_are_known_to_all_until_they_are_taken_back(store: Store) -> None:
+def test_snapshot_has_an_override_until_it_is_removed(store: Store) -> None:
     assert store.registry.snapshot("none") is not None
     store.registry.override("c", {"active": False, "probability": 0.25})
     wired = store.registry.snapshot()
@@ -39,7 +39,7 @@ def test_overrides_are_known_to_all_until_they_are_taken_back(store: Store) -> N
     assert later.overrides == {}
 
 
-def test_a_server_that_lost_everything_is_news(store: Store, redis_client: redis.Redis) -> None:
+def test_watch_drops_overrides_when_redis_lost_its_data(store: Store, redis_client: redis.Redis) -> None:
     store.registry.override("c", {"active": False})
     shared_config = SharedConfig(store, print)
     shared_config.refresh()
@@ -49,7 +49,7 @@ def test_a_server_that_lost_everything_is_news(store: Store, redis_client: redis
     assert shared_config.overrides == {}
 
 
-def test_wiring_that_cannot_be_read_names_its_key(store: Store, redis_client: redis.Redis) -> None:
+def test_unreadable_shared_configuration_is_an_error_with_its_key(store: Store, redis_client: redis.Redis) -> None:
     redis_client.hset(store.keys.shared, mapping={"override:c": "junk", "revision": "1"})
     with pytest.raises(InvalidPayload, match=r"livecheck:\{cases\}:shared"):
         store.registry.snapshot()
@@ -65,9 +65,7 @@ def test_counts_add_up_for_a_day(store: Store, redis_client: redis.Redis) -> Non
     assert 0 < redis_client.ttl(store.keys.counters) <= 24 * 3600
 
 
-def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_listener_that_fails_does_not_affect_the_others(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     shared_config, heard = SharedConfig(store, print), []
 
     def fail(shared_config: SharedConfig) -> None:
@@ -83,7 +81,7 @@ def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
     assert "failed to apply a change" in caplog.text
 
 
-def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_reported_once(store: Store, redis_client: redis.Redis) -> None:
     lost: list[dict[str, object]] = []
     shared_config = SharedConfig(store, lambda shared_config: lost.append(dict(shared_config.overrides)))
     shared_config.refresh()
@@ -109,7 +107,7 @@ def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_clien
     assert len(lost) == 1
 
 
-def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_noticed_after_another_process_registered_again(store: Store, redis_client: redis.Redis) -> None:
     lost: list[SharedConfig] = []
     store.registry.register("c", {})
     shared_config = SharedConfig(store, lost.append)
@@ -121,7 +119,7 @@ def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, re
     assert lost == [shared_config]
 
 
-def test_who_cannot_begin_again_now_does_so_later(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_reported_again_if_its_handler_failed(store: Store, redis_client: redis.Redis) -> None:
     tries: list[SharedConfig] = []
 
     def begin_again(shared_config: SharedConfig) -> None:

@@ -66,7 +66,7 @@ def test_every_script_uses_keys_of_one_cluster_slot(store: Store, monkeypatch: p
     assert called == {name: {1} for name in SCRIPTS}, "one was not called, or has keys of several slots"
 
 
-def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, cluster: RedisCluster) -> None:
+def test_servers_that_lost_their_scripts_get_them_again(store: Store, cluster: RedisCluster) -> None:
     everything(store)
     for one in cluster.servers:
         one.client.flushall()
@@ -74,7 +74,7 @@ def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, clust
     everything(store)
 
 
-def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> None:
+def test_batch_is_sent_to_all_servers(store: Store, cluster: RedisCluster) -> None:
     with store.batch() as queued:
         for case in CASES:
             queued.record(make_test("1", case), expires_in=60)
@@ -86,7 +86,7 @@ def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> Non
     assert [list(found) for found in arrived] == [["order_sent"]] * len(CASES)
 
 
-def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_signals_stored_on_any_server_reach_the_inbox(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # what is found before was announced
     inbox = Inbox(store)
     futures = []
@@ -145,7 +145,7 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     assert cluster.owner(store.keys.state(CASE)) is source
 
 
-def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, cluster: RedisCluster) -> None:
+def test_new_key_of_a_moving_slot_is_created_on_its_target(store: Store, cluster: RedisCluster) -> None:
     name = "shop.test_empty"
     slot = key_slot(store.keys.state(name).encode())
     source = cluster.owner(store.keys.state(name))
@@ -165,7 +165,7 @@ def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, clus
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisCluster, warm: bool) -> None:
+def test_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisCluster, warm: bool) -> None:
     store = Store(make_settings(cluster.url), timeout=0.4)
     if warm:
         everything(store)
@@ -198,7 +198,7 @@ def reachable(store: Store) -> bool:
     return True
 
 
-def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: RedisCluster) -> None:
+def test_one_frozen_server_does_not_block_the_others(cluster: RedisCluster) -> None:
     store = Store(make_settings(cluster.url), timeout=0.4)
     everything_at_once(store)
     frozen = cluster.servers[1]
@@ -218,11 +218,11 @@ def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: Redi
     store.client.close()
 
 
-def test_threads_share_it(store: Store) -> None:
+def test_threads_share_a_cluster_client(store: Store) -> None:
     assert set(at_once(50, lambda number: claim(store, str(number)).outcome)) == {"run"}
 
 
-def test_a_server_of_a_cluster_named_as_one_server_is_said(cluster: RedisCluster) -> None:
+def test_cluster_reached_by_a_plain_url_is_named_in_the_error(cluster: RedisCluster) -> None:
     store = Store(make_settings(cluster.servers[0].url))
     with pytest.raises(RedisUnavailable, match=r"has other slots .*must begin with redis\+cluster://"):
         everything(store)

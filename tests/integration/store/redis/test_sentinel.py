@@ -60,7 +60,7 @@ def answers(store: Store) -> bool:
         return False
 
 
-def test_the_publisher_keeps_what_the_host_told_celery(livecheck: LiveCheck, shared_group: SentinelGroup) -> None:
+def test_publisher_keeps_the_transport_options_of_the_host(livecheck: LiveCheck, shared_group: SentinelGroup) -> None:
     livecheck.runtime.publisher.execute(make_test())
     assert shared_group.servers[0].client.llen("shop:livecheck") == 1
     channel = livecheck.runtime.publisher._connection.default_channel
@@ -86,7 +86,7 @@ def test_silent_sentinels_cost_no_more_than_a_silent_redis(livecheck: LiveCheck,
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: str) -> None:
+def test_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: str) -> None:
     store, old = livecheck.runtime.store, group.servers[0]
     assert claim(store).outcome == "run"
     livecheck.runtime.publisher.execute(make_test())
@@ -134,7 +134,7 @@ def published(livecheck: LiveCheck) -> bool:
     return True
 
 
-def test_a_wrong_password_is_said_and_none_is_shown(shared_group: SentinelGroup) -> None:
+def test_wrong_password_is_an_error_without_the_password(shared_group: SentinelGroup) -> None:
     url = shared_group.url.replace("://", "://:hunter2@", 1)
     for password in ("hunter2", "sentinel"):
         store = Store(make_settings(f"{url}&sentinel_password={password}"))
