@@ -15,6 +15,7 @@ import fcntl, os, pty, struct, sys, termios
 pid, terminal = pty.fork()
 if not pid:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, int(sys.argv[1]), 0, 0))
+    os.environ.pop("COLUMNS", None)  # would take precedence
     os.execvp(sys.argv[2], sys.argv[2:])
 try:
     while output := os.read(terminal, 4096):
