@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import redis
-from tests.helpers.support import CASE, make_signal, make_test
 
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
@@ -16,6 +15,7 @@ from livecheck_celery.store.database import Database
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call
 from tests.helpers import executions
+from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS
 
 #: One call of a script each, in the state that `fill` makes.

@@ -109,10 +109,14 @@ def stalled(store: Store, after: float | None) -> float | None:
 
 
 def status(store: Store, after: float | None) -> State:
-    [status] = {
-        store.suites.statistics(CASE, stalled_after=after).status,
-        *store.suites.health({CASE: after}).statuses.values(),
-    }
+    """Return the status as both readers give it; read again if it changed between the two."""
+
+    def read() -> set[State]:
+        one = store.suites.statistics(CASE, stalled_after=after).status
+        found = {one, *store.suites.health({CASE: after}).statuses.values()}
+        return found if len(found) == 1 else set()
+
+    [status] = wait_until(read, what="the two readers to agree")
     return status
 
 
