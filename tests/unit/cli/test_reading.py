@@ -13,7 +13,6 @@ import pytest
 from celery import Celery
 from celery.schedules import crontab
 from click.testing import CliRunner, Result
-from tests.helpers.terminals import Screen
 
 from livecheck_celery import LiveCheck, Signal, State, cli
 from livecheck_celery.cli.reports import Tail
@@ -21,6 +20,7 @@ from livecheck_celery.cli.status import COLUMNS
 from livecheck_celery.models import REPORT
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_report, make_test
+from tests.helpers.terminals import Screen
 
 CASE = "shop.test_order"
 
