@@ -1,18 +1,16 @@
-# Needs python3 >= 3.11 and a package index; everything else goes into .venv.
-#
-#   make demo                        an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
-#   make test                        ruff, mypy, import-linter and the tests
-#   make bench                       what LiveCheck costs, beside a peer
-#   make bench-outage                what an outage costs a request, beside stock Celery; ARGS="--rows frozen"
-#   make chaos                       kills everything while tests run, and audits every verdict; ARGS="--seed 7"
+# Needs Python 3.11 or newer, make and a package index; everything else goes into .venv.
+# `make` lists the targets.
 
 PYTHON ?= python3
 BIN := .venv/bin
 ARGS ?=
 
-.PHONY: install demo lint test bench bench-outage chaos clean
+.PHONY: help install demo lint test docs bench bench-outage chaos clean
 
-install: .venv/installed
+help: ## list the targets
+	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
+
+install: .venv/installed ## create .venv and install the package and its development tools
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveCheck needs Python 3.11 or newer; see PYTHON in the Makefile")'
@@ -20,32 +18,49 @@ install: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
 	touch $@
 
-demo: install
-	@$(BIN)/livecheck demo $(ARGS)
-
-lint: install
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
-	$(BIN)/mypy
-	$(BIN)/lint-imports
-
-test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
-
-bench: install .venv/installed-bench
-	@$(BIN)/python -m benchmarks.bench
-	@$(BIN)/python -m benchmarks.unsampled
-
-bench-outage: install
-	@$(BIN)/python -m benchmarks.outage $(ARGS)
-
-chaos: install
-	@$(BIN)/python -m chaos $(ARGS)
+.venv/installed-docs: .venv/installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
+	touch $@
 
 .venv/installed-bench: .venv/installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
 	touch $@
 
-clean:
-	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+demo: install ## run an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
+	@$(BIN)/livecheck demo $(ARGS)
+
+lint: install ## ruff, mypy and import-linter
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+ifeq ($(strip $(ARGS)),)
+test: lint ## lint, all tests, and the branch coverage of unit and integration tests; ARGS="tests/unit" runs a part
+	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
+	$(BIN)/pytest -n 2 --dist loadfile tests/acceptance
+	@echo "Branch coverage of unit and integration tests; files below 90 %:"
+	@$(BIN)/coverage report --fail-under=0 | awk '/^TOTAL/ || /\.py/ && $$NF + 0 < 90'
+	@$(BIN)/coverage report --format=total >/dev/null || { echo "the total is below fail_under in pyproject.toml"; exit 1; }
+else
+test: lint
+	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+endif
+
+docs: .venv/installed-docs ## generate the generated pages, and build the site into site/
+	$(BIN)/python -m tools.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+bench: .venv/installed-bench ## what LiveCheck costs, compared with faust.livecheck
+	@$(BIN)/python -m benchmarks.bench
+	@$(BIN)/python -m benchmarks.unsampled
+
+bench-outage: install ## what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"
+	@$(BIN)/python -m benchmarks.outage $(ARGS)
+
+chaos: install ## kill every process while tests run, and audit every verdict; ARGS="--seed 7"
+	@$(BIN)/python -m chaos $(ARGS)
+
+clean: ## remove .venv and everything that is generated
+	rm -rf .venv build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

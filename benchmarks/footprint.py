@@ -15,7 +15,7 @@ import redis
 
 from livecheck_celery.store.database import FORGET_AFTER
 from tests.helpers.factories import make_settings
-from tests.helpers.footprints import Bulk, per_test, run_executions, used
+from tests.helpers.footprints import BulkStore, per_test, run_executions, used
 from tests.helpers.valkey import embedded
 
 LEVELS = (10_000, 100_000, 1_000_000)
@@ -37,7 +37,7 @@ def main() -> None:
     parser.add_argument("--executions", type=int, default=LEVELS[-1])
     last = parser.parse_args().executions
     with embedded() as server:
-        store = Bulk(make_settings(f"{server.connection_url}/0"))
+        store = BulkStore(make_settings(f"{server.connection_url}/0"))
         done = 0
         for level in [one for one in LEVELS if one < last] + [last]:
             started = time.monotonic()

@@ -56,12 +56,12 @@ def feed(case: Order, start: int, end: int) -> None:
         with case.maybe_trigger(f"test-{number}", number):
             if number % 100 != 1:
                 case.sent.send("x" * 100)
-    case.app.outbox.flush(RETRY_FOR)
+    case.app.runtime.outbox.flush(RETRY_FOR)
 
 
 def executed(case: Order) -> int:
     """Verdicts there are."""
-    return case.app.store.statistics(NAME).total_by_state.total()
+    return case.app.runtime.store.suites.statistics(NAME).total_by_state.total()
 
 
 def measure(case: Order, pid: int, count: int) -> None:
@@ -79,7 +79,7 @@ def measure(case: Order, pid: int, count: int) -> None:
     while executed(case) < count and time.monotonic() < deadline:
         time.sleep(0.1)
     tell(case, pid, begun)
-    totals = case.app.store.statistics(NAME).total_by_state
+    totals = case.app.runtime.store.suites.statistics(NAME).total_by_state
     sys.stdout.write(", ".join(f"{state}: {totals[state]}" for state in State if totals[state]) + "\n")
 
 

@@ -23,7 +23,7 @@ LIFETIME: Final = 3600
 _FAILURES: Final = ("FAIL", "ERROR", "TIMEOUT")
 #: Keys that stay, each bounded in what it holds, and keys that must have a TTL.
 _STAYING: Final = re.compile(r"({cases}:(settings|wiring)|{[^{}]+}:(state|runtime|latency|frequency|reports))")
-_PASSING: Final = re.compile(r"(tally|beat|schedules|heartbeat|{[^{}]+}:(open|test:.+|signals:.+))", re.DOTALL)
+_PASSING: Final = re.compile(r"(counters|beat|schedules|heartbeat|{[^{}]+}:(open|test:.+|signals:.+))", re.DOTALL)
 
 Problems = Iterator[str]
 

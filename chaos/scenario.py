@@ -161,9 +161,9 @@ def _sending(test_id: str, **signals: str) -> Iterator[None]:
     """Note that signals are about to be sent, and then whether Redis took what left this process in between."""
     for name, value in signals.items():
         ledger.will_send(test_id, name, value)
-    dropped = livecheck.outbox.dropped
+    dropped = livecheck.runtime.outbox.dropped
     yield
-    if livecheck.flush(_FLUSH) and livecheck.outbox.dropped == dropped:
+    if livecheck.flush(_FLUSH) and livecheck.runtime.outbox.dropped == dropped:
         for name in signals:
             ledger.taken(test_id, name)
 
@@ -194,9 +194,9 @@ def place() -> dict[str, Any]:
         _trigger(case, order.id, order.kind, order.value, **(lifetime if order.trigger == "options" else {}))
         _handle(order)
         return {}
-    dropped = livecheck.outbox.dropped
+    dropped = livecheck.runtime.outbox.dropped
     with case.maybe_trigger(order.id, order.kind, order.value):
-        if livecheck.flush(_FLUSH) and livecheck.outbox.dropped == dropped:
+        if livecheck.flush(_FLUSH) and livecheck.runtime.outbox.dropped == dropped:
             ledger.triggered(order.id)
         _handle(order)
     return {}

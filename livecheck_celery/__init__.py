@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.signals import BaseSignal, Signal
-from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.config import UrlSettings
+from livecheck_celery.context import current_test
 from livecheck_celery.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -26,19 +27,24 @@ from livecheck_celery.errors import (
     LiveCheckTestTimeout,
     RedisTooOld,
     RedisUnavailable,
+    ServerUnavailable,
     ServiceDown,
     SuiteFailed,
     SuiteStalled,
+    TestOutcome,
     TooManyTests,
+    TriggerRefused,
     UnknownCase,
     UnknownSignal,
 )
-from livecheck_celery.execution.runner import TestRunner
+from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 if TYPE_CHECKING:
     from livecheck_celery.worker import app
+
+__version__ = "0.1.0"
 
 __all__ = [
     "BaseSignal",
@@ -55,6 +61,7 @@ __all__ = [
     "LiveCheckTestTimeout",
     "RedisTooOld",
     "RedisUnavailable",
+    "ServerUnavailable",
     "ServiceDown",
     "Signal",
     "SignalEvent",
@@ -62,11 +69,14 @@ __all__ = [
     "SuiteFailed",
     "SuiteStalled",
     "TestExecution",
+    "TestOutcome",
     "TestReport",
     "TestRunner",
     "TooManyTests",
+    "TriggerRefused",
     "UnknownCase",
     "UnknownSignal",
+    "UrlSettings",
     "app",
     "current_execution",
     "current_test",
@@ -74,7 +84,7 @@ __all__ = [
 
 
 def __getattr__(name: str) -> Any:
-    # Made only when asked for: importing the package must not make a Celery app in a host's process.
+    # Made when first read: importing the package must not make a Celery app in a host's process.
     if name == "app":
         from livecheck_celery.worker import app  # noqa: PLC0415 - see above
 

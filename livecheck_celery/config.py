@@ -1,13 +1,14 @@
-"""Settings: where they come from, what they mean, and what is a mistake.
+"""Settings: their names, defaults, ranges and sources.
 
 A setting is looked up as argument > class attribute > Celery configuration (``livecheck_<name>``) > environment
-(``LIVECHECK_<NAME>``) > default, the first three as they apply.
+(``LIVECHECK_<NAME>``) > default; class attributes apply to cases only.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from typing import Annotated, Any, Final, Self, TypeVar
 from urllib.parse import urlsplit
@@ -24,7 +25,7 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, of_broker, scheme_of
+from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, from_broker, scheme_of
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
@@ -33,9 +34,9 @@ _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
 
 
 def seconds(value: Any) -> Any:
-    """Seconds of a number, a timedelta, or a string such as ``"30s"``, ``"5m"`` or ``"3h"``.
+    """Convert a number, a timedelta, or a string such as ``"30s"``, ``"5m"`` or ``"3h"`` to seconds.
 
-    Anything else is handed on unchanged, for the model to judge.
+    Other values are returned unchanged, for the model to validate.
     """
     if isinstance(value, timedelta):
         return value.total_seconds()
@@ -55,7 +56,7 @@ def _names(value: Any) -> Any:
 def _http_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("it should be a URL that begins with http:// or https://, and name a host")
+        raise ValueError("it must be an http:// or https:// URL with a host")
     return value
 
 
@@ -85,12 +86,12 @@ class _Resolved(BaseModel):
         sources: tuple[Callable[[str], Any], ...],
         arguments: Mapping[str, Any],
     ) -> Self:
-        """Build from ``arguments``, and for what they lack the first of ``sources`` that has it.
+        """Build the settings from ``arguments``, then from the first of ``sources`` that has the name.
 
-        ``owner`` names the thing being set up in errors. None in an argument means "not given".
+        ``owner`` names the object being configured in errors. None in an argument means "not given".
 
         Raises:
-            ConfigurationError: an unknown option, or a value out of its range.
+            ConfigurationError: an option is unknown, or a value is out of range.
         """
         values = {name: value for name, value in arguments.items() if value is not None}
         for name in cls.model_fields.keys() - values.keys():
@@ -104,84 +105,145 @@ class _Resolved(BaseModel):
 
 
 class Settings(_Resolved):
-    """Settings of a whole LiveCheck.
+    """Settings of a `LiveCheck`."""
+
+    redis_url: str = Field(
+        description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis."
+    )
+    broker_url: str = Field(description="Celery broker. Default: the app's `broker_url`.")
+    prefix: str = Field(default="livecheck", pattern=r"^[^{}\s]+$", description="Prefix of all Redis keys.")
+    queue: str = Field(default="livecheck", min_length=1, description="Queue in which tests are executed.")
+    schedule_queue: str = Field(
+        default="livecheck.schedule",
+        min_length=1,
+        description="Queue of fake requests, stalled checks, recovery and the heartbeat.",
+    )
+    test_concurrency: int = Field(
+        default=100, ge=1, description="Tests that one worker of LiveCheck's own Celery app runs at a time."
+    )
+    enabled: bool = Field(default=True, description="Whether requests trigger tests and send signals.")
+    send_reports: bool = Field(default=True, description="Whether reports are stored.")
+    max_reports: int = Field(default=10_000, ge=1, description="Reports stored for each case.")
+    max_open: int = Field(
+        default=100_000, ge=1, description="Tests of one case without a verdict; further triggers are refused."
+    )
+    max_payload: int = Field(
+        default=1024 * 1024, ge=1, description="Size limit, in bytes, of one signal's value or one test's arguments."
+    )
+    secret_key: Names = Field(
+        default=(),
+        description="Key that signs HTTP headers. Without one, no test crosses HTTP. For rotation: several, "
+        "separated by commas; the first signs, all verify.",
+    )
+    http_hosts: Names = Field(
+        default=("localhost", "127.0.0.1", "::1"), description="Hosts to which tests are propagated over HTTP."
+    )
+    cases: Names = Field(default=(), description="Modules that declare cases, for LiveCheck's own Celery app.")
+    recover_within: Period = Field(
+        default=15.0, description="Time until the test of a dead worker runs again, given a free slot."
+    )
+    shutdown_timeout: Delay = Field(
+        default=10.0,
+        description="Grace period for running tests at shutdown; tests that still wait are handed back then.",
+    )
+    heartbeat_url: HttpUrl | None = Field(
+        default=None, description="URL requested every minute while all cases are healthy; None disables it."
+    )
+
+
+class UrlOptions:
+    """Options of the HTTP requests that a case makes, with their defaults."""
+
+    url_timeout_total: Annotated[
+        Period | None, Field(description="Limit for one attempt, from DNS lookup to last byte.")
+    ] = 300.0
+    url_timeout_connect: Annotated[Period | None, Field(description="Limit for connecting.")] = None
+    url_error_retries: Annotated[int, Field(ge=0, description="Retries after a failed attempt.")] = 10
+    url_error_delay_min: Annotated[Delay, Field(description="Delay before the first retry.")] = 0.5
+    url_error_delay_backoff: Annotated[
+        float, Field(ge=0, allow_inf_nan=False, description="Factor from one delay to the next.")
+    ] = 1.5
+    url_error_delay_max: Annotated[Delay, Field(description="Longest delay.")] = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class UrlSettings:
+    """The six ``url_*`` options of a case as one value: timeouts and retries of an HTTP request.
 
     Attributes:
-        redis_url: where state lives; the broker's URL when that is Redis.
-        broker_url: the Celery broker.
-        prefix: what all Redis keys begin with.
-        queue: where tests are executed.
-        schedule_queue: where fake requests, stalled checks and recovery run.
-        test_concurrency: tests one worker runs at a time.
-        send_reports: whether reports are kept.
-        max_reports: reports kept for each case.
-        max_open: tests of each case that may be without a verdict; more are not triggered.
-        enabled: whether requests trigger tests and send signals at all.
-        max_payload: bytes, of one signal's value or one test's arguments.
-        secret_key: signs what crosses HTTP; without one, nothing crosses. Of several the first signs, and any is
-            believed, so that keys can be exchanged one after the other.
-        http_hosts: hosts that tests may be carried to over HTTP.
-        cases: modules that declare cases.
-        recover_within: seconds in which a test whose worker died is running again, given a free slot.
-        shutdown_timeout: seconds for which a worker that is to stop lets its tests go on before it hands them back.
-        heartbeat_url: what is asked for once a minute while all is well; None for nothing.
+        timeout_total: seconds for one attempt, from the DNS lookup to the last byte; None for no limit.
+        timeout_connect: seconds for connecting; None for no limit but ``timeout_total``.
+        error_retries: retries after a failed attempt.
+        error_delay_min: seconds before the first retry.
+        error_delay_backoff: factor from one delay to the next.
+        error_delay_max: longest delay in seconds.
     """
 
-    redis_url: str
-    broker_url: str
-    prefix: str = Field(default="livecheck", pattern=r"^[^{}\s]+$")
-    queue: str = Field(default="livecheck", min_length=1)
-    schedule_queue: str = Field(default="livecheck.schedule", min_length=1)
-    test_concurrency: int = Field(default=100, ge=1)
-    enabled: bool = True
-    send_reports: bool = True
-    max_reports: int = Field(default=10_000, ge=1)
-    max_open: int = Field(default=100_000, ge=1)
-    max_payload: int = Field(default=1024 * 1024, ge=1)
-    secret_key: Names = ()
-    http_hosts: Names = ("localhost", "127.0.0.1", "::1")
-    cases: Names = ()
-    recover_within: Period = 15.0
-    shutdown_timeout: Delay = 10.0
-    heartbeat_url: HttpUrl | None = None
+    timeout_total: float | None
+    timeout_connect: float | None
+    error_retries: int
+    error_delay_min: float
+    error_delay_backoff: float
+    error_delay_max: float
+
+    @classmethod
+    def of(cls, options: UrlOptions) -> Self:
+        """Collect the ``url_*`` attributes of a case."""
+        return cls(**{field.name: getattr(options, f"url_{field.name}") for field in fields(cls)})
 
 
-class CaseSettings(_Resolved):
-    """Settings of one case; meanings and defaults are the reference's (``livecheck.Case``)."""
+class CaseOptions(UrlOptions):
+    """Options of a case with their defaults, which are the reference's (``livecheck.Case``)."""
 
-    active: bool = True
-    probability: float = Field(default=0.5, ge=0, le=1)
-    warn_stalled_after: Period = 1800.0
-    test_expires: Annotated[timedelta, BeforeValidator(_test_expires), Field(gt=timedelta(0))] = timedelta(hours=3)
-    frequency: Annotated[Period | InstanceOf[BaseSchedule] | None, BeforeValidator(_frequency)] = None
-    realtime_logs: bool = False
-    max_runtime: Period | None = None
-    max_history: int = Field(default=100, ge=1)
-    max_consecutive_failures: int = Field(default=30, ge=1)
-    state_transition_delay: Delay = 60.0
-    url_timeout_total: Period | None = 300.0
-    url_timeout_connect: Period | None = None
-    url_error_retries: int = Field(default=10, ge=0)
-    url_error_delay_min: Delay = 0.5
-    url_error_delay_backoff: float = Field(default=1.5, ge=0, allow_inf_nan=False)
-    url_error_delay_max: Delay = 5.0
+    active: Annotated[bool, Field(description="Whether tests of the case are triggered and run.")] = True
+    probability: Annotated[float, Field(ge=0, le=1, description="Share of requests that `maybe_trigger` tests.")] = 0.5
+    warn_stalled_after: Annotated[
+        Period, Field(description="Time without any test after which the suite is STALL.")
+    ] = 1800.0
+    test_expires: Annotated[
+        timedelta,
+        BeforeValidator(_test_expires),
+        Field(gt=timedelta(0), description="Time after the trigger from which a test is no longer run."),
+    ] = timedelta(hours=3)
+    frequency: Annotated[
+        Period | InstanceOf[BaseSchedule] | None,
+        BeforeValidator(_frequency),
+        Field(description="Time between fake requests, or a Celery schedule; None for no fake requests."),
+    ] = None
+    realtime_logs: Annotated[
+        bool, Field(description="Whether lines of a test are logged at once, not together after the verdict.")
+    ] = False
+    max_runtime: Annotated[
+        Period | None, Field(description="Time after which a `run()` that has not returned is a TIMEOUT.")
+    ] = None
+    max_history: Annotated[int, Field(ge=1, description="Items in each history.")] = 100
+    max_consecutive_failures: Annotated[
+        int, Field(ge=1, description="Failed tests in a row with which the suite fails.")
+    ] = 30
+    state_transition_delay: Annotated[
+        Delay, Field(description="Time after a suite failure in which a pass does not restore the status.")
+    ] = 60.0
+
+
+class CaseSettings(CaseOptions, _Resolved):
+    """Validated options of one case."""
 
 
 def from_conf(conf: Any) -> Callable[[str], Any]:
-    """A source of settings: a Celery configuration."""
+    """Return a source of settings: a Celery configuration."""
     return lambda name: conf.get(f"livecheck_{name}")
 
 
 def from_environ(environ: Mapping[str, str]) -> Callable[[str], Any]:
-    """A source of settings: the environment."""
+    """Return a source of settings: the environment."""
     return lambda name: environ.get(f"LIVECHECK_{name.upper()}")
 
 
 def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[str, Any]) -> Settings:
-    """The settings of a LiveCheck on a Celery app with configuration ``conf``.
+    """Resolve the settings of a LiveCheck on a Celery app with configuration ``conf``.
 
     Raises:
-        ConfigurationError: a setting is wrong, or no Redis is named and the broker is not one.
+        ConfigurationError: a setting is wrong, or the broker is not Redis and ``redis_url`` is missing.
     """
     sources = (from_conf(conf), from_environ(environ))
 
@@ -194,21 +256,21 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
         broker_url = redis_url or DEFAULT_URL
     if scheme_of(str(broker_url)) in CLUSTER:
         raise ConfigurationError(
-            "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; name another Redis or RabbitMQ, "
-            "and keep the state in the cluster by livecheck_redis_url"
+            "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; use another Redis or RabbitMQ as "
+            "the broker, and the cluster for the state: livecheck_redis_url"
         )
     if not redis_url:
         if scheme_of(str(broker_url)) not in BROKER_SCHEMES:
             raise ConfigurationError(
-                "LiveCheck: redis_url: the broker is not Redis, so the Redis that holds the state must be named: "
+                "LiveCheck: redis_url: the broker is not Redis; name the Redis that holds the state: "
                 "set livecheck_redis_url or LIVECHECK_REDIS_URL"
             )
-        redis_url = of_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
+        redis_url = from_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
     return Settings.resolve("LiveCheck", sources, {**arguments, "redis_url": redis_url, "broker_url": broker_url})
 
 
 def explain(error: ValidationError) -> str:
-    """A validation error in one line: each field and what is wrong with it."""
+    """Format a validation error as one line: each field and what is wrong with it."""
     parts = []
     for problem in error.errors(include_url=False):
         place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))

@@ -1,4 +1,4 @@
-"""The package's own Celery app, for who has none or wants to keep tests apart from theirs."""
+"""LiveCheck's own Celery app, for hosts without one, and for those that keep tests apart from their own app."""
 
 from __future__ import annotations
 
@@ -23,13 +23,12 @@ _making = RLock()
 
 
 def default_app() -> Celery:
-    """The app behind ``celery -A livecheck_celery``.
+    """Return the app of ``celery -A livecheck_celery``.
 
-    It reads ``celeryconfig.py``, or the module that CELERY_CONFIG_MODULE names, where there is one. A bare ``celery
-    worker`` makes an app of its own from that same file; where the file imports `livecheck_celery.worker`, that app is
-    LiveCheck's.
+    It reads ``celeryconfig.py``, or the module named by CELERY_CONFIG_MODULE, if there is one. A bare ``celery worker``
+    makes an app of its own from the same file; if the file imports `livecheck_celery.worker`, that app is used.
     """
-    with _making:  # threads may import modules with cases at the same moment
+    with _making:  # threads can import modules with cases at the same time
         return _made()
 
 
@@ -48,7 +47,7 @@ def _bare_app() -> Celery | None:
 
 
 def _new_app() -> Celery:
-    # Not the current app: that is the host's to be.
+    # Not as the current app, which belongs to the host.
     app = Celery(NAME, set_as_current=False)
     named = os.environ.get("CELERY_CONFIG_MODULE")
     with cwd_in_path():
@@ -62,15 +61,15 @@ def _defaults(app: Celery) -> dict[str, Any]:
     settings = resolve_settings(conf, os.environ, {})
     suggested = {
         "broker_connection_retry_on_startup": True,
-        # A waiting test holds a slot, and threads are the cheap ones.
+        # A waiting test holds a slot; threads are cheap ones.
         "worker_pool": "threads",
         "worker_concurrency": settings.test_concurrency,
         "worker_prefetch_multiplier": 1,
     }
-    # Celery has a setting for the default queue and another for queues that are only named; ours are both.
+    # Celery has one setting for the default queue, and another for queues named in an option; these are both.
     is_quorum = "quorum" in (conf.task_default_queue_type, conf.task_create_missing_queue_type)
     arguments = {"x-queue-type": "quorum"} if is_quorum else None
-    # Celery lets what an app adds as defaults go before its configuration; its own defaults come last.
+    # In Celery, defaults added by add_defaults() precede the configuration; its own defaults are last.
     configured = conf.maps[:-1]
     return {
         "broker_url": settings.broker_url,

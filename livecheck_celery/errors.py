@@ -3,23 +3,28 @@
 ::
 
     LiveCheckError
-    ├── ConfigurationError          a setting, an option or a case declaration is wrong
-    ├── UnknownCase                 no case of that name is declared here
-    ├── UnknownSignal               the case has no signal of that name
-    ├── InvalidPayload              a value is not JSON, or is over the size limit
-    ├── DuplicateTest               a test of that id is still open
-    ├── TooManyTests                too many tests of the case are still open
-    ├── RedisUnavailable            Redis did not answer
-    ├── RedisTooOld                 Redis answered, but is older than 6.2
-    ├── BrokerUnavailable           the Celery broker did not take a message
-    ├── SuiteFailed                 the suite of a case is failing
-    │   ├── ServiceDown             a URL the case needs does not answer
-    │   └── SuiteStalled            no test arrived in time
-    ├── LiveCheckTestSkipped        verdict SKIP
-    ├── LiveCheckTestFailed         verdict FAIL
-    ├── LiveCheckTestRaised         verdict ERROR
-    └── LiveCheckTestTimeout        verdict TIMEOUT
+    ├── ConfigurationError              a setting, an option or a declaration is wrong
+    │   ├── UnknownCase                 no case of that name is declared in this process
+    │   └── UnknownSignal               the case declares no signal of that name
+    ├── TriggerRefused                  the test was not recorded, and will not run
+    │   ├── InvalidPayload              a value is not JSON, does not fit its type, or is too large
+    │   ├── DuplicateTest               a test of that id has no verdict yet
+    │   └── TooManyTests                max_open tests of the case have no verdict yet
+    ├── ServerUnavailable               a server LiveCheck depends on did not do what it was asked
+    │   ├── RedisUnavailable            Redis did not answer, or refused a command
+    │   ├── RedisTooOld                 Redis is older than 6.2
+    │   └── BrokerUnavailable           the Celery broker did not accept a message
+    ├── TestOutcome                     the verdict of a test; raised inside run()
+    │   ├── LiveCheckTestSkipped        verdict SKIP
+    │   ├── LiveCheckTestFailed         verdict FAIL
+    │   ├── LiveCheckTestRaised         verdict ERROR
+    │   └── LiveCheckTestTimeout        verdict TIMEOUT
+    └── SuiteFailed                     the suite of a case is failing
+        ├── ServiceDown                 a URL the case requests does not answer
+        └── SuiteStalled                no test was received for warn_stalled_after seconds
 """
+
+from __future__ import annotations
 
 
 class LiveCheckError(Exception):
@@ -27,70 +32,84 @@ class LiveCheckError(Exception):
 
 
 class ConfigurationError(LiveCheckError):
-    """A setting, an option or a case declaration is wrong."""
+    """A setting, an option or the declaration of a case is wrong."""
 
 
-class UnknownCase(LiveCheckError):
+class UnknownCase(ConfigurationError):
     """No case of that name is declared in this process."""
 
 
-class UnknownSignal(LiveCheckError):
-    """The case has no signal of that name."""
+class UnknownSignal(ConfigurationError):
+    """The case declares no signal of that name."""
 
 
-class InvalidPayload(LiveCheckError):
+class TriggerRefused(LiveCheckError):
+    """The test was not recorded, and will not run."""
+
+
+class InvalidPayload(TriggerRefused):
     """A value is not JSON, does not fit its type, or is over the size limit."""
 
 
-class DuplicateTest(LiveCheckError):
-    """A test of that id has been requested and has no verdict yet."""
+class DuplicateTest(TriggerRefused):
+    """A test of that id was requested and has no verdict yet."""
 
 
-class TooManyTests(LiveCheckError):
-    """As many tests of the case as may be (``max_open``) have been requested and have no verdict yet."""
+class TooManyTests(TriggerRefused):
+    """``max_open`` tests of the case were requested and have no verdict yet."""
 
 
-class RedisUnavailable(LiveCheckError):
-    """Redis did not answer."""
+class ServerUnavailable(LiveCheckError):
+    """A server LiveCheck depends on did not do what it was asked."""
 
 
-class RedisTooOld(LiveCheckError):
-    """Redis answered, but is older than LiveCheck needs."""
+class RedisUnavailable(ServerUnavailable):
+    """Redis did not answer, or refused a command."""
 
 
-class BrokerUnavailable(LiveCheckError):
-    """The Celery broker did not take a message."""
+class RedisTooOld(ServerUnavailable):
+    """Redis is older than LiveCheck requires."""
+
+
+class BrokerUnavailable(ServerUnavailable):
+    """The Celery broker did not accept a message."""
 
 
 class SuiteFailed(LiveCheckError):
     """The suite of a case is failing (reference: ``SuiteFailed``).
 
     Attributes:
-        accounted: whether the suite's state shows it already; each failure is to count once.
+        accounted: whether the suite's state already includes this failure; each failure counts once.
     """
 
     accounted = False
 
 
 class ServiceDown(SuiteFailed):
-    """A URL the case needs does not answer (reference: ``ServiceDown``)."""
+    """A URL the case requests does not answer (reference: ``ServiceDown``)."""
 
 
 class SuiteStalled(SuiteFailed):
-    """No test arrived for ``warn_stalled_after`` seconds (reference: ``SuiteStalled``)."""
+    """No test was received for ``warn_stalled_after`` seconds (reference: ``SuiteStalled``)."""
 
 
-class LiveCheckTestSkipped(LiveCheckError):
+class TestOutcome(LiveCheckError):
+    """The verdict of a test, raised inside ``run()``."""
+
+    __test__ = False  # keeps pytest from collecting it
+
+
+class LiveCheckTestSkipped(TestOutcome):
     """The test was not run; raise it in ``run()`` to skip."""
 
 
-class LiveCheckTestFailed(LiveCheckError):
-    """A contract did not hold: an assertion failed, or a signal's value does not fit its type."""
+class LiveCheckTestFailed(TestOutcome):
+    """A contract did not hold: an assertion failed, or the value of a signal does not fit its type."""
 
 
-class LiveCheckTestRaised(LiveCheckError):
+class LiveCheckTestRaised(TestOutcome):
     """``run()`` raised something other than an assertion."""
 
 
-class LiveCheckTestTimeout(LiveCheckError):
+class LiveCheckTestTimeout(TestOutcome):
     """A signal did not arrive in time; the message names it."""

@@ -1,7 +1,7 @@
-"""The values that cross processes: executions, signal events, reports.
+"""Values that cross processes: executions, signal events, reports.
 
-All datetimes are aware and in UTC; all durations are seconds. What comes from elsewhere is validated by the adapters at
-the end; what is made here is not, as requests wait for it.
+All datetimes are aware and in UTC; all durations are seconds. Values from other processes are validated by the adapters
+at the end of the module; values made in this process are not, since requests wait for them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
 from livecheck_celery.utils.sanitize import sanitize
 
-#: Longest id of a test, in characters; longer ones make no key, no header and no log any better.
+#: Longest id of a test, in characters.
 MAX_ID: Final = 512
 
-#: Header names, the reference's four and LiveCheck's own two.
+#: Header names: the reference's four and LiveCheck's own two.
 HEADER_ID: Final = "LiveCheck-Test-Id"
 HEADER_NAME: Final = "LiveCheck-Test-Name"
 HEADER_TIMESTAMP: Final = "LiveCheck-Test-Timestamp"
@@ -28,13 +28,13 @@ HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
 HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 
-# No space: HTTP clients refuse a header that begins with one, and servers cut it off at the end.
+# No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"
 _SHORT_ID = 15
 
 
 class State(StrEnum):
-    """State of a suite, and verdict of one execution (reference: ``livecheck.models.State``)."""
+    """State of a suite, and verdict of an execution (reference: ``livecheck.models.State``)."""
 
     INIT = "INIT"
     PASS = "PASS"  # noqa: S105 - a verdict, not a password
@@ -45,7 +45,7 @@ class State(StrEnum):
     SKIP = "SKIP"
 
     def is_ok(self) -> bool:
-        """Whether nothing is wrong: INIT, PASS or SKIP."""
+        """Return whether the state is INIT, PASS or SKIP."""
         return self in (State.INIT, State.PASS, State.SKIP)
 
 
@@ -54,19 +54,19 @@ class TestExecution:
     """One requested run of a case (reference: ``TestExecution``).
 
     Attributes:
-        id: the caller's name for the run, the key of its signals; any text of up to `MAX_ID` characters.
+        id: the caller's name for the execution, and the key of its signals; up to `MAX_ID` characters.
         case_name: full name of the case.
-        timestamp: when it was requested.
+        timestamp: time of the trigger.
         test_args: positional arguments for ``run()``, as JSON.
         test_kwargs: keyword arguments for ``run()``, as JSON.
-        expires: from when on it is no longer run.
-        synthetic: whether a fake request, not a user, caused it.
-        traceparent: the OpenTelemetry span in which it was requested, as W3C Trace Context writes it; None without one.
-        recorded_at: when Redis recorded it, seconds since the epoch; None before that, and when a chain, a group or a
-            link requests it by a message alone.
+        expires: time from which it is no longer run.
+        synthetic: whether a fake request caused it.
+        traceparent: W3C Trace Context of the OpenTelemetry span in which it was triggered; None without one.
+        recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
+            chain, group or link requests by a message alone.
     """
 
-    __test__ = False  # not for pytest to collect
+    __test__ = False  # keeps pytest from collecting it
 
     id: Annotated[str, Field(max_length=MAX_ID)]
     case_name: str
@@ -79,7 +79,7 @@ class TestExecution:
     recorded_at: float | None = field(default=None, compare=False)
 
     def as_headers(self) -> dict[str, str]:
-        """The test's identity as message or HTTP headers; arguments stay behind."""
+        """Return the test's identity as message or HTTP headers, without its arguments."""
         headers = {
             HEADER_ID: quote(self.id, safe=_SAFE_IN_HEADER),
             HEADER_NAME: quote(self.case_name, safe=_SAFE_IN_HEADER),
@@ -92,9 +92,9 @@ class TestExecution:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:
-        """The test the headers carry; None when they carry none, or a malformed one.
+        """Parse the test from headers; return None when they carry none, or a malformed one.
 
-        The reference raises on a partial set of headers. A bad header must not cost a request anything.
+        The reference raises on a partial set of headers; here a malformed header never fails a request.
         """
         try:
             return EXECUTION.validate_python(
@@ -113,7 +113,7 @@ class TestExecution:
 
     @property
     def ident(self) -> str:
-        """``case:id``, for people; control characters are replaced."""
+        """``case:id`` for logs; control characters are replaced."""
         return sanitize(f"{self.case_name}:{self.id}")
 
     @property
@@ -128,31 +128,31 @@ class TestExecution:
 
     @property
     def human_date(self) -> str:
-        """When it was requested, for people."""
+        """Time of the trigger, for people."""
         return f"Today {self.timestamp:%H:%M:%S}" if self.was_issued_today else f"{self.timestamp:%Y-%m-%d %H:%M:%S}"
 
     @property
     def was_issued_today(self) -> bool:
-        """Whether it was requested on the current day (UTC)."""
+        """Whether it was triggered on the current day (UTC)."""
         return self.timestamp.astimezone(UTC).date() == datetime.now(UTC).date()
 
     @property
     def is_expired(self) -> bool:
-        """Whether ``expires`` has passed, by this machine's clock."""
+        """Whether ``expires`` is in the past, by this machine's clock."""
         return datetime.now(UTC) >= self.expires
 
 
 @dataclass(frozen=True)
 class SignalEvent:
-    """One signal sent to one test (reference: ``SignalEvent``).
+    """A signal sent to a test (reference: ``SignalEvent``).
 
     Attributes:
         signal_name: name of the signal on its case.
         case_name: full name of the case.
-        key: id of the test it is for.
-        value: the value, as JSON text.
-        error: why the sender could not carry the value, if it could not.
-        received_at: when Redis got it, seconds since the epoch; None before that.
+        key: id of the receiving test.
+        value: the value as JSON text.
+        error: why the sender could not encode the value; None if it could.
+        received_at: Redis time at which it was stored, seconds since the epoch; None before that.
     """
 
     signal_name: str
@@ -172,11 +172,11 @@ class TestReport:
         state: the verdict.
         test: the execution; None for a report about the suite.
         runtime: seconds from start to verdict.
-        signal_latency: seconds ``wait()`` waited for each signal (as the reference; an early signal reads about 0).
-        error: what broke, one line.
-        traceback: where it broke.
+        signal_latency: seconds ``wait()`` waited for each signal (as in the reference; about 0 for an early signal).
+        error: the failure, one line.
+        traceback: traceback of the failure.
         signal_since_trigger: seconds from the trigger to each signal that arrived.
-        at: when the verdict was recorded, seconds since the epoch by Redis; None before that.
+        at: Redis time of the verdict, seconds since the epoch; None before that.
     """
 
     __test__ = False

@@ -1,4 +1,4 @@
-"""The Celery app of ``celery -A livecheck_celery``, with the cases that the setting ``cases`` names."""
+"""The Celery app of ``celery -A livecheck_celery``, with the cases of the modules in the setting ``cases``."""
 
 from __future__ import annotations
 
@@ -11,5 +11,5 @@ livecheck = LiveCheck()
 app = livecheck.app
 
 if isinstance(app.loader, Loader):
-    # A bare `celery worker` is past the moment at which Celery asks what to import.
+    # A bare `celery worker` imports this module after Celery's signal `import_modules`.
     import_cases(livecheck)

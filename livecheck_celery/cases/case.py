@@ -1,4 +1,4 @@
-"""Cases: what a person writes, and sees over time (reference: ``faust.livecheck.case``)."""
+"""Cases: what a person declares, and sees over time (reference: ``faust.livecheck.case``)."""
 
 from __future__ import annotations
 
@@ -9,101 +9,89 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import Any, ClassVar, Final
 
 from celery.schedules import BaseSchedule
 from pydantic import ValidationError
 
 from livecheck_celery.cases import http
 from livecheck_celery.cases.declaration import declared_signals
-from livecheck_celery.cases.descriptors import Live, PerCase
+from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.logging import CaseLog, Diag
+from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.signals import BaseSignal, Signal
-from livecheck_celery.cases.trigger import Trigger, by_chance
-from livecheck_celery.config import CaseSettings, explain, seconds
-from livecheck_celery.context import current_execution, current_test
+from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
+from livecheck_celery.config import CaseOptions, CaseSettings, UrlSettings, explain, seconds
+from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed, UnknownSignal
-from livecheck_celery.execution.event_loop import finish
 from livecheck_celery.execution.failures import trace
-from livecheck_celery.execution.runner import TestRunner
+from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
 from livecheck_celery.utils.sanitize import get_logger
 
-if TYPE_CHECKING:
-    from livecheck_celery.livecheck import LiveCheck
-
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
-#: Those that can be changed at run time.
+#: Options that can be overridden at run time.
 OVERRIDABLE: Final = ("active", "probability")
 
 
-class Case:
+class Case(CaseOptions):
     """LiveCheck test case. Every attribute has the reference's meaning and default.
 
-    All durations are seconds and all times are seconds since the epoch, by Redis. What a suite has come to (``status``,
-    histories, counters) is read from Redis when looked at, the same in every process.
+    All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the
+    suite (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
+
+    `LiveCheck.case` makes the instance. The parameters are the reference's; ``kwargs`` are options of `CaseOptions`
+    that the reference does not have. None means "not given".
+
+    Raises:
+        ConfigurationError: an option or a signal is wrong.
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
     logger: ClassVar[logging.Logger] = get_logger(__name__)
 
-    status = Live(lambda _, read: read.status, State.INIT, "Current state of this test; STALL once tests are overdue.")
-    last_test_received = Live[float | None](
+    status = SuiteAttribute(
+        lambda _, read: read.status, State.INIT, "State of the suite; STALL when tests are overdue."
+    )
+    last_test_received = SuiteAttribute[float | None](
         lambda _, read: read.last_test_received,
         None,
-        "When a test was last received, or the stalled check last gave warning.",
+        "Time at which a test was last received, or the stalled check last warned.",
     )
-    last_fail = Live[float | None](lambda _, read: read.last_fail, None, "When the suite last failed.")
-    runtime_avg = Live[float | None](lambda _, read: read.runtime_avg, None, "Median of `runtime_history`.")
-    latency_avg = Live[float | None](lambda _, read: read.latency_avg, None, "Median of `latency_history`.")
-    frequency_avg = Live[float | None](lambda _, read: read.frequency_avg, None, "Median of `frequency_history`.")
-    consecutive_failures = Live(lambda _, read: read.consecutive_failures, 0, "Failed tests since the last pass.")
-    total_failures = Live(lambda _, read: read.total_failures, 0, "Failed tests ever.")
-    frequency_history = Live[deque[float]](
+    last_fail = SuiteAttribute[float | None](lambda _, read: read.last_fail, None, "Time of the last suite failure.")
+    runtime_avg = SuiteAttribute[float | None](lambda _, read: read.runtime_avg, None, "Median of `runtime_history`.")
+    latency_avg = SuiteAttribute[float | None](lambda _, read: read.latency_avg, None, "Median of `latency_history`.")
+    frequency_avg = SuiteAttribute[float | None](
+        lambda _, read: read.frequency_avg, None, "Median of `frequency_history`."
+    )
+    consecutive_failures = SuiteAttribute(
+        lambda _, read: read.consecutive_failures, 0, "Failed tests since the last pass."
+    )
+    total_failures = SuiteAttribute(lambda _, read: read.total_failures, 0, "Failed tests in total.")
+    frequency_history = SuiteAttribute[deque[float]](
         lambda case, read: deque(read.frequency_history, case.max_history), deque(), "Seconds between tests."
     )
-    latency_history = Live[deque[float]](
+    latency_history = SuiteAttribute[deque[float]](
         lambda case, read: deque(read.latency_history, case.max_history),
         deque(),
-        "Seconds by which tests came later than `frequency` says.",
+        "Seconds by which tests came later than `frequency`.",
     )
-    runtime_history = Live[deque[float]](
-        lambda case, read: deque(read.runtime_history, case.max_history), deque(), "Seconds passing tests took."
+    runtime_history = SuiteAttribute[deque[float]](
+        lambda case, read: deque(read.runtime_history, case.max_history), deque(), "Seconds passing tests ran."
     )
-    total_by_state = Live[Counter[State]](lambda _, read: read.total_by_state, Counter(), "Verdicts ever, by state.")
-    seconds_since_last_fail = Live[float | None](
-        lambda _, read: read.seconds_since_last_fail, None, "Seconds since the suite last failed."
+    total_by_state = SuiteAttribute[Counter[State]](
+        lambda _, read: read.total_by_state, Counter(), "Verdicts in total, by state."
     )
-
-    active: bool = True
-    #: Probability of a test when live traffic is going through.
-    probability: float = 0.5
-    #: Seconds without any test after which the suite is stalled.
-    warn_stalled_after: float = 1800.0
-    test_expires: timedelta = timedelta(hours=3)
-    #: Seconds between fake requests, or a Celery schedule; None for no fake requests.
-    frequency: float | BaseSchedule | None = None
-    realtime_logs: bool = False
-    #: Seconds after which a ``run()`` that still runs is a TIMEOUT; None for when the test expires.
-    max_runtime: float | None = None
-    #: Most items in each history.
-    max_history: int = 100
-    max_consecutive_failures: int = 30
-    #: Seconds after a failure of the suite in which a pass does not bring its status back.
-    state_transition_delay: float = 60.0
-    url_timeout_total: float | None = 300.0
-    url_timeout_connect: float | None = None
-    url_error_retries: int = 10
-    url_error_delay_min: float = 0.5
-    url_error_delay_backoff: float = 1.5
-    url_error_delay_max: float = 5.0
+    seconds_since_last_fail = SuiteAttribute[float | None](
+        lambda _, read: read.seconds_since_last_fail, None, "Seconds since the last suite failure."
+    )
 
     trigger = PerCase(Trigger)
-    maybe_trigger = PerCase(by_chance)
+    maybe_trigger = PerCase(make_maybe_trigger)
 
     name: str
-    app: LiveCheck
+    app: CaseApp
     signals: dict[str, BaseSignal[Any]]
     total_signals: int
     log: CaseLog
@@ -112,7 +100,7 @@ class Case:
     def __init__(
         self,
         *,
-        app: LiveCheck,
+        app: CaseApp,
         name: str,
         probability: float | None = None,
         warn_stalled_after: timedelta | float | str | None = None,
@@ -131,27 +119,11 @@ class Case:
         url_error_delay_max: float | None = None,
         **kwargs: Any,
     ) -> None:
+        given = {option: value for option, value in locals().items() if option in OPTIONS} | kwargs
         self.app = app
         self.name = name
-        self._own: dict[str, Any] = {}
-        arguments = {
-            "probability": probability,
-            "warn_stalled_after": warn_stalled_after,
-            "active": active,
-            "test_expires": test_expires,
-            "frequency": frequency,
-            "realtime_logs": realtime_logs,
-            "max_history": max_history,
-            "max_consecutive_failures": max_consecutive_failures,
-            "url_timeout_total": url_timeout_total,
-            "url_timeout_connect": url_timeout_connect,
-            "url_error_retries": url_error_retries,
-            "url_error_delay_min": url_error_delay_min,
-            "url_error_delay_backoff": url_error_delay_backoff,
-            "url_error_delay_max": url_error_delay_max,
-            **kwargs,
-        }
-        settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.sources), arguments)
+        self._declared: dict[str, Any] = {}
+        settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.setting_sources), given)
         for option in OPTIONS:
             setattr(self, option, getattr(settings, option))
         self.signals = {}
@@ -174,42 +146,42 @@ class Case:
     def _add_signal(self, signal: BaseSignal[Any]) -> None:
         if not signal.name:
             raise ConfigurationError(f"case {self.name}: a signal has no name")
-        mine = signal.clone(case=self, index=len(self.signals) + 1)
-        self.signals[signal.name] = mine
-        setattr(self, signal.name, mine)
+        own = signal.clone(case=self, index=len(self.signals) + 1)
+        self.signals[signal.name] = own
+        setattr(self, signal.name, own)
 
-    # -- for people to write
+    # -- to override
 
     def run(self, *test_args: Any, **test_kwargs: Any) -> Any:
-        """Override this, as ``def`` or ``async def``, to define the test case."""
+        """Override this, with ``def`` or ``async def``, to define the test case."""
         raise NotImplementedError(f"case {self.name} has no run()")
 
     def make_fake_request(self) -> Any:
-        """Override this, as ``def`` or ``async def``, to make a request every ``frequency`` seconds."""
+        """Override this, with ``def`` or ``async def``, to make a request every ``frequency`` seconds."""
 
     def on_test_start(self, runner: TestRunner) -> Any:
-        """Call when a test starts executing."""
+        """Override this to act when a test starts executing."""
 
     def on_test_skipped(self, runner: TestRunner) -> Any:
-        """Call when a test is skipped; ``runner.error`` says why."""
+        """Override this to act when a test is skipped; ``runner.error`` has the reason."""
 
     def on_test_failed(self, runner: TestRunner, exc: BaseException) -> Any:
-        """Call when an invariant in a test does not hold."""
+        """Override this to act when a contract of a test does not hold."""
 
     def on_test_error(self, runner: TestRunner, exc: BaseException) -> Any:
-        """Call when a test raises."""
+        """Override this to act when a test raises."""
 
     def on_test_timeout(self, runner: TestRunner, exc: BaseException) -> Any:
-        """Call when a signal does not arrive in time."""
+        """Override this to act when a signal does not arrive in time."""
 
     def on_test_pass(self, runner: TestRunner) -> Any:
-        """Call when a test passes."""
+        """Override this to act when a test passes."""
 
     def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> Any:
-        """Call when the suite fails, or to say that it does.
+        """Mark the suite as failed; override this to act on it.
 
-        Sets ``status`` and ``last_fail``; reports when the status was OK, or the last failure of the suite is older
-        than ``state_transition_delay``. Override it to be told; the accounting is done before and whatever it does.
+        Sets ``status`` and ``last_fail``; posts a report when the status was OK, or the last failure of the suite is
+        older than ``state_transition_delay``. When LiveCheck calls it, the accounting is already done.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -217,30 +189,30 @@ class Case:
         self._account_suite_failure(exc, new_state)
 
     def post_report(self, report: TestReport) -> Any:
-        """Call with each report, or to publish one of your own.
+        """Publish a report; override this to forward reports.
 
-        Override it to pass reports on; they are kept in Redis before and whatever it does.
+        When LiveCheck calls it, the report is already stored in Redis.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
         if report.at is None and self.app.settings.send_reports:
-            self.app.store.post_report(report)
+            self.app.runtime.store.reports.post(report)
 
     # -- running
 
     def execute(self, test: TestExecution) -> TestRunner:
-        """Execute ``test`` here and now; the runner tells how it went.
+        """Execute ``test`` in this thread, and return the runner, which has the outcome.
 
         Raises:
             RedisUnavailable: Redis did not answer for a minute.
         """
-        runner = self.Runner(self, test, started=time.monotonic())
+        runner = self.Runner(self, test, time.monotonic(), resources=self.app.runtime.runner_resources)
         runner.execute()
         return runner
 
     def resolve_signal(self, key: str, event: SignalEvent) -> None:
-        """Mark the signal that ``event`` names as resolved, for the test ``key``.
+        """Resolve the signal named by ``event`` for the test ``key``.
 
         Raises:
             UnknownSignal: the case has no such signal.
@@ -248,20 +220,19 @@ class Case:
         """
         signal = self.signals.get(event.signal_name)
         if not isinstance(signal, Signal):
-            raise UnknownSignal(
-                f"case {self.name} has no signal {event.signal_name!r}; it has: {', '.join(self.signals) or 'none'}"
-            )
+            known = ", ".join(self.signals) or "none"
+            raise UnknownSignal(f"case {self.name}: unknown signal {event.signal_name!r}; choose from: {known}")
         signal.resolve(key, event)
 
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
-        """Account for a failure of the suite, then call `on_suite_fail`; what that raises is logged."""
+        """Account for a failure of the suite, then call `on_suite_fail`; log what that raises."""
         self._account_suite_failure(exc, new_state)
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook, ``def`` or ``async def``; what it raises is logged, and changes nothing."""
+        """Call a hook, ``def`` or ``async def``; log what it raises."""
         try:
-            finish(hook(*args))
+            self.app.runtime.event_loop.finish(hook(*args))
         except Exception:
             self.logger.exception("case %s: %s() raised", self.name, getattr(hook, "__name__", hook))
 
@@ -269,13 +240,14 @@ class Case:
         if exc.accounted:
             return
         report = TestReport(self.name, new_state, error=str(exc), traceback=trace(exc))
-        reported = self.app.store.suite_fail(
+        store = self.app.runtime.store
+        is_news = store.suites.fail(
             self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay
         )
         exc.accounted = True
         self.logger.error("case %s: %s: %s", self.name, new_state, exc)
-        if reported:
-            self.call_hook(self.post_report, replace(report, at=self.app.store.time()))
+        if is_news:
+            self.call_hook(self.post_report, replace(report, at=store.time()))
 
     # -- HTTP
 
@@ -288,78 +260,73 @@ class Case:
         return self.url_request("POST", url, **kwargs)
 
     def url_request(self, method: str, url: str, **kwargs: Any) -> bytes | None:
-        """Perform an HTTP request; the body, or None when the service is down.
+        """Make an HTTP request, and return the body, or None when the service is down.
 
-        Carries the current test, and the mark of a fake request, to the hosts on ``http_hosts``. Retries as the
-        ``url_*`` settings say; then the suite fails with `ServiceDown`.
+        Propagates the current test, and the mark of a fake request, to the hosts in ``http_hosts``. Retries by
+        `url_settings`; when all attempts fail, the suite fails with `ServiceDown`.
 
         Args:
             method: HTTP method.
-            url: where to.
-            kwargs: as for ``requests.Session.request``.
+            url: absolute URL.
+            kwargs: arguments of ``requests.Session.request``.
         """
         try:
             with self.app.session() as session:
-                body = http.fetch(method, url, settings=self._http_settings, session=session, **kwargs)
+                body = http.fetch(method, url, settings=self.url_settings, session=session, **kwargs)
         except ServiceDown as exc:
             self.fail_suite(exc)
             return None
-        self.app.store.recovered(self.name, state_transition_delay=self.state_transition_delay)
+        self.app.runtime.store.suites.service_recovered(self.name, state_transition_delay=self.state_transition_delay)
         return body
 
     @property
-    def _http_settings(self) -> http.HttpSettings:
-        return http.HttpSettings(
-            timeout_total=self.url_timeout_total,
-            timeout_connect=self.url_timeout_connect,
-            retries=self.url_error_retries,
-            delay_min=self.url_error_delay_min,
-            backoff=self.url_error_delay_backoff,
-            delay_max=self.url_error_delay_max,
-        )
+    def url_settings(self) -> UrlSettings:
+        """The six ``url_*`` options as one value."""
+        return UrlSettings.of(self)
 
-    # -- changing at run time
+    # -- runtime overrides
 
     def override(self, *, active: bool | None = None, probability: float | None = None) -> None:
-        """Use these settings instead of the declared ones, in every process, within 5 seconds; None for the declared.
+        """Override options in every process, within 5 seconds; None restores the declared value.
 
         Raises:
             ConfigurationError: a value is wrong.
-            RedisUnavailable: Redis did not take them.
+            RedisUnavailable: Redis did not answer.
         """
         given = {"active": active, "probability": probability}
         wanted = {option: value for option, value in given.items() if value is not None}
         CaseSettings.resolve(f"case {self.name}", (), wanted)
-        self.app.store.override(self.name, wanted)
-        self.app.watch.refresh()
+        self.app.runtime.store.registry.override(self.name, wanted)
+        self.app.runtime.shared_config.refresh()
 
-    def use(self, overrides: Mapping[str, Any]) -> None:
-        """Use what `override` wrote down, in this process."""
+    def apply_overrides(self, overrides: Mapping[str, Any]) -> None:
+        """Apply in this process what `override` stored in Redis."""
         try:
             settings = CaseSettings.model_validate({key: overrides[key] for key in OVERRIDABLE if key in overrides})
         except ValidationError as exc:
-            self.logger.warning("case %s: overrides in Redis are ignored: %s", self.name, explain(exc))
+            self.logger.warning("case %s: ignoring invalid overrides in Redis: %s", self.name, explain(exc))
             return
         for option in OVERRIDABLE:
             if option in settings.model_fields_set:
-                self._own.setdefault(option, getattr(self, option))
+                self._declared.setdefault(option, getattr(self, option))
                 setattr(self, option, getattr(settings, option))
-            elif option in self._own:
-                setattr(self, option, self._own.pop(option))
+            elif option in self._declared:
+                setattr(self, option, self._declared.pop(option))
 
-    # -- looking
+    # -- reading
 
     def statistics(self) -> Statistics:
-        """All that Redis knows of the suite, in one round trip.
+        """Read the statistics of the suite, in one round trip.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self.app.store.statistics(self.name, stalled_after=self.warn_stalled_after if self.active else None)
+        stalled_after = self.warn_stalled_after if self.active else None
+        return self.app.runtime.store.suites.statistics(self.name, stalled_after=stalled_after)
 
     def describe(self) -> dict[str, Any]:
-        """The settings, as JSON; for processes that have not imported the case."""
-        settings = {option: _plain(self._own.get(option, getattr(self, option))) for option in sorted(OPTIONS)}
+        """Return the declared options and signals as JSON types, for processes that have not imported the case."""
+        settings = {option: _plain(self._declared.get(option, getattr(self, option))) for option in sorted(OPTIONS)}
         sources = {name: signal.source for name, signal in self.signals.items() if signal.source}
         return {
             "name": self.name,
@@ -371,12 +338,12 @@ class Case:
 
     @property
     def current_test(self) -> TestExecution | None:
-        """The test that the code running now is part of, if any."""
+        """The test that the running code is part of, if any."""
         return current_test()
 
     @property
     def current_execution(self) -> TestRunner | None:
-        """The runner executing a case here, if any."""
+        """The runner that is executing a case here, if any."""
         return current_execution()
 
     @property

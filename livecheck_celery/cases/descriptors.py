@@ -1,56 +1,64 @@
-"""Attributes of a case that are made each time they are looked at: what Redis says, and what acts for the case."""
+"""Attributes of a case that are read from Redis, or made for each case."""
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Generic, Self, TypeVar, cast, overload
+from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
+from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.store import Statistics
 
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
-
 V = TypeVar("V")
+V_co = TypeVar("V_co", covariant=True)
 
 
-class Live(Generic[V]):
-    """On a case the shared value, in one round trip; on the class the value of a case that has never run."""
+class HasStatistics(Protocol):
+    """A case whose statistics can be read."""
 
-    def __init__(self, read: Callable[[Case, Statistics], V], default: V, doc: str) -> None:
+    name: str
+
+    def statistics(self) -> Statistics:
+        """Read the statistics of the suite from Redis."""
+
+
+class SuiteAttribute(Generic[V]):
+    """An attribute of the suite: on a case its value in Redis, in one round trip; on the class the initial value."""
+
+    def __init__(self, read: Callable[[Any, Statistics], V], default: V, doc: str) -> None:
         self._read = read
         self._default = default
         self.__doc__ = doc
 
     @overload
-    def __get__(self, case: None, owner: type[Case]) -> V: ...
+    def __get__(self, case: None, owner: type) -> V: ...
     @overload
-    def __get__(self, case: Case, owner: type[Case] | None = None) -> V: ...
-    def __get__(self, case: Case | None, owner: type[Case] | None = None) -> V | Self:
+    def __get__(self, case: HasStatistics, owner: type | None = None) -> V: ...
+    def __get__(self, case: HasStatistics | None, owner: type | None = None) -> V | Self:
         if case is None:
             return copy.copy(self._default)
         return self._read(case, case.statistics())
 
-    def __set__(self, case: Case, value: V) -> None:
-        raise AttributeError(f"case {case.name}: the state of a suite is kept in Redis and changed by verdicts only")
+    def __set__(self, case: HasStatistics, value: V) -> None:
+        raise AttributeError(f"case {case.name}: the state of a suite is read-only; only verdicts change it")
 
 
-class PerCase(Generic[V]):
-    """A helper made for the case on which it is first looked up.
+class PerCase(Generic[V_co]):
+    """An attribute made for each case when first read.
 
-    On the class it is one for no case: type checkers take a decorated class for the class it was, and would otherwise
-    find fault with ``test_order.trigger(...)``.
+    On the class it is one for no case: type checkers take a decorated class for the class itself, and would otherwise
+    reject ``test_order.trigger(...)``.
     """
 
-    def __init__(self, make: Callable[[Case], V]) -> None:
+    def __init__(self, make: Callable[[DeclaredCase], V_co]) -> None:
         self._make = make
         self.__doc__ = make.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
-    def __get__(self, case: Case | None, owner: type[Case] | None = None) -> V:
-        helper = self._make(cast("Case", case))
+    def __get__(self, case: DeclaredCase | None, owner: type | None = None) -> V_co:
+        made = self._make(cast("DeclaredCase", case))
         if case is not None:
-            vars(case)[self._name] = helper
-        return helper
+            case.__dict__[self._name] = made
+        return made

@@ -1,27 +1,24 @@
-"""Log lines of a test, kept together, and the diagnostic flags of a case."""
+"""Keep the log lines of a test together, and the diagnostic flags of a case."""
 
 from __future__ import annotations
 
 import logging
 import time
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from livecheck_celery.context import current_execution
-
-if TYPE_CHECKING:
-    from livecheck_celery.execution.runner import TestRunner
+from livecheck_celery.execution.runner import current_execution
 
 
 class CaseLog(logging.LoggerAdapter[logging.Logger]):
-    """The logger of a case: inside ``run()`` its lines go to the runner, which keeps them together."""
+    """The logger of a case; inside ``run()`` the runner keeps its lines until the verdict."""
 
     def __init__(self, logger: logging.Logger, case_name: str) -> None:
         super().__init__(logger, {"case": case_name})
         self.case_name = case_name
 
     def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
-        """Log ``msg % args``, at once or with the running test's other lines."""
-        runner: TestRunner | None = current_execution()
+        """Log ``msg % args``, at once or with the other lines of the running test."""
+        runner = current_execution()
         if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
             super().log(level, msg, *args, **kwargs)
         else:
@@ -29,18 +26,18 @@ class CaseLog(logging.LoggerAdapter[logging.Logger]):
 
 
 class Diag:
-    """Flags that say what a case is doing (reference: ``mode``'s ``Diag``)."""
+    """Diagnostic flags of a case (reference: ``mode``'s ``Diag``)."""
 
     def __init__(self) -> None:
         self.flags: set[str] = set()
         self.last_transition: dict[str, float] = {}
 
     def set_flag(self, flag: str) -> None:
-        """Raise ``flag``."""
+        """Set ``flag``."""
         self.flags.add(flag)
         self.last_transition[flag] = time.monotonic()
 
     def unset_flag(self, flag: str) -> None:
-        """Lower ``flag``."""
+        """Clear ``flag``."""
         self.flags.discard(flag)
         self.last_transition[flag] = time.monotonic()

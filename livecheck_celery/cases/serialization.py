@@ -1,20 +1,23 @@
-"""Values of any type as JSON and back: pydantic, with two things evened out."""
+"""Convert values of any type to JSON and back, by pydantic."""
 
 from __future__ import annotations
 
 from typing import Any, Final, NotRequired, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
+from pydantic_core import to_jsonable_python
 from typing_extensions import TypedDict, is_typeddict
+
+from livecheck_celery.errors import InvalidPayload
 
 _JSON: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
 
 def adapter_of(value_type: Any) -> TypeAdapter[Any]:
-    """What turns values of ``value_type`` into JSON and back.
+    """Return the adapter that converts values of ``value_type`` to JSON and back.
 
     Raises:
-        PydanticUserError: pydantic knows no way.
+        PydanticUserError: pydantic does not support the type.
     """
     if is_typeddict(value_type):
         return TypeAdapter(_as_extension(value_type))
@@ -26,8 +29,20 @@ def adapter_of(value_type: Any) -> TypeAdapter[Any]:
         return TypeAdapter(value_type)  # a model or a dataclass has its own configuration
 
 
+def as_json(value: Any) -> Any:
+    """Convert ``value`` to JSON types; dataclasses, models, dates, decimals and UUIDs become their JSON forms.
+
+    Raises:
+        InvalidPayload: a part of it has no JSON form.
+    """
+    try:
+        return to_jsonable_python(value)
+    except Exception as exc:  # unknown types, cycles, and objects that raise when read
+        raise InvalidPayload(f"arguments of a test must be JSON: {exc}") from exc
+
+
 def _as_extension(typed_dict: Any) -> Any:
-    """``typing.TypedDict`` as ``typing_extensions`` has it: before Python 3.12, pydantic takes only that."""
+    """Convert a ``typing.TypedDict`` to the one of ``typing_extensions``, which pydantic needs before Python 3.12."""
     fields = {
         name: hint if name in typed_dict.__required_keys__ else NotRequired[hint]
         for name, hint in get_type_hints(typed_dict).items()

@@ -1,20 +1,20 @@
-"""Signals: what a service tells a test about its part (reference: ``livecheck.signals``)."""
+"""Signals: sent by a service when it has done its part of a test (reference: ``livecheck.signals``)."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, get_args
+from typing import Any, Generic, Self, TypeVar, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
+from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import adapter_of
 from livecheck_celery.config import explain, seconds
-from livecheck_celery.context import current_execution, current_test
-from livecheck_celery.delivery.items import Signalled
+from livecheck_celery.context import current_test
+from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.errors import (
     ConfigurationError,
@@ -22,37 +22,32 @@ from livecheck_celery.errors import (
     LiveCheckTestFailed,
     LiveCheckTestTimeout,
 )
+from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
-from livecheck_celery.utils.throttle import Throttle
-
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
-    from livecheck_celery.execution.runner import TestRunner
 
 logger = get_logger(__name__)
-_throttle = Throttle()
 
 T = TypeVar("T")
 
 
 class BaseSignal(Generic[T]):
-    """A signal's identity: its name, its case, its place among the case's signals, and the type of its value.
+    """A signal's identity: name, case, position, and type of its value.
 
     Attributes:
-        name: the attribute it is declared as.
+        name: the attribute as which it is declared.
         case: the case it belongs to.
-        index: its place among the case's signals, from 1.
-        source: what resolves it by itself, if anything does.
+        index: its position among the signals of the case, from 1.
+        source: the operation that sends it automatically; None for a signal that services send.
     """
 
     def __init__(
         self,
         name: str = "",
-        case: Case | None = None,
+        case: DeclaredCase | None = None,
         index: int = -1,
         value_type: Any = None,
         source: Source | None = None,
@@ -70,35 +65,37 @@ class BaseSignal(Generic[T]):
         return f"<{type(self).__name__} {self.index}: {self.name}>"
 
     @property
-    def case(self) -> Case:
+    def case(self) -> DeclaredCase:
         """The case it belongs to.
 
         Raises:
-            ConfigurationError: the class that declares it was not made a case.
+            ConfigurationError: the class that declares the signal is not registered as a case.
         """
         if self._case is None:
-            raise ConfigurationError(f"signal {self.name}: its class is no case; decorate it with @livecheck.case()")
+            raise ConfigurationError(
+                f"signal {self.name}: its class is not registered as a case; decorate it with @livecheck.case()"
+            )
         return self._case
 
     @property
     def value_type(self) -> Any:
-        """The ``T`` of ``Signal[T]``; Any when none is given."""
+        """The ``T`` of ``Signal[T]``; Any without one."""
         if self._value_type is None:
-            # Signal[T]() notes its T only after __init__ has run.
+            # Signal[T]() sets __orig_class__ only after __init__ has returned.
             args = get_args(getattr(self, "__orig_class__", None))
             self._value_type = args[0] if args else Any
         return self._value_type
 
     def annotate(self, value_type: Any) -> None:
-        """Take the ``T`` of the annotation, unless it has one of its own."""
+        """Set the value type from the annotation, unless the signal has one of its own."""
         if self.value_type is Any:
             self._value_type = value_type
 
-    def clone(self, *, case: Case, index: int) -> Self:
-        """The same signal on ``case``.
+    def clone(self, *, case: DeclaredCase, index: int) -> Self:
+        """Return a copy of the signal that belongs to ``case``.
 
         Raises:
-            ConfigurationError: values of its type cannot be carried as JSON.
+            ConfigurationError: values of its type cannot be sent as JSON.
         """
         signal = type(self)(self.name, case, index, self.value_type, self.source)
         try:
@@ -106,20 +103,20 @@ class BaseSignal(Generic[T]):
         except (PydanticUserError, TypeError, NameError) as exc:
             reason = str(exc).partition("\n")[0]
             raise ConfigurationError(
-                f"case {case.name}: signal {self.name}: {self.value_type!r} cannot be carried as JSON: {reason}"
+                f"case {case.name}: signal {self.name}: {self.value_type!r} cannot be sent as JSON: {reason}"
             ) from None
         return signal
 
     @lazy
     def adapter(self) -> TypeAdapter[T]:
-        """Turns values into JSON and back."""
+        """The adapter that converts values to JSON and back."""
         return adapter_of(self.value_type)
 
     def encode(self, value: T) -> str:
-        """``value`` as JSON.
+        """Convert ``value`` to JSON.
 
         Raises:
-            InvalidPayload: it is no JSON, or over ``max_payload`` bytes.
+            InvalidPayload: it is not JSON, or is over ``max_payload`` bytes.
         """
         try:
             text = self.adapter.serializer.to_json(value, warnings=False)
@@ -133,10 +130,10 @@ class BaseSignal(Generic[T]):
         return text.decode()
 
     def decode(self, event: SignalEvent) -> T:
-        """The value ``event`` carries, as ``T``.
+        """Convert the value of ``event`` to ``T``.
 
         Raises:
-            LiveCheckTestFailed: the sender could not carry the value, or it is no ``T``.
+            LiveCheckTestFailed: the sender could not encode the value, or the value is not a ``T``.
         """
         if event.error is not None:
             raise LiveCheckTestFailed(event.error)
@@ -144,7 +141,7 @@ class BaseSignal(Generic[T]):
             return self.adapter.validate_json(event.value)
         except ValidationError as exc:
             expected = getattr(self.value_type, "__name__", str(self.value_type))
-            raise LiveCheckTestFailed(f"{self._described}: value is no {expected}: {explain(exc)}") from exc
+            raise LiveCheckTestFailed(f"{self._described}: value is not a {expected}: {explain(exc)}") from exc
 
     @property
     def _described(self) -> str:
@@ -152,61 +149,61 @@ class BaseSignal(Generic[T]):
 
 
 class Signal(BaseSignal[T]):
-    """A signal that is sent through Redis, by any process, and waited for on a LiveCheck worker.
+    """A signal sent through Redis by any process, and waited for on a LiveCheck worker.
 
-    ``from_task`` and its like declare one that nobody needs to send: it is resolved by what happens anyway, in any
-    service that carries tests, in a test of the case.
+    ``from_task`` and the other ``from_`` constructors declare an automatic signal: it is sent when the operation
+    finishes as part of a test of the case, in any service that propagates tests.
     """
 
     @classmethod
     def from_task(cls, name: str) -> Signal[Any]:
-        """A signal that is sent with the return value when the Celery task ``name`` succeeds.
+        """Declare a signal sent with the return value when the Celery task ``name`` succeeds.
 
-        When it fails for good, waiting for the signal fails at once, naming the exception.
+        When the task fails for good, waiting for the signal fails at once, and names the exception.
         """
         return cls(source=Source(TASK, name))
 
     @classmethod
     def from_request(cls, method: str, path: str) -> Signal[Any]:
-        """A signal that is sent when the response to such a request has been sent.
+        """Declare a signal sent when the response to such a request has been sent.
 
         Its value has ``method``, ``path`` and ``status``; a status of 500 or more, or an exception, fails the wait.
-        ``path`` may have placeholders, as in ``/order/{id}/``, each for one part of it.
+        ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment.
         """
         return cls(source=Source(REQUEST, f"{method.upper()} {path}"))
 
     @classmethod
     def from_django(cls, signal: Any, *, sender: Any = None) -> Signal[Any]:
-        """A signal that is sent when a Django signal is, such as ``post_save``.
+        """Declare a signal sent when a Django signal is, such as ``post_save``.
 
-        Its value has the fields of the instance, where there is one.
+        Its value has the fields of the instance, if there is one.
 
         Args:
-            signal: the Django signal, or the path to import it by.
-            sender: the model that must have sent it, or ``"app.Model"``; by default, any.
+            signal: the Django signal, or its import path.
+            sender: the sending model, or ``"app.Model"``; by default, any.
 
         Raises:
-            ConfigurationError: no module has ``signal``, so that no other process could find it.
+            ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it.
         """
         return cls(source=Source(DJANGO, django.source_name(signal, sender)))
 
     @classmethod
     def from_span(cls, name: str) -> Signal[Any]:
-        """A signal that is sent with the attributes of the OpenTelemetry span ``name`` when that ends.
+        """Declare a signal sent with the attributes of the OpenTelemetry span ``name`` when the span ends.
 
-        When the span's status is an error, waiting for the signal fails at once.
+        When the status of the span is an error, waiting for the signal fails at once.
         """
         return cls(source=Source(SPAN, name))
 
     def send(self, value: T | None = None, *, key: str | None = None, force: bool = False) -> None:
-        """Tell the current test that this part is done; outside a test, do nothing.
+        """Send the signal to the current test; outside a test, do nothing.
 
-        Returns at once; a signal that cannot be delivered is dropped and counted, as the outbox says.
+        Returns at once. A signal that cannot be delivered is dropped and counted by the outbox.
 
         Args:
-            value: what the test gets from `wait`.
-            key: id of the test it is for; by default the current one's.
-            force: send outside a test too; needs ``key``.
+            value: the value that `wait` returns.
+            key: id of the receiving test; by default the current one's.
+            force: send outside a test, too; requires ``key``.
 
         Raises:
             ConfigurationError: forced outside a test, without a key.
@@ -217,49 +214,49 @@ class Signal(BaseSignal[T]):
                 return
             if key is None:
                 raise ConfigurationError(
-                    f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) needs key="
+                    f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
                 )
         case = self.case
         try:
             if case.app.settings.enabled:
                 self._put(value, test, str(key) if test is None or key is not None else test.id)
         except Exception:
-            if _throttle(self.name):
-                logger.exception("case %s: signal %s could not be sent; the request goes on", case.name, self.name)
+            if case.app.throttle(f"{case.name} {self.name}"):
+                logger.exception("case %s: failed to send signal %s; continuing", case.name, self.name)
 
     def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
-        case = self.case
-        if len(key) > MAX_ID or _is_broken(key):
-            why = f"case {case.name}: signal {self.name}: the key {key!a:.40} is no text of up to {MAX_ID} characters"
-            case.app.outbox.drop(1, PAYLOAD, why)
+        case, outbox = self.case, self.case.app.runtime.outbox
+        if len(key) > MAX_ID or not _is_encodable(key):
+            why = f"case {case.name}: signal {self.name}: the key {key!a:.40} is not text of up to {MAX_ID} characters"
+            outbox.drop(1, PAYLOAD, why)
         else:
-            # For a test, Redis knows how long; what is sent to something else is kept as if that were one.
+            # Redis knows the lifetime of a test; a signal for another key is stored as if the key were a test.
             to_itself = test is not None and (test.case_name, test.id) == (case.name, key)
             ttl = 0.0 if to_itself else case.test_expires.total_seconds()
-            case.app.outbox.put(Signalled(self._event(value, key), ttl))
+            outbox.put(SentSignal(self._event(value, key), ttl))
 
     def resolve(self, key: str, event: SignalEvent) -> None:
-        """Store ``event`` for the test ``key``, and wake whoever waits for it in any process.
+        """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
         case = self.case
         event = SignalEvent(self.name, case.name, key, event.value, event.error)
-        case.app.store.signal(event, ttl=case.test_expires.total_seconds())
+        case.app.runtime.store.signals.send(event, ttl=case.test_expires.total_seconds())
 
     def wait(self, *, key: str | None = None, timeout: float | timedelta | str | None = None) -> T:
-        """Wait for the signal; its value.
+        """Wait for the signal and return its value.
 
         Args:
-            key: id of the test it is sent to; by default the one being executed. What was sent to another test can be
-                waited for until two minutes after that one's verdict.
+            key: id of the test the signal is sent to; by default the one being executed. Signals of another test can be
+                waited for until two minutes after its verdict.
             timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
 
         Raises:
-            LiveCheckTestTimeout: it did not arrive in time.
-            LiveCheckTestFailed: its value is no ``T``.
-            RuntimeError: outside ``run()``, or in an ``async def run()``, which awaits `wait_async`.
+            LiveCheckTestTimeout: the signal did not arrive in time.
+            LiveCheckTestFailed: its value is not a ``T``.
+            RuntimeError: called outside ``run()``, or in an ``async def run()``, which must await `wait_async`.
         """
         runner = self._runner()
         if runner.is_async:
@@ -270,10 +267,10 @@ class Signal(BaseSignal[T]):
         try:
             event = future.result(limit)
         except TimeoutError:
-            raise self._late(runner, limit) from None
+            raise self._timed_out(runner, limit) from None
         finally:
-            runner.forget(self, key, future)
-        return self._arrived(runner, event, started)
+            runner.forget(self.case.name, self.name, key, future)
+        return self._received(runner, event, started)
 
     async def wait_async(
         self,
@@ -281,25 +278,26 @@ class Signal(BaseSignal[T]):
         key: str | None = None,
         timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
     ) -> T:
-        """`wait`, for an ``async def run()``; same arguments, value and errors."""
+        """`wait` for an ``async def run()``; same arguments, value and errors."""
         runner = self._runner()
         started, future, limit = self._expect(runner, key, timeout)
         try:
             event = await asyncio.wait_for(asyncio.wrap_future(future), limit)
         except TimeoutError:
-            raise self._late(runner, limit) from None
+            raise self._timed_out(runner, limit) from None
         finally:
-            runner.forget(self, key, future)
-        return self._arrived(runner, event, started)
+            runner.forget(self.case.name, self.name, key, future)
+        return self._received(runner, event, started)
 
     def _event(self, value: T | None, key: str) -> SignalEvent:
+        case = self.case
         try:
-            return SignalEvent(self.name, self.case.name, key, self.encode(value))  # type: ignore[arg-type]
+            return SignalEvent(self.name, case.name, key, self.encode(value))  # type: ignore[arg-type]
         except InvalidPayload as exc:
-            # The test must not wait in vain: it is told why the value did not come.
-            if _throttle(f"{self.case.name} {self.name}"):
-                logger.warning("case %s: %s", self.case.name, exc)
-            return SignalEvent(self.name, self.case.name, key, error=str(exc))
+            # The error is sent in place of the value, so that the test fails at once and not by a timeout.
+            if case.app.throttle(f"{case.name} {self.name} value"):
+                logger.warning("case %s: %s", case.name, exc)
+            return SignalEvent(self.name, case.name, key, error=str(exc))
 
     def _runner(self) -> TestRunner:
         runner = current_execution()
@@ -313,22 +311,22 @@ class Signal(BaseSignal[T]):
         started = time.monotonic()
         remaining = max(0.0, runner.deadline - started)
         limit = remaining if timeout is None else min(float(seconds(timeout)), remaining)
-        return started, runner.expect(self, key), limit
+        return started, runner.expect(self.case.name, self.name, key), limit
 
-    def _arrived(self, runner: TestRunner, event: SignalEvent, started: float) -> T:
+    def _received(self, runner: TestRunner, event: SignalEvent, started: float) -> T:
         runner.signal_latency[self.name] = time.monotonic() - started
         return self.decode(event)
 
-    def _late(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
-        arrived: Mapping[str, Any] = runner.signal_since_trigger
+    def _timed_out(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
+        arrived = runner.signal_since_trigger
         seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
         return LiveCheckTestTimeout(f"{self._described} did not arrive within {limit:g} s; {seen}")
 
 
-def _is_broken(text: str) -> bool:
-    """Whether ``text`` has half a surrogate pair in it, which neither Redis nor JSON can carry."""
+def _is_encodable(text: str) -> bool:
+    """Return whether ``text`` can be encoded as UTF-8; half a surrogate pair cannot."""
     try:
         text.encode()
     except UnicodeEncodeError:
-        return True
-    return False
+        return False
+    return True

@@ -1,69 +1,62 @@
-"""Asks for executions of a case: from a request without ever being in its way, or inline by who wants to know."""
+"""Trigger executions of a case: from a request without blocking it, or synchronously with an answer."""
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable
 from contextvars import Token
 from datetime import UTC, datetime, timedelta
-from random import getrandbits, random
+from random import random
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from celery import Signature
 from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
-from pydantic_core import PydanticSerializationError, to_json, to_jsonable_python
 
+from livecheck_celery.cases.arguments import build, check_size, split_id
+from livecheck_celery.cases.protocols import DeclaredCase
+from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.config import seconds
-from livecheck_celery.context import current_test, current_test_var, synthetic_case_var, triggered_var
-from livecheck_celery.delivery.items import Requested
+from livecheck_celery.context import current_test_var, synthetic_case_var
+from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.execution.spans import traceparent
-from livecheck_celery.models import MAX_ID, TestExecution
+from livecheck_celery.models import TestExecution
 from livecheck_celery.utils.sanitize import get_logger
-from livecheck_celery.utils.throttle import Throttle
-
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
 
 logger = get_logger(__name__)
-_throttle = Throttle()
-#: Characters that one may be in JSON.
-_LONGEST_ESCAPE: Final = 6
-_LARGE: Final = 2**63
-_WENT_WRONG: Final = "case %s: maybe_trigger() went wrong; the request goes on"
+
+_FAILED: Final = "case %s: maybe_trigger() failed; continuing without a test"
 
 
 class Trigger:
-    """``case.trigger``: request an execution, always, and know at once whether that worked.
+    """``case.trigger``: trigger an execution, whatever the probability, and know at once whether that worked.
 
-    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. Arguments are the test's id and
-    those of ``run()``; they reach it as JSON.
+    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
+    and those of ``run()``, which receives them as JSON types.
     """
 
-    def __init__(self, case: Case) -> None:
+    def __init__(self, case: DeclaredCase) -> None:
         self._case = case
 
     def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
-        """Request an execution, as soon as possible.
+        """Trigger an execution, to run as soon as possible.
 
         Args:
-            id: name of the execution, and the key of its signals; a new UUID by default.
+            id: id of the execution, and key of its signals; a new UUID by default.
             args: positional arguments of ``run()``.
             kwargs: keyword arguments of ``run()``.
 
         Raises:
             DuplicateTest: an execution of that id has no verdict yet.
-            TooManyTests: ``max_open`` executions of the case have none.
+            TooManyTests: ``max_open`` executions of the case have no verdict.
             InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
-            RedisUnavailable, BrokerUnavailable: no answer; after a second at most.
+            RedisUnavailable, BrokerUnavailable: the server did not answer within a second.
         """
         test = build(self._case, id, args, kwargs)
         test = self._record(test, self._case.test_expires.total_seconds())
-        self._case.app.publisher.execute(test)
+        self._case.app.runtime.publisher.execute(test)
         return test
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
@@ -80,18 +73,18 @@ class Trigger:
         expires: float | timedelta | datetime | str | None = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """Request an execution, with Celery's options.
+        """Trigger an execution, with Celery's options.
 
         Args:
             args: the test's id, and positional arguments of ``run()``.
             kwargs: keyword arguments of ``run()``.
-            countdown: seconds until it is to run.
-            eta: when it is to run, instead of ``countdown``.
+            countdown: seconds until it runs.
+            eta: time at which it runs, instead of ``countdown``.
             expires: seconds from now, or a time, after which it is skipped; at most ``test_expires`` after its start.
-            options: all else that Celery's ``apply_async`` takes: ``queue``, ``priority``, ``link`` …
+            options: other options of Celery's ``apply_async``: ``queue``, ``priority``, ``link`` …
 
         Returns:
-            The result; its value is the verdict's name, where the worker has a result backend.
+            The result; its value is the verdict's name, if the worker has a result backend.
 
         Raises:
             DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger.
@@ -101,60 +94,62 @@ class Trigger:
         if expires is not None:
             given = self._seconds_until(expires) if isinstance(expires, datetime) else float(seconds(expires))
             lifetime = max(0.0, min(lifetime, given - wait))
-        test = build(self._case, *identified(args or (), kwargs or {}), expires_in=wait + lifetime)
+        test = build(self._case, *split_id(args or (), kwargs or {}), expires_in=wait + lifetime)
         test = self._record(test, lifetime, delay=wait)
         if wait:
             options["countdown"] = wait
-        return self._case.app.publisher.execute(test, keep_result=True, **options)
+        return self._case.app.runtime.publisher.execute(test, keep_result=True, **options)
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[Any]:
-        """A Celery signature, for chains, groups and links: what it is called with comes before ``args``."""
+        """Return a Celery signature, for chains, groups and links; the previous result precedes ``args``."""
         return self._signature(args, kwargs, immutable=False)
 
     def si(self, *args: Any, **kwargs: Any) -> Signature[Any]:
-        """An immutable Celery signature: results of a chain are not added to its arguments."""
+        """Return an immutable Celery signature: results of a chain are not added to its arguments."""
         return self._signature(args, kwargs, immutable=True)
 
     def _signature(self, args: tuple[Any, ...], kwargs: dict[str, Any], *, immutable: bool) -> Signature[Any]:
-        # The case's name goes by keyword: a chain puts its result before the positional arguments.
-        suite = self._case.app
-        return suite.app.signature(
+        # The case's name is a keyword argument, since a chain inserts its result before the positional ones.
+        livecheck = self._case.app
+        return livecheck.app.signature(
             EXECUTE,
             args=tuple(as_json(args)),
             kwargs={**as_json(kwargs), CASE_KEYWORD: self._case.name},
-            options={"queue": suite.settings.queue},
+            options={"queue": livecheck.settings.queue},
             immutable=immutable,
         )
 
     def _seconds_until(self, time: datetime) -> float:
-        """Seconds until ``time``; without a time zone it is in the app's, as Celery has it."""
+        """Return the seconds until ``time``; without a time zone it is in the app's, as in Celery."""
         return (maybe_make_aware(time, self._case.app.app.timezone) - datetime.now(UTC)).total_seconds()
 
     def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
-        weigh(self._case, test)
-        return self._case.app.request_store.record(test, expires_in=expires_in, delay=delay)
+        livecheck = self._case.app
+        check_size(test, livecheck.settings.max_payload)
+        return livecheck.runtime.request_store.executions.record(test, expires_in=expires_in, delay=delay)
 
 
-def by_chance(case: Case) -> Callable[..., MaybeTrigger]:
-    """``case.maybe_trigger``: schedule a test, or not, by ``probability``; arguments as for `Trigger`.
+def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
+    """``case.maybe_trigger``: trigger a test, or not, by ``probability``; arguments as for `Trigger`.
 
-    For ``with`` or ``async with`` around the work under test; yields the TestExecution, then the current test inside
-    the block, or None. Returns at once, and never raises.
+    A context manager for ``with`` or ``async with`` around the work under test. It yields the TestExecution, which is
+    the current test inside the block, or None. It returns at once, and never raises.
     """
 
     def maybe_trigger(id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
         try:
-            outbox = case.app.outbox
-            if not outbox.awake and case.app.settings.enabled:
-                outbox.wake()  # it learns of changes to the settings asked for next
-            # A request made up for this case is made to be tested; chance is for real ones.
+            livecheck = case.app
+            outbox = livecheck.runtime.outbox
+            if not outbox.running and livecheck.settings.enabled:
+                outbox.start()  # it reads the runtime overrides, which the next lines use
+            # Fake requests for this case are always tested; probability is for real ones.
             if not case.active or (random() >= case.probability and synthetic_case_var.get() != case.name):  # noqa: S311
                 return _UNTESTED
-            if not case.app.settings.enabled:
+            if not livecheck.settings.enabled:
                 return _UNTESTED
         except Exception:
-            if _throttle(case.name):
-                logger.exception(_WENT_WRONG, case.name)
+            if case.app.throttle(case.name):
+                logger.exception(_FAILED, case.name)
             return _UNTESTED
         return MaybeTrigger(case, id, args, kwargs)
 
@@ -162,25 +157,23 @@ def by_chance(case: Case) -> Callable[..., MaybeTrigger]:
 
 
 class MaybeTrigger:
-    """``case.maybe_trigger(...)``, as ``with`` or ``async with``: a test, or None.
+    """``case.maybe_trigger(...)`` as ``with`` or ``async with``: a test, or None; neither blocks nor raises."""
 
-    Neither waits for anything nor raises.
-    """
-
-    def __init__(self, case: Case, id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: A002
+    def __init__(self, case: DeclaredCase, id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: A002
         self._case = case
         self._arguments = (id, args, kwargs)
         self._token: Token[TestExecution | None] | None = None
 
     def __enter__(self) -> TestExecution | None:
+        livecheck = self._case.app
         try:
-            test = self._request()
+            test = self._put()
         except InvalidPayload as exc:
-            self._case.app.outbox.drop(1, PAYLOAD, str(exc))
+            livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
             return None
         except Exception:
-            if _throttle(self._case.name):
-                logger.exception(_WENT_WRONG, self._case.name)
+            if livecheck.throttle(self._case.name):
+                logger.exception(_FAILED, self._case.name)
             return None
         if test is not None:
             self._token = current_test_var.set(test)
@@ -201,16 +194,17 @@ class MaybeTrigger:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _request(self) -> TestExecution | None:
+    def _put(self) -> TestExecution | None:
         case = self._case
         test_id, args, kwargs = self._arguments
         test = build(case, test_id, args, kwargs)
-        taken = case.app.outbox.put(Requested(test, case.test_expires.total_seconds(), weigh(case, test)))
-        return test if taken else None
+        size = check_size(test, case.app.settings.max_payload)
+        accepted = case.app.runtime.outbox.put(RequestedTest(test, case.test_expires.total_seconds(), size))
+        return test if accepted else None
 
 
 class _Untested(MaybeTrigger):
-    """For all the requests that are not under test; has no state."""
+    """The context manager of all requests that are not tested; it has no state."""
 
     def __init__(self) -> None:
         pass
@@ -225,101 +219,3 @@ class _Untested(MaybeTrigger):
 
 
 _UNTESTED: Final = _Untested()
-
-
-def build(
-    case: Case,
-    id: str | None = None,  # noqa: A002
-    args: tuple[Any, ...] = (),
-    kwargs: dict[str, Any] | None = None,
-    *,
-    expires_in: float | None = None,
-) -> TestExecution:
-    """An execution of ``case`` requested now.
-
-    Raises:
-        InvalidPayload: the arguments are not JSON, or the id is too long.
-    """
-    test_id = _new_id() if id is None else str(id)
-    if len(test_id) > MAX_ID:
-        raise InvalidPayload(
-            f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
-        )
-    now = datetime.now(UTC)
-    current = current_test()
-    test = TestExecution(
-        id=test_id,
-        case_name=case.name,
-        timestamp=now,
-        test_args=list(args) if _characters(args) is not None else as_json(args),
-        test_kwargs=as_json(kwargs) if kwargs and _characters(kwargs.values()) is None else dict(kwargs or {}),
-        expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
-        synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
-        traceparent=traceparent(),
-    )
-    if (triggered := triggered_var.get()) is not None:
-        triggered.append(test)
-    return test
-
-
-def _new_id() -> str:
-    # uuid4() asks the system for its bits, and lets other threads in between.
-    return str(uuid.UUID(int=getrandbits(128), version=4))
-
-
-def identified(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
-    """The test's id, and the arguments of ``run()``, from the arguments that calling a trigger takes."""
-    if args:
-        return args[0], tuple(args[1:]), dict(kwargs)
-    return kwargs.get("id"), (), {name: value for name, value in kwargs.items() if name != "id"}
-
-
-def weigh(case: Case, test: TestExecution) -> int:
-    """Bytes of the id and the arguments of ``test`` as JSON.
-
-    Raises:
-        InvalidPayload: it has no JSON form, or is over ``max_payload``.
-    """
-    limit = case.app.settings.max_payload
-    few = _characters((test.id, *test.test_args, *test.test_kwargs, *test.test_kwargs.values()))
-    if few is not None and few * _LONGEST_ESCAPE < limit:
-        return few
-    try:
-        size = len(to_json((test.id, test.test_args, test.test_kwargs)))
-    except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument
-        raise InvalidPayload(f"case {case.name}: test {test.id!a:.40} is no JSON: {exc}") from exc
-    if size > limit:
-        raise InvalidPayload(
-            f"case {case.name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "
-            "(livecheck_max_payload)"
-        )
-    return size
-
-
-def _characters(values: Iterable[Any]) -> int | None:
-    """How long ``values`` are as JSON, near enough, if they are JSON as they are; None when that takes a serializer.
-
-    Most tests have an id and a word or two, and their requests had better not come by a serializer at all.
-    """
-    characters = 0
-    for value in values:
-        kind = type(value)
-        if kind is str and value.isascii():
-            characters += len(value) + 3
-        elif kind is bool or value is None or (kind is int and -_LARGE < value < _LARGE):
-            characters += 20
-        else:
-            return None
-    return characters
-
-
-def as_json(value: Any) -> Any:
-    """``value`` in JSON's types; dataclasses, models, dates, decimals and UUIDs become their JSON forms.
-
-    Raises:
-        InvalidPayload: something in it has no JSON form.
-    """
-    try:
-        return to_jsonable_python(value)
-    except Exception as exc:  # what is of no known type, goes round in circles, or raises when it is looked at
-        raise InvalidPayload(f"arguments of a test must be JSON: {exc}") from exc

@@ -43,15 +43,15 @@ class Board:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        cases = self._store.cases()
+        cases = self._store.registry.cases()
         names = sorted(cases)
         self._statistics = {
-            name: self._store.statistics(name, stalled_after=stalled_after(cases[name])) for name in names
+            name: self._store.suites.statistics(name, stalled_after=stalled_after(cases[name])) for name in names
         }
-        self._silent = silent_parts(self._store.signs_of_life()) if time.monotonic() > self._watch_from else []
+        self._silent = silent_parts(self._store.liveness.read()) if time.monotonic() > self._watch_from else []
         for name in names:
             self._positions.setdefault(name, "0-0")
-        for report in self._store.follow(names, self._positions, block=0):
+        for report in self._store.reports.follow(names, self._positions, block=0):
             self._latest[report.case_name] = report
             if not report.state.is_ok():
                 self._broke_first.setdefault(report.case_name, report)

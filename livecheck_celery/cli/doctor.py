@@ -114,8 +114,8 @@ def check_optimization(level: int, variable: str) -> Finding:
 def check_redis(livecheck: LiveCheck) -> Finding:
     """Whether the Redis with the state answers and is new enough."""
     try:
-        livecheck.store.check()
-        server: Mapping[str, Any] = livecheck.store.client.info("server")
+        livecheck.runtime.store.check()
+        server: Mapping[str, Any] = livecheck.runtime.store.client.info("server")
     except LiveCheckError as exc:
         return Finding(False, "redis", str(exc))
     name = server.get("server_name", "redis").capitalize()
@@ -126,9 +126,9 @@ def check_redis(livecheck: LiveCheck) -> Finding:
 def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
     """Whether Redis may lose what it holds."""
     try:
-        with livecheck.store.reaching():
-            memory: Any = livecheck.store.client.info("memory")
-            persistence: Any = livecheck.store.client.info("persistence")
+        with livecheck.runtime.store.errors_translated():
+            memory: Any = livecheck.runtime.store.client.info("memory")
+            persistence: Any = livecheck.runtime.store.client.info("persistence")
     except LiveCheckError as exc:
         yield Finding(False, "storage", str(exc))
         return
@@ -208,7 +208,7 @@ def check_schedules(livecheck: LiveCheck, commands: Commands, *, reachable: bool
         yield from (Finding(False, what, "unknown without Redis") for what in ("beat", "schedules"))
         return
     try:
-        signs = livecheck.store.signs_of_life()
+        signs = livecheck.runtime.store.liveness.read()
     except LiveCheckError as exc:
         yield Finding(False, "beat", str(exc))
         return
@@ -228,7 +228,7 @@ def check_clock(livecheck: LiveCheck) -> Finding:
     """Whether this machine's clock agrees with Redis'."""
     try:
         before = time.time()
-        there = livecheck.store.time()
+        there = livecheck.runtime.store.time()
         here = (before + time.time()) / 2
     except LiveCheckError as exc:
         return Finding(False, "clock", str(exc))
@@ -255,7 +255,7 @@ def check_http(livecheck: LiveCheck) -> Finding:
 def check_tally(livecheck: LiveCheck) -> Finding:
     """What all processes dropped and ignored in the last day."""
     try:
-        tallied = livecheck.store.tallied()
+        tallied = livecheck.runtime.store.counters.read()
     except LiveCheckError as exc:
         return Finding(False, "outbox", str(exc))
     if not tallied.counts:

@@ -38,6 +38,6 @@ def override(
     known = known_cases(find_livechecks(ctx))
     name = case_called(case_name, list(known), otherwise="`cases` lists them")
     CaseSettings.resolve(f"case {name}", (), wanted)
-    known[name].store.override(name, wanted)
+    known[name].store.registry.override(name, wanted)
     now = ", ".join(f"{option} is {value}" for option, value in wanted.items()) or "what is declared holds again"
     console.line(f"{name}: {now}, in every process within 5 s")

@@ -35,8 +35,8 @@ class Tail:
     def last(self, count: int) -> list[TestReport]:
         """The last ``count`` reports, newest last; `new` goes on from there."""
         # The place to go on from is noted first, so what comes in between is read twice, and shown once.
-        new = self._store.follow(self._names(), self._positions, block=0)
-        last = self._store.reports(self._names(), count=count)
+        new = self._store.reports.follow(self._names(), self._positions, block=0)
+        last = self._store.reports.latest(self._names(), count=count)
         self._shown = [*(report for report in new if report not in last), *last]
         return self._shown
 
@@ -46,14 +46,14 @@ class Tail:
         for name in names:
             # A case that was not there when the tail began is new with all its reports.
             self._positions.setdefault(name, "0-0")
-        reports = self._store.follow(names, self._positions, block=block)
+        reports = self._store.reports.follow(names, self._positions, block=block)
         shown, self._shown = self._shown, []
         return [report for report in reports if report not in shown]
 
     def _names(self) -> list[str]:
         if self._case_name:
             return [self._case_name]
-        return [*dict.fromkeys([*self._declared, *self._store.cases()]), UNKNOWN_CASE]
+        return [*dict.fromkeys([*self._declared, *self._store.registry.cases()]), UNKNOWN_CASE]
 
 
 @click.command()
@@ -87,7 +87,7 @@ def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool,
 def _tails(livechecks: Sequence[LiveCheck], wanted: str | None) -> list[Tail]:
     if wanted is None:
         declared = [name for each in livechecks for name in each.cases]
-        return [Tail(each.store, None, declared) for each in distinct(livechecks, "redis_url", "prefix")]
+        return [Tail(each.runtime.store, None, declared) for each in distinct(livechecks, "redis_url", "prefix")]
     known = known_cases(livechecks)
     name = case_called(wanted, list(known), otherwise=f"there are: {', '.join(known) or 'none'}")
     return [Tail(known[name].store, name)]

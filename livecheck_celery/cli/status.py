@@ -45,10 +45,10 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     livechecks = find_livechecks(ctx)
     rows, records = [], []
     for name, case in known_cases(livechecks).items():
-        statistics = case.store.statistics(name, stalled_after=stalled_after(case.settings))
+        statistics = case.store.suites.statistics(name, stalled_after=stalled_after(case.settings))
         records.append(as_record(name, case.settings, statistics))
         rows.append(as_row(name, case.settings, statistics))
-    signs = [each.store.signs_of_life() for each in distinct(livechecks, "redis_url", "prefix")]
+    signs = [each.runtime.store.liveness.read() for each in distinct(livechecks, "redis_url", "prefix")]
     if as_json:
         click.echo(json.dumps({"cases": records, "signs_of_life": [each._asdict() for each in signs]}, indent=2))
     elif rows:

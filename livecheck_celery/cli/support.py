@@ -21,7 +21,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.store import Store
-from livecheck_celery.store.suites import Signs
+from livecheck_celery.store.liveness import SignsOfLife
 from livecheck_celery.utils.sanitize import sanitize
 
 #: Seconds for which beat, and the workers that execute what it sends every few seconds, may be silent.
@@ -135,10 +135,17 @@ def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, Known]:
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    known = {name: Known(each.store, case.describe()) for each in livechecks for name, case in each.cases.items()}
+    known = {
+        name: Known(each.runtime.store, case.describe()) for each in livechecks for name, case in each.cases.items()
+    }
     for each in distinct(livechecks, "redis_url", "prefix"):
-        known.update({name: Known(each.store, settings) for name, settings in each.store.cases().items()})
-        wired = each.store.wired()
+        known.update(
+            {
+                name: Known(each.runtime.store, settings)
+                for name, settings in each.runtime.store.registry.cases().items()
+            }
+        )
+        wired = each.runtime.store.registry.snapshot()
         for name, overrides in wired.overrides.items() if wired else ():
             if name in known:
                 known[name].settings.update({**overrides, "overridden": sorted(overrides)})
@@ -155,7 +162,7 @@ def is_silent(seconds: float | None) -> bool:
     return seconds is None or seconds > SILENCE
 
 
-def silent_parts(signs: Signs) -> list[str]:
+def silent_parts(signs: SignsOfLife) -> list[str]:
     """A sentence on what gives no sign of life, for who looks at the cases; none when all do."""
     if is_silent(signs.beat):
         return ["Beat is silent: no fake requests, stalled checks and recovery until it runs; see `livecheck doctor`."]

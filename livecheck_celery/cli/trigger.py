@@ -72,10 +72,10 @@ def trigger(
     if not suite.settings.send_reports:
         raise CliError("reports are off, so --wait would see no verdict", "set livecheck_send_reports = True")
     positions: dict[str, str] = {}
-    suite.store.follow([case.name, UNKNOWN_CASE], positions, block=0)
+    suite.runtime.store.reports.follow([case.name, UNKNOWN_CASE], positions, block=0)
     test = case.trigger(test_id, *values, **keywords)
     click.echo(test.ident)
-    report = _await(suite.store, test, positions, timeout)
+    report = _await(suite.runtime.store, test, positions, timeout)
     _show(report, case)
     ctx.exit(0 if report.state is State.PASS else 1)
 
@@ -126,10 +126,10 @@ def _await(store: Store, test: TestExecution, positions: dict[str, str], timeout
     deadline = time.monotonic() + timeout
     try:
         while (left := deadline - time.monotonic()) > 0:
-            for report in store.follow([test.case_name], positions, block=min(LOOK, left)):
+            for report in store.reports.follow([test.case_name], positions, block=min(LOOK, left)):
                 if report.test is not None and report.test.id == test.id:
                     return report
-            for refusal in store.follow([UNKNOWN_CASE], positions, block=0):
+            for refusal in store.reports.follow([UNKNOWN_CASE], positions, block=0):
                 if refusal.case_name == test.case_name:
                     raise CliError(f"a worker refused {test.ident}: {refusal.error}", "restart the worker, or mend it")
     except KeyboardInterrupt:

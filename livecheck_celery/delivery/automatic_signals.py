@@ -1,4 +1,4 @@
-"""Turns what happens anyway, in a service that never heard of a case, into signals."""
+"""Send automatic signals: turn finished operations into items of the outbox."""
 
 from __future__ import annotations
 
@@ -7,40 +7,40 @@ from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
-from livecheck_celery.delivery.items import Noticed
+from livecheck_celery.delivery.items import FinishedOperation
 from livecheck_celery.delivery.outbox import Outbox
-from livecheck_celery.delivery.shared_config import Watch
+from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.sources import Source
 
 
-class Resolver:
-    """Told of what happened, it has the outbox send the signals that are declared as resolved by that.
+class AutomaticSignals:
+    """Put each finished operation that is a source into the outbox.
 
     Args:
-        watch: knows which these are.
-        outbox: sends them.
-        max_payload: bytes that a value may have.
+        shared_config: says which operations are sources.
+        outbox: sends the signals.
+        max_payload: size limit of a value, in bytes.
     """
 
-    def __init__(self, watch: Watch, outbox: Outbox, max_payload: int) -> None:
-        self._watch = watch
+    def __init__(self, shared_config: SharedConfig, outbox: Outbox, max_payload: int) -> None:
+        self._shared_config = shared_config
         self._outbox = outbox
         self._max_payload = max_payload
 
-    def __call__(
+    def operation_finished(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
-        """See `livecheck_celery.propagation.gate.Happened`."""
+        """Record a finished operation; arguments as for `livecheck_celery.propagation.gate.OperationFinished`."""
         if not tests:
             return
         source = Source(kind, name)
-        wanted = self._watch.wanted
-        # Until it is known what is wanted, the outbox, which can wait, is to find out.
-        if wanted is not None and not wanted.targets(source):
+        sources = self._shared_config.sources
+        # Until the sources have been read once, the outbox, which may wait, looks them up.
+        if sources is not None and not sources.targets(source):
             return
         text, error = ("null", error) if error is not None else self._encode(source, value)
-        self._outbox.put(Noticed(source, tuple(tests), text, error))
+        self._outbox.put(FinishedOperation(source, tuple(tests), text, error))
 
     def _encode(self, source: Source, value: Any) -> tuple[str, str | None]:
         try:

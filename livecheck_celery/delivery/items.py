@@ -1,4 +1,4 @@
-"""What the outbox carries."""
+"""The items that the outbox carries."""
 
 from __future__ import annotations
 
@@ -9,8 +9,14 @@ from livecheck_celery.propagation.sources import Source
 
 
 @dataclass(frozen=True, slots=True)
-class Requested:
-    """A test to be recorded and executed; ``expires_in`` seconds."""
+class RequestedTest:
+    """A test to record and execute, at most ``expires_in`` seconds from now.
+
+    Attributes:
+        test: the execution.
+        expires_in: seconds until it expires.
+        size: approximate bytes of its arguments.
+    """
 
     test: TestExecution
     expires_in: float
@@ -18,21 +24,28 @@ class Requested:
 
 
 @dataclass(frozen=True, slots=True)
-class Signalled:
-    """A signal to be stored for ``ttl`` seconds and announced."""
+class SentSignal:
+    """A signal to store for ``ttl`` seconds and publish."""
 
     event: SignalEvent
     ttl: float
 
     @property
     def size(self) -> int:
-        """Bytes, near enough."""
+        """Approximate bytes."""
         return len(self.event.value)
 
 
 @dataclass(frozen=True, slots=True)
-class Noticed:
-    """Something that happened in ``tests``; it may resolve signals of theirs, with ``value``, as JSON, or ``error``."""
+class FinishedOperation:
+    """An operation that finished in ``tests``, and may be the source of automatic signals.
+
+    Attributes:
+        source: the operation.
+        tests: the tests it was part of.
+        value: value of the signals, as JSON.
+        error: why the operation has no value; None if it has one.
+    """
 
     source: Source
     tests: tuple[TestExecution, ...]
@@ -41,8 +54,8 @@ class Noticed:
 
     @property
     def size(self) -> int:
-        """Bytes, near enough."""
+        """Approximate bytes."""
         return len(self.value)
 
 
-Item = Requested | Signalled | Noticed
+Item = RequestedTest | SentSignal | FinishedOperation

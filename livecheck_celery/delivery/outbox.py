@@ -1,9 +1,9 @@
-"""Carries triggers and signals out of a user's request, without ever being in its way.
+"""Send triggers and signals from a user's request without blocking it.
 
-``put`` appends to a bounded queue in memory and returns. A daemon thread takes what has gathered, writes it to Redis in
-one pipeline, and sends the Celery messages. When Redis or the broker is away, items are dropped and counted, and the
-log says so once a minute. A message that got lost is no loss: its execution is recorded, and recovery sends it again.
-The same thread reads, every two seconds, what every process is to know, and hands in what was counted.
+``put`` appends an item to a bounded in-memory queue and returns. A daemon thread takes the queued items, writes them to
+Redis in one pipeline, and sends the Celery messages. While Redis or the broker is unavailable, items are dropped,
+counted, and logged once a minute. A lost message loses no test: its execution is recorded, and recovery re-sends it.
+Every two seconds the same thread refreshes the shared configuration and adds its counts to the shared counters.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from typing import Final, NamedTuple
 
 from celery.signals import worker_process_shutdown
 
-from livecheck_celery.delivery.items import Item, Noticed, Requested, Signalled
+from livecheck_celery.delivery.items import FinishedOperation, Item, RequestedTest, SentSignal
 from livecheck_celery.delivery.publisher import Publisher
-from livecheck_celery.delivery.shared_config import Watch
+from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
@@ -39,21 +39,21 @@ FLUSH_TIMEOUT: Final = 2.0
 REFRESH_EVERY: Final = 2.0
 INLINE_REFRESH_EVERY: Final = 60.0
 _BATCH: Final = 500
-#: Seconds in which a server that did not answer is not asked again, where that would hold up others.
-_PAUSE: Final = 1.0
-#: Seconds for which the thread waits after a failure.
-_BREATH: Final = 0.2
+#: Seconds before an unavailable server is tried again, where trying would delay a caller or other items.
+_RETRY_AFTER: Final = 1.0
+#: Seconds the thread waits after a failed batch.
+_BACKOFF: Final = 0.2
 
-#: Why something did not get through.
+#: Reasons for which an item is not sent.
 FULL, REDIS, BROKER, PAYLOAD, ERROR = "full", "redis", "broker", "payload", "error"
 _REFUSED: Final = {
-    DUPLICATE: "a test of that id is still open",
-    BACKLOG: "too many tests of the case have no verdict yet (livecheck_max_open); are there workers enough?",
+    DUPLICATE: "a test of that id has no verdict yet",
+    BACKLOG: "too many tests of the case have no verdict (livecheck_max_open); start more workers",
 }
 
 
 class Servers(NamedTuple):
-    """Redis and the broker, each given up after a time."""
+    """A store and a publisher with the same timeout."""
 
     store: Store
     publisher: Publisher
@@ -63,21 +63,23 @@ class Outbox:
     """The queue of this process, and the thread that empties it.
 
     Args:
-        patient: for the thread, which may wait for a server that is busy for a moment.
-        hurried: for a caller that has to send by itself, since no thread can be started.
-        watch: is refreshed by the thread.
-        max_items: items that may wait.
+        threaded: servers the thread uses; their timeout survives a briefly busy server.
+        inline: servers a caller uses when no thread can be started; their timeout is short.
+        shared_config: refreshed by the thread.
+        max_items: limit of queued items.
 
     Attributes:
-        sent: items that Redis took.
-        counts: how many did not get through, by reason. What counts as ``broker`` was recorded, and is sent later.
-        awake: whether the thread runs.
+        sent: number of items Redis accepted.
+        counts: number of items not sent, by reason. Those under ``broker`` are recorded, and recovery sends them.
+        running: whether the thread runs.
     """
 
-    def __init__(self, patient: Servers, hurried: Servers, watch: Watch, *, max_items: int = MAX_ITEMS) -> None:
-        self._patient = patient
-        self._hurried = hurried
-        self._watch = watch
+    def __init__(
+        self, threaded: Servers, inline: Servers, shared_config: SharedConfig, *, max_items: int = MAX_ITEMS
+    ) -> None:
+        self._threaded = threaded
+        self._inline = inline
+        self._shared_config = shared_config
         self._max_items = max_items
         self.sent = 0
         self.counts: Counter[str] = Counter()
@@ -85,63 +87,63 @@ class Outbox:
         self.after_fork()
         renew_after_fork(self)
         atexit.register(self.flush)
-        # Pool children end without running atexit handlers.
+        # Children of a prefork pool do not run atexit handlers.
         worker_process_shutdown.connect(self._flush_child, weak=True)
 
     def after_fork(self) -> None:
-        """Begin empty: what waits is the parent's to send."""
+        """Start with an empty queue: the parent sends its own items."""
         self._queue: queue.SimpleQueue[Item | threading.Event] = queue.SimpleQueue()
         self._bytes = 0
         self._uncounted: Counter[str] = Counter()
-        # A signal handler may run in the middle of a put, and put something itself.
+        # Reentrant: a signal handler can interrupt put() and call it.
         self._lock = threading.RLock()
-        self.awake = False
+        self.running = False
         self._end = threading.Event()
-        self._start_again_at = self._refresh_at = 0.0
-        self._ask_again_at = {REDIS: 0.0, BROKER: 0.0}
+        self._start_thread_at = self._refresh_at = 0.0
+        self._retry_at = {REDIS: 0.0, BROKER: 0.0}
 
     @property
     def _servers(self) -> Servers:
-        return self._patient if self.awake else self._hurried
+        return self._threaded if self.running else self._inline
 
     @property
     def dropped(self) -> int:
-        """Items that were given up."""
+        """Number of dropped items."""
         return self.counts.total() - self.counts[BROKER]
 
     def put(self, item: Item) -> bool:
-        """Take ``item`` for sending; False when there is no room and it was dropped."""
+        """Queue ``item``; return False if the queue is full and the item was dropped."""
         if self._queue.qsize() >= self._max_items or self._bytes + item.size > MAX_BYTES:
             self.drop(1, FULL, "the outbox is full")
             return False
         with self._lock:
             self._bytes += item.size
         self._queue.put(item)
-        if not self.awake:
-            self.wake()
+        if not self.running:
+            self.start()
         return True
 
-    def wake(self) -> None:
-        """See that the thread runs; where threads are forbidden, do now what it would do."""
-        if not self._start():
+    def start(self) -> None:
+        """Start the thread; where threads cannot be started, do its work once, in the calling thread."""
+        if not self._start_thread():
             self._work(wait=False)
 
     def drop(self, count: int, reason: str, why: str) -> None:
-        """Count ``count`` items that did not get through, and say so at most once a minute for each reason."""
+        """Count ``count`` dropped items, and log it once a minute for each reason."""
         with self._lock:
             self.counts[reason] += count
         self.count(f"dropped: {reason}", count)
         if self._throttle(reason):
-            logger.warning("outbox: dropped %d triggers or signals so far: %s", self.counts[reason], why)
+            logger.warning("outbox: dropped %d items so far (%s): %s", self.counts[reason], reason, why)
 
     def count(self, what: str, times: int = 1) -> None:
-        """Add to what all processes count."""
+        """Add ``times`` to the shared counter ``what``."""
         with self._lock:
             self._uncounted[what] += times
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
-        """Wait, at most ``timeout`` seconds, until what is here now has been sent or dropped; whether it has."""
-        if not self.awake:
+        """Wait up to ``timeout`` seconds until all queued items are sent or dropped; return whether they are."""
+        if not self.running:
             if not self._queue.empty():
                 self._work(wait=False)
             return self._queue.empty()
@@ -150,10 +152,10 @@ class Outbox:
         return reached.wait(timeout)
 
     def close(self) -> None:
-        """Flush, and end the thread; a later `put` starts another."""
+        """Flush, and stop the thread; a later `put` starts another."""
         self.flush()
         self._end.set()
-        self.awake = False
+        self.running = False
         self._queue.put(threading.Event())
 
     def _flush_child(self, **_: object) -> None:
@@ -161,39 +163,39 @@ class Outbox:
 
     # -- the thread
 
-    def _start(self) -> bool:
+    def _start_thread(self) -> bool:
         with self._lock:
-            if self.awake or time.monotonic() < self._start_again_at:
-                return self.awake
+            if self.running or time.monotonic() < self._start_thread_at:
+                return self.running
             try:
                 self._end = threading.Event()
-                _start_thread(self._run, self._end)
+                _spawn(self._run, self._end)
             except RuntimeError as exc:
-                self._start_again_at = time.monotonic() + _PAUSE
+                self._start_thread_at = time.monotonic() + _RETRY_AFTER
                 if self._throttle("threads"):
-                    logger.warning("outbox: works in the calling thread, as no other can be started: %s", exc)
+                    logger.warning("outbox: cannot start a thread, sending in the calling thread: %s", exc)
             else:
-                self.awake = True
-            return self.awake
+                self.running = True
+            return self.running
 
     def _run(self, end: threading.Event) -> None:
         while not end.is_set():
             if not self._work(wait=True):
-                # What comes meanwhile gathers, and is not lost; connecting again for each item is what would cost most.
-                end.wait(_BREATH)
+                # Items queue up meanwhile; connecting again for each of them would cost most.
+                end.wait(_BACKOFF)
 
     def _work(self, *, wait: bool) -> bool:
-        """Send what is there, and see to the rest; False when Redis did not take it."""
+        """Send the queued items and refresh if due; return False if Redis did not accept the items."""
         batch = list(self._gather(wait=wait))
         items = [one for one in batch if not isinstance(one, threading.Event)]
-        taken = self._send(items) if items else True
-        asked = len(batch) > len(items)
-        if time.monotonic() >= self._refresh_at or (asked and self._uncounted):
+        accepted = self._send(items) if items else True
+        flushing = len(batch) > len(items)
+        if time.monotonic() >= self._refresh_at or (flushing and self._uncounted):
             self._refresh()
         for one in batch:
             if isinstance(one, threading.Event):
                 one.set()
-        return taken
+        return accepted
 
     def _gather(self, *, wait: bool) -> Iterator[Item | threading.Event]:
         try:
@@ -205,55 +207,55 @@ class Outbox:
             return
 
     def _refresh(self) -> None:
-        """Hand in what was counted, and read what every process is to know."""
+        """Add the counts to the shared counters, and refresh the shared configuration."""
         with self._lock:
             counted, self._uncounted = self._uncounted, Counter()
         try:
             if counted:
-                self._servers.store.tally(counted)
+                self._servers.store.counters.add(counted)
                 counted = Counter()
-            self._watch.refresh()
+            self._shared_config.refresh()
         except LiveCheckError as exc:
             logger.debug("outbox: %s", exc)
         except Exception:
             if self._throttle("refresh"):
-                logger.exception("outbox: what every process is to know could not be read")
+                logger.exception("outbox: failed to refresh the shared configuration")
         with self._lock:
             self._uncounted.update(counted)
-        # Without a thread, a request waits for this.
-        self._refresh_at = time.monotonic() + (REFRESH_EVERY if self.awake else INLINE_REFRESH_EVERY)
+        # Without a thread, a request waits for the refresh.
+        self._refresh_at = time.monotonic() + (REFRESH_EVERY if self.running else INLINE_REFRESH_EVERY)
 
     def _send(self, items: list[Item]) -> bool:
         with self._lock:
             self._bytes -= sum(item.size for item in items)
-        if not self.awake and time.monotonic() < self._ask_again_at[REDIS]:
-            self.drop(len(items), REDIS, "Redis did not answer a moment ago")
+        if not self.running and time.monotonic() < self._retry_at[REDIS]:
+            self.drop(len(items), REDIS, "Redis did not answer within the last second")
             return False
         try:
             self._publish(self._record(items))
         except RedisUnavailable as exc:
-            self._ask_again_at[REDIS] = time.monotonic() + _PAUSE
+            self._retry_at[REDIS] = time.monotonic() + _RETRY_AFTER
             self.drop(len(items), REDIS, str(exc))
             return False
         except Exception:
-            # The thread must outlive whatever one batch does.
+            # One failed batch must not end the thread.
             self.drop(len(items), ERROR, "unexpected error")
             if self._throttle("batch"):
-                logger.exception("outbox: a batch could not be sent")
+                logger.exception("outbox: failed to send a batch")
             return False
         self.sent += len(items)
         return True
 
     def _record(self, items: list[Item]) -> list[TestExecution]:
-        """Write ``items`` in one pipeline; the tests that are new and need a message."""
-        requested = [item for item in items if isinstance(item, Requested)]
+        """Write ``items`` in one pipeline; return the tests that were recorded, which need a message."""
+        requested = [item for item in items if isinstance(item, RequestedTest)]
         with self._servers.store.batch() as batch:
             for item in requested:
                 batch.record(item.test, expires_in=item.expires_in)
             for other in items:
-                if isinstance(other, Signalled):
+                if isinstance(other, SentSignal):
                     batch.signal(other.event, ttl=other.ttl)
-                elif isinstance(other, Noticed):
+                elif isinstance(other, FinishedOperation):
                     self._resolve(batch, other)
         recorded, refused = [], Counter[str]()
         for item, outcome in zip(requested, batch.outcomes, strict=False):
@@ -265,36 +267,37 @@ class Outbox:
             self.drop(count, reason, _REFUSED[reason])
         return recorded
 
-    def _resolve(self, batch: Batch, noticed: Noticed) -> None:
-        if self._watch.wanted is None:
-            self._watch.refresh()
-        targets = self._watch.wanted.targets(noticed.source) if self._watch.wanted else ()
-        for test in noticed.tests:
+    def _resolve(self, batch: Batch, finished: FinishedOperation) -> None:
+        if self._shared_config.sources is None:
+            self._shared_config.refresh()
+        sources = self._shared_config.sources
+        targets = sources.targets(finished.source) if sources else ()
+        for test in finished.tests:
             for case_name, signal_name in targets:
                 if case_name == test.case_name:
-                    event = SignalEvent(signal_name, case_name, test.id, noticed.value, noticed.error)
+                    event = SignalEvent(signal_name, case_name, test.id, finished.value, finished.error)
                     batch.signal(event, ttl=0.0)
 
     def _publish(self, tests: list[TestExecution]) -> None:
         if not tests:
             return
         try:
-            if time.monotonic() >= self._ask_again_at[BROKER]:
+            if time.monotonic() >= self._retry_at[BROKER]:
                 self._servers.publisher.execute_all(tests)
                 return
-            why = "it did not answer a moment ago"
+            why = "the broker did not answer within the last second"
         except BrokerUnavailable as exc:
-            self._ask_again_at[BROKER] = time.monotonic() + _PAUSE
+            self._retry_at[BROKER] = time.monotonic() + _RETRY_AFTER
             why = str(exc)
         with self._lock:
             self.counts[BROKER] += len(tests)
         self.count(f"late: {BROKER}", len(tests))
         if self._throttle(BROKER):
-            logger.warning("outbox: tests are recorded, and left to recovery to send: %s", why)
+            logger.warning("outbox: tests recorded but not sent, recovery sends them: %s", why)
 
 
-def _start_thread(run: Callable[[threading.Event], object], end: threading.Event) -> None:
+def _spawn(run: Callable[[threading.Event], object], end: threading.Event) -> None:
     uwsgi = sys.modules.get("uwsgi")
     if uwsgi is not None and not (uwsgi.opt.get("enable-threads") or uwsgi.opt.get("threads")):
-        raise RuntimeError("uWSGI starts threads, but runs none without enable-threads")
+        raise RuntimeError("uWSGI does not run threads without enable-threads")
     threading.Thread(target=run, args=(end,), name="livecheck-outbox", daemon=True).start()

@@ -1,7 +1,7 @@
-"""Sends LiveCheck's Celery messages on a connection of its own, within bounds.
+"""Publish LiveCheck's Celery messages on a connection of its own, with short timeouts.
 
-Stock settings let a publish wait for minutes on a broker that does not answer. Here a refused, silent or frozen
-broker costs less than a second, and is an error.
+With Celery's stock settings, a publish can block for minutes on a broker that does not answer. Here it raises within a
+second when the broker refuses, is silent, or is frozen.
 """
 
 from __future__ import annotations
@@ -17,32 +17,31 @@ from celery.result import AsyncResult
 from celery.utils.functional import maybe_list
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.store.redis.client import no_retry
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of, servers
 
 EXECUTE: Final = "livecheck.execute"
-#: Keyword arguments of LiveCheck's messages; the long names keep out of the way of a test's own.
+#: Keyword arguments of LiveCheck's messages; the prefix avoids clashes with the arguments of a test.
 CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
-#: What AMQP says of a queue that is there, and is another.
+#: AMQP reply code for a queue that exists with other properties.
 _PRECONDITION_FAILED: Final = 406
-#: A worker takes nothing but JSON, whatever else the app sends and accepts.
+#: LiveCheck's workers accept JSON only, whatever serializer the app uses.
 _SENT: Final[dict[str, Any]] = {"retry": False, "serializer": "json"}
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 
 
 class Publisher:
-    """Asks the workers to execute tests; safe to share between threads."""
+    """Publish the messages that make workers execute tests; thread-safe."""
 
     def __init__(self, app: Celery, broker_url: str, queue: str, *, timeout: float) -> None:
-        """``timeout`` is how many seconds the broker may take to connect, and to answer."""
+        """``timeout`` is the limit in seconds for connecting, and for each answer of the broker."""
         self._timeout = timeout
         self._app = app
         self._broker_url = broker_url
@@ -51,7 +50,7 @@ class Publisher:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Leave the parent's connection to the parent."""
+        """Discard the parent's connection without closing it."""
         self._lock = threading.Lock()
         self._errors: tuple[type[BaseException], ...] = (KombuError, OSError)
         self._connection: Any = None
@@ -66,19 +65,19 @@ class Publisher:
         link_error: Any = None,
         **options: Any,
     ) -> AsyncResult[Any]:
-        """Send the message that has a worker execute ``test``.
+        """Publish the message that makes a worker execute ``test``.
 
-        Composed by hand, since ``apply_async`` waits for the result backend, however dead, in the caller's thread.
+        Not by ``apply_async``, which can block on an unavailable result backend.
 
         Args:
-            test: what to execute.
-            keep_result: whether a worker with a result backend is to store the verdict there.
+            test: the execution.
+            keep_result: whether a worker with a result backend stores the verdict there.
             link: as for Celery's ``apply_async``.
             link_error: as for Celery's ``apply_async``.
-            options: all else that Celery's ``apply_async`` takes.
+            options: other options of Celery's ``apply_async``.
 
         Raises:
-            BrokerUnavailable: the broker did not take the message within about a second.
+            BrokerUnavailable: the broker did not accept the message within about a second.
         """
         task_id = options.pop("task_id", None) or uuid()
         options = {"queue": self._queue, **options}
@@ -98,10 +97,10 @@ class Publisher:
         return self._app.AsyncResult(task_id)
 
     def execute_all(self, tests: Sequence[TestExecution]) -> None:
-        """Send a message for each test, in one go where the broker can; nothing is known of the results.
+        """Publish a message for each test, in one batch where the transport supports it; results are ignored.
 
         Raises:
-            BrokerUnavailable: the broker did not take them within about a second; it may have taken some.
+            BrokerUnavailable: the broker did not accept all of them within about a second; it may have accepted some.
         """
         messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
 
@@ -112,11 +111,11 @@ class Publisher:
 
         self._send(f"{len(tests)} tests", send)
 
-    def ask_for(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
-        """Send the message that has a worker do ``task`` for a case, unless none takes it in ``expires`` seconds.
+    def send_task(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
+        """Publish a message that makes a worker run ``task`` for a case; it expires after ``expires`` seconds.
 
         Raises:
-            BrokerUnavailable: the broker did not take the message within about a second.
+            BrokerUnavailable: the broker did not accept the message within about a second.
         """
         message = self._app.amqp.create_task_message(
             uuid(), task, (), {CASE_KEYWORD: case_name}, expires=expires, ignore_result=True
@@ -128,43 +127,43 @@ class Publisher:
 
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
         kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
-        # Celery's own way to describe the arguments, for logs, takes longer than all else here.
+        # Celery's default representation of the arguments takes longer than the rest of this method.
         described = {"argsrepr": "()", "kwargsrepr": test.ident}
         return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
 
     def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if not self._lock.acquire(timeout=self._timeout):
-            raise BrokerUnavailable(f"the broker is slow: the message for {what} could not be sent in time")
+            raise BrokerUnavailable(f"the broker is slow: no message sent for {what} within {self._timeout:g} s")
         try:
-            self._send_again_if_closed(send)
+            self._send_with_reconnect(send)
         except self._errors as exc:
             self._disconnect()
-            # After the colon, redis-py shows how it asked each sentinel.
+            # After the colon, redis-py describes each sentinel.
             reason = str(exc).partition(" : <")[0] or "no answer in time"
-            mend = "is it running, and is broker_url right?"
+            fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
-                mend = "every process that shares a queue must set the same task_create_missing_queue_type"
-            raise BrokerUnavailable(f"the broker did not take the message for {what} ({reason}); {mend}") from exc
+                fix = "every process that shares a queue must set the same task_create_missing_queue_type"
+            raise BrokerUnavailable(f"the broker did not accept the message for {what} ({reason}); {fix}") from exc
         finally:
             self._lock.release()
 
-    def _send_again_if_closed(self, send: Callable[[Any], None]) -> None:
+    def _send_with_reconnect(self, send: Callable[[Any], None]) -> None:
         was_open, started = self._producer is not None, time.monotonic()
         try:
-            self._send_and_hear(send)
+            self._send_and_confirm(send)
         except self._errors:
-            # What breaks at once was closed while nothing was sent. A message that comes twice is claimed once.
+            # A connection that fails at once was closed while idle. A message sent twice is claimed once.
             if not was_open or time.monotonic() - started > self._timeout / 2:
                 raise
             self._disconnect()
-            self._send_and_hear(send)
+            self._send_and_confirm(send)
 
-    def _send_and_hear(self, send: Callable[[Any], None]) -> None:
+    def _send_and_confirm(self, send: Callable[[Any], None]) -> None:
         producer = self._connected()
         send(producer)
         if self._connection.transport.driver_type == "amqp":
-            # A publish goes unanswered. What it answers after that tells that the broker has read all before; to have
-            # each message confirmed would cost a round trip for each, and a message that is lost is sent again.
+            # AMQP does not answer a publish. The answer to the next command shows that the broker has read the
+            # messages; confirming each message would cost a round trip each, and recovery re-sends a lost one.
             producer.channel.basic_qos(0, 0, False)
 
     def _connected(self) -> Any:
@@ -173,22 +172,22 @@ class Publisher:
                 connection = self._app.connection_for_write(
                     self._broker_url, connect_timeout=self._timeout, transport_options=self._bounds()
                 )
-                connection.transport  # noqa: B018 - imports what drives this kind of broker
+                connection.transport  # noqa: B018 - imports the transport
             except (KeyError, ImportError) as exc:
-                raise BrokerUnavailable(f"broker_url: this kind of broker cannot be used: {exc}") from exc
+                raise BrokerUnavailable(f"broker_url: unsupported kind of broker: {exc}") from exc
             self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
             self._connection = connection
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
         return self._producer
 
     def _bounds(self) -> dict[str, Any]:
-        """Transport options, to be added to those of the host."""
+        """Return transport options to add to those of the host."""
         bounds: dict[str, Any] = {**_NO_RETRIES, **dict.fromkeys(_TIMEOUTS, self._timeout)}
         if scheme_of(self._broker_url) == SENTINEL:
-            # With options of their own, kombu lets sentinels take as long as they like, and asks each ten times.
+            # By default, kombu sets no timeout for sentinels and tries each ten times.
             given = self._app.conf.broker_transport_options.get("sentinel_kwargs") or {}
             each = self._timeout / len(servers(self._broker_url).hosts)
-            asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": Retry(NoBackoff(), 0)}
+            asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": no_retry()}
             bounds["sentinel_kwargs"] = {**given, **asking}
         return bounds
 
@@ -196,5 +195,5 @@ class Publisher:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:
             with suppress(*self._errors):
-                # To close in good order is to ask, and to wait for the answer of a broker that has just given none.
+                # collect(), unlike close(), does not wait for the answer of a broker that has just given none.
                 connection.collect()

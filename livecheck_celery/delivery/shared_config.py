@@ -1,4 +1,4 @@
-"""Keeps in mind what Redis says every process is to know, so that no request has to ask."""
+"""Cache the configuration that all processes share: runtime overrides, and sources of automatic signals."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import threading
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from livecheck_celery.propagation.sources import Wanted
-from livecheck_celery.store.registry import Wired
+from livecheck_celery.propagation.sources import SourceIndex
+from livecheck_celery.store.registry import Snapshot
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -15,61 +15,61 @@ from livecheck_celery.utils.sanitize import get_logger
 logger = get_logger(__name__)
 
 
-class Watch:
-    """What was read last.
+class SharedConfig:
+    """The shared configuration as last read, so that requests never read Redis.
 
     Args:
-        store: where it is read.
-        begin_again: called with this when Redis has lost everything, before what it has now is followed; where it
-            raises, again with the next reading.
+        store: the store it is read from.
+        on_data_loss: called with this object when Redis has lost its data, before the new configuration is applied;
+            if it raises, it is called again at the next refresh.
 
     Attributes:
-        overrides: by case, the settings that were changed at run time.
-        wanted: which signals are resolved by what happens anyway; None until it has been read once.
+        overrides: runtime overrides of settings, by case.
+        sources: the automatic signals of each source; None until read for the first time.
     """
 
-    def __init__(self, store: Store, begin_again: Callable[[Watch], object]) -> None:
+    def __init__(self, store: Store, on_data_loss: Callable[[SharedConfig], object]) -> None:
         self.overrides: Mapping[str, Mapping[str, Any]] = {}
-        self.wanted: Wanted | None = None
+        self.sources: SourceIndex | None = None
         self._store = store
         self._revision = "none"
         self._since = ""
-        self._begin_again = begin_again
-        self._listeners: list[Callable[[Watch], object]] = []
+        self._on_data_loss = on_data_loss
+        self._listeners: list[Callable[[SharedConfig], object]] = []
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """A thread that held the lock is not there to release it."""
+        """Replace the lock: the thread that held it does not exist in the child."""
         self._reading = threading.Lock()
 
-    def listen(self, listener: Callable[[Watch], object]) -> None:
-        """Call ``listener`` now, and whenever something changed."""
+    def listen(self, listener: Callable[[SharedConfig], object]) -> None:
+        """Call ``listener`` now, and after every change."""
         self._listeners.append(listener)
         listener(self)
 
     def refresh(self) -> None:
-        """Read again, in one round trip.
+        """Read the shared configuration, in one round trip.
 
         Raises:
-            InvalidPayload: what is stored cannot be read.
+            InvalidPayload: the stored configuration cannot be read.
             RedisUnavailable: Redis did not answer.
         """
-        with self._reading:  # or what was read earlier might be followed later
-            wired = self._store.wired(self._revision)
-            if wired is not None:
-                self._follow(wired)
+        with self._reading:  # else an older snapshot could be applied after a newer one
+            snapshot = self._store.registry.snapshot(self._revision)
+            if snapshot is not None:
+                self._apply(snapshot)
 
-    def _follow(self, wired: Wired) -> None:
-        is_lost = bool(self._since) and wired.since != self._since
+    def _apply(self, snapshot: Snapshot) -> None:
+        is_lost = bool(self._since) and snapshot.since != self._since
         if is_lost:
-            self._begin_again(self)
-        self._revision, self._since = wired.revision, wired.since
-        self.overrides = wired.overrides
-        if wired.since or not is_lost:  # else there is no worker yet that has said it again
-            self.wanted = Wanted(wired.sources)
+            self._on_data_loss(self)
+        self._revision, self._since = snapshot.revision, snapshot.since
+        self.overrides = snapshot.overrides
+        if snapshot.since or not is_lost:  # else no worker has registered the cases again yet
+            self.sources = SourceIndex(snapshot.sources)
         for listener in self._listeners:
             try:
                 listener(self)
             except Exception:
-                logger.exception("what changed at run time could not be followed")
+                logger.exception("shared configuration: failed to apply a change")

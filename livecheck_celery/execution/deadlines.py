@@ -1,4 +1,4 @@
-"""Sees that no test runs for longer than it may, even one whose thread cannot be stopped."""
+"""Enforce the deadlines of running tests, also of those whose thread cannot be stopped."""
 
 from __future__ import annotations
 
@@ -7,90 +7,88 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.execution.protocols import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 
-if TYPE_CHECKING:
-    from livecheck_celery.execution.runner import TestRunner
-
 logger = get_logger(__name__)
 
-#: Seconds between two looks.
+#: Seconds between two checks.
 TICK: Final = 0.5
-#: Seconds a test has after its deadline to come to its verdict by itself, which says more.
+#: Seconds after its deadline in which a test can still reach a verdict by itself, which says more.
 GRACE: Final = 1.0
-#: Seconds after which it is said again that a test holds a slot.
+#: Seconds between two log lines about the same held slot.
 REMIND: Final = 60.0
 
 
-class Slots:
-    """The runners at work in this process, each in a slot of the worker."""
+class Deadlines:
+    """The tests running in this process, each of which holds a slot of the worker."""
 
     def __init__(self) -> None:
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Hold nothing: the parent's tests run in the parent."""
+        """Forget the parent's tests."""
         self._lock = threading.Lock()
-        self._next_word: dict[TestRunner, float] = {}
+        self._due: dict[RunningTest, float] = {}
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
-    def take(self, runner: TestRunner) -> None:
-        """``runner`` runs in a slot now, until its ``deadline`` at most."""
+    def add(self, test: RunningTest) -> None:
+        """Enforce the ``deadline`` of ``test`` until it is removed."""
         with self._lock:
-            self._next_word[runner] = runner.deadline + GRACE
+            self._due[test] = test.deadline + GRACE
             if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="livecheck-slots", daemon=True)
+                self._thread = threading.Thread(target=self._run, name="livecheck-deadlines", daemon=True)
                 self._thread.start()
 
-    def free(self, runner: TestRunner) -> None:
-        """``runner`` has ended."""
+    def remove(self, test: RunningTest) -> None:
+        """Stop enforcing the deadline of ``test``, which has ended."""
         with self._lock:
-            self._next_word.pop(runner, None)
-        if runner.overran:
-            logger.warning("%s: run() has ended at last, and its slot is free again", runner.test.ident)
+            self._due.pop(test, None)
+        if test.overran:
+            logger.warning("deadlines: %s: run() has returned; its slot is free again", test.test.ident)
 
     def close(self) -> None:
-        """Look no more."""
+        """Stop enforcing deadlines."""
         self._closed.set()
 
     def _run(self) -> None:
         while not self._closed.wait(TICK):
             now = time.monotonic()
             with self._lock:
-                late = [runner for runner, at in self._next_word.items() if at <= now]
-                self._next_word.update(dict.fromkeys(late, now + REMIND))
-            for runner in late:
-                # In a thread of its own, as a verdict calls hooks, which may take their time.
-                threading.Thread(target=self._see_to, args=(runner,), name="livecheck-overrun", daemon=True).start()
+                late = [test for test, at in self._due.items() if at <= now]
+                self._due.update(dict.fromkeys(late, now + REMIND))
+            for test in late:
+                # In a thread of its own, since a verdict calls hooks, which can take long.
+                threading.Thread(target=self._enforce, args=(test,), name="livecheck-overrun", daemon=True).start()
 
-    def _see_to(self, runner: TestRunner) -> None:
-        if not runner.overran:
+    def _enforce(self, test: RunningTest) -> None:
+        if not test.overran:
             try:
-                runner.overrun()
+                test.overrun()
             except LiveCheckError as exc:
-                logger.warning("%s: %s", runner.test.ident, exc)
-        if runner.overran and runner in self._next_word:
+                logger.warning("deadlines: %s: %s", test.test.ident, exc)
+        if test.overran and test in self._due:
             logger.error(
-                "%s holds a slot of this worker though it has its verdict: its run() cannot be stopped%s",
-                runner.test.ident,
-                _whereabouts(runner),
+                "deadlines: %s has its verdict but still holds a slot: its run() cannot be stopped%s",
+                test.test.ident,
+                _current_line(test),
             )
 
 
-def _whereabouts(runner: TestRunner) -> str:
-    """The line of ``run()`` that is executed, where that can be known."""
-    frames = sys._current_frames()  # noqa: SLF001 - the documented way, its name notwithstanding
-    # A coroutine is executed by the thread of the event loop, which is at one of them at a time.
-    threads = frames.values() if runner.is_async else filter(None, [frames.get(runner.thread_id)])
-    code = getattr(inspect.unwrap(runner.case.run), "__code__", None)
+def _current_line(test: RunningTest) -> str:
+    """Return the line of ``run()`` being executed, where it can be determined."""
+    frames = sys._current_frames()  # noqa: SLF001 - documented API despite its name
+    # A coroutine runs on the thread of the event loop, which runs one of them at a time.
+    threads = frames.values() if test.is_async else filter(None, [frames.get(test.thread_id)])
+    code = getattr(inspect.unwrap(test.case.run), "__code__", None)
     for thread in threads:
         for frame, line in traceback.walk_stack(thread):
             if frame.f_code is code:
-                return f", it is at {code.co_filename}:{line}"
+                return f"; it is at {code.co_filename}:{line}"
     return ""

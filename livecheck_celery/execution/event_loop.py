@@ -1,4 +1,4 @@
-"""Runs coroutines for code that is not async, on one event loop thread a process."""
+"""Run coroutines for synchronous code, on one event loop thread."""
 
 from __future__ import annotations
 
@@ -10,28 +10,50 @@ from typing import Any
 from livecheck_celery.utils.forks import renew_after_fork
 
 
-class _Loop:
+class EventLoop:
+    """An asyncio event loop in a daemon thread, started when first used."""
+
     def __init__(self) -> None:
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
+        """Forget the parent's loop, whose thread does not exist in the child."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
 
-    def get(self) -> asyncio.AbstractEventLoop:
+    def finish(self, outcome: Any) -> Any:
+        """Return ``outcome``, or the result of ``outcome`` when it is a coroutine; context variables are copied."""
+        if not inspect.iscoroutine(outcome):
+            return outcome
+        return asyncio.run_coroutine_threadsafe(outcome, self._running()).result()
+
+    def close(self) -> None:
+        """Stop the loop when its last task is done; do not wait for that."""
+        with self._lock:
+            loop, self._loop = self._loop, None
+        if loop is not None:
+            asyncio.run_coroutine_threadsafe(_stop_when_idle(), loop)
+
+    def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = asyncio.new_event_loop()
-                threading.Thread(target=self._loop.run_forever, name="livecheck-async", daemon=True).start()
+                threading.Thread(target=_run, args=(self._loop,), name="livecheck-async", daemon=True).start()
             return self._loop
 
 
-_loop = _Loop()
+def _run(loop: asyncio.AbstractEventLoop) -> None:
+    try:
+        loop.run_forever()
+    finally:
+        loop.close()
 
 
-def finish(outcome: Any) -> Any:
-    """``outcome`` itself, or what it returns when it is a coroutine; context variables go along."""
-    if not inspect.iscoroutine(outcome):
-        return outcome
-    return asyncio.run_coroutine_threadsafe(outcome, _loop.get()).result()
+async def _stop_when_idle() -> None:
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    if others:
+        await asyncio.wait(others)
+    # After this task's own result has been delivered.
+    loop = asyncio.get_running_loop()
+    loop.call_soon(loop.stop)

@@ -1,4 +1,4 @@
-"""What broke, in words: one line for a table, a traceback for who digs."""
+"""Format failures: one line for a table, a traceback for debugging."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAX_TRACEBACK: Final = 16_000
 
 
 def describe(error: BaseException) -> str:
-    """One line on ``error``: its message, and where an assertion stands."""
+    """Return one line on ``error``: its message, and file and line of an assertion."""
     text = sanitize(" ".join(str(error).split()))
     if isinstance(error, AssertionError):
         frames = traceback.extract_tb(error.__traceback__)
@@ -26,5 +26,5 @@ def describe(error: BaseException) -> str:
 
 
 def trace(error: BaseException) -> str:
-    """The traceback of ``error``; its end, when it is very long."""
+    """Return the traceback of ``error``, cut to its last 16,000 characters."""
     return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]

@@ -13,14 +13,12 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
-from typing import Any
 
-import redis
 from pydantic import ValidationError
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import EVENT, SignalEvent
-from livecheck_celery.store import keys
+from livecheck_celery.store.signals import Subscription
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import SharedMoment, renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -170,39 +168,34 @@ class Inbox:
         delay = _RECONNECT_MIN
         while not self._is_done():
             try:
-                with self._pubsub() as pubsub:
-                    self._subscribed.clear()
-                    pubsub.subscribe(keys.inbox(self._store.settings.prefix, self.address))
-                    self._receive(pubsub)
-            except (redis.RedisError, RedisUnavailable, OSError) as exc:
+                self._subscribed.clear()
+                with self._store.signals.subscription(self.address) as subscription:
+                    self._receive(subscription)
+            except (RedisUnavailable, OSError) as exc:
                 if self._subscribed.is_set():
                     delay = _RECONNECT_MIN
                 logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
 
-    def _pubsub(self) -> Any:
-        client: Any = self._store.client  # redis-py leaves pubsub() untyped
-        return client.pubsub()
-
-    def _receive(self, pubsub: Any) -> None:
+    def _receive(self, subscription: Subscription) -> None:
         read_at = 0.0
         heard = True
         while not self._is_done():
-            message = pubsub.get_message(timeout=_TICK)
-            heard = heard or message is not None
+            received = subscription.receive(_TICK)
+            heard = heard or received is not None
             self._heed_stop()
-            if message is not None and message["type"] == "subscribe":
+            if received is not None and received.kind == "subscribed":
                 self._subscribed.set()
                 read_at = 0.0
-            elif message is not None and message["type"] == "message":
-                self._announced(message["data"])
+            elif received is not None and received.kind == "signal":
+                self._announced(received.event)
             if time.monotonic() >= read_at + BACKSTOP:
                 if not heard:
                     # The server froze, or a network broke, and nobody said so; a failover may have been meanwhile.
-                    raise redis.TimeoutError("nothing heard on the subscription")
+                    raise RedisUnavailable("nothing heard on the subscription")
                 heard = False
-                pubsub.ping()
+                subscription.ping()
                 self._read_awaited()
                 read_at = time.monotonic()
 
@@ -238,7 +231,7 @@ class Inbox:
     def _read_awaited(self) -> None:
         wanted = [(box.case_name, box.key, names) for box in self._open_mailboxes() if (names := box.awaited())]
         if wanted:
-            for events in self._store.awaited(wanted):
+            for events in self._store.signals.awaited(wanted):
                 self._deliver(events.values())
 
     def _deliver(self, events: Iterable[SignalEvent]) -> None:

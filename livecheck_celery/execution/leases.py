@@ -1,4 +1,4 @@
-"""Keeps the leases of the executions running in this process alive, all of them in one round trip."""
+"""Renew the leases of the executions running in this process, all in one round trip."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
-#: How long a lease is, as a share of the time in which a test is to run again: the sweep needs the rest.
+#: Length of a lease as a share of ``recover_within``; the sweep needs the rest.
 LEASE_SHARE: Final = 3 / 5
 
-#: Of more tests lost at once, the log tells only how many.
+#: Lost leases that are logged by name; of more, only the number is logged.
 _NAMED: Final = 3
 
 Held = tuple[str, str, str]
 
 
 class Leases:
-    """The (case name, test id, token) triples this process holds."""
+    """The leases this process holds, as (case name, test id, token)."""
 
     def __init__(self, store: Store, lease: float) -> None:
-        """``lease`` is how many seconds after its last renewal an execution may be run by another process."""
+        """``lease`` is the seconds after a renewal from which another process may run the execution."""
         self._store = store
         self.lease = lease
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Hold nothing: the parent's executions are the parent's."""
+        """Forget the parent's leases."""
         self._held: set[Held] = set()
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -47,12 +47,12 @@ class Leases:
                 self._thread.start()
 
     def drop(self, held: Held) -> None:
-        """Renew ``held`` no longer."""
+        """Stop renewing ``held``."""
         with self._lock:
             self._held.discard(held)
 
     def close(self) -> None:
-        """Renew nothing any longer."""
+        """Stop renewing all leases."""
         self._closed.set()
 
     def _run(self) -> None:
@@ -64,15 +64,15 @@ class Leases:
 
     def _renew(self, held: list[Held]) -> None:
         try:
-            lost = self._store.renew(held, self.lease)
+            lost = self._store.executions.renew(held, self.lease)
         except RedisUnavailable as exc:
-            logger.warning("leases of %d running tests were not renewed: %s", len(held), exc)
+            logger.warning("leases: %d leases not renewed: %s", len(held), exc)
             return
         with self._lock:
             lost = [one for one in lost if one in self._held]
             self._held.difference_update(lost)
         if len(lost) > _NAMED:
-            logger.warning("%d tests are no longer this worker's; their verdicts will be refused", len(lost))
+            logger.warning("leases: %d leases lost; the verdicts of these tests will be refused", len(lost))
             return
         for case_name, test_id, _ in lost:
-            logger.warning("test %s:%s is no longer this worker's; its verdict will be refused", case_name, test_id)
+            logger.warning("leases: lease of %s:%s lost; its verdict will be refused", case_name, test_id)

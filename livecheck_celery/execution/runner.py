@@ -1,4 +1,4 @@
-"""Runs one execution of a case, to its one verdict (reference: ``livecheck.runners.TestRunner``)."""
+"""Run one execution of a case to its one verdict (reference: ``livecheck.runners.TestRunner``)."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ import uuid
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final, NamedTuple
 
 from celery.schedules import BaseSchedule
 
-from livecheck_celery.context import current_execution_var, under_test
+from livecheck_celery.context import under_test
 from livecheck_celery.errors import (
     LiveCheckError,
     LiveCheckTestFailed,
@@ -26,48 +27,64 @@ from livecheck_celery.errors import (
     RedisUnavailable,
     SuiteFailed,
 )
-from livecheck_celery.execution.event_loop import finish
+from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.failures import describe, trace
-from livecheck_celery.execution.inbox import Interrupted, Mailbox
+from livecheck_celery.execution.inbox import Inbox, Interrupted, Mailbox
+from livecheck_celery.execution.leases import Held, Leases
+from livecheck_celery.execution.protocols import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.store import Claim
+from livecheck_celery.store import Claim, Store
 from livecheck_celery.store.retry import with_retry
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
-    from livecheck_celery.cases.signals import BaseSignal
-
 logger = get_logger(__name__)
 
-#: Seconds a coroutine has after its deadline, in which a wait for a signal says which one did not come.
-_LAST_WORD: Final = 0.5
+#: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
+_GRACE: Final = 0.5
+
+_current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_execution", default=None)
+
+
+def current_execution() -> TestRunner | None:
+    """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
+    return _current.get()
+
+
+class Resources(NamedTuple):
+    """What a runner uses of its process."""
+
+    store: Store
+    inbox: Inbox
+    leases: Leases
+    deadlines: Deadlines
+    event_loop: EventLoop
 
 
 class TestRunner:
     """One execution of ``case``.
 
     Attributes:
-        case: what is run.
-        test: the execution asked for.
+        case: the case that is run.
+        test: the execution.
         state: INIT until there is a verdict.
-        started: monotonic time at which it started.
+        started: monotonic time of the start.
         ended: monotonic time of the verdict.
         runtime: seconds between the two.
         logs: the lines logged so far, as (level, text).
         signal_latency: seconds ``wait()`` waited for each signal.
-        report: what was reported, once there is a verdict; None when another's verdict came first.
-        error: what broke.
+        report: the report, once there is a verdict; None when another runner's verdict was first.
+        error: the failure, if any.
         deadline: monotonic time at which the test expires, or has run for ``max_runtime``.
-        overran: whether it got its verdict, TIMEOUT, while ``run()`` went on.
-        thread_id: of the thread it is executed in.
-        handed_back: whether this process stopped before there was a verdict, and another is to be asked.
+        overran: whether it got the verdict TIMEOUT while ``run()`` had not returned.
+        thread_id: id of the thread that executes it.
+        handed_back: whether this process stopped before a verdict, so that another worker runs the test.
     """
 
-    __test__ = False
+    __test__ = False  # keeps pytest from collecting it
 
-    def __init__(self, case: Case, test: TestExecution, started: float) -> None:
+    def __init__(self, case: RunnableCase, test: TestExecution, started: float, *, resources: Resources) -> None:
         self.case = case
         self.test = test
         self.started = started
@@ -83,9 +100,10 @@ class TestRunner:
         self.thread_id = threading.get_ident()
         self.handed_back = False
         self.is_async = inspect.iscoroutinefunction(case.run)
+        self._process = resources
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
-        self._ended = threading.Lock()  # taken by the first to end it
+        self._ended = threading.Lock()  # acquired by the first to end the test
         self._mailboxes: dict[tuple[str, str], Mailbox] = {}
 
     def __repr__(self) -> str:
@@ -95,46 +113,45 @@ class TestRunner:
         """Claim the execution, run it, record the verdict.
 
         Returns:
-            The verdict; INIT when there is none to give: another worker has or had the execution, or this one is
-            stopping and handed it back.
+            The verdict. INIT when there is none: another worker has or had the execution, or this process is stopping
+            and handed it back.
 
         Raises:
-            RedisUnavailable: Redis did not answer for a long time; recovery will see to the execution.
+            RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
-        suite = self.case.app
-        held = self._held
+        process, held = self._process, self._held
         try:
-            box = self._open(self.case.name, self.test.id)
+            mailbox = self._open(self.case.name, self.test.id)
             claim = self._claim()
             if claim.outcome in ("done", "busy"):
-                logger.debug("%s: %s; nothing to do", self.test.ident, claim.outcome)
+                logger.debug("runner: %s: %s; nothing to do", self.test.ident, claim.outcome)
                 return State.INIT
             for event in claim.signals.values():
-                box.deliver(event)
-            suite.leases.hold(held)
-            suite.slots.take(self)
+                mailbox.deliver(event)
+            process.leases.hold(held)
+            process.deadlines.add(self)
             with traced(self), self._current():
                 self._judge(claim)
         except Interrupted:
             self._hand_back()
         finally:
-            suite.slots.free(self)
-            suite.leases.drop(held)
-            for mailbox in self._mailboxes.values():
-                suite.inbox.close(mailbox)
+            process.deadlines.remove(self)
+            process.leases.drop(held)
+            for opened in self._mailboxes.values():
+                process.inbox.close(opened)
         return self.state
 
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
-        """Record the verdict on an execution that was never finished; ``token`` is the one recovery was given."""
+        """Record the verdict of an execution that no runner finished; ``token`` is the one recovery was given."""
         self._token = token
         with traced(self):
             self._end(state, error)
 
     def overrun(self) -> None:
-        """Record TIMEOUT on a ``run()`` that goes on after its deadline; ``overran`` tells whether it was in time.
+        """Record TIMEOUT on a ``run()`` that is past its deadline; ``overran`` says whether that was the verdict.
 
         Raises:
-            RedisUnavailable: Redis did not answer for a minute; recovery will see to the execution.
+            RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
         limit = self.case.max_runtime
         why = "when the test expired" if limit is None else f"after {self.deadline - self.started:.1f} s"
@@ -142,26 +159,26 @@ class TestRunner:
             with self._current():
                 self.overran = self._end(State.TIMEOUT, LiveCheckTestTimeout(f"run() was still running {why}"))
         finally:
-            self.case.app.leases.drop(self._held)
+            self._process.leases.drop(self._held)
 
-    # -- for signals
+    # -- signals
 
-    def expect(self, signal: BaseSignal[Any], key: str | None) -> Future[SignalEvent]:
-        """A future of ``signal``, for the test ``key`` or the one being executed."""
-        case_name, key = signal.case.name, key or self.test.id
+    def expect(self, case_name: str, signal_name: str, key: str | None) -> Future[SignalEvent]:
+        """Return a future of a signal of a case, sent to the test ``key`` or to the one being executed."""
+        key = key or self.test.id
         mailbox = self._mailboxes.get((case_name, key))
         if mailbox is None:
-            suite = self.case.app
+            process = self._process
             mailbox = self._open(case_name, key)
             ttl = max(1.0, self.deadline - time.monotonic())
-            arrived = with_retry(suite.store.listen, case_name, key, suite.inbox.address, ttl=ttl)
+            arrived = with_retry(process.store.signals.listen, case_name, key, process.inbox.address, ttl=ttl)
             for event in arrived.values():
                 mailbox.deliver(event)
-        return mailbox.expect(signal.name)
+        return mailbox.expect(signal_name)
 
-    def forget(self, signal: BaseSignal[Any], key: str | None, future: Future[SignalEvent]) -> None:
-        """Nobody waits for ``future`` any more."""
-        self._mailboxes[signal.case.name, key or self.test.id].forget(signal.name, future)
+    def forget(self, case_name: str, signal_name: str, key: str | None, future: Future[SignalEvent]) -> None:
+        """Drop a future that `expect` returned."""
+        self._mailboxes[case_name, key or self.test.id].forget(signal_name, future)
 
     @property
     def arrived(self) -> list[SignalEvent]:
@@ -174,19 +191,19 @@ class TestRunner:
     def signal_since_trigger(self) -> dict[str, float]:
         """Seconds from the trigger to each signal that has arrived, the earliest first.
 
-        A signal from elsewhere may overtake the trigger on its way to Redis; that is 0.
+        0 for a signal that reached Redis before the trigger did.
         """
         return {event.signal_name: max(0.0, (event.received_at or 0.0) - self._recorded_at) for event in self.arrived}
 
     def _open(self, case_name: str, key: str) -> Mailbox:
-        mailbox = self.case.app.inbox.open(case_name, key)
+        mailbox = self._process.inbox.open(case_name, key)
         self._mailboxes[case_name, key] = mailbox
         return mailbox
 
-    # -- for logs
+    # -- logging
 
     def log(self, level: int, msg: object, *args: object) -> None:
-        """Keep a line for the end of the test, or emit it now with ``realtime_logs``."""
+        """Keep a line until the verdict, or emit it now with ``realtime_logs``."""
         text = str(msg) % args if args else str(msg)
         if self.case.realtime_logs:
             self.case.logger.log(level, "[%s] %s", self.test.shortident, sanitize(text))
@@ -194,27 +211,27 @@ class TestRunner:
             self.logs.append((level, text))
 
     def log_info(self, msg: str, *args: object) -> None:
-        """`log`, at level INFO (reference: ``TestRunner.log_info``)."""
+        """`log` at level INFO (reference: ``TestRunner.log_info``)."""
         self.log(logging.INFO, msg, *args)
 
     def _flush_logs(self) -> None:
         if self.logs:
             lines = [sanitize(line) for _, text in self.logs for line in text.splitlines()]
             level = max(level for level, _ in self.logs)
-            message = "[%s] %s, having logged:" + "\n  %s" * len(lines)
+            message = "[%s] %s; logged:" + "\n  %s" * len(lines)
             self.case.logger.log(level, message, self.test.shortident, self.state, *lines)
             self.logs.clear()
 
     # -- the steps of execute()
 
     def _claim(self) -> Claim:
-        case, suite = self.case, self.case.app
+        case, process = self.case, self._process
         claim = with_retry(
-            suite.store.claim,
+            process.store.executions.claim,
             self.test,
             token=self._token,
-            address=suite.inbox.address,
-            lease=suite.leases.lease,
+            address=process.inbox.address,
+            lease=process.leases.lease,
             active=case.active,
             frequency=None if isinstance(case.frequency, BaseSchedule) else case.frequency,
             max_history=case.max_history,
@@ -228,17 +245,17 @@ class TestRunner:
         return claim
 
     @property
-    def _held(self) -> tuple[str, str, str]:
+    def _held(self) -> Held:
         return self.case.name, self.test.id, self._token
 
     @contextmanager
     def _current(self) -> Iterator[None]:
-        token = current_execution_var.set(self)
+        token = _current.set(self)
         try:
             with under_test(self.test):
                 yield
         finally:
-            current_execution_var.reset(token)
+            _current.reset(token)
 
     def _judge(self, claim: Claim) -> None:
         try:
@@ -251,10 +268,10 @@ class TestRunner:
             self._end(State.TIMEOUT, exc)
         except Interrupted:
             raise
-        except Exception as exc:  # noqa: BLE001 - whatever run() raises is the verdict
+        except Exception as exc:  # noqa: BLE001 - every other exception of run() is the verdict ERROR
             self._end(State.ERROR, exc)
         except BaseException as exc:
-            # SystemExit, KeyboardInterrupt and cancellation are verdicts before they are anything else.
+            # SystemExit, KeyboardInterrupt and cancellation: record the verdict, then propagate.
             self._end(State.ERROR, exc)
             raise
         else:
@@ -267,12 +284,12 @@ class TestRunner:
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
         self.case.call_hook(self.case.on_test_start, self)
         outcome = self.case.run(*self.test.test_args, **self.test.test_kwargs)
-        finish(self._bounded(outcome) if inspect.iscoroutine(outcome) else outcome)
+        self._process.event_loop.finish(self._bounded(outcome) if inspect.iscoroutine(outcome) else outcome)
 
     async def _bounded(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """A coroutine, unlike a thread, can be stopped when its time is over."""
+        """Await ``coroutine`` until the deadline; a coroutine, unlike a thread, can be cancelled."""
         try:
-            async with asyncio.timeout(self.deadline - time.monotonic() + _LAST_WORD) as bound:
+            async with asyncio.timeout(self.deadline - time.monotonic() + _GRACE) as bound:
                 await coroutine
         except TimeoutError:
             if bound.expired():
@@ -280,7 +297,7 @@ class TestRunner:
             raise
 
     def _end(self, state: State, error: BaseException | None = None) -> bool:
-        """Come to the verdict, unless that was done; whether this was the first time."""
+        """Record the verdict unless there is one; return whether there was none."""
         if not self._ended.acquire(blocking=False):
             return False
         self.ended = time.monotonic()
@@ -303,28 +320,29 @@ class TestRunner:
         return True
 
     def _account(self, report: TestReport) -> None:
-        case, suite = self.case, self.case.app
+        case, process = self.case, self._process
         verdict = with_retry(
-            suite.store.verdict,
+            process.store.executions.verdict,
             report,
             self._token,
-            address=suite.inbox.address,
+            address=process.inbox.address,
             max_history=case.max_history,
             state_transition_delay=case.state_transition_delay,
         )
         if not verdict.accepted:
-            logger.warning("%s: verdict %s came too late and was refused", self.test.ident, report.state)
+            logger.warning("runner: %s: verdict %s refused: another verdict stands", self.test.ident, report.state)
             return
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
-        logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, _because(report))
-        self._notify()
+        why = f": {report.error}" if report.error else ""
+        logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
+        self._call_hooks()
         case.call_hook(case.post_report, self.report)
         if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:
             limit = case.max_consecutive_failures
             case.fail_suite(SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})"))
 
-    def _notify(self) -> None:
+    def _call_hooks(self) -> None:
         case = self.case
         if self.state is State.PASS:
             case.call_hook(case.on_test_pass, self)
@@ -342,10 +360,6 @@ class TestRunner:
             return
         self.handed_back = True
         try:
-            self.case.app.store.release(self.case.name, self.test.id, self._token)
+            self._process.store.executions.release(self.case.name, self.test.id, self._token)
         except RedisUnavailable as exc:
-            logger.warning("%s: could not be handed back, recovery will see to it: %s", self.test.ident, exc)
-
-
-def _because(report: TestReport) -> str:
-    return f": {report.error}" if report.error else ""
+            logger.warning("runner: %s: not handed back, recovery takes over: %s", self.test.ident, exc)

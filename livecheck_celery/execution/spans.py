@@ -1,7 +1,6 @@
-"""Executions as OpenTelemetry spans, linked to the spans they were requested in.
+"""Executions as OpenTelemetry spans, linked to the spans in which they were triggered.
 
-Only in a process that uses OpenTelemetry, which has then imported ``opentelemetry.trace`` already: nothing is imported
-for the sake of a process that does not.
+Spans are made only in a process that has already imported ``opentelemetry.trace``; other processes import nothing.
 """
 
 from __future__ import annotations
@@ -11,21 +10,19 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from livecheck_celery.execution.protocols import RunningTest
 from livecheck_celery.models import State
 from livecheck_celery.utils.sanitize import get_logger
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Link, Span
-
-    from livecheck_celery.execution.runner import TestRunner
-
 logger = get_logger(__name__)
 
 _TRACE: Final = "opentelemetry.trace"
 _NANOSECONDS: Final = 1_000_000_000
 
-# The semantic conventions have "pass" and "fail", each to be used where it applies, and allow others where none does.
-# A test that timed out or broke did not pass, and who counts failures must find it; one that was skipped did neither.
+# The semantic conventions define "pass" and "fail", and allow other values where neither applies. A test that timed out
+# or raised counts as a failure; a skipped test is neither.
 _RESULTS: Final = {
     State.PASS: "pass",
     State.FAIL: "fail",
@@ -35,22 +32,10 @@ _RESULTS: Final = {
 }
 
 
-def traceparent() -> str | None:
-    """The current span as W3C Trace Context writes it; None outside of any."""
-    # A module that another thread is importing just now may lack the function yet.
-    get_current_span = getattr(sys.modules.get(_TRACE), "get_current_span", None)
-    if get_current_span is None:
-        return None
-    context = get_current_span().get_span_context()
-    if not context.is_valid:
-        return None
-    return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
-
-
 @contextmanager
-def traced(runner: TestRunner) -> Iterator[None]:
-    """Have a span around the block in which ``runner`` comes to its verdict; it cannot change what that is."""
-    span = _start(runner)
+def traced(running: RunningTest) -> Iterator[None]:
+    """Open a span around the block in which ``running`` reaches its verdict; only log errors of OpenTelemetry."""
+    span = _start(running)
     if span is None:
         yield
         return
@@ -65,25 +50,27 @@ def traced(runner: TestRunner) -> Iterator[None]:
         raise
     finally:
         context.detach(token)
-        _end(span, runner, raised)
+        _end(span, running, raised)
 
 
-def _start(runner: TestRunner) -> Span | None:
+def _start(running: RunningTest) -> Span | None:
     if _TRACE not in sys.modules:
         return None
     from opentelemetry import trace  # noqa: PLC0415 - see above
 
-    test = runner.test
+    test = running.test
     attributes: dict[str, str | bool] = {
-        "test.case.name": runner.case.name,
+        "test.case.name": running.case.name,
         "livecheck.test.id": test.id,
         "livecheck.test.synthetic": test.synthetic,
     }
     try:
         tracer = trace.get_tracer("livecheck_celery")
-        return tracer.start_span(f"livecheck {runner.case.name}", attributes=attributes, links=_links(test.traceparent))
+        return tracer.start_span(
+            f"livecheck {running.case.name}", attributes=attributes, links=_links(test.traceparent)
+        )
     except Exception:
-        logger.exception("%s: OpenTelemetry could not start a span; the test goes on", test.ident)
+        logger.exception("spans: %s: OpenTelemetry failed to start a span; continuing", test.ident)
         return None
 
 
@@ -97,28 +84,28 @@ def _links(parent: str | None) -> list[Link]:
     return [trace.Link(requested_in)] if requested_in.is_valid else []
 
 
-def _end(span: Span, runner: TestRunner, raised: BaseException | None) -> None:
+def _end(span: Span, running: RunningTest, raised: BaseException | None) -> None:
     try:
         if span.is_recording():
-            _describe(span, runner, raised)
+            _describe(span, running, raised)
         span.end()
     except Exception:
-        logger.exception("%s: OpenTelemetry could not end a span; the verdict stands", runner.test.ident)
+        logger.exception("spans: %s: OpenTelemetry failed to end a span; the verdict stands", running.test.ident)
 
 
-def _describe(span: Span, runner: TestRunner, raised: BaseException | None) -> None:
-    arrived = runner.arrived
-    since_trigger = runner.signal_since_trigger
+def _describe(span: Span, running: RunningTest, raised: BaseException | None) -> None:
+    arrived = running.arrived
+    since_trigger = running.signal_since_trigger
     for event in arrived:
         at = None if event.received_at is None else int(event.received_at * _NANOSECONDS)
         span.add_event(event.signal_name, {"livecheck.signal.since_trigger": since_trigger[event.signal_name]}, at)
-    report = runner.report
+    report = running.report
     if report is not None:
         span.set_attribute("test.case.result.status", _RESULTS[report.state])
         span.set_attribute("livecheck.test.state", report.state.value)
         if not report.state.is_ok():
-            _fail(span, runner.error, report.error)
-    elif isinstance(raised, Exception):  # not Interrupted: that only means that another worker is to run the test
+            _fail(span, running.error, report.error)
+    elif isinstance(raised, Exception):  # not Interrupted, after which another worker runs the test
         _fail(span, raised, str(raised))
 
 

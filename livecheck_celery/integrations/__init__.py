@@ -1,1 +1,1 @@
-"""What hosts name in their own configuration: one module for each kind of host."""
+"""What applications name in their own configuration: Django's ``MIDDLEWARE``, or a call on a Celery app."""

@@ -1,4 +1,4 @@
-"""For a service that has no cases: its Celery app carries the tests of others, and tells what its tasks came to."""
+"""Celery integration for a service without cases: its tasks carry tests, and send automatic signals."""
 
 from __future__ import annotations
 
@@ -10,26 +10,25 @@ from livecheck_celery.livecheck import LiveCheck, livechecks_of
 
 
 class Service(LiveCheck):
-    """A LiveCheck without cases, so that there is nothing for the service's beat to do."""
+    """A LiveCheck without cases, which adds nothing to the beat schedule of the service."""
 
     def schedule_all(self, **_: Any) -> None:
-        """Put the entries of cases into the schedule of beat, if it should have some after all."""
+        """Add the beat entries of the cases, if any were declared after all."""
         if self.cases:
             super().schedule_all()
 
 
 def install(app: Celery, **settings: Any) -> LiveCheck:
-    """Have the tasks of ``app`` carry tests, and send the signals that are declared as resolved by them.
+    """Make the tasks of ``app`` carry tests, and send the automatic signals of which they are the source.
 
-    Calling it again gives what the first call gave.
+    Idempotent: further calls return the LiveCheck of the first one.
 
     Args:
-        app: the service's Celery app. Its broker may be another than LiveCheck's.
-        settings: of the LiveCheck this makes, as for `LiveCheck`; at least ``redis_url``, where the state is another
-            Redis than the app's broker.
+        app: the service's Celery app. Its broker can be another than LiveCheck's.
+        settings: as for `LiveCheck`; at least ``redis_url``, if LiveCheck's state is not in the broker of ``app``.
 
     Returns:
-        A LiveCheck, for what else there is to do here: ``wsgi``, ``asgi``, ``init_flask``, ``instrument`` …
+        The LiveCheck of ``app``, for `LiveCheck.wsgi`, `asgi`, `init_flask`, `instrument` and so on.
 
     Raises:
         ConfigurationError: a setting is unknown.

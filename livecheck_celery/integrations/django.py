@@ -1,4 +1,4 @@
-"""Django: ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``."""
+"""Django middleware: ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from livecheck_celery.default_app import default_app
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.propagation.gate import Gate
-from livecheck_celery.propagation.request import Handling
-from livecheck_celery.propagation.wsgi import headers_in
+from livecheck_celery.propagation.request import RequestScope
+from livecheck_celery.propagation.wsgi import known_headers
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -27,10 +27,10 @@ logger = get_logger(__name__)
 
 
 class LiveCheckMiddleware:
-    """Make the test that a request carries current in the views and the middleware below, streamed bodies included.
+    """Make the test in a request's headers current in the views and the middleware below, streamed bodies included.
 
-    Works under WSGI and ASGI, with sync and async views, without a hop to another thread. What the headers are worth,
-    and who hears of the answer, is up to `serving`.
+    Works under WSGI and ASGI, with sync and async views, without switching threads. The LiveCheck that `find_livecheck`
+    returns decides whether to trust the headers, and gets the outcome.
     """
 
     sync_capable = True
@@ -43,45 +43,47 @@ class LiveCheckMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """The response to ``request``; errors are the application's own."""
+        """Serve ``request``. Errors of the application propagate unchanged."""
         if self._is_async:
-            return self._answer(request)
-        handling = self._handling(request)
-        if handling is None:
+            return self._serve_async(request)
+        scope = self._scope_of(request)
+        if scope is None:
             return self._get_response(request)
-        with handling:
+        with scope:
             response = self._get_response(request)
-        return _watched(response, handling)
+        return _finish_when_sent(response, scope)
 
-    async def _answer(self, request: HttpRequest) -> HttpResponseBase:
-        handling = self._handling(request)
-        if handling is None:
+    async def _serve_async(self, request: HttpRequest) -> HttpResponseBase:
+        scope = self._scope_of(request)
+        if scope is None:
             return await self._get_response(request)
-        with handling:
+        with scope:
             response = await self._get_response(request)
-        return _watched(response, handling)
+        return _finish_when_sent(response, scope)
 
-    def _handling(self, request: HttpRequest) -> Handling | None:
+    def _scope_of(self, request: HttpRequest) -> RequestScope | None:
         gate = self._gate
-        return None if gate is None else Handling(gate, headers_in(request.META), request.method or "", request.path)
+        if gate is None:
+            return None
+        return RequestScope(gate, known_headers(request.META), request.method or "", request.path)
 
     @lazy
     def _gate(self) -> Gate | None:
         try:
-            return serving().gate
+            return find_livecheck().gate
         except ConfigurationError as exc:
-            logger.error("%s; requests are handled as if they carried no tests", exc)  # noqa: TRY400 - words say it all
+            logger.error("django: %s; requests carry no tests", exc)  # noqa: TRY400 - the message says it all
             return None
 
 
-def serving() -> LiveCheck:
-    """The LiveCheck that this process's requests belong to.
+def find_livecheck() -> LiveCheck:
+    """Return the LiveCheck that serves the requests of this process.
 
-    That is the first one made on Celery's current app, or else on LiveCheck's own. When there is none, one is made on
-    Celery's current app, with those of Django's settings that are called ``LIVECHECK_`` and the name of a setting.
+    That is the first one on Celery's current app, else the first one on LiveCheck's default app. Without any, creates
+    one on Celery's current app, from the Django settings named ``LIVECHECK_<SETTING>``.
 
     Raises:
-        ConfigurationError: the cases, or a setting, are wrong.
+        ConfigurationError: a case declaration or a setting is wrong.
     """
     _import_views()
     app = app_or_default()
@@ -89,58 +91,58 @@ def serving() -> LiveCheck:
     if found:
         return found[0]
     names = {name: f"LIVECHECK_{name.upper()}" for name in Settings.model_fields}
-    return LiveCheck(app, **{name: getattr(settings, ours) for name, ours in names.items() if hasattr(settings, ours)})
+    return LiveCheck(app, **{name: getattr(settings, own) for name, own in names.items() if hasattr(settings, own)})
 
 
 def _import_views() -> None:
-    # Django imports them when the first request gets to them. They import the cases, and cases are declared on the
-    # LiveCheck that is looked for.
+    # Django imports the views at the first request, after the middleware ran. The views import the cases, which create
+    # the LiveCheck to find.
     try:
         _ = get_resolver().url_patterns
-    except Exception:  # whatever is wrong with them, Django says when it gets there
-        logger.debug("the views cannot be imported", exc_info=True)
+    except Exception:  # Django raises the same error itself, when it resolves the request
+        logger.debug("django: failed to import the views", exc_info=True)
 
 
-def _watched(response: Any, handling: Handling) -> Any:
-    """``response``, of which ``handling`` hears when it has been sent."""
+def _finish_when_sent(response: Any, scope: RequestScope) -> Any:
+    """Return ``response``, set up to finish ``scope`` when it has been sent."""
     if not response.streaming or getattr(response, "file_to_stream", None) is not None:
-        handling.answered(response.status_code)
+        scope.finish(response.status_code)
     else:
-        parts = _AsyncParts if response.is_async else _Parts
-        response.streaming_content = parts(response, handling)
+        content = _AsyncStreamedContent if response.is_async else _StreamedContent
+        response.streaming_content = content(response, scope)
     return response
 
 
-class _Streamed:
-    """The content of a streaming response, made as part of its request."""
+class _Content:
+    """The content of a streaming response, iterated inside the scope of its request."""
 
-    def __init__(self, response: Any, handling: Handling) -> None:
+    def __init__(self, response: Any, scope: RequestScope) -> None:
         self._response = response
         self._parts = response.streaming_content
-        self._handling = handling
+        self._scope = scope
 
     def close(self) -> None:
-        """Django calls this when the response has been sent, or the client is gone."""
-        self._handling.answered(self._response.status_code)
+        """Finish the request; Django calls this when the response has been sent, or the client has disconnected."""
+        self._scope.finish(self._response.status_code)
 
 
-class _Parts(_Streamed):
+class _StreamedContent(_Content):
     def __iter__(self) -> Iterator[bytes]:
         return self
 
     def __next__(self) -> bytes:
-        with self._handling, suppress(StopIteration):
+        with self._scope, suppress(StopIteration):
             part: bytes = next(self._parts)
             return part
         raise StopIteration
 
 
-class _AsyncParts(_Streamed):
+class _AsyncStreamedContent(_Content):
     def __aiter__(self) -> AsyncIterator[bytes]:
         return self
 
     async def __anext__(self) -> bytes:
-        with self._handling, suppress(StopAsyncIteration):
+        with self._scope, suppress(StopAsyncIteration):
             part: bytes = await anext(self._parts)
             return part
         raise StopAsyncIteration

@@ -1,1 +1,1 @@
-"""How the current test crosses a hop: from one Celery task to another, and over HTTP."""
+"""Propagation: carries the current test between processes, over Celery, HTTP, OpenTelemetry and other transports."""

@@ -1,4 +1,4 @@
-"""ASGI middleware: a request that carries a test is handled as part of that test."""
+"""ASGI middleware: serves each request as part of the test in its headers."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from contextlib import suppress
 from typing import Any, Final
 
 from livecheck_celery.context import triggered_var
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.gate import LOOKED_AT, Gate
-from livecheck_celery.propagation.request import Handling, accepted
+from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
+from livecheck_celery.propagation.headers import enter, leave
+from livecheck_celery.propagation.request import RequestScope, accept_request
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -17,17 +17,17 @@ Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
-_HEADERS: Final = {name.encode(): name for name in LOOKED_AT}
+_HEADERS: Final = {name.encode(): name for name in KNOWN_HEADERS}
 
-#: Messages of which one without ``more_body`` ends a response: the plain one, and those of extensions that send files.
-_BODIES: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
+#: Types of the messages that end a response when sent without ``more_body``: the standard one, and file extensions.
+_BODY_TYPES: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
 
 
 class LiveCheckMiddleware:
-    """Make the test that a request carries current while ``app`` handles it.
+    """Make the test in a request's headers current while ``app`` serves the request, and in the tasks it starts.
 
-    That is for an HTTP request as for a WebSocket, and for the tasks that the application starts in it. What the
-    headers are worth, ``gate`` says; it is told of the answer to an HTTP request when its last part has been sent.
+    Wraps any ASGI application, for HTTP and WebSockets. The outcome of an HTTP request is reported to ``gate`` when the
+    last part of the response has been sent.
     """
 
     def __init__(self, app: ASGIApplication, gate: Gate) -> None:
@@ -35,42 +35,42 @@ class LiveCheckMiddleware:
         self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one connection as ASGI says; messages pass as they are, and errors are the application's own."""
+        """Serve one connection. Messages pass unchanged, and errors of the application propagate."""
         if scope["type"] == "http":
-            await self._answer(scope, receive, send)
+            await self._serve_http(scope, receive, send)
         elif scope["type"] == "websocket":
-            await self._converse(scope, receive, send)
+            await self._serve_websocket(scope, receive, send)
         else:
             await self.app(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
-        handling = Handling(self.gate, _headers_in(scope), scope.get("method", ""), _path(scope))
+    async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
+        request = RequestScope(self.gate, _known_headers(scope), scope.get("method", ""), _path(scope))
         status = 0
 
-        async def watched(message: Message) -> None:
+        async def send_and_observe(message: Message) -> None:
             nonlocal status
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
-            elif message["type"] in _BODIES and not message.get("more_body", False):
-                handling.answered(status)
+            elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
+                request.finish(status)
 
-        with handling:
-            await self.app(scope, receive, watched)
+        with request:
+            await self.app(scope, receive, send_and_observe)
 
-    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tokens = carrier.enter(accepted(self.gate, _headers_in(scope)))
-        # Nobody hears of the end of a conversation, so nobody need know which tests were triggered in it.
+    async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
+        tokens = enter(accept_request(self.gate, _known_headers(scope)))
+        # The end of a WebSocket connection is not reported, so the tests triggered in it need not be collected.
         triggered = triggered_var.set(None)
         try:
             await self.app(scope, receive, send)
         finally:
-            with suppress(ValueError):
+            with suppress(ValueError):  # an abandoned coroutine, closed in another context
                 triggered_var.reset(triggered)
-                carrier.leave(tokens)
+                leave(tokens)
 
 
-def _headers_in(scope: Scope) -> list[tuple[str, str]]:
+def _known_headers(scope: Scope) -> list[tuple[str, str]]:
     return [
         (known, value.decode("latin-1"))
         for name, value in scope.get("headers", ())
@@ -79,7 +79,7 @@ def _headers_in(scope: Scope) -> list[tuple[str, str]]:
 
 
 def _path(scope: Scope) -> str:
-    """The path from the root of the server: as ASGI has it, ``path`` begins with ``root_path``; some leave that off."""
+    """Return the full path: by the ASGI specification ``path`` includes ``root_path``, but some servers omit it."""
     path: str = scope.get("path", "")
     root: str = scope.get("root_path", "")
     return path if path == root or path.startswith(root.rstrip("/") + "/") else root + path

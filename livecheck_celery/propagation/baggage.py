@@ -1,7 +1,7 @@
-"""LiveCheck's entry in the W3C baggage: the signed headers in one text, for hops that pass on nothing but baggage.
+"""LiveCheck's entry in the W3C baggage: all signed headers in one value, for services that forward only baggage.
 
-The text has only characters that percent-encoding leaves alone, so that it arrives unchanged however often, and by
-whatever rules, those in between decode and encode it.
+The value consists of characters that percent-encoding leaves unchanged, so that it survives any number of services that
+decode and encode it, by whatever rules.
 """
 
 from __future__ import annotations
@@ -16,31 +16,31 @@ from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 
 from livecheck_celery.models import HEADER_SIGNATURE
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import HEADERS
 
 #: Name of the HTTP header, in lower case as W3C writes it.
 HEADER: Final = "baggage"
 #: Name of the entry.
 ENTRY: Final = "livecheck-test"
 
-#: Limits that everybody keeps to: characters of the whole header, characters of one entry, entries.
+#: OpenTelemetry's limits: characters in the whole header, characters in one entry, entries.
 MAX_HEADER: Final = 8192
 MAX_ENTRY: Final = 4096
 MAX_ENTRIES: Final = 180
 
-_FIELDS: Final = (*carrier.HEADERS, HEADER_SIGNATURE)
-_FOUND: Final = re.compile(rf"(?:^|,)[ \t]*{re.escape(ENTRY)}[ \t]*=([^,]*)")
+_FIELDS: Final = (*HEADERS, HEADER_SIGNATURE)
+_ENTRY_PATTERN: Final = re.compile(rf"(?:^|,)[ \t]*{re.escape(ENTRY)}[ \t]*=([^,]*)")
 
 
 def pack(headers: Mapping[str, str]) -> str:
-    """The value of the entry that carries ``headers``, signed as `carrier.sign` does."""
+    """Encode signed ``headers`` as the value of the entry."""
     fields = [headers.get(name) for name in _FIELDS]
     return base64_encode(json.dumps(fields, separators=(",", ":"))).decode()
 
 
 def unpack(value: str) -> dict[str, str] | None:
-    """The headers in an entry's ``value``, whatever they are worth; None when it was not made by `pack`."""
-    # Some of those in between take an entry's properties for a part of its value, and encode them along with it.
+    """Decode the value of an entry to headers, without verifying them; None when `pack` did not make it."""
+    # Some services treat an entry's properties as part of its value, and encode them with it.
     text = unquote_plus(value).partition(";")[0].strip()
     try:
         fields = json.loads(base64_decode(text))
@@ -53,5 +53,5 @@ def unpack(value: str) -> dict[str, str] | None:
 
 
 def entries(header: str) -> list[str]:
-    """The values of LiveCheck's entries in ``header``, properties and all; more than one is none of its doing."""
-    return _FOUND.findall(header) if ENTRY in header else []
+    """Return the values of all LiveCheck entries in a baggage ``header``, with their properties."""
+    return _ENTRY_PATTERN.findall(header) if ENTRY in header else []

@@ -1,4 +1,4 @@
-"""Django's signals as what resolves signals of tests; Django itself is only looked at where it is loaded."""
+"""Django signals as sources of automatic signals. Never imports Django: uses it only where it is already loaded."""
 
 from __future__ import annotations
 
@@ -12,15 +12,18 @@ from pydantic_core import to_jsonable_python
 
 from livecheck_celery.context import tests_here
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.propagation.gate import Happened
-from livecheck_celery.propagation.sources import DJANGO
+from livecheck_celery.propagation.sources import DJANGO, OperationFinished
 
 
 def source_name(signal: Any, sender: Any = None) -> str:
-    """How a Django signal, or the path to import it by, is called in every process, when ``sender`` has sent it.
+    """Return the `Source` name of a Django signal, the same in every process.
+
+    Args:
+        signal: a Django signal, or its import path.
+        sender: a model or its label, to include only what it sends; None includes every sender.
 
     Raises:
-        ConfigurationError: no loaded module has ``signal``, or ``sender`` is a text but no label.
+        ConfigurationError: no loaded module has ``signal``, or ``sender`` is a string but not a model label.
     """
     if isinstance(sender, str) and not re.fullmatch(r"\w+\.\w+", sender):
         raise ConfigurationError(f"from_django(): sender {sender!r} must be a model, or its label such as 'shop.Order'")
@@ -29,12 +32,12 @@ def source_name(signal: Any, sender: Any = None) -> str:
 
 
 def name_of(signal: Any) -> str:
-    """Where a Django signal can be imported from, such as ``django.db.models.signals.post_save``.
+    """Return the import path of a Django signal, such as ``django.db.models.signals.post_save``.
 
-    Of several places the most likely to be its own: a module called ``signals``, Django's own before others.
+    If several modules have it, prefers modules named ``signals``, then Django's own.
 
     Raises:
-        ConfigurationError: it is in no module that is loaded.
+        ConfigurationError: no loaded module has it.
     """
     places = [
         (not module.endswith("signals"), not module.startswith("django."), f"{module}.{name}")
@@ -43,12 +46,12 @@ def name_of(signal: Any) -> str:
         if value is signal
     ]
     if not places:
-        raise ConfigurationError(f"{signal!r}: cannot be imported; a module must have it under a name")
+        raise ConfigurationError(f"{signal!r} cannot be imported; assign it to a name in a module")
     return min(places)[-1]
 
 
 def label_of(sender: Any) -> str:
-    """What a sender is called: a model by its label, such as ``shop.Order``; a label by itself; others by name."""
+    """Return the label of a model, such as ``shop.Order``; a string as it is; the class name of anything else."""
     if isinstance(sender, str):
         return sender
     label = getattr(getattr(sender, "_meta", None), "label", None)
@@ -56,25 +59,29 @@ def label_of(sender: Any) -> str:
 
 
 def fields_of(instance: Any) -> dict[str, Any]:
-    """The columns of a model's instance by attribute name, as JSON's types; those not loaded are left out."""
-    deferred = instance.get_deferred_fields()  # a look at one of these would be a query
-    names = [field.attname for field in instance._meta.concrete_fields]  # noqa: SLF001 - Django documents it
+    """Return the columns of a model instance by attribute name, as JSON types, without deferred ones."""
+    deferred = instance.get_deferred_fields()  # reading one of these would run a query
+    names = [field.attname for field in instance._meta.concrete_fields]  # noqa: SLF001 - documented by Django
     return {name: _as_json(getattr(instance, name)) for name in names if name not in deferred}
 
 
 class Receivers:
-    """Connected to the Django signals that are wanted, and telling ``happened`` of those sent in a test."""
+    """Receivers of the Django signals that are sources, which report the ones sent in a test.
 
-    def __init__(self, happened: Happened) -> None:
-        self._happened = happened
-        self._undo: dict[str, Callable[[], object]] = {}
+    Args:
+        operation_finished: called when a connected signal was sent in a test.
+    """
+
+    def __init__(self, operation_finished: OperationFinished) -> None:
+        self._operation_finished = operation_finished
+        self._disconnect: dict[str, Callable[[], object]] = {}
 
     def follow(self, names: set[str]) -> None:
-        """Be connected to the signals called ``names``, as far as this process has them, and to no others."""
-        for name in self._undo.keys() - names:
-            self._undo.pop(name)()
-        for name in names - self._undo.keys():
-            # Looked up among what is loaded: what Redis says must not have anything imported.
+        """Connect to the signals with these source names that are loaded here, and disconnect from all others."""
+        for name in self._disconnect.keys() - names:
+            self._disconnect.pop(name)()
+        for name in names - self._disconnect.keys():
+            # Only loaded modules are searched: data from Redis must never cause an import.
             module, _, attribute = name.partition(" ")[0].rpartition(".")
             signal = getattr(sys.modules.get(module), attribute, None)
             if hasattr(signal, "connect"):
@@ -86,14 +93,14 @@ class Receivers:
         def receive(sender: Any, **kwargs: Any) -> None:
             tests = tests_here()
             if tests and (not label or label == label_of(sender)):
-                # A receiver that raised would break the application's own save().
+                # A receiver that raises would fail the application's own save().
                 try:
-                    self._happened(DJANGO, name, tests, value=_value_of(kwargs))
-                except Exception as exc:  # noqa: BLE001 - the test is told
-                    self._happened(DJANGO, name, tests, error=f"{name}: its value cannot be told: {exc!r}")
+                    self._operation_finished(DJANGO, name, tests, value=_value_of(kwargs))
+                except Exception as exc:  # noqa: BLE001 - reported to the test
+                    self._operation_finished(DJANGO, name, tests, error=f"{name}: failed to read its value: {exc!r}")
 
         signal.connect(receive, weak=False)
-        self._undo[name] = lambda: signal.disconnect(receive)
+        self._disconnect[name] = lambda: signal.disconnect(receive)
 
 
 def _value_of(kwargs: dict[str, Any]) -> Any:
@@ -104,15 +111,15 @@ def _value_of(kwargs: dict[str, Any]) -> Any:
 
 
 def _as_json(value: Any) -> Any:
-    if isinstance(value, memoryview):  # what some databases give for bytes
+    if isinstance(value, memoryview):  # some databases return binary columns as memoryview
         value = bytes(value)
     try:
         return to_jsonable_python(value, bytes_mode="base64", fallback=str)
-    except ValueError:  # something that contains itself
+    except ValueError:  # a value that contains itself
         return str(value)
 
 
 def _loaded_modules() -> Iterator[tuple[str, dict[str, Any]]]:
     for name, module in list(sys.modules.items()):
-        if isinstance(module, ModuleType) and name != "__main__":  # which is another one in each process
+        if isinstance(module, ModuleType) and name != "__main__":  # __main__ differs between processes
             yield name, vars(module)

@@ -1,75 +1,68 @@
-"""What one process lets in over HTTP, what it sends out, and whom it tells what became of a request.
+"""The trust boundary of one process: which headers to accept, which to send, and to which hosts.
 
-HTTP is a trust boundary. A header that is unsigned, forged, expired, oversized, given twice or malformed is ignored and
-counted; it costs the request nothing, and writes no line to the log.
+A header that is unsigned, forged, expired, oversized, duplicated or malformed is ignored and counted. It never fails
+the request, and is not logged.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final, Protocol
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import baggage
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.sources import SPAN
+from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER, NOTHING, Carried, outgoing, parse, sign, verify
+from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
 
-#: LiveCheck's own headers, by their names in lower case.
-OWN: Final = {name.lower(): name for name in (*carrier.HEADERS, HEADER_SIGNATURE)}
-#: Every header that is looked at, by its name in lower case.
-LOOKED_AT: Final = {**OWN, baggage.HEADER: baggage.HEADER}
+#: Spelling of LiveCheck's own headers, by name in lower case.
+OWN_HEADERS: Final = {name.lower(): name for name in (*HEADERS, HEADER_SIGNATURE)}
+#: Spelling of every header that `Gate.accept` reads, by name in lower case.
+KNOWN_HEADERS: Final = {**OWN_HEADERS, baggage.HEADER: baggage.HEADER}
 
 _FIRST_SERVER_ERROR: Final = 500
 
 
-class Happened(Protocol):
-    """Told of what happened in ``tests``: a signal may have been declared as resolved by it. Never raises or waits."""
-
-    def __call__(
-        self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
-    ) -> None:
-        """``value`` is what came of it, or ``error`` why nothing did.
-
-        ``kind`` and ``name`` say what it was: ``task`` and its name, ``request`` and ``POST /order/create/`` …
-        """
-
-
 class Gate:
-    """Accepts tests from the headers of requests, and makes the headers of others.
+    """Accepts tests from the headers of incoming requests, and builds the headers of outgoing ones.
 
     Args:
-        keys: secret keys; the first signs, any is believed. Without one, nothing is let in or out.
-        hosts: host names that tests may be carried to; compared whole, without case and port.
-        count: called with the reason each time headers are ignored.
-        happened: told what became of requests.
-        begin: called as each request comes in, before anything is known of it.
+        keys: secret keys. The first one signs; a signature by any of them is accepted. Without keys, no test is
+            accepted or sent.
+        hosts: host names that tests are sent to; an exact match, ignoring case and port.
+        count_ignored: called with the reason each time headers are ignored.
+        operation_finished: called when a request or a span finishes.
+        on_request: called at the start of each incoming request, before its headers are read.
     """
 
     def __init__(
         self,
         keys: tuple[str, ...],
         hosts: Iterable[str],
-        count: Callable[[str], object],
-        happened: Happened,
-        begin: Callable[[], object],
+        *,
+        count_ignored: Callable[[str], object],
+        operation_finished: OperationFinished,
+        on_request: Callable[[], object],
     ) -> None:
-        self._begin = begin
         self._keys = keys
         self._hosts = frozenset(filter(None, map(hostname, hosts)))
-        self._count = count
-        self._happened = happened
+        self._count_ignored = count_ignored
+        self._operation_finished = operation_finished
+        self._on_request = on_request
 
-    def accept(self, headers: Iterable[tuple[str, str]]) -> carrier.Carried:
-        """What a request's ``headers``, names in any case, carry that can be believed; else `carrier.NOTHING`.
+    def accept(self, headers: Iterable[tuple[str, str]]) -> Carried:
+        """Return what the ``headers`` of a request carry, if they can be trusted; else `NOTHING`.
 
-        LiveCheck's own headers count, or where there are none, LiveCheck's entry in the W3C baggage.
+        LiveCheck's own headers take precedence; without any, LiveCheck's entry in the W3C baggage is used.
+
+        Args:
+            headers: names in any case, and values; others than LiveCheck's are skipped.
         """
-        self._begin()
+        self._on_request()
         found: dict[str, str] = {}
         baggages: list[str] = []
         for name, value in headers:
-            known = LOOKED_AT.get(name.lower())
+            known = KNOWN_HEADERS.get(name.lower())
             if known is None:
                 continue
             if known == baggage.HEADER:
@@ -81,82 +74,82 @@ class Gate:
                 return self._ignore("malformed")
             found[known] = value
         if found:
-            return self._judge(found)
-        return self._accept_baggage(baggages) if baggages else carrier.NOTHING
+            return self._accept_signed(found)
+        return self._accept_baggage(baggages) if baggages else NOTHING
 
     def headers_for(self, host: str | None) -> Mapping[str, str]:
-        """Headers that carry what is current to ``host``; none when it is not on the list."""
+        """Build the signed headers of a request to ``host``; empty when ``host`` is not listed."""
         return self.headers() if host is not None and host.lower() in self._hosts else {}
 
     def headers(self) -> Mapping[str, str]:
-        """Headers that carry what is current to anybody."""
-        headers = carrier.outgoing() if self._keys else {}
-        return carrier.sign(headers, self._keys) if headers else {}
+        """Build the signed headers of the current test or fake request, for any destination; empty outside of both."""
+        headers = outgoing() if self._keys else {}
+        return sign(headers, self._keys) if headers else {}
 
-    def answered(
+    def request_finished(
         self, method: str, path: str, status: int, tests: Sequence[TestExecution], error: BaseException | None = None
     ) -> None:
-        """Tell that a request in ``tests`` has been answered; ``error`` is what the application raised."""
+        """Report that a request that was part of ``tests`` finished; ``error`` is what the application raised."""
         if not tests:
             return
         route = f"{method} {path}"
         if error is not None:
-            self._happened("request", route, tests, error=f"{route} raised {_described(error)}")
+            self._operation_finished(REQUEST, route, tests, error=f"{route} raised {_describe(error)}")
         elif status >= _FIRST_SERVER_ERROR:
-            self._happened("request", route, tests, error=f"{route} answered {status}")
+            self._operation_finished(REQUEST, route, tests, error=f"{route} returned status {status}")
         else:
-            self._happened("request", route, tests, value={"method": method, "path": path, "status": status})
+            self._operation_finished(REQUEST, route, tests, value={"method": method, "path": path, "status": status})
 
-    def ended(
+    def span_finished(
         self, span: str, tests: Sequence[TestExecution], attributes: Mapping[str, Any], error: str | None = None
     ) -> None:
-        """Tell that an OpenTelemetry span in ``tests`` has ended; ``error`` is what its status says, if that is bad."""
+        """Report that the OpenTelemetry span named ``span`` finished; ``error`` describes an error status."""
         if error is not None:
-            self._happened(SPAN, span, tests, error=f"span {span}: {error}")
+            self._operation_finished(SPAN, span, tests, error=f"span {span}: {error}")
         else:
-            self._happened(SPAN, span, tests, value=attributes)
+            self._operation_finished(SPAN, span, tests, value=attributes)
 
-    def _accept_baggage(self, headers: Sequence[str]) -> carrier.Carried:
-        # Unlike LiveCheck's headers, baggage may be spread over several and is mostly of others, who are not counted.
+    def _accept_baggage(self, headers: Sequence[str]) -> Carried:
+        # Baggage can be split over several headers, and is mostly set by others: without our entry, count nothing.
         text = ",".join(header for header in headers if isinstance(header, str))
         entries = baggage.entries(text)
         if not entries:
-            return carrier.NOTHING
+            return NOTHING
         if len(text) > baggage.MAX_HEADER:
             return self._ignore("oversized")
         if len(entries) > 1:
             return self._ignore("duplicated")
         found = baggage.unpack(entries[0])
-        return self._ignore("malformed") if found is None else self._judge(found)
+        return self._ignore("malformed") if found is None else self._accept_signed(found)
 
-    def _judge(self, headers: Mapping[str, str]) -> carrier.Carried:
+    def _accept_signed(self, headers: Mapping[str, str]) -> Carried:
         if not self._keys:
             return self._ignore("no secret_key")
         if HEADER_SIGNATURE not in headers:
             return self._ignore("unsigned")
-        if any(len(value) > carrier.MAX_HEADER for value in headers.values()):
+        if any(len(value) > MAX_HEADER for value in headers.values()):
             return self._ignore("oversized")
-        genuine = carrier.verified(headers, self._keys)
+        genuine = verify(headers, self._keys)
         if genuine is None:
             return self._ignore("forged")
-        carried = carrier.arrived(genuine)
-        return self._ignore("expired") if carried == carrier.NOTHING else carried
+        carried = parse(genuine)
+        return self._ignore("expired") if carried == NOTHING else carried
 
-    def _ignore(self, reason: str) -> carrier.Carried:
-        self._count(reason)
-        return carrier.NOTHING
+    def _ignore(self, reason: str) -> Carried:
+        self._count_ignored(reason)
+        return NOTHING
 
 
-def _described(error: BaseException) -> str:
+def _describe(error: BaseException) -> str:
     try:
         return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - its __str__ is the application's, which raised something else than this
+    except Exception:  # noqa: BLE001 - the application's own __str__ failed
         return type(error).__name__
 
 
 def hostname(host: str) -> str | None:
-    """The name in ``host``, which may have a port; in lower case."""
+    """Return the host name in ``host``, in lower case and without the port."""
     host = host.strip()
-    if host.count(":") > 1 and not host.startswith("["):  # an IPv6 address on its own
+    if host.count(":") > 1 and not host.startswith("["):  # a bare IPv6 address
         host = f"[{host}]"
     return urlsplit(f"//{host}").hostname

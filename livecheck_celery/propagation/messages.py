@@ -1,4 +1,4 @@
-"""The current test as headers of messages whose transport LiveCheck does not know, such as Kafka's."""
+"""Inject the current test into the headers of a message, and extract it again, for any transport such as Kafka."""
 
 from __future__ import annotations
 
@@ -7,27 +7,32 @@ from contextlib import contextmanager, suppress
 from typing import Any
 
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.gate import LOOKED_AT, OWN, Gate
+from livecheck_celery.propagation.gate import KNOWN_HEADERS, OWN_HEADERS, Gate
+from livecheck_celery.propagation.headers import NOTHING, enter, leave
 
 
 def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
-    """Add what is current to ``headers``, signed; in place of what they carry already, if anything is current.
+    """Add the signed headers of the current test to ``headers``, replacing LiveCheck's own that are there.
 
-    A list is given pairs of ``str`` and ``bytes``, as Kafka clients have them. Never raises: what cannot be changed
-    stays as it is.
+    Does nothing outside a test or a fake request. Never raises: headers that cannot be changed are left as they are.
+
+    Args:
+        gate: signs the headers.
+        headers: a mapping, which gets values of ``str``; or a list, which gets pairs of ``str`` and ``bytes`` as Kafka
+            clients use them.
     """
     with suppress(Exception):
-        ours = gate.headers()
-        if not ours:
+        own = gate.headers()
+        if not own:
             return
         if isinstance(headers, list):
             headers[:] = [pair for pair in headers if not _is_own(pair[0])]
-            headers.extend((name, value.encode("ascii")) for name, value in ours.items())
+            headers.extend((name, value.encode("ascii")) for name, value in own.items())
         else:
-            for name in [name for name in headers.keys() if _is_own(name)]:  # noqa: SIM118 - iterating some gives pairs
+            # keys(), because iterating over some header types yields pairs.
+            for name in [name for name in headers.keys() if _is_own(name)]:  # noqa: SIM118
                 del headers[name]
-            for name, value in ours.items():
+            for name, value in own.items():
                 headers[name] = value
 
 
@@ -35,40 +40,39 @@ def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes
 def extract(
     gate: Gate, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
 ) -> Iterator[TestExecution | None]:
-    """Make the block part of what ``headers`` carry, and of nothing else; gives the test, or None.
+    """Run the block as part of the test in ``headers``, and of no other; yields that test, or None.
 
-    Names may be in any case, names and values ``str`` or ``bytes``. Never raises: headers that cannot be believed, or
-    read, carry nothing.
+    Never raises: headers that are not trusted or not readable carry no test.
+
+    Args:
+        gate: decides whether to trust the headers.
+        headers: a mapping or pairs; names in any case; names and values ``str`` or ``bytes``.
     """
-    carried = carrier.NOTHING
+    carried = NOTHING
     with suppress(Exception):
-        carried = gate.accept(_ours(headers))
-    tokens = carrier.enter(carried)
+        carried = gate.accept(_known_headers(headers))
+    tokens = enter(carried)
     try:
         yield carried.test
     finally:
-        carrier.leave(tokens)
+        leave(tokens)
 
 
-def _ours(headers: Any) -> Iterator[tuple[str, Any]]:
+def _known_headers(headers: Any) -> Iterator[tuple[str, Any]]:
     if headers is None:
         return
     pairs = headers.items() if hasattr(headers, "items") else headers
     for name, value in pairs:
-        known = _known(name)
+        text = _decode(name)
+        known = KNOWN_HEADERS.get(text.lower()) if isinstance(text, str) else None
         if known is not None:
-            yield known, _as_text(value)
+            yield known, _decode(value)
 
 
 def _is_own(name: object) -> bool:
-    text = _as_text(name)
-    return isinstance(text, str) and text.lower() in OWN
+    text = _decode(name)
+    return isinstance(text, str) and text.lower() in OWN_HEADERS
 
 
-def _known(name: object) -> str | None:
-    text = _as_text(name)
-    return LOOKED_AT.get(text.lower()) if isinstance(text, str) else None
-
-
-def _as_text(value: object) -> object:
+def _decode(value: object) -> object:
     return bytes(value).decode("latin-1") if isinstance(value, bytes | bytearray | memoryview) else value

@@ -1,6 +1,6 @@
-"""OpenTelemetry: the current test travels in the W3C baggage, and spans that end in a test are told of.
+"""OpenTelemetry: carries the current test in the W3C baggage, and reports the spans that end in a test.
 
-Needs the extra ``otel``. How an execution is a span itself is in `spans`, which does not.
+Imports OpenTelemetry, which the extra ``otel`` installs.
 """
 
 from __future__ import annotations
@@ -32,27 +32,27 @@ logger = get_logger(__name__)
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Have the current test travel wherever this process propagates baggage, and tell ``gate`` of spans that end.
+    """Add the current test to the baggage this process propagates, and report finished spans to ``gate``.
 
-    To be called once the process has set its tracer provider and its propagators. OpenTelemetry propagates to every
-    host that is called, whatever hosts ``gate`` lists.
+    Call it after the process has set its tracer provider and its propagators. OpenTelemetry propagates baggage to every
+    host, regardless of the hosts of ``gate``.
 
     Returns:
-        What undoes it.
+        A function that undoes it.
     """
     propagator = _TestPropagator(get_global_textmap(), gate)
     set_global_textmap(propagator)
-    spans = _SpansInTests(gate)
-    # By name: others than the SDK's own provider take processors too.
+    processor = _TestSpanProcessor(gate)
+    # By name, because tracer providers other than the SDK's accept span processors too.
     add_span_processor = getattr(trace.get_tracer_provider(), "add_span_processor", None)
     if add_span_processor is not None:
-        add_span_processor(spans)
+        add_span_processor(processor)
     else:
-        logger.warning("OpenTelemetry: the tracer provider takes no span processors; no signal can come from a span")
+        logger.warning("opentelemetry: the tracer provider accepts no span processors; spans send no signals")
 
     def undo() -> None:
-        # Neither can be taken out for sure: providers keep processors, and others may have wrapped the propagator.
-        propagator.gate = spans.gate = None
+        # Disabled, not only removed: a provider keeps its processors, and others may have wrapped the propagator.
+        propagator.gate = processor.gate = None
         top = get_global_textmap()
         while isinstance(top, _TestPropagator) and top.gate is None:
             top = top.inner
@@ -62,9 +62,9 @@ def instrument(gate: Gate) -> Callable[[], None]:
 
 
 class _TestPropagator(TextMapPropagator):
-    """Shows another propagator the current test as part of the baggage.
+    """Wraps another propagator, and adds the current test to the baggage that it injects.
 
-    A propagator added after the other could only write the header anew, and lose what is in it.
+    A separate propagator next to it would overwrite the baggage header.
     """
 
     def __init__(self, inner: TextMapPropagator, gate: Gate | None) -> None:
@@ -90,7 +90,7 @@ class _TestPropagator(TextMapPropagator):
 
 
 def _with_entry(value: str, context: Context | None) -> Context | None:
-    """``context`` with LiveCheck's entry; without any when it does not fit beside what others have put there."""
+    """Return ``context`` with LiveCheck's entry, or without one if it exceeds the limits beside the other entries."""
     others = remove_baggage(baggage.ENTRY, context)
     sizes = [_size(name, str(other)) for name, other in get_all(others).items()]
     size = _size(baggage.ENTRY, value)
@@ -104,8 +104,8 @@ def _size(name: str, value: str) -> int:
     return len(quote_plus(name)) + len("=") + len(quote_plus(value))
 
 
-class _SpansInTests(SpanProcessor):
-    """Tells of each span that ends in a test."""
+class _TestSpanProcessor(SpanProcessor):
+    """Reports each span that ends in a test."""
 
     def __init__(self, gate: Gate | None) -> None:
         self.gate = gate
@@ -116,13 +116,13 @@ class _SpansInTests(SpanProcessor):
         if gate is None or not tests:
             return
         try:
-            gate.ended(span.name, tests, dict(span.attributes or {}), _error_of(span))
+            gate.span_finished(span.name, tests, dict(span.attributes or {}), _error_of(span))
         except Exception:
-            logger.exception("span %s could not be told of; the request goes on", span.name)
+            logger.exception("opentelemetry: failed to record span %s; continuing", span.name)
 
 
 def _error_of(span: ReadableSpan) -> str | None:
-    """What went wrong in ``span``, if its status says that something did."""
+    """Describe the error of ``span``; None unless its status is ERROR."""
     if span.status.status_code is not StatusCode.ERROR:
         return None
     if span.status.description:

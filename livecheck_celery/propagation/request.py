@@ -1,4 +1,4 @@
-"""A web request while it is handled: what is in force then, and which tests hear what became of it."""
+"""The LiveCheck context of one web request, and the tests that are notified when the request finishes."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ from typing import Final
 
 from livecheck_celery.context import current_test_var, synthetic_case_var, triggered_var
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.headers import NOTHING, Carried, current
 
-#: Tests of one request that hear of its end. One that triggers more is a stream, which may never end.
-MOST: Final = 100
+#: Maximum tests of one request that are notified. Bounds the memory of a streaming response that never ends.
+MAX_TESTS: Final = 100
 
 
-class Tests(list[TestExecution]):
-    """The tests that a request is part of, or that were triggered in it, while they may hear of its end."""
+class RequestTests(list[TestExecution]):
+    """The tests to notify when a request finishes: the one it is part of, and those triggered in it."""
 
-    #: What a request starts and leaves running triggers tests in its context for as long as the process lives.
+    #: True once the request has finished. Background work keeps triggering tests in the request's context; without this
+    #: flag, the list would grow for as long as the process lives.
     closed = False
 
     def append(self, test: TestExecution) -> None:
-        """Note ``test``, if that is still of use."""
-        if not self.closed and len(self) < MOST:
+        """Add ``test``, unless the request has finished or the list is full."""
+        if not self.closed and len(self) < MAX_TESTS:
             super().append(test)
 
 
-class Handling:
-    """One request, from its headers to its answer; as a context manager, puts in force what the request is part of.
+class RequestScope:
+    """The LiveCheck context of one web request, from its headers to its response.
 
-    A block is for code of the application's. There may be several, one after the other: between two parts of a body the
-    thread may be at another request. What the application changes in one block is kept for the next, and an error that
-    leaves one is told.
+    Use it as a context manager around each piece of application code that serves the request. It can be entered several
+    times, one after the other: between two parts of a streamed body, the thread may serve another request. Each block
+    starts with the context that the previous one ended with. An exception that leaves a block is reported as the
+    request's outcome.
 
     Args:
-        gate: says what the headers are worth, and is told of the answer.
-        headers: those of the request, or of them what can be LiveCheck's.
-        method: as the client sent it.
-        path: in full, without the query.
+        gate: decides whether to trust the headers, and reports the outcome.
+        headers: of the request; others than LiveCheck's can be left out.
+        method: HTTP method as sent by the client.
+        path: full path, without the query string.
     """
 
-    # Every request has one of these, nearly all of them in no test: so there is little to make, and little to call.
+    # Created for every request, most of which are in no test: so it is kept small, with few calls.
     __slots__ = ("_gate", "_method", "_path", "_synthetic_case", "_test", "_tests", "_tokens")
 
     def __init__(self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str) -> None:
-        self._test, self._synthetic_case = accepted(gate, headers)
-        self._tests = Tests() if self._test is None else Tests((self._test,))
+        self._test, self._synthetic_case = accept_request(gate, headers)
+        self._tests = RequestTests() if self._test is None else RequestTests((self._test,))
         self._gate = gate
         self._method = method
         self._path = path
@@ -65,34 +67,39 @@ class Handling:
             synthetic_case_var.reset(synthetic_case)
             triggered_var.reset(triggered)
         except ValueError:
-            return  # a coroutine that nobody waits for, cleared away by whoever came along: not in its own context
+            return  # an abandoned coroutine, closed by the garbage collector in another context
         if error is not None:
-            self.answered(0, error)
+            self.finish(0, error)
 
-    def answered(self, status: int, error: BaseException | None = None) -> None:
-        """Tell the tests of the request that it has been answered, or why it was not; only the first time counts."""
+    def finish(self, status: int, error: BaseException | None = None) -> None:
+        """Report the outcome of the request to its tests; further calls do nothing.
+
+        Args:
+            status: HTTP status of the response.
+            error: what the application raised instead of a response.
+        """
         tests = self._tests
         if tests and not tests.closed:
-            self._gate.answered(self._method, self._path, status, tuple(tests), error)
+            self._gate.request_finished(self._method, self._path, status, tuple(tests), error)
         tests.closed = True
 
 
-def accepted(gate: Gate, headers: Iterable[tuple[str, str]]) -> carrier.Carried:
-    """What a request with ``headers`` is part of: what they carry, else what whoever called us has put in force."""
+def accept_request(gate: Gate, headers: Iterable[tuple[str, str]]) -> Carried:
+    """Return the LiveCheck context of a request: from its ``headers``, else from the caller of the middleware."""
     carried = gate.accept(headers)
     if carried.test is not None:
         return carried
-    around = _around()
-    return around if carried is carrier.NOTHING else carrier.Carried(around.test, carried.synthetic_case)
+    outer = _outer_context()
+    return outer if carried is NOTHING else Carried(outer.test, carried.synthetic_case)
 
 
-def _around() -> carrier.Carried:
+def _outer_context() -> Carried:
     test = current_test_var.get()
-    earlier = triggered_var.get()
-    if earlier is None:
-        return carrier.NOTHING if test is None is synthetic_case_var.get() else carrier.current()
-    # A server may handle a request in the context of an earlier one: uvicorn does, on a connection that it stopped
-    # reading for a while. What that one was part of is none of this one's business.
-    if test is None or any(test is one for one in earlier):
-        return carrier.NOTHING
-    return carrier.Carried(test, None)
+    tests_of_earlier_request = triggered_var.get()
+    if tests_of_earlier_request is None:
+        return NOTHING if test is None is synthetic_case_var.get() else current()
+    # A server may handle a request in the context of an earlier one, as uvicorn does after it paused reading from a
+    # connection. The tests of that earlier request must not leak into this one.
+    if test is None or any(test is each for each in tests_of_earlier_request):
+        return NOTHING
+    return Carried(test, None)

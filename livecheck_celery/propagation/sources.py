@@ -1,11 +1,13 @@
-"""What resolves a signal by itself: a Celery task, a web request, a Django signal or a span."""
+"""Sources of automatic signals: the Celery tasks, web requests, Django signals and spans that send a signal."""
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple, Protocol
+
+from livecheck_celery.models import TestExecution
 
 TASK: Final = "task"
 REQUEST: Final = "request"
@@ -16,7 +18,7 @@ _PLACEHOLDER: Final = re.compile(r"\\\{\w+\\\}")
 
 
 class Source(NamedTuple):
-    """Something that happens anyway.
+    """An operation that can send automatic signals when it finishes.
 
     Attributes:
         kind: `TASK`, `REQUEST`, `DJANGO` or `SPAN`.
@@ -34,11 +36,28 @@ class Target(NamedTuple):
     signal_name: str
 
 
-class Wanted:
-    """Which signals are resolved by what.
+class OperationFinished(Protocol):
+    """Callback for an operation that finished as part of tests. Neither raises nor blocks."""
+
+    def __call__(
+        self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
+    ) -> None:
+        """Record that the operation finished.
+
+        Args:
+            kind: as of `Source`.
+            name: as of `Source`; of a request, its method and path, such as ``POST /order/1/``.
+            tests: the tests that the operation was part of, or that were triggered in it.
+            value: the operation's result.
+            error: why the operation failed; None if it succeeded.
+        """
+
+
+class SourceIndex:
+    """The automatic signals of all cases, by their source.
 
     Args:
-        sources: by case and signal, the kind and the name of what resolves it.
+        sources: by case name and signal name, the kind and the name of the signal's source.
     """
 
     def __init__(self, sources: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
@@ -53,12 +72,12 @@ class Wanted:
                     self._exact[Source(kind, name)].append(target)
 
     def targets(self, source: Source) -> Sequence[Target]:
-        """The signals that ``source`` resolves."""
+        """Return the signals to send when ``source`` finishes."""
         found = self._exact.get(source, [])
         if source.kind != REQUEST or not self._routes:
             return found
         return [*found, *(target for route, target in self._routes if route.fullmatch(source.name))]
 
     def names(self, kind: str) -> set[str]:
-        """Names of all that is of ``kind``, without routes that have placeholders."""
+        """Return the names of all sources of ``kind``, except routes with placeholders."""
         return {source.name for source in self._exact if source.kind == kind}

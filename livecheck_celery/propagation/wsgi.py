@@ -1,4 +1,4 @@
-"""WSGI middleware: a request that carries a test is handled as part of that test."""
+"""WSGI middleware: serves each request as part of the test in its headers."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from io import IOBase
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-from livecheck_celery.propagation.gate import LOOKED_AT, Gate
-from livecheck_celery.propagation.request import Handling
+from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
+from livecheck_celery.propagation.request import RequestScope
 
-_ENVIRON: Final = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in LOOKED_AT.values())
+_ENVIRON: Final = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in KNOWN_HEADERS.values())
 
 
 class LiveCheckMiddleware:
-    """Make the test that a request carries current while ``app`` handles it, its response body included.
+    """Make the test in a request's headers current while ``app`` serves the request, its response body included.
 
-    Works around any WSGI application. What the headers of a request are worth, ``gate`` says; it is told of the answer
-    when the body has been sent or closed, or as soon as it is there in full.
+    Wraps any WSGI application. The outcome is reported to ``gate`` when the body is exhausted or closed; for a list, a
+    tuple or a file, as soon as ``app`` returns it.
     """
 
     def __init__(self, app: WSGIApplication, gate: Gate) -> None:
@@ -26,61 +26,61 @@ class LiveCheckMiddleware:
         self.gate = gate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Handle one request as WSGI says; errors are the application's own."""
+        """Serve one request. Errors of the application propagate unchanged."""
         request = _Request(self.gate, environ, start_response)
         with request:
             body = self.app(environ, request.start_response)
         if type(body) in (list, tuple) or _is_file(body, environ):
-            request.sent()
-            # Servers take the length of a list for the Content-Length, and send a file without reading it.
+            request.response_sent()
+            # Returned as it is: servers derive the Content-Length from a list, and send a file without reading it.
             return body
-        return _Body(body, request)
+        return _StreamedBody(body, request)
 
 
-def headers_in(environ: WSGIEnvironment) -> list[tuple[str, Any]]:
-    """The headers of LiveCheck's in ``environ``."""
+def known_headers(environ: WSGIEnvironment) -> list[tuple[str, Any]]:
+    """Return the headers in ``environ`` that a `Gate` reads."""
     return [(name, environ[variable]) for variable, name in _ENVIRON if variable in environ]
 
 
 def _path(environ: WSGIEnvironment) -> str:
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
-    # WSGI has the bytes of a path as Latin-1.
+    # WSGI passes the bytes of the path decoded as Latin-1.
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Whether ``body`` is what ``wsgi.file_wrapper`` made: a thing of the server's, or the file itself."""
+    """Tell whether ``wsgi.file_wrapper`` made ``body``: an instance of the server's class, or the file itself."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(body, IOBase) or (isinstance(wrapper, type) and isinstance(body, wrapper))
 
 
-class _Request(Handling):
-    """One request, and the status it is answered with."""
+class _Request(RequestScope):
+    """The scope of one WSGI request, with the status of its response."""
 
     __slots__ = ("_start_response", "_status")
 
     def __init__(self, gate: Gate, environ: WSGIEnvironment, start_response: StartResponse) -> None:
-        super().__init__(gate, headers_in(environ), environ.get("REQUEST_METHOD", ""), _path(environ))
+        super().__init__(gate, known_headers(environ), environ.get("REQUEST_METHOD", ""), _path(environ))
         self._start_response = start_response
         self._status = ""
 
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """The server's, with a look at the status."""
+        """Call the server's ``start_response``, and keep the status."""
         self._status = status
         if exc_info is None:
             return self._start_response(status, headers)
         return self._start_response(status, headers, exc_info)
 
-    def sent(self) -> None:
-        """The response has been sent, or is out of the application's hands."""
+    def response_sent(self) -> None:
+        """Finish the request: its response has been sent, or handed to the server."""
         number = self._status[:3]
-        self.answered(int(number) if number.isdecimal() else 0)
+        self.finish(int(number) if number.isdecimal() else 0)
 
 
-class _Body:
-    """A response body whose parts are made, and which is closed, as part of the request."""
+class _StreamedBody:
+    """A response body that is iterated and closed inside the scope of its request."""
 
     __slots__ = ("_body", "_parts", "_request")
 
@@ -96,7 +96,7 @@ class _Body:
     def __next__(self) -> bytes:
         with self._request, suppress(StopIteration):
             return next(self._parts)
-        self._request.sent()
+        self._request.response_sent()
         raise StopIteration
 
     def close(self) -> None:
@@ -104,4 +104,4 @@ class _Body:
         if close is not None:
             with self._request:
                 close()
-        self._request.sent()
+        self._request.response_sent()

@@ -1,4 +1,4 @@
-"""The only code that talks to Redis."""
+"""Everything LiveCheck keeps in Redis; no other package talks to Redis."""
 
 from livecheck_celery.store.executions import Claim, Recovery, Verdict
 from livecheck_celery.store.statistics import Statistics

@@ -1,4 +1,4 @@
-"""What the parts of the store share."""
+"""What the parts of the store share: one Redis database, its key names, and how operations run in it."""
 
 from __future__ import annotations
 
@@ -15,30 +15,31 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import REPORT, TestExecution, TestReport
 from livecheck_celery.store.keys import Keys
-from livecheck_celery.store.redis.client import connect, reaching
-from livecheck_celery.store.scripts import Argument, Script, Scripts, execute
+from livecheck_celery.store.redis.client import connect, errors_translated
+from livecheck_celery.store.scripts import Call, Script, run, run_all
 
-#: Seconds a record without a verdict outlives its expiry, for the sweep to give it one, even after a long outage.
+#: Seconds a record without a verdict outlives its expiry, for the sweep to close it, even after a long outage.
 KEEP: Final = 24 * 3600
-#: Seconds a record outlives its verdict: longer than a worker is patient, which may ask again what became of it.
+#: Seconds a record outlives its verdict: longer than a worker retries to write the verdict.
 FORGET_AFTER: Final = 120
+
+READ: Final = Script("read", keys=("*stored",))
 
 T = TypeVar("T")
 
 
-class Part:
-    """A client, the key names and the scripts.
+class Database:
+    """A Redis database; safe to share between threads.
 
     Attributes:
-        client: the connection pool to Redis.
-        settings: the LiveCheck's.
+        settings: of the LiveCheck.
+        client: connection pool to Redis.
         keys: key names.
+        timeout: seconds Redis can take to connect, and to answer.
     """
 
     def __init__(self, settings: Settings, client: redis.Redis | None = None, *, timeout: float = 2.0) -> None:
-        """``client`` must decode responses; without one, ``redis_url`` is connected to when first needed.
-
-        ``timeout`` is how many seconds Redis may take to connect, and to answer.
+        """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.
@@ -46,51 +47,68 @@ class Part:
         self.settings = settings
         self.client = connect(settings.redis_url, timeout) if client is None else client
         self.keys = Keys(settings.prefix)
-        self._timeout = timeout
-        self._scripts = Scripts(self.client)
+        self.timeout = timeout
 
-    def reaching(self) -> AbstractContextManager[None]:
-        """A block in which what goes wrong with Redis is raised as RedisUnavailable."""
-        return reaching(self.settings.redis_url)
+    def errors_translated(self) -> AbstractContextManager[None]:
+        """Raise every Redis error in the block as RedisUnavailable."""
+        return errors_translated(self.settings.redis_url)
 
-    def execute(self, pipeline: Pipeline) -> list[Any]:
-        """The replies of ``pipeline``, errors of single commands among them.
+    def run(self, call: Call) -> Any:
+        """Run one script; the reply.
 
         Raises:
-            RedisUnavailable: Redis did not answer.
+            RedisUnavailable: Redis did not answer, or the script failed.
         """
-        with self.reaching():
-            return execute(self._scripts, self.client, pipeline)
+        with self.errors_translated():
+            return run(self.client, call)
 
-    def complain(self, replies: Sequence[Any]) -> None:
-        """Raise the first error among ``replies``, as RedisUnavailable."""
-        with self.reaching():
+    def run_all(self, calls: Sequence[Call], *, raise_on_error: bool = True) -> list[Any]:
+        """Run scripts in one round trip; the reply to each, with ``raise_on_error=False`` errors among them.
+
+        Raises:
+            RedisUnavailable: Redis did not answer, or a script failed.
+        """
+        with self.errors_translated():
+            replies = run_all(self.client, calls)
+        if raise_on_error:
+            self.raise_first_error(replies)
+        return replies
+
+    def raise_first_error(self, replies: Sequence[Any]) -> None:
+        """Raise the first error among ``replies``, if there is one.
+
+        Raises:
+            RedisUnavailable: a reply is an error.
+        """
+        with self.errors_translated():
             for reply in replies:
                 if isinstance(reply, redis.RedisError):
                     raise reply
 
-    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        with self.reaching():
-            return script(keys, args)
+    def pipeline(self) -> Pipeline:
+        """An empty pipeline, not a transaction; see `execute`."""
+        return self.client.pipeline(transaction=False)
 
-    def _run_each(self, script: Script, calls: Sequence[tuple[Sequence[str], Sequence[Argument]]]) -> list[Any]:
-        """The reply to each call, of keys and arguments, in one round trip; the first error is raised."""
-        if not calls:
-            return []
-        pipeline = self.client.pipeline(transaction=False)
-        for keys, args in calls:
-            script(keys, args, pipeline)
-        replies = self.execute(pipeline)
-        self.complain(replies)
-        return replies
+    def execute(self, pipeline: Pipeline) -> list[Any]:
+        """Send a pipeline of plain commands; the replies.
 
-    def _read(self, *keys: str) -> tuple[float, list[Any]]:
-        """The time, and what the keys, all of one slot, hold at that moment; see ``read.lua``."""
-        now, *found = self._run(self._scripts.read, keys, [])
+        Raises:
+            RedisUnavailable: Redis did not answer, or a command failed.
+        """
+        with self.errors_translated():
+            return pipeline.execute()
+
+    def read(self, *keys: str) -> tuple[float, list[Any]]:
+        """Read keys of one cluster slot in one step; Redis time, and what each holds, as ``read.lua`` replies it.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        now, *found = self.run(READ(stored=keys))
         return float(now), found
 
-    def _kept(self, report: TestReport) -> str | None:
-        """The report as scripts take it: JSON without ``at``, which they add; None when reports are not kept."""
+    def report_json(self, report: TestReport) -> str | None:
+        """A report as scripts take it: JSON without ``at``, which they add; None if reports are not kept."""
         return REPORT.dump_json(report, exclude={"at"}).decode() if self.settings.send_reports else None
 
 
@@ -101,22 +119,22 @@ def execution_json(test: TestExecution) -> str:
         InvalidPayload: its arguments are not JSON.
     """
     try:
-        # Infinity as in Celery's messages, so that a test that is sent again has the arguments it had.
+        # Infinity as in Celery's messages, so that a resent test has the same arguments.
         return to_json(test, inf_nan_mode="constants").decode()
     except PydanticSerializationError as exc:
         raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
 
 
 def as_dict(found: Sequence[str]) -> dict[str, str]:
-    """A hash as scripts reply it: field, value, and so on."""
+    """A hash as scripts reply it: field, value, field, value, and so on."""
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def readable(key: str, read: Callable[[], T]) -> T:
-    """What ``read`` makes of the value stored under ``key``.
+    """The result of ``read``, which parses the value stored under ``key``.
 
     Raises:
-        InvalidPayload: names the key of what cannot be read.
+        InvalidPayload: names the key whose value cannot be parsed.
     """
     try:
         return read()

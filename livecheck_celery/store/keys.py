@@ -1,6 +1,6 @@
 """Names of everything LiveCheck keeps in Redis.
 
-All keys of one case share the hash tag ``{case}``, so that one script may touch them together on a cluster.
+All keys of one case share the hash tag ``{case}``, so that one script can use them together on a cluster.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Final
 
-#: Stands for the case name in the key of reports about cases nobody declared; the report says the real name.
+#: In place of the case name in the key of reports about unregistered cases; the report has the real name.
 UNKNOWN_CASE: Final = "?"
 
 
@@ -22,7 +22,7 @@ class Keys:
     """Key names under one prefix.
 
     Attributes:
-        prefix: what every key begins with.
+        prefix: of every key.
     """
 
     prefix: str
@@ -33,33 +33,33 @@ class Keys:
         return f"{self.prefix}:{{cases}}:settings"
 
     @property
-    def wiring(self) -> str:
-        """Hash: what every process is to know; ``override:<case>``, ``sources:<case>``, ``revision``, ``since``."""
-        return f"{self.prefix}:{{cases}}:wiring"
+    def shared(self) -> str:
+        """Hash: shared configuration; ``override:<case>``, ``sources:<case>``, ``revision``, ``since``."""
+        return f"{self.prefix}:{{cases}}:shared"
 
     @property
-    def tally(self) -> str:
-        """Hash: what all processes counted in the last day, by reason, and ``since``."""
-        return f"{self.prefix}:tally"
+    def counters(self) -> str:
+        """Hash: counts of all processes in the last day, by reason, and ``since``."""
+        return f"{self.prefix}:counters"
 
     @property
     def beat(self) -> str:
-        """String: when beat last sent something."""
+        """String: when beat last sent a message."""
         return f"{self.prefix}:beat"
 
     @property
     def schedules(self) -> str:
-        """String: when a worker last executed what beat sends."""
+        """String: when a worker last executed a message that beat sent."""
         return f"{self.prefix}:schedules"
 
     @property
     def heartbeat(self) -> str:
-        """String: somebody sees to this period's ping of ``heartbeat_url``."""
+        """String: exists while the ping of ``heartbeat_url`` is claimed for this period."""
         return f"{self.prefix}:heartbeat"
 
     @property
     def inboxes(self) -> str:
-        """What the pub/sub channels of all processes begin with."""
+        """Prefix of the pub/sub channels of all processes."""
         return inbox(self.prefix, "")
 
     def state(self, case_name: str) -> str:
@@ -71,7 +71,7 @@ class Keys:
         return self._of(case_name, "runtime")
 
     def latency(self, case_name: str) -> str:
-        """List: seconds that tests came later than the period, newest last."""
+        """List: seconds by which tests came later than the period, newest last."""
         return self._of(case_name, "latency")
 
     def frequency(self, case_name: str) -> str:
@@ -79,7 +79,7 @@ class Keys:
         return self._of(case_name, "frequency")
 
     def open(self, case_name: str) -> str:
-        """Sorted set: ids of executions without a verdict, by when the sweep is to look at them."""
+        """Sorted set: ids of executions without a verdict, by when the sweep should check them."""
         return self._of(case_name, "open")
 
     def test(self, case_name: str, test_id: str) -> str:

@@ -1,4 +1,4 @@
-"""A worker waits for Redis to come back, where a user's request would not."""
+"""Retry of store operations while Redis is unavailable, for workers; a user's request never waits."""
 
 from __future__ import annotations
 
@@ -12,30 +12,44 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
+#: Seconds after which the last attempt is made.
 RETRY_FOR: Final = 60.0
+#: Longest delay in seconds between two attempts that have no limit.
+_LONGEST_DELAY: Final = 30.0
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def warn_of_retry(state: RetryCallState) -> None:
-    """Say in one line what failed and when it is tried again."""
+def _log_retry(state: RetryCallState) -> None:
+    """Log one line: what failed, and when it is retried."""
     error = state.outcome.exception() if state.outcome else None
     delay = state.next_action.sleep if state.next_action else 0.0
-    logger.warning("%s; trying again in %.1f s", error, delay)
+    logger.warning("store: %s; retrying in %.1f s", error, delay)
 
 
 def with_retry(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """``operation(*args, **kwargs)``, tried again with growing delays for a minute while Redis is away.
+    """Call ``operation(*args, **kwargs)``; retry with growing delays for a minute while Redis is unavailable.
 
     Raises:
-        RedisUnavailable: Redis did not come back.
+        RedisUnavailable: Redis stayed unavailable.
     """
     retrying = Retrying(
         retry=retry_if_exception_type(RedisUnavailable),
         wait=wait_exponential(multiplier=0.1, max=5),
         stop=stop_after_delay(RETRY_FOR),
-        before_sleep=warn_of_retry,
+        before_sleep=_log_retry,
+        reraise=True,
+    )
+    return retrying(operation, *args, **kwargs)
+
+
+def retry_forever(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    """Call ``operation(*args, **kwargs)``; retry with growing delays until Redis answers, as a starting worker does."""
+    retrying = Retrying(
+        retry=retry_if_exception_type(RedisUnavailable),
+        wait=wait_exponential(multiplier=1, max=_LONGEST_DELAY),
+        before_sleep=_log_retry,
         reraise=True,
     )
     return retrying(operation, *args, **kwargs)

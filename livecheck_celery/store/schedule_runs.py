@@ -1,69 +1,86 @@
-"""The runs of a schedule: in each period one, however many ask for it, and whoever dies over it."""
+"""Runs of schedules: one in each period, however many beats send for it and however many workers die."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from livecheck_celery.store.database import Part
-from livecheck_celery.store.scripts import Argument
+from livecheck_celery.store.database import Database
+from livecheck_celery.store.scripts import Script
 
-#: Most workers that one run may take down with it; the next period has a run of its own.
+#: Maximum number of claims of one run, in case it kills its worker; the next period has a run of its own.
 MAX_ATTEMPTS: Final = 3
 
+CLAIM_RUN: Final = Script("claim_run", keys=("state",), args=("period", "early", "token", "lease", "max_attempts"))
+RENEW_RUN: Final = Script("renew_run", keys=("state",), args=("token", "lease"))
+FINISH_RUN: Final = Script("finish_run", keys=("state",), args=("token",))
+LAPSED_RUN: Final = Script("lapsed_run", keys=("state",), args=("lease", "max_attempts"))
 
-class Slot(NamedTuple):
-    """The time a run has.
+
+class Window(NamedTuple):
+    """The time in which a run can be made.
 
     Attributes:
         period: seconds until the run after this one should come.
-        early: seconds that a run may come before its time, since no two clocks agree.
+        early: seconds by which a run can come before its time, since clocks differ.
     """
 
     period: float
     early: float
 
 
-class Periods(Part):
-    """Who makes which run.
+class ScheduleRuns:
+    """Which worker makes which run.
 
-    A run is claimed with a token, for the time of a lease that its maker renews, and marked as finished at its end. One
-    that was not, and whose lease lapsed, may be claimed again, until the next one's time has come.
+    A run is claimed with a token, for the time of a lease that its worker renews, and finished at its end. A run that
+    is not finished and whose lease lapsed can be claimed again, until the time of the next one.
     """
 
-    def claim_slot(self, case_name: str, slot: Slot, *, token: str, lease: float) -> int:
-        """Which attempt at the run of this period is to be made by the caller, 1 for the first; 0 for none.
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def claim(self, case_name: str, window: Window, *, token: str, lease: float) -> int:
+        """Claim the run of this period; the number of this attempt, 1 for the first, or 0 if it is not the caller's.
 
         Raises:
             RedisUnavailable: Redis did not answer; the run may have been claimed, and then lapses.
         """
-        args: list[Argument] = [slot.period, slot.early, token, lease, MAX_ATTEMPTS]
-        return int(self._run(self._scripts.claim_slot, [self.keys.state(case_name)], args))
+        call = CLAIM_RUN(
+            state=self._database.keys.state(case_name),
+            period=window.period,
+            early=window.early,
+            token=token,
+            lease=lease,
+            max_attempts=MAX_ATTEMPTS,
+        )
+        return int(self._database.run(call))
 
-    def renew_slot(self, case_name: str, token: str, *, lease: float) -> bool:
-        """Keep a run for ``lease`` seconds from now; False when it is no longer the token's.
-
-        Raises:
-            RedisUnavailable: Redis did not answer.
-        """
-        return bool(self._run(self._scripts.renew_slot, [self.keys.state(case_name)], [token, lease]))
-
-    def finish_slot(self, case_name: str, token: str) -> bool:
-        """Note that a run was made; False when it is no longer the token's.
-
-        Raises:
-            RedisUnavailable: Redis did not answer.
-        """
-        return bool(self._run(self._scripts.finish_slot, [self.keys.state(case_name)], [token]))
-
-    def lapsed_slots(self, case_names: Sequence[str], *, lease: float) -> list[str]:
-        """Those of the cases whose run nobody makes any longer, and has not finished; one round trip.
-
-        Of several callers one is told, and again after ``lease`` seconds if nobody claimed the run.
+    def renew(self, case_name: str, token: str, *, lease: float) -> bool:
+        """Renew the lease of a run, to ``lease`` seconds from now; False if the token does not hold the run.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        calls = [([self.keys.state(name)], [lease, MAX_ATTEMPTS]) for name in case_names]
-        replies = self._run_each(self._scripts.lapsed_slot, calls)
-        return [name for name, lapsed in zip(case_names, replies, strict=True) if lapsed]
+        call = RENEW_RUN(state=self._database.keys.state(case_name), token=token, lease=lease)
+        return bool(self._database.run(call))
+
+    def finish(self, case_name: str, token: str) -> bool:
+        """Mark a run as finished; False if the token does not hold the run.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        return bool(self._database.run(FINISH_RUN(state=self._database.keys.state(case_name), token=token)))
+
+    def lapsed(self, case_names: Sequence[str], *, lease: float) -> list[str]:
+        """Those of the cases with an unfinished run whose lease lapsed; one round trip.
+
+        Of several callers one gets each case, and again after ``lease`` seconds if the run was not claimed.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        state = self._database.keys.state
+        calls = [LAPSED_RUN(state=state(name), lease=lease, max_attempts=MAX_ATTEMPTS) for name in case_names]
+        replies = self._database.run_all(calls)
+        return [name for name, has_lapsed in zip(case_names, replies, strict=True) if has_lapsed]

@@ -1,85 +1,161 @@
-"""The operations that must happen in one step: one file in ``lua/`` each, and how to call it."""
+"""Lua scripts: one atomic operation per file in ``lua/``, called with named arguments.
+
+A script is declared once, at module level, by the part of the store that uses it::
+
+    RENEW = Script("renew", keys=("test", "open"), args=("id", "token", "lease"))
+
+and called by name; the call is sent later, alone or together with others::
+
+    run(client, RENEW(test="p:{c}:test:1", open="p:{c}:open", id="1", token="t", lease=9.0))
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
 from hashlib import sha1
 from importlib.resources import files
-from typing import Any
+from typing import Any, Final
 
 import redis
-from redis.client import Pipeline
 
 Argument = str | int | float | bool | None
 
+#: Lines such as ``-- ARGV[2]  token  fencing token``; the index of a name for all that follow is ``2...`` or ``...``.
+_HEADER_LINE: Final = re.compile(r"-- (KEYS|ARGV)\[(\d*)(\.\.\.)?\]\s+(\w+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a script: which one, and what it is given.
+
+    Attributes:
+        script: the script to run.
+        keys: names of the keys it uses.
+        args: its arguments, as they are sent.
+    """
+
+    script: Script
+    keys: tuple[str, ...]
+    args: tuple[str | int | float, ...]
+
+    @property
+    def operands(self) -> tuple[Any, ...]:
+        """What follows the script in EVALSHA and EVAL."""
+        return (len(self.keys), *self.keys, *self.args)
+
 
 class Script:
-    """One operation; its file says what it takes and replies."""
+    """One operation of the store: a Lua file and the names of what it takes.
 
-    def __init__(self, client: redis.Redis, name: str) -> None:
-        self._client = client
-        self.source = files("livecheck_celery.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    Attributes:
+        name: file name in ``lua/``, without the suffix.
+        keys: names of ``KEYS``, in order; one that begins with ``*`` stands for all that follow.
+        args: names of ``ARGV``, likewise.
+        names: names that a call takes.
+        source: text of the file.
+        sha: by which Redis knows the script.
+    """
+
+    def __init__(
+        self, name: str, *, keys: Sequence[str] = (), args: Sequence[str] = (), source: str | None = None
+    ) -> None:
+        """Read the file and compare its header with ``keys`` and ``args``; ``source`` replaces the file's text.
+
+        Raises:
+            TypeError: the header has other names, or a name is used twice.
+        """
+        self.name = name
+        self.source = _read(name) if source is None else source
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
+        self.keys, self.args = tuple(keys), tuple(args)
+        header, declared = _signature(*_header(self.source)), _signature(keys, args)
+        if declared != header:
+            raise TypeError(f"lua/{name}.lua: the header has {header}; the declaration has {declared}")
+        self.names = frozenset(one.removeprefix("*") for one in (*keys, *args))
+        if len(self.names) != len(keys) + len(args):
+            raise TypeError(f"lua/{name}.lua: a name is used twice: {header}")
 
-    def __call__(self, keys: Sequence[str], args: Sequence[Argument], pipeline: Pipeline | None = None) -> Any:
-        """Run it, or queue it for `execute`; True and False go as 1 and 0, None as an empty string."""
-        sent = [_sent(arg) for arg in args]
-        # redis-py's own way asks the server each time whether it has the script.
-        if pipeline is not None:
-            return pipeline.evalsha(self.sha, len(keys), *keys, *sent)
-        try:
-            return self._client.evalsha(self.sha, len(keys), *keys, *sent)
-        except redis.exceptions.NoScriptError:
-            return self._client.eval(self.source, len(keys), *keys, *sent)
+    def __repr__(self) -> str:
+        return f"<Script {self.name}>"
 
+    def __call__(self, /, **values: Argument | Sequence[Argument]) -> Call:
+        """Give each name its value; True and False are sent as 1 and 0, None as an empty string.
 
-class Scripts:
-    """Every operation, registered with one client."""
+        Raises:
+            TypeError: a name is missing or unknown.
+        """
+        if values.keys() != self.names:
+            raise TypeError(f"script {self.name!r}: {', '.join(self._mistakes(values.keys()))}")
+        return Call(self, tuple(_values(self.keys, values)), tuple(map(_sent, _values(self.args, values))))
 
-    def __init__(self, client: redis.Redis) -> None:
-        self.claim = Script(client, "claim")
-        self.claim_slot = Script(client, "claim_slot")
-        self.due = Script(client, "due")
-        self.finish_slot = Script(client, "finish_slot")
-        self.lapsed_slot = Script(client, "lapsed_slot")
-        self.listen = Script(client, "listen")
-        self.override = Script(client, "override")
-        self.read = Script(client, "read")
-        self.record = Script(client, "record")
-        self.recover = Script(client, "recover")
-        self.recovered = Script(client, "recovered")
-        self.register = Script(client, "register")
-        self.release = Script(client, "release")
-        self.renew = Script(client, "renew")
-        self.renew_slot = Script(client, "renew_slot")
-        self.report = Script(client, "report")
-        self.sign_of_life = Script(client, "sign_of_life")
-        self.signal = Script(client, "signal")
-        self.stalled = Script(client, "stalled")
-        self.suite_fail = Script(client, "suite_fail")
-        self.tally = Script(client, "tally")
-        self.verdict = Script(client, "verdict")
-        self.watch = Script(client, "watch")
-        self.wired = Script(client, "wired")
+    def _mistakes(self, given: AbstractSet[str]) -> Iterator[str]:
+        if missing := sorted(self.names - given):
+            yield f"missing {', '.join(missing)}"
+        if unknown := sorted(given - self.names):
+            yield f"unknown {', '.join(unknown)}"
 
 
-def execute(scripts: Scripts, client: redis.Redis, pipeline: Pipeline) -> list[Any]:
-    """The replies of ``pipeline``, errors among them; of scripts that the server did not know, the source is sent."""
-    commands = list(pipeline.command_stack)
-    replies = pipeline.execute(raise_on_error=False)
+def run(client: redis.Redis, call: Call) -> Any:
+    """Run one script; the reply."""
+    # redis-py's own Script asks the server each time whether it has the script.
+    try:
+        return client.evalsha(call.script.sha, *call.operands)
+    except redis.exceptions.NoScriptError:
+        return client.eval(call.script.source, *call.operands)
+
+
+def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+    """Run scripts in one round trip, and in a second one those that the server did not have.
+
+    Returns:
+        The reply to each, errors of single scripts among them.
+    """
+    if not calls:
+        return []
+    pipeline = client.pipeline(transaction=False)
+    for call in calls:
+        pipeline.evalsha(call.script.sha, *call.operands)
+    replies: list[Any] = pipeline.execute(raise_on_error=False)
     unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
     if unknown:
-        sources = {script.sha: script.source for script in vars(scripts).values()}
-        again = client.pipeline(transaction=False)
         for at in unknown:
-            (_, sha, *rest), options = commands[at]
-            again.execute_command("EVAL", sources[sha], *rest, **options)  # type: ignore[no-untyped-call]
-        for at, reply in zip(unknown, again.execute(raise_on_error=False), strict=True):
+            pipeline.eval(calls[at].script.source, *calls[at].operands)
+        for at, reply in zip(unknown, pipeline.execute(raise_on_error=False), strict=True):
             replies[at] = reply
     return replies
 
 
-def _sent(arg: Argument) -> str | int | float:
-    if arg is None:
+def _read(name: str) -> str:
+    return files("livecheck_celery.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _header(source: str) -> tuple[list[str], list[str]]:
+    """Names of ``KEYS`` and of ``ARGV`` in the header of a script; an index out of order is part of its name."""
+    names: dict[str, list[str]] = {"KEYS": [], "ARGV": []}
+    for kind, index, rest, name in _HEADER_LINE.findall(source.partition("\n\n")[0]):
+        is_next = index in ("", str(len(names[kind]) + 1))
+        names[kind].append(("*" if rest else "") + (name if is_next else f"[{index}] {name}"))
+    return names["KEYS"], names["ARGV"]
+
+
+def _signature(keys: Sequence[str], args: Sequence[str]) -> str:
+    return f"KEYS ({', '.join(keys)}) and ARGV ({', '.join(args)})"
+
+
+def _values(names: Sequence[str], values: Mapping[str, Any]) -> list[Any]:
+    found: list[Any] = []
+    for name in names:
+        if name.startswith("*"):
+            found.extend(values[name[1:]])
+        else:
+            found.append(values[name])
+    return found
+
+
+def _sent(value: Argument) -> str | int | float:
+    if value is None:
         return ""
-    return int(arg) if isinstance(arg, bool) else arg
+    return int(value) if isinstance(value, bool) else value

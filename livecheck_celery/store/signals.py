@@ -1,80 +1,148 @@
-"""Signals in Redis: stored first, announced second."""
+"""Signals in Redis: stored first, published second."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from math import ceil
-from typing import Final
+from typing import Any, Final, Literal, NamedTuple
 
 from pydantic import ValidationError
-from redis.client import Pipeline
 
 from livecheck_celery.models import EVENT, SignalEvent
-from livecheck_celery.store.database import FORGET_AFTER, Part
-from livecheck_celery.store.scripts import Argument
+from livecheck_celery.store.database import FORGET_AFTER, Database, as_dict
+from livecheck_celery.store.keys import inbox
+from livecheck_celery.store.scripts import Call, Script
 
-#: Seconds a signal is kept at least: time for its test to be recorded.
+#: Minimum seconds for which a signal is kept: time for its test to be recorded.
 SIGNAL_TTL: Final = 60
 
+SEND_SIGNAL: Final = Script(
+    "send_signal", keys=("signals", "test"), args=("name", "event", "ttl", "inbox", "forget_after")
+)
+LISTEN: Final = Script("listen", keys=("signals",), args=("address", "ttl"))
 
-class Arrivals(Part):
+
+class Received(NamedTuple):
+    """Something received on a subscription.
+
+    Attributes:
+        kind: ``subscribed`` (first, and again after redis-py reconnected), ``signal``, or ``pong`` (reply to a ping).
+        event: of a signal, the SignalEvent as JSON.
+    """
+
+    kind: Literal["subscribed", "signal", "pong"]
+    event: str = ""
+
+
+class Subscription:
+    """Signals that are published to one process; for one thread."""
+
+    def __init__(self, database: Database, pubsub: Any) -> None:
+        self._database = database
+        self._pubsub = pubsub
+
+    def receive(self, timeout: float) -> Received | None:
+        """Wait up to ``timeout`` seconds for what is received next; None if that is nothing.
+
+        Raises:
+            RedisUnavailable: the connection is lost.
+        """
+        with self._database.errors_translated():
+            message = self._pubsub.get_message(timeout=timeout)
+        if message is None:
+            return None
+        if message["type"] == "message":
+            return Received("signal", message["data"])
+        return Received("subscribed" if message["type"] == "subscribe" else "pong")
+
+    def ping(self) -> None:
+        """Ask the server for a pong.
+
+        Raises:
+            RedisUnavailable: the connection is lost.
+        """
+        with self._database.errors_translated():
+            self._pubsub.ping()
+
+
+class Signals:
     """Signals of tests, and which processes listen for them."""
 
-    def signal(self, event: SignalEvent, *, ttl: float) -> None:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    def send(self, event: SignalEvent, *, ttl: float) -> None:
         """Store a signal for at least ``ttl`` seconds and a minute, and publish it to the processes that listen.
 
-        While its test has no verdict, it is kept at least until that expires; when it has one, for two minutes.
-        What is stored and published is the event as JSON, with ``received_at``. Of two signals of one name the
-        later stands.
+        While its test has no verdict, it is kept at least until the test expires; with one, for two minutes. The
+        event is stored and published as JSON, with ``received_at``. A later signal of the same name replaces it.
 
         Raises:
             RedisUnavailable: Redis did not take it.
         """
-        self._run(self._scripts.signal, *self._signal_call(event, ttl))
+        self._database.run(self.send_call(event, ttl=ttl))
 
-    def queue_signal(self, pipeline: Pipeline, event: SignalEvent, *, ttl: float) -> None:
-        """Have ``pipeline`` do what `signal` does."""
-        self._scripts.signal(*self._signal_call(event, ttl), pipeline)
-
-    def _signal_call(self, event: SignalEvent, ttl: float) -> tuple[list[str], list[Argument]]:
-        text = EVENT.dump_json(event, exclude={"received_at"}).decode()
-        keys = [self.keys.signals(event.case_name, event.key), self.keys.test(event.case_name, event.key)]
-        return keys, [event.signal_name, text, max(SIGNAL_TTL, ceil(ttl)), self.keys.inboxes, FORGET_AFTER]
+    def send_call(self, event: SignalEvent, *, ttl: float) -> Call:
+        """The call that `send` makes; its reply is ``received_at``."""
+        return SEND_SIGNAL(
+            signals=self._database.keys.signals(event.case_name, event.key),
+            test=self._database.keys.test(event.case_name, event.key),
+            name=event.signal_name,
+            event=EVENT.dump_json(event, exclude={"received_at"}).decode(),
+            ttl=max(SIGNAL_TTL, ceil(ttl)),
+            inbox=self._database.keys.inboxes,
+            forget_after=FORGET_AFTER,
+        )
 
     def listen(self, case_name: str, key: str, address: str, *, ttl: float) -> dict[str, SignalEvent]:
-        """Have the signals of test ``key`` published to the process at ``address`` for ``ttl`` seconds.
+        """Publish the signals of test ``key`` to the process at ``address``, for ``ttl`` seconds from now.
 
-        Returns those that have arrived so far, by name.
+        Returns:
+            Those that have arrived so far, by name.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        redis_key = self.keys.signals(case_name, key)
-        found = self._run(self._scripts.listen, [redis_key], [address, max(SIGNAL_TTL, ceil(ttl))])
-        return read_signals(redis_key, case_name, key, dict(zip(found[::2], found[1::2], strict=True)))
+        redis_key = self._database.keys.signals(case_name, key)
+        found = self._database.run(LISTEN(signals=redis_key, address=address, ttl=max(SIGNAL_TTL, ceil(ttl))))
+        return read_signals(redis_key, case_name, key, as_dict(found))
 
     def awaited(self, wanted: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[str, SignalEvent]]:
-        """For each (case name, test id, at least one signal name): those of them that have arrived, by name.
+        """For each (case name, test id, at least one signal name): those signals that have arrived, by name.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        pipeline = self.client.pipeline(transaction=False)
+        keys = self._database.keys
+        pipeline = self._database.pipeline()
         for case, key, names in wanted:
-            pipeline.hmget(self.keys.signals(case, key), list(names))
-        with self.reaching():
-            replies = pipeline.execute()
+            pipeline.hmget(keys.signals(case, key), list(names))
+        replies = self._database.execute(pipeline)
         found = []
         for (case, key, names), values in zip(wanted, replies, strict=True):
             stored = {name: value for name, value in zip(names, values, strict=True) if value is not None}
-            found.append(read_signals(self.keys.signals(case, key), case, key, stored))
+            found.append(read_signals(keys.signals(case, key), case, key, stored))
         return found
+
+    @contextmanager
+    def subscription(self, address: str) -> Iterator[Subscription]:
+        """Subscribe to the signals that are published to the process at ``address``, on a connection of its own.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        database = self._database
+        client: Any = database.client  # redis-py leaves pubsub() untyped
+        with database.errors_translated(), client.pubsub() as pubsub:
+            pubsub.subscribe(inbox(database.settings.prefix, address))
+            yield Subscription(database, pubsub)
 
 
 def read_signals(redis_key: str, case_name: str, key: str, stored: Mapping[str, str]) -> dict[str, SignalEvent]:
-    """The signals in a hash as it is stored.
+    """The signals in a stored hash, by name.
 
-    One that cannot be read becomes an event with an error, so that only the test that needs it fails.
+    One that cannot be parsed becomes an event with an error, so that only the test that awaits it fails.
     """
     signals = {}
     for name, text in stored.items():

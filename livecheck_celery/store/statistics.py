@@ -1,4 +1,4 @@
-"""What is known about one case over time."""
+"""Statistics of one case over time."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any, Final
 from livecheck_celery.models import State
 
 _TOTAL = "total:"
-#: What `read_status` needs to know.
-STATUS_FIELDS: Final = ("status", "received_at", "watched_since")
+#: Fields of the suite that `read_status` uses.
+STATUS_FIELDS: Final = ("status", "received_at", "expected_since")
 
 
 @dataclass(frozen=True)
@@ -22,16 +22,16 @@ class Statistics:
     All times are seconds since the epoch by Redis' clock, all histories are in seconds with the newest last.
 
     Attributes:
-        status: state of the suite; STALL as soon as tests are overdue, whoever has noticed.
-        last_test_received: when a test was last received, or its lack last warned of.
-        seconds_since_last_test: how long ago a test was last received when this was read.
+        status: state of the suite; STALL as soon as tests are overdue, even if that was not reported yet.
+        last_test_received: when a test was last received, or last reported missing.
+        seconds_since_last_test: since a test was last received, at the time of reading.
         last_fail: when the suite last failed.
-        seconds_since_last_fail: how long ago that was when this was read.
+        seconds_since_last_fail: since the suite last failed, at the time of reading.
         consecutive_failures: failed tests since the last pass.
         total_failures: failed tests ever.
         total_by_state: executions ever, by verdict.
         frequency_history: time between tests.
-        latency_history: how much later than ``frequency`` tests came.
+        latency_history: by how much tests came later than ``frequency``.
         runtime_history: how long passing tests ran.
     """
 
@@ -72,10 +72,10 @@ def read_statistics(
     *,
     stalled_after: float | None = None,
 ) -> Statistics:
-    """Statistics from what is stored, at the time ``now``; see `read_status`.
+    """Parse stored statistics, at the time ``now``; see `read_status`.
 
     Raises:
-        ValueError: something stored is not what LiveCheck writes.
+        ValueError: a stored value was not written by LiveCheck.
     """
     received, last_fail = _time(state, "received_at"), _time(state, "last_fail")
     totals = {
@@ -97,22 +97,22 @@ def read_statistics(
 
 
 def read_status(now: float, state: Mapping[str, str], stalled_after: float | None) -> State:
-    """The status at the time ``now``: what is stored, or STALL when no test came for ``stalled_after`` seconds.
+    """The status at the time ``now``: the stored one, or STALL if no test came for ``stalled_after`` seconds.
 
-    The check that beat schedules notes the same, later or not at all. A case that never had a test is measured from
-    when it was first watched.
+    The check that beat schedules stores STALL later, or never. A case that never received a test is measured from
+    when tests were first expected.
 
     Raises:
-        ValueError: something stored is not what LiveCheck writes.
+        ValueError: a stored value was not written by LiveCheck.
     """
     stored = State(state.get("status", State.INIT))
-    since = max(_time(state, "received_at") or 0.0, _time(state, "watched_since") or 0.0)
+    since = max(_time(state, "received_at") or 0.0, _time(state, "expected_since") or 0.0)
     stalled = stalled_after is not None and since > 0 and now - since > stalled_after
     return State.STALL if stalled else stored
 
 
 def stalled_after(settings: Mapping[str, Any]) -> float | None:
-    """What `read_status` takes, from the settings that a case was registered with."""
+    """Argument of `read_status`, from the settings with which a case was registered."""
     after = settings.get("warn_stalled_after")
     return float(after) if settings.get("active", True) and isinstance(after, int | float) else None
 

@@ -2,83 +2,133 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, Self
 
 import redis
 
+from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisTooOld
 from livecheck_celery.models import SignalEvent, TestExecution
-from livecheck_celery.store.executions import BACKLOG, DUPLICATE, Ledger
-from livecheck_celery.store.registry import Wiring
+from livecheck_celery.store.counters import Counters
+from livecheck_celery.store.database import Database
+from livecheck_celery.store.executions import BACKLOG, DUPLICATE, Executions
+from livecheck_celery.store.liveness import Liveness
+from livecheck_celery.store.registry import Registry
 from livecheck_celery.store.reports import Reports
-from livecheck_celery.store.schedule_runs import Periods
-from livecheck_celery.store.signals import Arrivals
-from livecheck_celery.store.suites import Suite
+from livecheck_celery.store.schedule_runs import ScheduleRuns
+from livecheck_celery.store.scripts import Call
+from livecheck_celery.store.signals import Signals
+from livecheck_celery.store.suites import Suites
 from livecheck_celery.utils.redis_urls import without_password
 
-#: The first Redis with everything the scripts use.
+#: The first Redis with every command that the scripts use.
 OLDEST: Final = (6, 2)
 
 
-class Store(Ledger, Arrivals, Suite, Periods, Reports, Wiring):
-    """What all processes share: executions, signals, suites, reports and wiring; safe to share between threads.
+class Store:
+    """State that all processes share; safe to share between threads.
 
-    What an execution needs is one round trip each, and atomic. All times are by Redis' clock, in seconds since the
-    epoch.
+    Every operation is atomic and takes one round trip, unless it says otherwise. All times are Redis server time, in
+    seconds since the epoch.
+
+    Attributes:
+        settings: of the LiveCheck.
+        client: connection pool to Redis.
+        keys: key names.
+        executions: requested executions, their claims and verdicts.
+        signals: signals of tests.
+        suites: state of each case over time.
+        schedule_runs: which worker makes which fake request or check.
+        registry: registered cases, and the shared configuration.
+        counters: what was dropped or ignored, by reason.
+        liveness: signs of life of beat and workers.
+        reports: reports of executions and suites.
     """
 
+    def __init__(self, settings: Settings, client: redis.Redis | None = None, *, timeout: float = 2.0) -> None:
+        """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
+
+        Args:
+            settings: of the LiveCheck.
+            client: connection pool to Redis.
+            timeout: seconds Redis can take to connect, and to answer.
+
+        Raises:
+            ConfigurationError: ``redis_url`` is not a Redis URL.
+        """
+        database = Database(settings, client, timeout=timeout)
+        self._database = database
+        self.settings = database.settings
+        self.client = database.client
+        self.keys = database.keys
+        self.executions = Executions(database)
+        self.signals = Signals(database)
+        self.suites = Suites(database)
+        self.schedule_runs = ScheduleRuns(database)
+        self.registry = Registry(database)
+        self.counters = Counters(database)
+        self.liveness = Liveness(database)
+        self.reports = Reports(database)
+
     def check(self) -> None:
-        """See whether Redis is there and new enough.
+        """Check that Redis answers and is new enough.
 
         Raises:
             RedisTooOld: it is older than 6.2.
             RedisUnavailable: it did not answer.
         """
-        with self.reaching():
+        with self.errors_translated():
             version = str(self.client.info("server")["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             url = without_password(self.settings.redis_url)
             raise RedisTooOld(f"Redis at {url} is {version}; LiveCheck needs 6.2 or newer")
 
     def time(self) -> float:
-        """Redis' clock.
+        """Redis server time.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self._read(self.keys.wiring)[0]
+        return self._database.read(self.keys.shared)[0]
 
     def batch(self) -> Batch:
-        """Writes that go out together; see `Batch`."""
-        return Batch(self)
+        """Writes that are sent together; see `Batch`."""
+        return Batch(self._database, self.executions, self.signals)
+
+    def errors_translated(self) -> AbstractContextManager[None]:
+        """Raise every Redis error in the block as RedisUnavailable."""
+        return self._database.errors_translated()
 
 
 class Batch:
-    """Queues writes within its ``with`` block and sends them in one pipeline at its end, unless the block raised.
+    """Queues writes in its ``with`` block and sends them in one round trip at its end, unless the block raised.
 
-    Leaving the block raises RedisUnavailable when Redis did not take them all.
+    Leaving the block raises RedisUnavailable if Redis did not take all of them.
 
     Attributes:
-        outcomes: after the block, for each write in order, when Redis did it; or why it did not.
+        outcomes: after the block, for each write in order: when Redis did it, or why it did not.
     """
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, database: Database, executions: Executions, signals: Signals) -> None:
         self.outcomes: list[float | str] = []
-        self._store = store
-        self._pipeline = store.client.pipeline(transaction=False)
+        self._database = database
+        self._executions = executions
+        self._signals = signals
+        self._calls: list[Call] = []
 
     def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> None:
-        """Queue what `Store.record` does.
+        """Queue `Executions.record`.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
         """
-        self._store.queue_record(self._pipeline, test, expires_in=expires_in, delay=delay)
+        self._calls.append(self._executions.record_call(test, expires_in=expires_in, delay=delay))
 
     def signal(self, event: SignalEvent, *, ttl: float) -> None:
-        """Queue what `Store.signal` does."""
-        self._store.queue_signal(self._pipeline, event, ttl=ttl)
+        """Queue `Signals.send`."""
+        self._calls.append(self._signals.send_call(event, ttl=ttl))
 
     def __enter__(self) -> Self:
         return self
@@ -90,10 +140,10 @@ class Batch:
             self._send()
 
     def _send(self) -> None:
-        replies = self._store.execute(self._pipeline)
-        # One write that fails, say on a key that somebody else uses, does not undo its neighbours.
+        replies = self._database.run_all(self._calls, raise_on_error=False)
+        # A write that fails, for example on a key of another program, does not undo the others.
         self.outcomes = [_outcome(reply) for reply in replies]
-        self._store.complain(replies)
+        self._database.raise_first_error(replies)
 
 
 def _outcome(reply: Any) -> float | str:

@@ -5,95 +5,116 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, MutableMapping
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from celery import Celery
 from celery.schedules import BaseSchedule
 from celery.schedules import schedule as interval
 
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
-    from livecheck_celery.config import Settings
-
+from livecheck_celery.cases.case import Case
+from livecheck_celery.config import Settings
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
-from livecheck_celery.store.schedule_runs import Slot
-from livecheck_celery.tasks.heartbeat import EVERY as HEARTBEAT_EVERY
+from livecheck_celery.store.schedule_runs import Window
 
 FAKE_REQUEST: Final = "livecheck.fake_request"
 STALLED: Final = "livecheck.stalled"
 RECOVER: Final = "livecheck.recover"
 HEARTBEAT: Final = "livecheck.heartbeat"
-#: What every entry's name begins with.
-OURS: Final = "livecheck:"
+#: Prefix of the names of LiveCheck's entries.
+PREFIX: Final = "livecheck:"
 
-#: The sweep's period, as a share of the time in which a test is to run again; a lease has three of these shares.
+#: Seconds between heartbeats.
+HEARTBEAT_EVERY: Final = 60.0
+#: Period of the sweep as a share of ``recover_within``; a lease is three of these shares.
 RECOVER_SHARE: Final = 1 / 5
-#: A stalled suite is noticed within a quarter of the time allowed, and half a minute.
+#: A stalled suite is detected within this fraction of its limit, and within half a minute.
 _STALLED_SHARE: Final = 4
 _STALLED_AT_MOST: Final = 30.0
-#: django-celery-beat keeps whole seconds, and would never rest on an entry of none.
+#: django-celery-beat stores whole seconds; an entry of zero seconds would run without pause.
 _STALLED_AT_LEAST: Final = 1.0
-#: Seconds by which the clocks of beat, workers and Redis may differ; of a crontab, runs are a minute apart.
+#: Seconds by which the clocks of beat, workers and Redis may differ; runs of a crontab are a minute apart.
 _SKEW: Final = 5.0
 
 
+class BeatSchedule:
+    """LiveCheck's entries in the beat schedule of one Celery app; entries of the host are left alone."""
+
+    def __init__(self, app: Celery) -> None:
+        self._app = app
+        #: The shortest ``warn_stalled_after`` of all cases so far, in seconds.
+        self._stall_limit = math.inf
+        self._added: dict[str, Any] = {}
+
+    def add(self, cases: Iterable[Case], settings: Settings) -> None:
+        """Add the entries of ``cases``, and those common to all cases.
+
+        Adding one case takes constant time: it does not look at the other cases.
+        """
+        cases = list(cases)
+        self._stall_limit = min([self._stall_limit, *(case.warn_stalled_after for case in cases)])
+        entries = common_entries(settings, self._stall_limit)
+        for case in cases:
+            entries.update(case_entries(case, settings))
+        put(entries, self._app.conf.beat_schedule, self._added)
+
+
 def case_entries(case: Case, settings: Settings) -> dict[str, dict[str, Any]]:
-    """The beat entries of ``case``."""
+    """Return the beat entries of ``case``."""
     if case.frequency is None:
         return {}
     expires = period_of(case.frequency)
-    return {f"{OURS}{case.name}:frequency": _entry(FAKE_REQUEST, case.frequency, expires, settings, case)}
+    return {f"{PREFIX}{case.name}:frequency": _entry(FAKE_REQUEST, case.frequency, expires, settings, case)}
 
 
-def common_entries(settings: Settings, cases: Iterable[Case]) -> dict[str, dict[str, Any]]:
-    """The beat entries there are once for all ``cases``."""
-    allowed = min((case.warn_stalled_after / _STALLED_SHARE for case in cases), default=_STALLED_AT_MOST)
-    stalled = max(_STALLED_AT_LEAST, min(allowed, _STALLED_AT_MOST))
+def common_entries(settings: Settings, stall_limit: float) -> dict[str, dict[str, Any]]:
+    """Return the beat entries that exist once for all cases; ``stall_limit`` is their shortest, in seconds."""
+    stalled = max(_STALLED_AT_LEAST, min(stall_limit / _STALLED_SHARE, _STALLED_AT_MOST))
     recover = settings.recover_within * RECOVER_SHARE
     entries = {
-        f"{OURS}recover": _entry(RECOVER, recover, recover, settings),
-        f"{OURS}stalled": _entry(STALLED, stalled, stalled, settings),
+        f"{PREFIX}recover": _entry(RECOVER, recover, recover, settings),
+        f"{PREFIX}stalled": _entry(STALLED, stalled, stalled, settings),
     }
     if settings.heartbeat_url is not None:
-        entries[f"{OURS}heartbeat"] = _entry(HEARTBEAT, HEARTBEAT_EVERY, HEARTBEAT_EVERY, settings)
+        entries[f"{PREFIX}heartbeat"] = _entry(HEARTBEAT, HEARTBEAT_EVERY, HEARTBEAT_EVERY, settings)
     return entries
 
 
 def put(
-    entries: dict[str, dict[str, Any]], schedule: MutableMapping[str, Any], given: MutableMapping[str, Any]
+    entries: dict[str, dict[str, Any]], schedule: MutableMapping[str, Any], added: MutableMapping[str, Any]
 ) -> None:
-    """Put ``entries`` into beat's ``schedule``, except where the host has changed what was ``given`` before."""
+    """Put ``entries`` into beat's ``schedule``, except those the host has changed since they were ``added``."""
     for name, entry in entries.items():
-        if name not in schedule or (name in given and schedule[name] == given[name]):
+        if name not in schedule or (name in added and schedule[name] == added[name]):
             schedule[name] = entry
-            given[name] = {**entry}  # a copy, as hosts change entries in place
+            added[name] = {**entry}  # a copy, since hosts change entries in place
 
 
 def period_of(schedule: float | BaseSchedule) -> float:
-    """Seconds between two runs; of a Celery schedule, those between the next two."""
+    """Return the seconds between two runs; of a Celery schedule, between the next two."""
     if not isinstance(schedule, BaseSchedule):
         return schedule
     if isinstance(schedule, interval):
         return float(schedule.seconds)
     now = schedule.now()
     following = schedule.remaining_estimate(now)
-    # Just after the next run, since estimates are a few microseconds short.
+    # A second after the next run, since estimates are a few microseconds short.
     after_that = schedule.remaining_estimate(now + following + timedelta(seconds=1))
     return max(1.0, (after_that - following).total_seconds())
 
 
-def slot_of(schedule: float | BaseSchedule) -> Slot:
-    """The time that a run which is made now has.
+def window_of(schedule: float | BaseSchedule) -> Window:
+    """Return the time window of a run made now.
 
-    Half a period early is allowed of an interval, so that a beat which ticks unevenly keeps its rate. Other schedules
-    say when runs come; there only the clocks may differ.
+    A run of an interval can be half a period early, so that an unevenly ticking beat keeps its rate. Other schedules
+    define the time of a run; there the window only allows for clock skew.
     """
     period = period_of(schedule)
     if not isinstance(schedule, BaseSchedule) or isinstance(schedule, interval):
-        return Slot(period, period / 2)
+        return Window(period, period / 2)
     early = min(_SKEW, period / 2)
     now = schedule.now()
     following = schedule.remaining_estimate(now + timedelta(seconds=early))
-    return Slot(max(following.total_seconds(), early), early)
+    return Window(max(following.total_seconds(), early), early)
 
 
 def _entry(
@@ -105,9 +126,9 @@ def _entry(
         "kwargs": {CASE_KEYWORD: case.name} if case else {},
         "options": {
             "queue": settings.schedule_queue,
-            # A message that waited for longer than its period is dropped: the next one is there already.
+            # A message older than its period is dropped: the next one is queued already.
             "expires": expires,
-            # The same, for django-celery-beat, which knows no "expires"; to Celery it means nothing.
+            # The same for django-celery-beat, which ignores "expires"; Celery ignores this one.
             "expire_seconds": math.ceil(expires),
         },
     }

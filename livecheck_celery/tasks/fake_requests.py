@@ -1,39 +1,63 @@
-"""Keeps a fake request this process's while it is being made, and has those of dead workers made again."""
+"""Make fake requests: hold the lease of a run while it is made, and re-send the runs of dead workers."""
 
 from __future__ import annotations
 
 import threading
+import uuid
 from contextlib import suppress
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import Self
 
-from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.cases.case import Case
+from livecheck_celery.context import fake_request
+from livecheck_celery.errors import RedisUnavailable, SuiteFailed
+from livecheck_celery.execution.failures import describe
+from livecheck_celery.models import State
+from livecheck_celery.store import Store
 from livecheck_celery.store.retry import with_retry
-from livecheck_celery.store.store import Store
-from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST
+from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, window_of
+from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
-
-if TYPE_CHECKING:
-    from livecheck_celery.livecheck import LiveCheck
 
 logger = get_logger(__name__)
 
 
-class Held:
-    """Within its ``with`` block the run claimed by ``token`` is this process's; at its end it is finished.
+def make_fake_request(case: Case) -> None:
+    """Make the fake request of ``case`` that is due, unless another worker has claimed this run.
 
-    It is not when the worker is told to go in the middle of it: then the run lapses, and another makes it.
+    Raises:
+        RedisUnavailable: Redis did not answer.
+    """
+    if not case.active or case.frequency is None:
+        return
+    runtime = case.app.runtime
+    token, lease = uuid.uuid4().hex, runtime.leases.lease
+    if not runtime.store.schedule_runs.claim(case.name, window_of(case.frequency), token=token, lease=lease):
+        return
+    with RunLease(runtime.store, case.name, token, lease=lease):
+        try:
+            with fake_request(case.name):
+                runtime.event_loop.finish(case.make_fake_request())
+        except Exception as exc:
+            logger.exception("case %s: make_fake_request() raised", case.name)
+            case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
+
+
+class RunLease:
+    """Renew the lease of the run claimed by ``token`` during the ``with`` block, and finish the run at its end.
+
+    The run is not finished when the worker is stopped during the block: its lease lapses, and another worker makes it.
     """
 
     def __init__(self, store: Store, case_name: str, token: str, *, lease: float) -> None:
-        self._store = store
+        self._runs = store.schedule_runs
         self._case_name = case_name
         self._token = token
         self._lease = lease
         self._over = threading.Event()
 
     def __enter__(self) -> Self:
-        with suppress(RuntimeError):  # no more threads: then the lease is what it is
+        with suppress(RuntimeError):  # threads cannot be started: the lease is not renewed
             threading.Thread(target=self._renew, name="livecheck-fake", daemon=True).start()
         return self
 
@@ -43,27 +67,30 @@ class Held:
         self._over.set()
         if kind is not None and not issubclass(kind, Exception):
             return
-        if not with_retry(self._store.finish_slot, self._case_name, self._token):
-            logger.warning("case %s: the fake request took so long that another worker made it too", self._case_name)
+        if not with_retry(self._runs.finish, self._case_name, self._token):
+            logger.warning(
+                "fake requests: case %s: the request outlasted its lease; another worker made it, too", self._case_name
+            )
 
     def _renew(self) -> None:
         while not self._over.wait(self._lease / 3):
             try:
-                if not self._store.renew_slot(self._case_name, self._token, lease=self._lease):
+                if not self._runs.renew(self._case_name, self._token, lease=self._lease):
                     return
             except RedisUnavailable as exc:
-                logger.warning("case %s: the lease of its fake request was not renewed: %s", self._case_name, exc)
+                logger.warning("fake requests: case %s: lease not renewed: %s", self._case_name, exc)
 
 
-def make_up(suite: LiveCheck) -> None:
-    """Ask for the fake requests whose worker fell silent over them, if their time is not over.
+def resend_lapsed(livecheck: Installed) -> None:
+    """Re-send the runs whose worker died, if their time is not over.
 
     Raises:
-        BrokerUnavailable: a message could not be sent; it is tried again after a lease.
+        BrokerUnavailable: a message was not sent; it is tried again after a lease.
         RedisUnavailable: Redis did not answer.
     """
-    lease = suite.leases.lease
-    faked = [name for name, case in list(suite.cases.items()) if case.active and case.frequency is not None]
-    for name in suite.store.lapsed_slots(faked, lease=lease):
-        logger.warning("case %s: its fake request was not finished, and is asked for again", name)
-        suite.publisher.ask_for(FAKE_REQUEST, name, queue=suite.settings.schedule_queue, expires=lease)
+    runtime = livecheck.runtime
+    lease = runtime.leases.lease
+    names = [name for name, case in dict(livecheck.cases).items() if case.active and case.frequency is not None]
+    for name in runtime.store.schedule_runs.lapsed(names, lease=lease):
+        logger.warning("fake requests: case %s: run not finished by its worker, re-sending it", name)
+        runtime.publisher.send_task(FAKE_REQUEST, name, queue=livecheck.settings.schedule_queue, expires=lease)

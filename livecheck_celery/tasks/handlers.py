@@ -2,46 +2,39 @@
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from celery import Celery, current_task
 from celery.exceptions import Ignore, Reject
 from pydantic import ValidationError
 
-from livecheck_celery.cases.trigger import build, identified, weigh
+from livecheck_celery.cases.arguments import build, check_size, split_id
+from livecheck_celery.cases.case import Case
 from livecheck_celery.config import explain
-from livecheck_celery.context import fake_request
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.errors import (
     InvalidPayload,
     LiveCheckError,
-    SuiteFailed,
     SuiteStalled,
     UnknownCase,
 )
-from livecheck_celery.execution.event_loop import finish
-from livecheck_celery.execution.failures import describe
+from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
-from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED, slot_of
-from livecheck_celery.tasks.fake_requests import Held, make_up
-from livecheck_celery.tasks.heartbeat import beat_once
+from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
+from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
+from livecheck_celery.tasks.heartbeat import ping
+from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.tasks.recovery import sweep
 from livecheck_celery.utils.sanitize import get_logger
-
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
-    from livecheck_celery.execution.runner import TestRunner
-    from livecheck_celery.livecheck import LiveCheck
 
 logger = get_logger(__name__)
 
 
-def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
-    """Register the tasks on ``app``; they serve the cases of ``suites``, which may still grow."""
-    tasks = Tasks(suites)
-    execute = _with_errors_in_one_line(EXECUTE, tasks.execute)
+def install(app: Celery, livechecks: Sequence[Installed]) -> None:
+    """Register the tasks on ``app``; they serve the cases of ``livechecks``, which can still grow."""
+    tasks = Tasks(livechecks)
+    execute = _with_logged_errors(EXECUTE, tasks.execute)
     app.task(name=EXECUTE, shared=False, max_retries=None, serializer="json")(execute)
     for name, task in (
         (FAKE_REQUEST, tasks.make_fake_request),
@@ -49,121 +42,109 @@ def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
         (RECOVER, tasks.recover),
         (HEARTBEAT, tasks.heartbeat),
     ):
-        # Nobody waits for the result; said here, as not every scheduler sends what an entry says of it.
-        app.task(name=name, shared=False, ignore_result=True, serializer="json")(_with_errors_in_one_line(name, task))
+        # ignore_result here, since some schedulers do not send the options of an entry.
+        app.task(name=name, shared=False, ignore_result=True, serializer="json")(_with_logged_errors(name, task))
 
 
 class Tasks:
-    """What the tasks do, for the cases of ``suites``."""
+    """The bodies of the tasks, for the cases of ``livechecks``."""
 
-    def __init__(self, suites: Sequence[LiveCheck]) -> None:
-        self._suites = suites
+    def __init__(self, livechecks: Sequence[Installed]) -> None:
+        self._livechecks = livechecks
 
     def execute(self, *args: Any, **kwargs: Any) -> str:
-        """Execute a test; the name of its verdict."""
+        """Execute a test; return the name of its verdict."""
         name = kwargs.pop(CASE_KEYWORD, None)
         carried = kwargs.pop(TEST_KEYWORD, None)
         try:
             case = self._case(name)
-            runner = case.execute(_requested(case, carried, args, kwargs))
+            runner = case.execute(_parse(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
         if runner.handed_back:
-            raise _for_another_worker(runner)
+            raise _retry(runner)
         return runner.state.value
 
     def make_fake_request(self, **kwargs: Any) -> None:
-        """Make the fake request of a case, once in each period, however many beats there are."""
-        case = self._case(kwargs.get(CASE_KEYWORD))
-        if not case.active or case.frequency is None:
-            return
-        token, lease = uuid.uuid4().hex, case.app.leases.lease
-        if not case.app.store.claim_slot(case.name, slot_of(case.frequency), token=token, lease=lease):
-            return
-        with Held(case.app.store, case.name, token, lease=lease):
-            try:
-                with fake_request(case.name):
-                    finish(case.make_fake_request())
-            except Exception as exc:
-                logger.exception("case %s: make_fake_request() raised", case.name)
-                case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
+        """Make the fake request of a case, once in each period, however many beats run."""
+        make_fake_request(self._case(kwargs.get(CASE_KEYWORD)))
 
     def check_stalled(self, **_: Any) -> None:
-        """Fail the suite of each case that received no test for too long."""
-        for suite in self._suites:
-            cases = dict(suite.cases)
-            limits = {name: case.warn_stalled_after if case.active else None for name, case in cases.items()}
-            for name, since in suite.store.stalled(limits).items():
+        """Fail the suite of each case that received no test for ``warn_stalled_after`` seconds."""
+        for livecheck in self._livechecks:
+            cases, limits, store = dict(livecheck.cases), stall_limits(livecheck), livecheck.runtime.store
+            for name, since in store.suites.stalled(limits).items():
                 warning = f"no test received for {since:.1f} s (limit {limits[name]:g} s)"
                 cases[name].fail_suite(SuiteStalled(warning), State.STALL)
-            suite.store.schedules_seen()
+            store.liveness.schedules_seen()
 
     def heartbeat(self) -> None:
-        """Tell an outside dead-man's switch that all is well, if it is."""
-        for suite in self._suites:
-            beat_once(suite)
+        """Ping the external dead man's switch."""
+        for livecheck in self._livechecks:
+            ping(livecheck)
 
     def recover(self) -> None:
-        """See to the executions, and to the fake requests, that nobody finished."""
-        for suite in self._suites:
-            for name in suite.store.cases_due(list(suite.cases)):
-                sweep(suite.cases[name])
-            make_up(suite)
-            suite.store.schedules_seen()
+        """Recover the executions and the fake requests that no worker finished."""
+        for livecheck in self._livechecks:
+            store = livecheck.runtime.store
+            for name in store.executions.cases_due(list(livecheck.cases)):
+                sweep(livecheck.cases[name])
+            resend_lapsed(livecheck)
+            store.liveness.schedules_seen()
 
     def _case(self, name: Any) -> Case:
-        known = [suite.cases for suite in self._suites] if isinstance(name, str) else []
+        known = [livecheck.cases for livecheck in self._livechecks] if isinstance(name, str) else []
         case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
-            raise UnknownCase(f"no case {name!r:.200} is declared in this worker; name its module in imports or cases")
+            raise UnknownCase(f"unknown case {name!r:.200}; add its module to this worker's imports or livecheck_cases")
         return case
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
-        """Log and report a message that cannot be executed; it is not tried again."""
+        """Log and report a message that cannot be executed; it is not retried."""
         logger.error("refused a message: %s", error)
         report = TestReport(case_name, State.ERROR, error=str(error))
-        self._suites[0].store.post_report(report, unknown_case=isinstance(error, UnknownCase))
+        self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
-def _for_another_worker(runner: TestRunner) -> Exception:
-    """Send the message again, to whoever takes it; what tells Celery so.
+def _retry(runner: TestRunner) -> Exception:
+    """Send the message again, for another worker; return the exception that tells Celery so.
 
-    By Celery's own retry, so that who waits for the result, or comes next in a chain, waits for the verdict.
+    By Celery's own retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
     """
     kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: EXECUTION.dump_python(runner.test, mode="json")}
     try:
-        again: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
+        retry: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
     except Reject as exc:
-        logger.warning("%s: not handed back, recovery will see to it: %s", runner.test.ident, exc.args[0])
+        logger.warning("%s: not handed back, recovery takes over: %s", runner.test.ident, exc.args[0])
         return Ignore()
-    logger.info("%s: handed back, this worker is stopping", runner.test.ident)
-    return again
+    logger.info("%s: handed back: this worker is stopping", runner.test.ident)
+    return retry
 
 
-def _with_errors_in_one_line(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """``function``, for which Redis or the broker being away is one line in the log: recovery or beat tries again."""
+def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """Wrap ``function`` to log a LiveCheckError as one line: recovery or the next run of beat tries again."""
 
     def task(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
         except LiveCheckError as exc:
-            logger.error("%s: %s", name, exc)  # noqa: TRY400
+            logger.error("%s: %s", name, exc)  # noqa: TRY400 - the message says it all
             return None
 
     return task
 
 
-def _requested(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
-    if carried is None:  # from a chain, a group or a link, which know the arguments only now
-        test_id, args, kwargs = identified(args, kwargs)
-        # A message that the broker delivers twice is one test.
+def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
+    if carried is None:  # from a chain, a group or a link, whose arguments are known only now
+        test_id, args, kwargs = split_id(args, kwargs)
+        # The task id as test id, so that a message delivered twice is one test.
         test = build(
             case, test_id if test_id is not None or not current_task else current_task.request.id, args, kwargs
         )
-        weigh(case, test)
+        check_size(test, case.app.settings.max_payload)
         return test
     try:
         return EXECUTION.validate_python(carried)
     except ValidationError as exc:
-        raise InvalidPayload(f"a message for case {case.name} carries no execution: {explain(exc)}") from exc
+        raise InvalidPayload(f"a message for case {case.name} has no valid execution: {explain(exc)}") from exc

@@ -1,50 +1,50 @@
-"""Looks at messages before they become tasks: what is none of ours is refused, in one line, and harms no worker.
+"""Validate messages before Celery makes tasks of them, and reject malformed ones with one log line.
 
-Of some messages a worker of Celery dies: of a body ``null``, or of one for an unknown task that has no id. Anybody
-who can write to the broker can send one.
+Some malformed messages end a Celery worker: a body ``null``, or an unknown task without an id. Anybody who can write to
+the broker can send them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from celery import Celery, bootsteps, signals
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from livecheck_celery.execution.failures import describe
+from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
-
-if TYPE_CHECKING:
-    from livecheck_celery.livecheck import LiveCheck
 
 logger = get_logger(__name__)
 
-#: Whatever the app accepts on its other queues: what is on ours is ours, and JSON.
+#: Content types accepted on LiveCheck's queues, whatever the app accepts on others.
 ACCEPT: Final = frozenset({"application/json"})
-#: Headers that Celery writes into its log as they are.
+#: Headers that Celery logs unescaped.
 _LOGGED: Final = ("id", "task", "shadow")
 _TIMES: Final = ("eta", "expires")
+#: Parts of a body in the current message protocol: args, kwargs, embed.
+_BODY_PARTS: Final = 3
 
 
-def install(app: Celery, suites: Sequence[LiveCheck]) -> None:
-    """Have the workers of ``app`` look at what comes by the queues of ``suites``, which may still grow."""
+def install(app: Celery, livechecks: Sequence[Installed]) -> None:
+    """Filter the messages that workers of ``app`` receive from the queues of ``livechecks``, which can still grow."""
 
-    class Intake(bootsteps.StartStopStep):
-        """Puts `why_not` before what a worker does with a message."""
+    class MessageFilter(bootsteps.StartStopStep):
+        """Run `why_invalid` before a worker handles a message."""
 
         requires = ("celery.worker.consumer:Tasks",)
 
         def start(self, parent: Any) -> None:
-            """Called each time the worker has connected."""
-            ours = {name for one in suites for name in (one.settings.queue, one.settings.schedule_queue)}
+            """Install the filter; called after each connect of the worker."""
+            ours = {name for one in livechecks for name in (one.settings.queue, one.settings.schedule_queue)}
             consumed = app.amqp.queues.consume_from
             if ours & consumed.keys():
                 others = {queue.routing_key for name, queue in consumed.items() if name not in ours}
                 parent.create_task_handler = lambda: _handler(parent, type(parent).create_task_handler(parent), others)
 
-    app.steps["consumer"].add(Intake)
+    app.steps["consumer"].add(MessageFilter)
 
 
 def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> Callable[[Any], None]:
@@ -53,14 +53,14 @@ def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> 
             handle(message)
             return
         message.accept = ACCEPT
-        reason = why_not(message, consumer.strategies)
+        reason = why_invalid(message, consumer.strategies)
         if reason is None:
             try:
                 handle(message)
             except (*consumer.connection_errors, *consumer.channel_errors):
                 raise
-            except Exception as exc:  # noqa: BLE001 - there is more in a message that may be of the wrong type
-                reason = f"it cannot be made a task: {describe(exc)}"
+            except Exception as exc:  # noqa: BLE001 - other parts of a message can have the wrong type, too
+                reason = f"invalid message: {describe(exc)}"
         if reason is not None:
             logger.error("refused a message: %s", reason)
             if not message.acknowledged:
@@ -70,30 +70,35 @@ def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> 
     return on_message
 
 
-def why_not(message: Any, known: Any) -> str | None:
-    """Why ``message`` is no task that a worker can begin with, of those ``known``; None when it is one."""
+def why_invalid(message: Any, known: Any) -> str | None:
+    """Return why ``message`` is not a valid task message of the ``known`` tasks; None when it is."""
     try:
         body = message.payload
     except ContentDisallowed:
-        return f"its content type is {message.content_type!r:.100}, and only JSON is taken here"
+        return f"content type {message.content_type!r:.100} is not JSON"
     except (DecodeError, LookupError) as exc:
-        return f"its body cannot be read: {exc!s:.200}"
+        return f"cannot decode the body: {exc!s:.200}"
     headers = message.headers or {}
     if "task" not in headers and isinstance(body, dict):  # the message protocol of Celery 3
-        headers, well = body, _are(body.get("args", []), body.get("kwargs", {}))
+        headers, valid = body, _are_arguments(body.get("args", []), body.get("kwargs", {}))
     else:
-        well = isinstance(body, list) and len(body) == 3 and _are(*body[:2]) and isinstance(body[2], dict | None)  # noqa: PLR2004
+        valid = (
+            isinstance(body, list)
+            and len(body) == _BODY_PARTS
+            and _are_arguments(*body[:2])
+            and isinstance(body[2], dict | None)
+        )
     task = headers.get("task")
     if not isinstance(task, str) or task not in known:
-        return f"no task {task!r:.200} is known here"
+        return f"unknown task {task!r:.200}"
     for name in _LOGGED:
         value = headers.get(name)
         if not (isinstance(value, str) and value.isprintable()) and (value is not None or name == "id"):
-            return f"its {name} is {value!r:.200}"
+            return f"invalid header {name}: {value!r:.200}"
     for name in _TIMES:
         if not _is_time(headers.get(name)):
-            return f"its {name} is {headers[name]!r:.200}"
-    return None if well else f"its body holds no arguments of a task: {body!r:.200}"
+            return f"invalid header {name}: {headers[name]!r:.200}"
+    return None if valid else f"the body has no task arguments: {body!r:.200}"
 
 
 def _is_time(value: Any) -> bool:
@@ -103,5 +108,5 @@ def _is_time(value: Any) -> bool:
         return False
 
 
-def _are(args: Any, kwargs: Any) -> bool:
+def _are_arguments(args: Any, kwargs: Any) -> bool:
     return isinstance(args, list) and isinstance(kwargs, dict)

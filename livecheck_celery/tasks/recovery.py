@@ -1,11 +1,12 @@
-"""Sees to executions that nobody finished: sends them again, or gives the verdict their runner cannot give."""
+"""The sweep: re-send executions that no worker finished, or record the verdict their runner cannot give."""
 
 from __future__ import annotations
 
 import time
 import uuid
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from livecheck_celery.cases.case import Case
 from livecheck_celery.errors import (
     BrokerUnavailable,
     InvalidPayload,
@@ -16,9 +17,6 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.utils.sanitize import get_logger
-
-if TYPE_CHECKING:
-    from livecheck_celery.cases.case import Case
 
 logger = get_logger(__name__)
 
@@ -32,45 +30,48 @@ _CONCLUSIONS: Final[dict[str, tuple[State, LiveCheckError]]] = {
 
 
 def sweep(case: Case) -> None:
-    """Look once at each execution of ``case`` that is due for it.
+    """Recover each execution of ``case`` that is due.
 
     Raises:
-        BrokerUnavailable: messages could not be sent; the next sweep sends them.
+        BrokerUnavailable: messages were not sent; the next sweep sends them.
         RedisUnavailable: Redis did not answer.
     """
     token = uuid.uuid4().hex
-    while due := case.app.store.due(case.name, BATCH):
+    while due := case.app.runtime.store.executions.due(case.name, BATCH):
         to_send: list[TestExecution] = []
         try:
             for test_id in due:
-                if test := _see_to(case, test_id, token):
-                    to_send.append(test)  # noqa: PERF401 - what is there so far counts when the next one fails
+                if test := _recover(case, test_id, token):
+                    to_send.append(test)  # noqa: PERF401 - those collected are sent even if the next one raises
         finally:
-            # No other sweep looks at these for a while, so they are sent whatever became of the rest.
+            # No other sweep looks at these for a while, so they are sent whether or not the others failed.
             if to_send:
-                _send_again(case, to_send)
+                _resend(case, to_send)
 
 
-def _send_again(case: Case, tests: list[TestExecution]) -> None:
+def _resend(case: Case, tests: list[TestExecution]) -> None:
+    runtime = case.app.runtime
     try:
-        case.app.publisher.execute_all(tests)
+        runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
-        case.app.store.look_again(case.name, [test.id for test in tests])
+        runtime.store.executions.look_again(case.name, [test.id for test in tests])
         raise
-    logger.info("case %s: sent again, as no worker has them: %s", case.name, ", ".join(test.id for test in tests))
+    logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 
-def _see_to(case: Case, test_id: str, token: str) -> TestExecution | None:
-    """The execution, if its message is to be sent again."""
+def _recover(case: Case, test_id: str, token: str) -> TestExecution | None:
+    """Return the execution if its message must be re-sent; record its verdict if it must be closed."""
+    store = case.app.runtime.store
     try:
-        action, test = case.app.store.recover(case.name, test_id, token)
+        action, test = store.executions.recover(case.name, test_id, token)
     except InvalidPayload as exc:
-        logger.error("test %s:%s is given up: %s", case.name, test_id, exc)  # noqa: TRY400
-        case.app.store.discard(case.name, test_id)
-        case.app.store.post_report(TestReport(case.name, State.ERROR, error=f"test {test_id} is given up: {exc}"))
+        logger.error("recovery: %s:%s discarded: %s", case.name, test_id, exc)  # noqa: TRY400 - the message says it all
+        store.executions.discard(case.name, test_id)
+        store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
         return None
     if action == "send" or test is None:
         return test
     state, error = _CONCLUSIONS[action]
-    case.Runner(case, test, started=time.monotonic()).conclude(token, state, error)
+    runner = case.Runner(case, test, time.monotonic(), resources=case.app.runtime.runner_resources)
+    runner.conclude(token, state, error)
     return None

@@ -1,4 +1,4 @@
-"""Threads and locks do not survive a fork; what owns some says here how to begin anew in the child."""
+"""Renew threads and locks after a fork, which copies neither in a usable state."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _DOUBLE: Final = struct.Struct("d")
 
 
 class Forkable(Protocol):
-    """Something that owns threads or locks."""
+    """An object that owns threads or locks."""
 
     def after_fork(self) -> None:
-        """Forget the parent's threads, locks and queues."""
+        """Discard the parent's threads, locks and queues."""
 
 
 _owners: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def renew_after_fork(owner: Forkable) -> None:
-    """Call ``owner.after_fork()`` in every child this process forks, for as long as ``owner`` lives."""
+    """Call ``owner.after_fork()`` in every child this process forks, as long as ``owner`` lives."""
     _owners.add(owner)
 
 
@@ -35,19 +35,19 @@ os.register_at_fork(after_in_child=_renew)
 
 
 class SharedMoment:
-    """A monotonic time, in seconds, that a process shares with those it forks; zero at first.
+    """A monotonic time in seconds, shared by a process and its forked children; initially zero.
 
-    Without a lock, so that it may be set in a signal handler.
+    It has no lock, so a signal handler can set it.
     """
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, _DOUBLE.size)
 
     def set(self, moment: float) -> None:
-        """Have every process read ``moment``."""
+        """Set the time in every process."""
         _DOUBLE.pack_into(self._memory, 0, moment)
 
     def get(self) -> float:
-        """What was set last."""
+        """Return the time that was set last."""
         moment: float = _DOUBLE.unpack_from(self._memory, 0)[0]
         return moment

@@ -1,4 +1,4 @@
-"""Properties that are made when first needed, once, however many threads ask at the same moment."""
+"""A thread-safe cached property."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ T = TypeVar("T")
 
 
 class lazy(Generic[T]):  # noqa: N801 - a decorator
-    """A property whose value is kept as an ordinary attribute, which no lock guards any longer.
+    """Compute a property once, however many threads read it, and store it as an ordinary attribute.
 
-    ``functools.cached_property`` makes several when threads race, since Python 3.12; before that, and in kombu's, its
-    lock may be held for ever in a forked child.
+    ``functools.cached_property`` computes it more than once when threads race, since Python 3.12; before that, and in
+    kombu, a forked child can inherit its lock held.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -28,7 +28,7 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator
         self._name = name
 
     def after_fork(self) -> None:
-        """A thread that held the lock is not there to release it."""
+        """Replace the lock: the thread that held it does not exist in the child."""
         self._making = RLock()
 
     @overload
@@ -39,8 +39,8 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator
         if instance is None:
             return self
         with self._making:
-            made = vars(instance)
-            if self._name not in made:
-                made[self._name] = self._make(instance)
-            value: T = made[self._name]
+            attributes = instance.__dict__
+            if self._name not in attributes:
+                attributes[self._name] = self._make(instance)
+            value: T = attributes[self._name]
             return value

@@ -1,7 +1,7 @@
-"""What the URL of a Redis says: which server or servers, and what it takes to connect.
+"""Parse Redis URLs: redis-py's, kombu's for Sentinel, and ours for a cluster.
 
-Beside redis-py's own URLs there are kombu's for Sentinel, ``sentinel://host:26379;sentinel://host2:26379/0``, and ours
-for a cluster, ``redis+cluster://host:6379;redis+cluster://host2:6379``.
+Sentinel is ``sentinel://host:26379;sentinel://host2:26379/0``; a cluster is
+``redis+cluster://host:6379;redis+cluster://host2:6379``.
 """
 
 from __future__ import annotations
@@ -14,26 +14,26 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 SENTINEL: Final = "sentinel"
 CLUSTER: Final = ("redis+cluster", "rediss+cluster")
-#: What Celery, too, can have for a broker.
+#: Schemes that Celery accepts as a broker, too.
 BROKER_SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket", SENTINEL)
 
-#: What comes after this goes to the sentinels: ``sentinel_password``.
-_TO_SENTINEL: Final = "sentinel_"
+#: Prefix of options for the sentinels, such as ``sentinel_password``.
+_SENTINEL_OPTION: Final = "sentinel_"
 _DEFAULT_PORTS: Final = {SENTINEL: 26379}
-#: Of how long a sentinel may take; LiveCheck has its own.
+#: Options that bound a sentinel's answer; LiveCheck sets its own.
 _BOUNDS: Final = ("socket_timeout", "socket_connect_timeout", "retry")
-#: Between two hosts; a password may have a semicolon in it.
+#: Separates two hosts; a password may contain a semicolon.
 _NEXT_HOST: Final = re.compile(r";(?=[a-z+]+://)")
 
 
 class Servers(NamedTuple):
-    """What a URL with several hosts says.
+    """The parts of a URL with several hosts.
 
     Attributes:
-        hosts: host and port of each.
-        url: for redis-py, of one server: the login, the database and the options are right, the host may not be.
-        master_name: what the sentinels call the Redis; empty when the URL does not say.
-        sentinel_url: for redis-py, of one sentinel.
+        hosts: host and port of each server.
+        url: URL of one server for redis-py; login, database and options are valid, the host is a placeholder.
+        master_name: name of the primary at the sentinels; empty when the URL has none.
+        sentinel_url: URL of one sentinel for redis-py.
     """
 
     hosts: list[tuple[str, int]]
@@ -43,25 +43,27 @@ class Servers(NamedTuple):
 
 
 def scheme_of(url: str) -> str:
-    """What comes before ``://``."""
+    """Return the part of ``url`` before ``://``."""
     return url.partition("://")[0]
 
 
 def servers(url: str) -> Servers:
-    """Read a URL of Sentinel or of a cluster.
+    """Parse a Sentinel or cluster URL.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: ``url`` is malformed.
     """
     parts = [urlsplit(one) for one in _NEXT_HOST.split(url)]
     scheme = parts[0].scheme
     if any(part.scheme != scheme or not part.hostname or ";" in part.hostname or part.fragment for part in parts):
-        raise ValueError("not every host is written as the first one")
+        raise ValueError("every host must have the scheme of the first one")
     hosts = [(str(part.hostname), part.port or _DEFAULT_PORTS.get(scheme, 6379)) for part in parts]
     query = {name: value for part in parts for name, value in parse_qsl(part.query)}
     tls = _is_true(query.pop("ssl", "")) or scheme.startswith("rediss")
     to_sentinel = {
-        name.removeprefix(_TO_SENTINEL): query.pop(name) for name in list(query) if name.startswith(_TO_SENTINEL)
+        name.removeprefix(_SENTINEL_OPTION): query.pop(name)
+        for name in list(query)
+        if name.startswith(_SENTINEL_OPTION)
     }
     sentinel_tls = _is_true(to_sentinel.pop("ssl", ""))
     master_name = query.pop("master_name", "")
@@ -82,7 +84,7 @@ def _one(tls: bool, login: str, path: str, query: Mapping[str, str]) -> str:
 
 
 def for_redis_py(url: str) -> str:
-    """``url`` in redis-py's words where kombu, whose URL it may be, has its own."""
+    """Translate kombu's spelling of a Redis URL to redis-py's."""
     if url.startswith("redis+socket:"):
         url = "unix:" + url.removeprefix("redis+socket:").replace("virtual_host=", "db=")
     for flag in ("required", "optional", "none"):
@@ -90,17 +92,17 @@ def for_redis_py(url: str) -> str:
     return url
 
 
-def of_broker(url: str, transport_options: Mapping[str, Any], use_ssl: Any) -> str:
-    """The broker's ``url``, with what Celery is told elsewhere of how to connect.
+def from_broker(url: str, transport_options: Mapping[str, Any], use_ssl: Any) -> str:
+    """Return the broker's ``url`` with the connection options that Celery takes from other settings.
 
-    That is ``master_name`` and ``sentinel_kwargs`` of ``broker_transport_options``, and ``broker_use_ssl``, unless the
-    URL says it.
+    These are ``master_name`` and ``sentinel_kwargs`` of ``broker_transport_options``, and ``broker_use_ssl``; options
+    in the URL have precedence.
     """
     options: dict[str, Any] = {}
     if scheme_of(url) == SENTINEL:
         options["master_name"] = transport_options.get("master_name")
         to_sentinel = transport_options.get("sentinel_kwargs") or {}
-        options.update({_TO_SENTINEL + name: value for name, value in to_sentinel.items() if name not in _BOUNDS})
+        options.update({_SENTINEL_OPTION + name: value for name, value in to_sentinel.items() if name not in _BOUNDS})
     if use_ssl:
         options.update(use_ssl if isinstance(use_ssl, Mapping) else {})
         if url.startswith("redis://"):
@@ -119,12 +121,12 @@ def _text(value: Any) -> str:
 
 
 def without_password(url: str) -> str:
-    """``url`` without what must not be shown: users, passwords and queries."""
+    """Return ``url`` without users, passwords and query."""
     return ";".join(_shown(one) for one in _NEXT_HOST.split(url))
 
 
 def _shown(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     place, _, query = rest.partition("?")
-    # A password with a question mark in it: there is no telling where it ends.
+    # A password with a question mark: its end cannot be determined.
     return scheme + separator + ("..." if "@" in query else place.rpartition("@")[2])

@@ -1,4 +1,4 @@
-"""Says the same thing at most once a minute, however many requests go wrong."""
+"""Limit log lines to one per key per minute."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ EVERY: Final = 60.0
 
 
 class Throttle:
-    """Tells whether a reason may be said now."""
+    """Allow one log line per key per minute."""
 
     def __init__(self) -> None:
-        self._said: dict[str, float] = {}
+        self._logged_at: dict[str, float] = {}
 
-    def __call__(self, reason: str) -> bool:
-        """Whether ``reason`` was not let through in the last minute; it counts as said then."""
+    def __call__(self, key: str) -> bool:
+        """Return whether a line for ``key`` may be logged now, and count it as logged."""
         now = time.monotonic()
-        if now - self._said.get(reason, -EVERY) < EVERY:
+        if now - self._logged_at.get(key, -EVERY) < EVERY:
             return False
-        self._said[reason] = now
+        self._logged_at[key] = now
         return True

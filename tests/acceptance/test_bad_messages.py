@@ -38,13 +38,14 @@ def new_report(client: Client, error: str) -> TestReport:
     """The one report with ``error`` in it."""
 
     def found() -> list[TestReport]:
-        return [report for report in client.store.reports(None, count=1000) if error in (report.error or "")]
+        return [report for report in client.store.reports.latest(None, count=1000) if error in (report.error or "")]
 
     wait_until(found, what=f"a report: {error}")
     [report] = found()
     return report
 
 
+@pytest.mark.promise("A message for a case that is not declared is reported as an ERROR.", theme="input")
 def test_an_unknown_case(worker: Program, client: Client) -> None:
     name = f"nobody.test_{uuid4().hex}"
     execute(client, "o-1", livecheck_case=name)
@@ -79,6 +80,7 @@ def test_arguments_over_the_limit(client: Client) -> None:
     assert report.error.endswith("bytes, over the limit of 1000 (livecheck_max_payload)")
 
 
+@pytest.mark.promise("Arguments that `run()` does not accept are reported as an ERROR.", theme="input")
 def test_arguments_that_run_does_not_take(client: Client) -> None:
     name = uuid4().hex
     execute(client, name, "me", side=name, livecheck_case="checks.test_plain")

@@ -49,6 +49,7 @@ def refused(programs: Programs, command: str, **env: str) -> list[str]:
     return program.output().splitlines()
 
 
+@pytest.mark.promise("A worker refuses to start on a Redis older than 6.2.", theme="servers")
 @pytest.mark.parametrize("command", [OWN, BARE, HOSTED], ids=["own", "bare", "hosted"])
 def test_a_redis_that_is_too_old(programs: Programs, command: str) -> None:
     with old_redis() as url:
@@ -57,6 +58,7 @@ def test_a_redis_that_is_too_old(programs: Programs, command: str) -> None:
     assert TRACEBACK not in said
 
 
+@pytest.mark.promise("A worker refuses to start under `python -O`, which removes the asserts.", theme="servers")
 @pytest.mark.parametrize(
     ("command", "optimize"),
     [(f"python -O -m {OWN}", ""), (OWN, "1"), (BARE, "2"), (HOSTED, "1")],
@@ -94,6 +96,10 @@ def test_a_redis_url_that_is_none(programs: Programs) -> None:
     assert TRACEBACK not in said
 
 
+@pytest.mark.promise(
+    "A worker that starts before Redis waits for it, with a log line for each attempt.",
+    theme="servers",
+)
 def test_a_redis_that_is_not_there_yet(programs: Programs) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"

@@ -141,6 +141,10 @@ def site(kind: Kind, broker_url: str, shared_programs: Programs, valkey_url: str
     assert set(left.values()) == {0}, f"messages are left: {left}"
 
 
+@pytest.mark.promise(
+    "Redis, Valkey, and RabbitMQ with classic and quorum queues work as brokers, beside a state store of another kind.",
+    theme="servers",
+)
 def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
     case = site.client.case("brokered.test_order", "stored")
     names = [uuid4().hex for _ in range(20)]
@@ -157,16 +161,20 @@ def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
             connection.default_channel.queue_declare(name, durable=True, auto_delete=False, arguments=declared)
 
 
+@pytest.mark.promise(
+    "A message that is delivered twice runs its test once, on every supported broker.",
+    theme="verdicts",
+)
 def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
     case = site.client.case("brokered.test_waiting", "go")
     passed = case.total_by_state[State.PASS]
     test = case.trigger()
     for _ in range(3):
-        site.client.livecheck.publisher.execute(test)
+        site.client.livecheck.runtime.publisher.execute(test)
     send_all(case, test.id, "go")
     assert report_of(case, test.id).state is State.PASS
     for _ in range(3):
-        site.client.livecheck.publisher.execute(test)
+        site.client.livecheck.runtime.publisher.execute(test)
     wait_until(lambda: site.messages()["livecheck"] == 0, what="the end of the queue")
     after = case.trigger()
     send_all(case, after.id, "go")

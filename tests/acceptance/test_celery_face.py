@@ -15,6 +15,7 @@ from tests.helpers.redis_keys import unbounded_keys
 from tests.helpers.waiting import wait_until
 
 
+@pytest.mark.promise("`celery -A livecheck_celery` and bare `celery` run the tests.", theme="tools")
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
 def test_worker_and_beat_from_the_repositorys_root(programs: Programs, client: Client, prefix: str) -> None:
     beat = programs.start(f"{prefix} beat", LIVECHECK_CASES="checks")
@@ -49,6 +50,7 @@ def test_the_number_of_slots_is_the_setting_test_concurrency(programs: Programs,
     assert client.inspect("stats")["pool"]["max-concurrency"] == 7
 
 
+@pytest.mark.promise("Ordinary workers of a host's app never run tests.", theme="tools")
 def test_ordinary_workers_of_a_hosts_app_never_run_tests(programs: Programs, client: Client) -> None:
     programs.start_worker("celery -A shop worker")
     case = client.case("shop.test_side")
@@ -66,6 +68,6 @@ def test_settings_under_djangos_namespace(programs: Programs) -> None:
     programs.start("celery -A mysite worker -Q checks,checks.schedule -P threads -c 20")
     programs.start("celery -A mysite beat")
     store = Store(make_settings(programs.url, prefix="mysite"))
-    wait_until(lambda: store.statistics("mysite.checks.test_faked").total_by_state[State.PASS] >= 2, 20)
+    wait_until(lambda: store.suites.statistics("mysite.checks.test_faked").total_by_state[State.PASS] >= 2, 20)
     assert unbounded_keys(store.client, "mysite") == []
     assert list(store.client.scan_iter("livecheck:*")) == []

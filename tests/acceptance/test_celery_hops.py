@@ -94,6 +94,10 @@ def hops(worker: Hops) -> Hops:
     return worker
 
 
+@pytest.mark.promise(
+    "A test follows the work through Celery: children, retries, chains, groups, chords and links, on every pool.",
+    theme="propagation",
+)
 def test_child_tasks(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("parent", depth=3).delay()

@@ -5,11 +5,18 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+import pytest
+
 from tests.helpers.programs import REPOSITORY, Programs
 
 COMMAND = "python -m chaos --seed 2441 --executions 300 --kills 5 --rate 25 --limit 90"
 
 
+@pytest.mark.promise(
+    "Every execution that was triggered ends in exactly one verdict, whichever processes are killed, while Redis keeps "
+    "what it acknowledged.",
+    theme="verdicts",
+)
 def test_each_execution_has_one_verdict_whatever_is_killed(programs: Programs, tmp_path: Path) -> None:
     chaos = programs.start(COMMAND, cwd=REPOSITORY, TMPDIR=str(tmp_path), COLUMNS="200")
     code = chaos.wait_exit(110.0)

@@ -134,6 +134,7 @@ def test_without_an_app_the_cases_of_the_workers_are_read_from_redis(desk: Termi
     assert output.startswith("Error: no case is declared here\nHint: ")
 
 
+@pytest.mark.promise("The examples in the help of every command run.", theme="tools")
 @pytest.mark.parametrize("command", ["", "status", "reports", "cases", "trigger", "doctor"])
 def test_the_examples_in_the_help_run(desk: Terminal, command: str) -> None:
     text = "\n".join(desk.lines(f"livecheck {command} --help"))

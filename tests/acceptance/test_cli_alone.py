@@ -22,6 +22,7 @@ def nobody(programs: Programs) -> Terminal:
     return Terminal(programs, SHOP_URL=url, LIVECHECK_BROKER_URL=url)
 
 
+@pytest.mark.promise("An error of a command is one line and a hint.", theme="tools")
 @both
 def test_without_redis_an_error_is_one_line_and_a_hint(nobody: Terminal, livecheck: str) -> None:
     for command in (*READING, "trigger test_order 1", "trigger test_order 1 --wait"):

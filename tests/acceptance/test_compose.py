@@ -72,11 +72,12 @@ def host(tmp_path: Path) -> Host:
 
 
 def passed(store: Store) -> int:
-    return sum(store.statistics(name).total_by_state[State.PASS] for name in store.cases())
+    return sum(store.suites.statistics(name).total_by_state[State.PASS] for name in store.registry.cases())
 
 
+@pytest.mark.promise("The commands of the compose file work.", theme="tools")
 def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
-    store = host.store()
+    store = host.runtime.store()
     with Processes() as processes:
         host.start(processes, "valkey")
         processes.wait_ready()
@@ -85,9 +86,9 @@ def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
         processes.wait_ready()
         wait_until(lambda: passed(store) >= 3, timeout=30)
         assert requests.get(f"http://127.0.0.1:{host.web_port}/", timeout=5).json()["executed"] >= 3
-        assert all(store.statistics(name).status is State.PASS for name in store.cases())
+        assert all(store.suites.statistics(name).status is State.PASS for name in store.registry.cases())
         # Only LiveCheck placed orders, so the mark of a fake request crossed over HTTP twice.
-        tests = [report.test for report in store.reports(list(store.cases()), count=100)]
+        tests = [report.test for report in store.reports.latest(list(store.registry.cases()), count=100)]
         assert tests
         assert all(test and test.synthetic for test in tests)
 

@@ -19,6 +19,7 @@ def nothing_is_left(demo: Typed, directory: Path) -> None:
     assert list(directory.iterdir()) == []
 
 
+@pytest.mark.promise("The demo passes, and leaves nothing running.", theme="tools")
 def test_it_passes_with_real_processes_that_are_gone_afterwards(tmp_path: Path) -> None:
     with typed("livecheck", "demo", "--duration", "12", cwd=tmp_path) as demo:
         demo.says("orders placed")
@@ -32,6 +33,7 @@ def test_it_passes_with_real_processes_that_are_gone_afterwards(tmp_path: Path) 
         nothing_is_left(demo, tmp_path)
 
 
+@pytest.mark.promise("Each of the five breakages of the demo is found and named.", theme="tools")
 @pytest.mark.parametrize(
     ("breakage", "sentence"),
     [

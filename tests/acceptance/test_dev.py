@@ -38,6 +38,7 @@ livecheck = LiveCheck(app)
 EMBEDDED = "this is an embedded Valkey"
 
 
+@pytest.mark.promise("`livecheck dev` runs cases on an embedded Valkey, and leaves nothing running.", theme="tools")
 @pytest.mark.parametrize("source", [OF_ITS_OWN, ON_A_HOST])
 @pytest.mark.parametrize("command", ["livecheck dev -A shop_checks", "livecheck -A shop_checks dev"])
 def test_cases_run_on_an_embedded_valkey_until_ctrl_c(source: str, command: str, tmp_path: Path) -> None:

@@ -158,6 +158,10 @@ def first_report(case: Case, item: str) -> TestReport:
     return wait_until(found, 20, f"a verdict on an order for an {item}")[0]
 
 
+@pytest.mark.promise(
+    "A test follows an order over two HTTP hops and three Celery hops, on Flask, FastAPI and Django.",
+    theme="propagation",
+)
 def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: System, case: Case) -> None:
     system.order("apple")
     report = first_report(case, "apple")
@@ -171,6 +175,7 @@ def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: S
     wait_until(lambda: system.hops() == expected, what=f"each part in its process: {system.hops()}")
 
 
+@pytest.mark.promise("When a hop breaks, the verdict names it.", theme="propagation")
 def test_the_hop_that_broke_is_named(system: System, case: Case) -> None:
     system.order("unicorn")
     report = first_report(case, "unicorn")

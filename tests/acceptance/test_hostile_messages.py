@@ -12,7 +12,7 @@ from uuid import uuid4
 import pytest
 
 from livecheck_celery import Case, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, MAX_ID
 from tests.helpers.livecheck_client import Client, report_of
@@ -95,6 +95,7 @@ def test_a_body_that_holds_no_arguments(worker: Program, client: Client, case: C
     is_refused(worker, "its body holds no arguments of a task: ", publish, client, body.encode(), **publish_ours)
 
 
+@pytest.mark.promise("A truncated message is refused with one log line, and the worker continues.", theme="input")
 @pytest.mark.parametrize("body", [b"[[", b"\xff\xfe", b"[" * 100_000])
 def test_a_body_that_was_cut_off(worker: Program, client: Client, case: Case, body: bytes) -> None:
     is_refused(worker, "its body cannot be read: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
@@ -110,6 +111,7 @@ TASKS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.promise("A message for an unknown task is refused with one log line.", theme="input")
 @pytest.mark.parametrize("headers", TASKS.values(), ids=TASKS)
 @pytest.mark.parametrize("body", [b"[[], {}, {}]", b"null"])
 def test_a_task_that_is_none_of_ours(
@@ -147,6 +149,7 @@ def a_command(touched: Path) -> Any:
     return Command()
 
 
+@pytest.mark.promise("Pickle is refused, even where the host's app accepts it.", theme="input")
 def test_pickle_is_refused_even_where_the_app_takes_it(
     worker: Program, client: Client, case: Case, tmp_path: Path
 ) -> None:
@@ -176,6 +179,7 @@ def execute(client: Client, case: Case, carried: dict[str, Any]) -> None:
     client.app.send_task("livecheck.execute", kwargs=kwargs, queue="livecheck")
 
 
+@pytest.mark.promise("A message of a newer version that has additional fields is executed.", theme="input")
 def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client, case: Case) -> None:
     carried = execution(case, priority="high", links=[{"to": "another"}])
     execute(client, case, carried)
@@ -183,6 +187,7 @@ def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client
     assert report_of(case, carried["id"]).state is State.PASS
 
 
+@pytest.mark.promise("A message that lacks a field is refused.", theme="input")
 @pytest.mark.parametrize("field", ["id", "case_name", "timestamp", "test_args", "expires"])
 def test_a_message_of_another_version_with_less_in_it_is_refused(
     worker: Program, client: Client, case: Case, field: str
@@ -191,6 +196,7 @@ def test_a_message_of_another_version_with_less_in_it_is_refused(
     is_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
 
 
+@pytest.mark.promise("Any id of up to 512 characters works as the id of a test.", theme="input")
 @pytest.mark.parametrize(
     "test_id",
     [
@@ -242,6 +248,7 @@ def test_ten_mebibytes_are_refused_where_that_is_not_allowed(client: Client, cas
     assert "value is 10485762 bytes, over the limit of 1048576 (livecheck_max_payload)" in report.error
 
 
+@pytest.mark.promise("No id can forge a log line or control a terminal.", theme="input")
 def test_an_id_forges_no_log_line_and_steers_no_terminal(
     worker: Program, client: Client, case: Case, shared_programs: Programs
 ) -> None:

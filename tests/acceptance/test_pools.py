@@ -41,6 +41,10 @@ def worker(pool: str, slots: int, shared_programs: Programs) -> Iterator[Program
     assert worker.wait_exit() == 0
 
 
+@pytest.mark.promise(
+    "Tests run on threads, gevent, solo and prefork, as `def` and `async def`, side by side.",
+    theme="cases",
+)
 @pytest.mark.parametrize("kinds", [["plain"], ["async"], ["plain", "async"]], ids="-and-".join)
 def test_tests_that_wait_side_by_side_do_not_mix(slots: int, client: Client, kinds: list[str]) -> None:
     cases = [client.case(f"checks.test_{kind}", "go") for kind in kinds]
@@ -51,7 +55,7 @@ def test_tests_that_wait_side_by_side_do_not_mix(slots: int, client: Client, kin
 def test_a_signal_that_is_early_is_not_lost(slots: int, client: Client, kind: str) -> None:
     case, name = client.case(f"checks.test_{kind}", "go"), uuid4().hex
     case.go.send(name, key=name, force=True)
-    case.app.outbox.flush()
+    case.app.runtime.outbox.flush()
     case.trigger(name, name)
     assert report_of(case, name).state is State.PASS
 
@@ -66,6 +70,10 @@ def test_a_signal_that_never_comes_is_a_timeout(slots: int, client: Client, kind
     assert 0.4 < report.runtime < 3.0
 
 
+@pytest.mark.promise(
+    "The worker logs which test still holds a slot after its TIMEOUT, and at which line of code.",
+    theme="recovery",
+)
 def test_a_test_that_goes_on_after_its_time_has_its_timeout_and_is_named(
     worker: Program, slots: int, client: Client
 ) -> None:

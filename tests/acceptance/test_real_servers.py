@@ -9,7 +9,7 @@ import pytest
 import requests
 
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import sign
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings, make_test
 from tests.helpers.programs import Program, Programs
@@ -35,7 +35,7 @@ class Service:
         self, test: TestExecution | None, body: bytes = b"", session: requests.Session | None = None
     ) -> str | None:
         """The test that an order is said to have been part of."""
-        headers = {} if test is None else carrier.sign(test.as_headers(), KEY)
+        headers = {} if test is None else sign(test.as_headers(), KEY)
         answer = (session or requests).post(f"{self.url}/order/", data=body, headers=headers, timeout=20)
         assert answer.status_code == 200, answer.text
         assert answer.json()["size"] == len(body)
@@ -59,9 +59,13 @@ def address(program: Program) -> str | None:
     return found and found[1]
 
 
+@pytest.mark.promise(
+    "A signed request is handled under its test, and no other is, on gunicorn and uvicorn.",
+    theme="propagation",
+)
 def test_a_signed_request_is_part_of_its_test_and_no_other_is(service: Service) -> None:
     assert [service.post(test) for test in (make_test("a"), None, make_test("b"), None)] == ["a", None, "b", None]
-    headers = carrier.sign(make_test("a").as_headers(), KEY)
+    headers = sign(make_test("a").as_headers(), KEY)
     for ignored in (make_test("a").as_headers(), headers | {"LiveCheck-Test-Id": "b"}):
         answer = requests.post(f"{service.url}/order/", headers=ignored, timeout=20)
         assert answer.json() == {"test": None, "size": 0}
@@ -74,6 +78,7 @@ def test_a_long_request_leaves_nothing_to_the_next_one_on_its_connection(service
         assert [service.post(test, long, session) for test in tests] == ["a", None, "b", None]
 
 
+@pytest.mark.promise("Concurrent requests of one server do not mix their tests.", theme="propagation")
 def test_requests_at_the_same_time_do_not_mix(service: Service) -> None:
     names = [str(number) for number in range(40)]
     tests = [make_test(name) if int(name) % 4 else None for name in names]
@@ -87,5 +92,5 @@ def test_what_the_service_signals_arrives(service: Service, valkey_url: str) -> 
     store = Store(make_settings(valkey_url, prefix=prefix))
     test_id = f"signalled {service.name}"
     assert service.post(make_test(test_id, case_name=case), b"1234") == test_id
-    found = wait_until(lambda: store.awaited([(case, test_id, ["handled"])])[0])
+    found = wait_until(lambda: store.signals.awaited([(case, test_id, ["handled"])])[0])
     assert found["handled"].value == "4"

@@ -52,6 +52,10 @@ def start_beat(programs: Programs) -> None:
     programs.start("celery -A mortal beat", LIVECHECK_RECOVER_WITHIN="2")
 
 
+@pytest.mark.promise(
+    "A test that is run again sees the signals that arrived before, and ends with one verdict.",
+    theme="recovery",
+)
 def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, client: Client) -> None:
     start_beat(programs)
     first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
@@ -63,6 +67,11 @@ def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, cl
     assert second.output().count(": PASS in") == 2
 
 
+@pytest.mark.promise(
+    "The test of a killed worker is running again within 15 s (`recover_within`), given beat and a worker with a free "
+    "slot.",
+    theme="recovery",
+)
 def test_by_default_it_is_running_again_within_15_s(programs: Programs, client: Client) -> None:
     programs.start("celery -A mortal beat")
     first = start(programs, "first")
@@ -75,6 +84,7 @@ def test_by_default_it_is_running_again_within_15_s(programs: Programs, client: 
     test.ends_well()
 
 
+@pytest.mark.promise("The verdict of a worker that lost its lease is refused and logged.", theme="verdicts")
 def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:
     start_beat(programs)
     first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
@@ -87,6 +97,11 @@ def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, c
     assert test.case.total_by_state == {State.PASS: 1}
 
 
+@pytest.mark.promise(
+    "Tests that still wait for signals after `shutdown_timeout` are handed to another worker at once, on threads, "
+    "gevent, prefork and solo.",
+    theme="shutdown",
+)
 @pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
 def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10")
@@ -100,6 +115,10 @@ def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs,
     assert second.output().count(": PASS in") == len(tests)
 
 
+@pytest.mark.promise(
+    "On SIGTERM a worker takes no new tests and gives running tests `shutdown_timeout` to finish.",
+    theme="shutdown",
+)
 @pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
 def test_a_worker_that_is_stopped_lets_its_tests_finish(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10", LIVECHECK_SHUTDOWN_TIMEOUT="30")
@@ -116,6 +135,7 @@ def test_a_worker_that_is_stopped_lets_its_tests_finish(programs: Programs, clie
     assert first.output().count(": PASS in") == second.output().count(": PASS in") == 1
 
 
+@pytest.mark.promise("Restarting one worker after the other, under load, fails no test.", theme="shutdown")
 def test_a_rolling_deploy_under_load_fails_no_test(programs: Programs, client: Client) -> None:
     """Tests that wait for longer than the grace are handed on; no test is aware of it."""
     cases = [mortal(client, kind) for kind in ("plain", "async")]
@@ -210,6 +230,10 @@ def test_a_worker_stops_soon_without_redis_too(programs: Programs, mortal_redis:
     mortal_redis.start()
 
 
+@pytest.mark.promise(
+    "A lost message is sent again, after 30 s at first and at growing intervals of up to 10 min.",
+    theme="recovery",
+)
 def test_a_message_that_got_lost_is_sent_again(
     programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -223,6 +247,10 @@ def test_a_message_that_got_lost_is_sent_again(
     assert report_of(case, test.id).state is State.PASS
 
 
+@pytest.mark.promise(
+    'After three workers died while running a test, its verdict is ERROR, "worker lost".',
+    theme="recovery",
+)
 def test_a_test_that_kills_every_worker_is_an_error_in_the_end(programs: Programs, client: Client) -> None:
     case = mortal(client, "plain")
     test = case.trigger()

@@ -99,6 +99,10 @@ def wait_requests(notes: redis.Redis, more: int) -> None:
     wait_until(lambda: len(requests(notes)) >= wanted, 60, f"{more} more fake requests")
 
 
+@pytest.mark.promise(
+    "Any number of beats makes one fake request per period, on Celery's scheduler, RedBeat and django-celery-beat.",
+    theme="schedules",
+)
 @pytest.mark.parametrize("kind", [Scheduler, RedBeat, Django])
 def test_beats_come_and_go_and_there_is_one_request_a_period(
     programs: Programs, client: Client, notes: redis.Redis, kind: type[Scheduler]
@@ -107,7 +111,7 @@ def test_beats_come_and_go_and_there_is_one_request_a_period(
     programs.start_worker(WORKER)
     beats = [scheduler.start() for _ in range(2)]
     wait_requests(notes, 4)
-    wait_until(lambda: None not in client.store.signs_of_life(), 20, "signs of life")
+    wait_until(lambda: None not in client.store.liveness.read(), 20, "signs of life")
     beats[0].kill()
     wait_requests(notes, 3)
     beats[1].kill()
@@ -135,6 +139,7 @@ def test_what_a_scheduler_keeps_is_what_there_is(programs: Programs, kind: type[
         assert entries["livecheck:keeper.test_steady:frequency"] == (1, "livecheck.schedule")
 
 
+@pytest.mark.promise("A fake request whose worker was killed is made again within its period.", theme="schedules")
 def test_the_fake_request_of_a_worker_that_was_killed_is_made_once_by_another(
     programs: Programs, client: Client, notes: redis.Redis
 ) -> None:
@@ -159,6 +164,10 @@ def test_the_fake_request_of_a_worker_that_was_killed_is_made_once_by_another(
     assert (notes.llen("keeper:begun"), notes.llen("keeper:made")) == (2, 1)
 
 
+@pytest.mark.promise(
+    "A dead beat is visible in `livecheck doctor` and `livecheck status`, and `heartbeat_url` is no longer pinged.",
+    theme="schedules",
+)
 def test_a_dead_mans_switch_misses_a_beat_that_was_killed(programs: Programs) -> None:
     with running() as switch:
         env = {"LIVECHECK_HEARTBEAT_URL": switch.url(path="/ping"), "KEEPER_EVERY": "0.5"}

@@ -76,6 +76,7 @@ def test_two_beats_make_one_request_in_each_period(beats: list[Program], worker:
     assert sum(between) / len(between) == pytest.approx(1.0, abs=0.25)
 
 
+@pytest.mark.promise("A stall is reported once per `warn_stalled_after`.", theme="schedules")
 def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client: Client) -> None:
     case = client.case("clockwork.test_forgotten")
     wait_until(lambda: len(reports_of(case)) >= 3, what="three reports")
@@ -90,6 +91,10 @@ def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client
     assert case.total_by_state == {}
 
 
+@pytest.mark.promise(
+    "After an outage of beat or of the workers there is one fake request, not a burst.",
+    theme="schedules",
+)
 def test_an_outage_ends_without_a_burst(
     beats: list[Program], worker: Program, notes: redis.Redis, shared_programs: Programs
 ) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from livecheck_celery import Case, RedisUnavailable, State
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.livecheck_client import Client, report_of, send_all
 from tests.helpers.programs import REPOSITORY, Program, Programs
 from tests.helpers.redis_servers import (
@@ -130,25 +130,25 @@ def passes(client: Client, test_id: str) -> None:
 
 def sent(client: Client, test_id: str) -> bool:
     try:
-        client.store.statistics(order_of(client).name)  # each store notices an outage by itself
+        client.store.suites.statistics(order_of(client).name)  # each store notices an outage by itself
     except RedisUnavailable:
         return False
-    dropped = client.livecheck.outbox.dropped
+    dropped = client.livecheck.runtime.outbox.dropped
     send_all(order_of(client), test_id, "early", "go")
-    return client.livecheck.flush(5) and client.livecheck.outbox.dropped == dropped
+    return client.livecheck.flush(5) and client.livecheck.runtime.outbox.dropped == dropped
 
 
 def keeps_schedules(store: Store) -> None:
     """All that schedules need of Redis, for cases all over it."""
     cases = [f"anywhere.test_{number}" for number in range(20)]
-    store.watch(cases)
-    assert store.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
-    assert store.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
-    assert store.claim_slot(cases[0], Slot(60, 30), token="t", lease=0.01) == 1
-    assert wait_until(lambda: store.lapsed_slots(cases, lease=1)) == cases[:1]
-    assert store.renew_slot(cases[0], "t", lease=1)
-    assert store.finish_slot(cases[0], "t")
-    assert store.claim_heartbeat(60)
+    store.suites.expect_tests(cases)
+    assert store.suites.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
+    assert store.suites.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
+    assert store.schedule_runs.claim(cases[0], Window(60, 30), token="t", lease=0.01) == 1
+    assert wait_until(lambda: store.schedule_runs.lapsed(cases, lease=1)) == cases[:1]
+    assert store.schedule_runs.renew(cases[0], "t", lease=1)
+    assert store.schedule_runs.finish(cases[0], "t")
+    assert store.liveness.claim_heartbeat(60)
 
 
 @pytest.mark.parametrize("setup", SETUPS)
@@ -161,7 +161,7 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
         keeps_schedules(user.store)
-        wait_until(lambda: None not in user.store.signs_of_life(), 20, "signs of life, for doctor")
+        wait_until(lambda: None not in user.store.liveness.read(), 20, "signs of life, for doctor")
         reading = [programs.start(f"livecheck -A anywhere {command}", **env) for command in ("status", "reports")]
         for command in reading:
             assert command.wait_exit(60) == 0, command.tail()
@@ -238,7 +238,7 @@ def test_a_redis_with_aof_that_is_killed_loses_nothing(
             passes(user, test_id)
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 5}
-        assert user.store.wired().overrides == {"anywhere.test_order": {"probability": 0.25}}
+        assert user.store.registry.snapshot().overrides == {"anywhere.test_order": {"probability": 0.25}}
         assert "has lost its data" not in worker.output()
         assert "too late" not in worker.output()
         programs.end()
@@ -257,7 +257,7 @@ def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
         redis.restart()
         for worker in workers:
             worker.wait_for("has lost its data", 20)
-        wait_until(user.store.cases, 20, "the cases to be registered again")
+        wait_until(user.store.registry.cases, 20, "the cases to be registered again")
         send_all(order_of(user), lost, "early", "go")
         wait_until(lambda: any("refused" in worker.output() for worker in workers), 20, "a verdict that is refused")
         passes(user, begin(user))

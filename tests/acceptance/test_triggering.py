@@ -49,11 +49,13 @@ def test_a_call(shop: Any, name: str) -> None:
     assert report_of(shop.test_side, name).state is State.PASS
 
 
+@pytest.mark.promise("`case.trigger.delay()` returns an `AsyncResult` with the verdict.", theme="cases")
 def test_delay_gives_the_verdict(shop: Any, name: str) -> None:
     assert shop.test_side.trigger.delay(name, side="sell").get(timeout=20) == "PASS"
     assert shop.test_side.trigger.delay(None, "buy").get(timeout=20) == "FAIL"
 
 
+@pytest.mark.promise("Triggers take the options of `apply_async()`.", theme="cases")
 def test_a_countdown(shop: Any, name: str) -> None:
     result = shop.test_side.trigger.apply_async((name, "sell"), countdown=1.0)
     assert result.get(timeout=20) == "PASS"
@@ -97,6 +99,7 @@ def test_one_that_comes_after_its_expiry_is_skipped(shop: Any, name: str) -> Non
     assert "before a worker took it" in report_of(shop.test_side, name).error
 
 
+@pytest.mark.promise("Triggers are Celery signatures, for chains, groups and links.", theme="cases")
 def test_a_chain_gives_the_test_its_id(shop: Any, name: str) -> None:
     canvas = chain(shop.number.s(name), shop.test_side.trigger.s("sell"))
     assert canvas.apply_async().get(timeout=20) == "PASS"

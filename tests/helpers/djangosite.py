@@ -1,4 +1,4 @@
-"""A Django site for the tests of one process: settings can be configured only once in it."""
+"""A Django site, shared by all tests of a process: Django can be configured only once."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from django.http import FileResponse, HttpRequest, HttpResponse, StreamingHttpRe
 from django.urls import path
 
 from livecheck_celery.context import current_test
-from tests.helpers.web import OTHER, triggers
+from tests.helpers.web import OTHER, trigger
 
-OURS = "livecheck_celery.integrations.django.LiveCheckMiddleware"
+MIDDLEWARE = "livecheck_celery.integrations.django.LiveCheckMiddleware"
 
 if not settings.configured:
     settings.configure(
-        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, SECRET_KEY="django's", MIDDLEWARE=[OURS]
+        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, SECRET_KEY="django's", MIDDLEWARE=[MIDDLEWARE]
     )
     django.setup()
 
-#: What the views, and middleware that notes it, saw: who, in which thread, under which test.
+#: What the views and the middleware recorded: their name, thread and current test.
 seen: list[tuple[str, int, Any]] = []
 
 
-def note(who: str) -> None:
+def record(who: str) -> None:
     seen.append((who, threading.get_ident(), current_test()))
 
 
@@ -51,27 +51,27 @@ class Customer(models.Model):
 
 
 def sync_view(request: HttpRequest) -> HttpResponse:
-    note("view")
-    triggers(OTHER)
+    record("view")
+    trigger(OTHER)
     return HttpResponse("stored", status=201)
 
 
 async def async_view(request: HttpRequest) -> HttpResponse:
-    note("view")
-    triggers(OTHER)
+    record("view")
+    trigger(OTHER)
     return HttpResponse("stored", status=201)
 
 
 def parts() -> Iterator[str]:
     for part in ("one", "two"):
-        note(part)
+        record(part)
         yield part
 
 
 async def async_parts() -> AsyncIterator[str]:
     for part in parts():
         yield part
-    triggers(OTHER)
+    trigger(OTHER)
 
 
 def stream(request: HttpRequest) -> StreamingHttpResponse:
@@ -95,12 +95,12 @@ def file(request: HttpRequest) -> FileResponse:
 
 
 def broken(request: HttpRequest) -> HttpResponse:
-    note("view")
+    record("view")
     raise ValueError("no such side")
 
 
 async def async_broken(request: HttpRequest) -> HttpResponse:
-    note("view")
+    record("view")
     raise ValueError("no such side")
 
 

@@ -11,17 +11,17 @@ from dataclasses import dataclass, field
 from math import ceil
 
 from livecheck_celery.models import State
-from livecheck_celery.store import executions as ledger
-from livecheck_celery.store import schedule_runs as periods
+from livecheck_celery.store import executions as store_executions
+from livecheck_celery.store import schedule_runs
 from livecheck_celery.store.database import FORGET_AFTER, KEEP
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
 MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
-SLOTS = [Slot(2.0, 1.0), Slot(30.0, 5.0)]
+WINDOWS = [Window(2.0, 1.0), Window(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
 
 OPEN = "open"
@@ -102,9 +102,9 @@ class Run:
     told_until: float | None = None
 
     def fields(self) -> dict[str, str]:
-        stored = {"slot": self.token, "slot_attempts": str(self.attempts)}
-        stored |= {"slot_until": stamp(self.lease_until), "slot_over": stamp(self.over_at)}
-        return stored if self.told_until is None else {**stored, "slot_sent": stamp(self.told_until)}
+        stored = {"run": self.token, "run_attempts": str(self.attempts)}
+        stored |= {"run_until": stamp(self.lease_until), "run_over": stamp(self.over_at)}
+        return stored if self.told_until is None else {**stored, "run_sent": stamp(self.told_until)}
 
 
 @dataclass
@@ -119,7 +119,7 @@ class Suite:
     last_fail: float | None = None
     received_at: float | None = None
     last_test_received: float | None = None
-    watched_since: float | None = None
+    expected_since: float | None = None
     next_run: float | None = None
     run: Run | None = None
 
@@ -136,7 +136,7 @@ class Suite:
             "last_fail": self.last_fail,
             "received_at": self.received_at,
             "last_test_received": self.last_test_received,
-            "watched_since": self.watched_since,
+            "expected_since": self.expected_since,
             "tat": self.next_run,
         }
         stored = {name: stamp(time) for name, time in times.items() if time is not None}
@@ -160,7 +160,7 @@ class Told:
     listeners: set[str] = field(default_factory=set)
 
 
-class LedgerModel:
+class ExecutionModel:
     """One case; ``now`` is the server's clock."""
 
     def __init__(self, now: float) -> None:
@@ -206,14 +206,14 @@ class LedgerModel:
             time for one in ones for time in (one.lease_until, one.expires_at, one.recorded_at + FORGET_AFTER) if time
         ]
         if suite.next_run is not None:
-            times += [suite.next_run - slot.early for slot in SLOTS]
-            times += [suite.next_run - slot.period * 1.5 for slot in SLOTS]
+            times += [suite.next_run - window.early for window in WINDOWS]
+            times += [suite.next_run - window.period * 1.5 for window in WINDOWS]
         if suite.run is not None:
             times += [suite.run.lease_until, suite.run.over_at, suite.run.told_until or 0.0]
         if suite.last_fail is not None:
             times.append(suite.last_fail + DELAY)
-        if suite.watched_since is not None:
-            since = max(suite.watched_since, suite.last_test_received or 0.0)
+        if suite.expected_since is not None:
+            since = max(suite.expected_since, suite.last_test_received or 0.0)
             times += [since + limit for limit in STALLED_AFTER]
         return sorted({time for time in times if time >= self.now})
 
@@ -257,7 +257,7 @@ class LedgerModel:
         execution.not_before, execution.was_triggered = not_before, True
         if test_id in self.told and expires_in + delay > 0:
             self._keep("signals", test_id, expires_in + delay)
-        self.open[test_id] = min(not_before + ledger.RESEND_AFTER, execution.expires_at)
+        self.open[test_id] = min(not_before + store_executions.RESEND_AFTER, execution.expires_at)
         self._keep(OPEN, "", execution.expires_at - self.now + KEEP)
         return message
 
@@ -366,7 +366,7 @@ class LedgerModel:
         if held is None:
             return False, self.now, suite.consecutive_failures or 0, suite.status or State.INIT
         self.verdicts.append((held.number, token, state))
-        self._keep_exactly("test", test_id, FORGET_AFTER if held.was_triggered else ledger.REMEMBER)
+        self._keep_exactly("test", test_id, FORGET_AFTER if held.was_triggered else store_executions.REMEMBER)
         suite.totals[state] += 1
         if state is State.PASS:
             suite.consecutive_failures = 0
@@ -423,10 +423,10 @@ class LedgerModel:
         action = one.closing or self._action(test_id, one)
         if action == "send":
             one.sends += 1
-            wait = min(ledger.RESEND_AFTER * 2**one.sends, ledger.MAX_RESEND)
+            wait = min(store_executions.RESEND_AFTER * 2**one.sends, store_executions.MAX_RESEND)
             self.open[test_id] = min(self.now + wait, one.expires_at)
         elif action != "none":
-            one.closing, one.held_by, one.lease_until = action, token, self.now + ledger.CLOSING_LEASE
+            one.closing, one.held_by, one.lease_until = action, token, self.now + store_executions.CLOSING_LEASE
             self.open[test_id] = one.lease_until
         return action, "" if action == "none" else one.payload or ""
 
@@ -440,7 +440,7 @@ class LedgerModel:
             return "none"
         if is_expired:
             return "lost" if one.attempts else "expired"
-        return "lost" if (one.attempts or 0) >= ledger.MAX_ATTEMPTS else "send"
+        return "lost" if (one.attempts or 0) >= store_executions.MAX_ATTEMPTS else "send"
 
     # -- signals
 
@@ -467,45 +467,45 @@ class LedgerModel:
     def report(self, state: State, test_id: str | None) -> None:
         self.reports = [*self.reports, (str(state), test_id, self.now)][-MAX_REPORTS:]
 
-    def suite_fail(self, state: State) -> bool:
+    def fail_suite(self, state: State) -> bool:
         is_news = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)
         self.suite.status, self.suite.last_fail = state, self.now
         if is_news:
             self.report(state, None)
         return is_news
 
-    def recovered(self) -> None:
+    def service_recovered(self) -> None:
         suite = self.suite
         if not suite.consecutive_failures and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
-    def watch(self) -> None:
-        if self.suite.watched_since is None:
-            self.suite.watched_since = self.now
+    def expect_tests(self) -> None:
+        if self.suite.expected_since is None:
+            self.suite.expected_since = self.now
 
     def stalled(self, limit: float | None) -> float | None:
         """No limit: the case is not active, and its time begins when it is."""
         suite = self.suite
         if limit is None:
-            suite.watched_since = self.now
+            suite.expected_since = self.now
             return None
-        self.watch()
-        if self.now - max(suite.watched_since or 0.0, suite.last_test_received or 0.0) <= limit:
+        self.expect_tests()
+        if self.now - max(suite.expected_since or 0.0, suite.last_test_received or 0.0) <= limit:
             return None
         suite.last_test_received = self.now
-        return self.now - max(suite.watched_since or 0.0, suite.received_at or 0.0)
+        return self.now - max(suite.expected_since or 0.0, suite.received_at or 0.0)
 
     def status(self, limit: float | None) -> State:
         """What a reader sees who knows how long the case may be silent."""
         suite = self.suite
-        since = max(suite.received_at or 0.0, suite.watched_since or 0.0)
+        since = max(suite.received_at or 0.0, suite.expected_since or 0.0)
         if limit is not None and since and self.now - since > limit:
             return State.STALL
         return suite.status or State.INIT
 
     # -- the runs of a schedule
 
-    def claim_slot(self, slot: Slot, token: str, lease: float) -> int:
+    def claim_run(self, window: Window, token: str, lease: float) -> int:
         """Which attempt the caller is to make."""
         suite, run = self.suite, self.suite.run
         if run is not None and run.token == token:
@@ -514,34 +514,34 @@ class LedgerModel:
         if run is not None and self.now < run.lease_until <= self.now + 2 * lease:
             return 0
         planned = suite.next_run
-        if planned is None or planned > self.now + 1.5 * slot.period:
+        if planned is None or planned > self.now + 1.5 * window.period:
             planned = self.now
-        if self.now >= planned - slot.early:
-            suite.next_run = max(self.now, planned) + slot.period
-            suite.run = Run(token, self.now + lease, suite.next_run - slot.early)
+        if self.now >= planned - window.early:
+            suite.next_run = max(self.now, planned) + window.period
+            suite.run = Run(token, self.now + lease, suite.next_run - window.early)
             return 1
-        if run is None or run.over_at <= self.now or run.attempts >= periods.MAX_ATTEMPTS:
+        if run is None or run.over_at <= self.now or run.attempts >= schedule_runs.MAX_ATTEMPTS:
             return 0
         run.token, run.lease_until, run.attempts = token, self.now + lease, run.attempts + 1
         return run.attempts
 
-    def renew_slot(self, token: str, lease: float) -> bool:
+    def renew_run(self, token: str, lease: float) -> bool:
         run = self.suite.run
         if run is None or run.token != token:
             return False
         run.lease_until = self.now + lease
         return True
 
-    def finish_slot(self, token: str) -> bool:
+    def finish_run(self, token: str) -> bool:
         run = self.suite.run
         if run is None or run.token != token:
             return False
         self.suite.run = None
         return True
 
-    def lapsed_slot(self, lease: float) -> bool:
+    def lapsed_run(self, lease: float) -> bool:
         run = self.suite.run
-        if run is None or run.attempts >= periods.MAX_ATTEMPTS or not run.lease_until <= self.now < run.over_at:
+        if run is None or run.attempts >= schedule_runs.MAX_ATTEMPTS or not run.lease_until <= self.now < run.over_at:
             return False
         if run.told_until is not None and run.told_until > self.now:
             return False

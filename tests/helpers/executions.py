@@ -13,16 +13,16 @@ from tests.helpers.waiting import wait_until
 def claim(store: Store, test: TestExecution, token: str = "t1", **options: Any) -> Claim:
     """Claim for 30 s; 60 s to expire, histories of 3."""
     values = {"address": "here", "lease": 30.0, "active": True, "frequency": None, "max_history": 3, "expires_in": 60.0}
-    return store.claim(test, token=token, **{**values, **options})
+    return store.executions.claim(test, token=token, **{**values, **options})
 
 
 def judge(store: Store, test: TestExecution, state: State = State.PASS, token: str = "t1", **options: Any) -> Verdict:
     """Write a verdict; fields of the report may be among the options."""
     values = {"address": "here", "max_history": 3, "state_transition_delay": 60.0}
     given = {name: options.pop(name) for name in values.keys() & options.keys()}
-    return store.verdict(make_report(state, test, **options), token, **{**values, **given})
+    return store.executions.verdict(make_report(state, test, **options), token, **{**values, **given})
 
 
 def due(store: Store) -> list[str]:
     """What the sweep should look at, once there is something."""
-    return wait_until(lambda: store.due(CASE, 100), what="an execution that is due")
+    return wait_until(lambda: store.executions.due(CASE, 100), what="an execution that is due")

@@ -41,12 +41,18 @@ def make_gate(
     *keys: str,
     hosts: Iterable[str] = (),
     ignored: list[str] | None = None,
-    happened: list[dict[str, Any]] | None = None,
+    finished: list[dict[str, Any]] | None = None,
 ) -> Gate:
-    """A gate that notes in ``ignored`` why it ignored headers, and in ``happened`` what became of requests."""
+    """A gate that records in ``ignored`` why it ignored headers, and in ``finished`` the operations that finished."""
 
-    def note(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
-        if happened is not None:
-            happened.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
+    def record(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
+        if finished is not None:
+            finished.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
 
-    return Gate(keys, hosts, (ignored if ignored is not None else []).append, note, lambda: None)
+    return Gate(
+        keys,
+        hosts,
+        count_ignored=(ignored if ignored is not None else []).append,
+        operation_finished=record,
+        on_request=lambda: None,
+    )

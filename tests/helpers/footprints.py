@@ -1,16 +1,18 @@
-"""Many executions in little time: what a store would send one by one goes in pipelines."""
+"""Many executions in little time: operations that a store would send one by one are sent in one round trip."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import redis
-from redis.client import Pipeline
 
+from livecheck_celery.config import Settings
 from livecheck_celery.models import State, TestExecution
-from livecheck_celery.store import Store
-from livecheck_celery.store.scripts import Argument, Script
+from livecheck_celery.store.database import Database
+from livecheck_celery.store.executions import Executions
+from livecheck_celery.store.scripts import Call
+from livecheck_celery.store.signals import Signals
 from tests.helpers.factories import CASE, make_report, make_signal, make_test
 
 BATCH = 250
@@ -20,31 +22,41 @@ class _Queued(Exception):
     """Raised in place of waiting for a reply."""
 
 
-class Bulk(Store):
-    """A store whose operations are queued, for `send` to send them together."""
+class _QueueingDatabase(Database):
+    """Queues each call of a script."""
 
-    pipeline: Pipeline
+    def __init__(self, settings: Settings) -> None:
+        super().__init__(settings)
+        self.queue: list[Call] = []
 
-    def _run(self, script: Script, keys: Sequence[str], args: Sequence[Argument]) -> Any:
-        script(keys, args, self.pipeline)
+    def run(self, call: Call) -> Any:
+        self.queue.append(call)
         raise _Queued
 
+
+class BulkStore:
+    """Executions and signals whose operations are queued, for `send` to send them together."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._database = _QueueingDatabase(settings)
+        self.client, self.keys = self._database.client, self._database.keys
+        self.executions = Executions(self._database)
+        self.signals = Signals(self._database)
+
     def send(self, operations: Iterable[Callable[[], object]]) -> list[Any]:
-        """The replies."""
-        self.pipeline = self.client.pipeline(transaction=False)
+        """Send what ``operations`` queue; the replies."""
         for operation in operations:
             try:
                 operation()
             except _Queued:
                 continue
-        replies = self.execute(self.pipeline)
-        self.complain(replies)
-        return replies
+        queue, self._database.queue = self._database.queue, []
+        return self._database.run_all(queue)
 
 
-def claim(store: Store, test: TestExecution, max_history: int = 100) -> None:
+def claim(store: BulkStore, test: TestExecution, max_history: int = 100) -> None:
     """As a worker does, for a case with a frequency."""
-    store.claim(
+    store.executions.claim(
         test,
         token=f"token-of-{test.id:->23}",
         address="f" * 32,
@@ -56,20 +68,26 @@ def claim(store: Store, test: TestExecution, max_history: int = 100) -> None:
     )
 
 
-def judge(store: Store, test: TestExecution, state: State = State.PASS, max_history: int = 100, **report: Any) -> None:
-    """As a worker does."""
-    told = make_report(state, test, runtime=0.125, **report)
-    options = {"address": "f" * 32, "max_history": max_history, "state_transition_delay": 60.0}
-    store.verdict(told, f"token-of-{test.id:->23}", **options)
+def judge(
+    store: BulkStore, test: TestExecution, state: State = State.PASS, max_history: int = 100, **fields: Any
+) -> None:
+    """As a worker does; ``fields`` are of the report."""
+    store.executions.verdict(
+        make_report(state, test, runtime=0.125, **fields),
+        f"token-of-{test.id:->23}",
+        address="f" * 32,
+        max_history=max_history,
+        state_transition_delay=60.0,
+    )
 
 
-def run_executions(store: Bulk, first: int, count: int, expires_in: float = 3 * 3600.0) -> None:
+def run_executions(store: BulkStore, first: int, count: int, expires_in: float = 3 * 3600.0) -> None:
     """``count`` executions from trigger to verdict, each with one signal."""
     for start in range(first, first + count, BATCH):
         tests = [make_test(f"{number:032}") for number in range(start, min(start + BATCH, first + count))]
-        stamps = store.send(lambda test=test: store.record(test, expires_in=expires_in) for test in tests)
+        stamps = store.send(lambda test=test: store.executions.record(test, expires_in=expires_in) for test in tests)
         tests = [make_test(test.id, recorded_at=float(at)) for test, at in zip(tests, stamps, strict=True)]
-        store.send(lambda test=test: store.signal(make_signal(key=test.id), ttl=0.0) for test in tests)
+        store.send(lambda test=test: store.signals.send(make_signal(key=test.id), ttl=0.0) for test in tests)
         claims = store.send(lambda test=test: claim(store, test) for test in tests)
         assert {outcome for outcome, *_ in claims} == {"run"}
         verdicts = store.send(lambda test=test: judge(store, test) for test in tests)
@@ -77,10 +95,10 @@ def run_executions(store: Bulk, first: int, count: int, expires_in: float = 3 * 
 
 
 def used(client: redis.Redis) -> int:
-    """Bytes the server holds."""
+    """Bytes the server uses."""
     return int(client.info("memory")["used_memory"])
 
 
 def per_test(client: redis.Redis, case_name: str = CASE) -> int:
-    """Keys that are of single executions."""
+    """Number of keys that belong to single executions."""
     return sum(1 for _ in client.scan_iter(match=f"*{{{case_name}}}:*:*", count=5000))

@@ -1,4 +1,4 @@
-"""The HTTP clients that carry tests, each used in the same way."""
+"""The HTTP clients that can carry tests, behind one interface."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ METHODS: dict[str, list[tuple[type, str]]] = {
 
 
 def methods_of(library: str) -> list[Any]:
-    """What these methods are now."""
+    """The current values of these methods."""
     return [vars(owner)[name] for owner, name in METHODS[library]]
 
 

@@ -20,7 +20,7 @@ def send_all(case: Case, test_id: str, *names: str) -> None:
 
 def reports_of(case: Case) -> list[TestReport]:
     """All reports there are of a case."""
-    return case.app.store.reports([case.name], count=10_000)
+    return case.app.runtime.store.reports.latest([case.name], count=10_000)
 
 
 def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
@@ -42,7 +42,7 @@ class Client:
         self.app = Celery("client", broker=broker_url or url, backend=url, set_as_current=False)
         self.app.conf.update(conf)
         self.livecheck = LiveCheck(self.app, redis_url=url)
-        self.store = self.livecheck.store
+        self.store = self.livecheck.runtime.store
 
     def case(self, name: str, *signals: str) -> Case:
         """The case ``name`` of some worker, so far as one must know it to trigger it and to signal to it."""

@@ -1,4 +1,4 @@
-"""HTTP servers, in threads of the test's process, that note what they are sent."""
+"""HTTP servers in threads of the test process, which record the requests they receive."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import NamedTuple
 
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.gate import LOOKED_AT
+from livecheck_celery.propagation.gate import KNOWN_HEADERS
+from livecheck_celery.propagation.headers import verify
 
-#: What the tests a server gets must be signed with.
+#: The secret key that must have signed the tests a server receives.
 KEY = "a secret"
 
 
@@ -25,22 +25,22 @@ class Received(NamedTuple):
     headers: list[tuple[str, str]]
     body: bytes
 
-    def ours(self) -> dict[str, str]:
-        """Headers of LiveCheck, each of which was sent once."""
-        found = [(LOOKED_AT[name.lower()], value) for name, value in self.headers if name.lower() in LOOKED_AT]
+    def known_headers(self) -> dict[str, str]:
+        """LiveCheck's headers and the baggage; fails if one was sent twice."""
+        found = [(KNOWN_HEADERS[name.lower()], value) for name, value in self.headers if name.lower() in KNOWN_HEADERS]
         assert len(found) == len(dict(found)), f"sent twice: {found}"
         return dict(found)
 
     def test_id(self) -> str | None:
-        """Id of the test it came with, signed right; None when it came with no header of ours."""
-        ours = self.ours()
-        test = TestExecution.from_headers(carrier.verified(ours, (KEY,)) or {})
-        assert test or not ours
+        """Id of the signed test in the headers; None without any of LiveCheck's headers."""
+        known = self.known_headers()
+        test = TestExecution.from_headers(verify(known, (KEY,)) or {})
+        assert test or not known
         return test and test.id
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Notes the request; redirects to what the query says. Takes proxied requests too, but makes no tunnels."""
+    """Records the request; redirects to the URL in the query. Accepts proxied requests, but opens no tunnels."""
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
@@ -80,7 +80,7 @@ class Handler(BaseHTTPRequestHandler):
 
 class Server(ThreadingHTTPServer):
     daemon_threads = False
-    request_queue_size = 128  # many at once must not wait for the first ones to be accepted
+    request_queue_size = 128  # so that many simultaneous connections are accepted
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -91,13 +91,13 @@ class Server(ThreadingHTTPServer):
         return f"http://{host}:{self.server_address[1]}{path}"
 
     def tests(self) -> list[str | None]:
-        """Ids of the tests that requests came with, in the order of their arrival."""
+        """Ids of the tests of all requests, in the order of their arrival."""
         return [received.test_id() for received in self.received]
 
 
 @contextmanager
 def running() -> Iterator[Server]:
-    """A server; at its end, connections that clients keep open are cut."""
+    """A running server; on exit, closes the connections that clients keep open."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,15 +1,30 @@
-"""Each operation of the store, called once with plausible arguments."""
+"""Each operation of the store, called once with plausible arguments; and every script it declares."""
 
 from __future__ import annotations
 
+import pkgutil
 from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
+from livecheck_celery import store as package
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
+from livecheck_celery.store.scripts import Script
 from tests.helpers import executions
 from tests.helpers.factories import CASE, make_report, make_signal, make_test
+
+
+def _declared() -> dict[str, Script]:
+    modules = [import_module(f"{package.__name__}.{one.name}") for one in pkgutil.iter_modules(package.__path__)]
+    found = [value for module in modules for value in vars(module).values() if isinstance(value, Script)]
+    assert len({one.name for one in found}) == len(found), "a script is declared twice"
+    return {one.name: one for one in found}
+
+
+#: By name, every script that a part of the store declares.
+SCRIPTS = _declared()
 
 
 def claim(store: Store, test_id: str = "id-1") -> Claim:
@@ -20,54 +35,56 @@ def judge(store: Store, test_id: str = "id-1") -> Verdict:
     return executions.judge(store, make_test(test_id), State.FAIL)
 
 
+#: One round trip each.
 OPERATIONS: dict[str, Callable[[Store], Any]] = {
-    "record": lambda store: store.record(make_test("new"), expires_in=60),
-    "claim": claim,
-    "verdict": judge,
-    "signal": lambda store: store.signal(make_signal(), ttl=60),
-    "listen": lambda store: store.listen(CASE, "id-1", "a", ttl=60),
-    "awaited": lambda store: store.awaited([(CASE, str(number), ["a", "b"]) for number in range(200)]),
-    "statistics": lambda store: store.statistics(CASE),
-    "release": lambda store: store.release(CASE, "id-1", "t1"),
-    "due": lambda store: store.due(CASE, 10),
-    "look_again": lambda store: store.look_again(CASE, ["id-1", "id-2"]),
-    "recover": lambda store: store.recover(CASE, "id-1", "s"),
-    "suite_fail": lambda store: store.suite_fail(
+    "executions.record": lambda store: store.executions.record(make_test("new"), expires_in=60),
+    "executions.claim": claim,
+    "executions.verdict": judge,
+    "executions.release": lambda store: store.executions.release(CASE, "id-1", "t1"),
+    "executions.due": lambda store: store.executions.due(CASE, 10),
+    "executions.look_again": lambda store: store.executions.look_again(CASE, ["id-1", "id-2"]),
+    "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
+    "signals.send": lambda store: store.signals.send(make_signal(), ttl=60),
+    "signals.listen": lambda store: store.signals.listen(CASE, "id-1", "a", ttl=60),
+    "signals.awaited": lambda store: store.signals.awaited([(CASE, str(at), ["a", "b"]) for at in range(200)]),
+    "suites.fail": lambda store: store.suites.fail(
         CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60
     ),
-    "recovered": lambda store: store.recovered(CASE, state_transition_delay=0),
-    "watch": lambda store: store.watch([CASE, "b", "c"]),
-    "stalled": lambda store: store.stalled({CASE: 9.0, "b": 0.0, "c": None}),
-    "health": lambda store: store.health({CASE: 9.0, "b": None}),
-    "claim_slot": lambda store: store.claim_slot(CASE, Slot(9.0, 4.5), token="t", lease=9.0),
-    "renew_slot": lambda store: store.renew_slot(CASE, "t", lease=9.0),
-    "finish_slot": lambda store: store.finish_slot(CASE, "t"),
-    "lapsed_slots": lambda store: store.lapsed_slots([CASE, "b", "c"], lease=9.0),
-    "claim_heartbeat": lambda store: store.claim_heartbeat(60.0),
-    "post_report": lambda store: store.post_report(make_report()),
-    "reports": lambda store: store.reports([CASE, "b", "c"], count=5),
-    "cases": lambda store: store.cases(),
-    "register": lambda store: store.register(CASE, {}),
-    "override": lambda store: store.override(CASE, {"active": False}),
-    "wired": lambda store: store.wired(),
-    "tally": lambda store: store.tally({"dropped: full": 1}),
-    "tallied": lambda store: store.tallied(),
-    "beat_seen": lambda store: store.beat_seen(),
-    "schedules_seen": lambda store: store.schedules_seen(),
-    "signs_of_life": lambda store: store.signs_of_life(),
+    "suites.service_recovered": lambda store: store.suites.service_recovered(CASE, state_transition_delay=0),
+    "suites.expect_tests": lambda store: store.suites.expect_tests([CASE, "b", "c"]),
+    "suites.stalled": lambda store: store.suites.stalled({CASE: 9.0, "b": 0.0, "c": None}),
+    "suites.statistics": lambda store: store.suites.statistics(CASE),
+    "suites.health": lambda store: store.suites.health({CASE: 9.0, "b": None}),
+    "schedule_runs.claim": lambda store: store.schedule_runs.claim(CASE, Window(9.0, 4.5), token="t", lease=9.0),
+    "schedule_runs.renew": lambda store: store.schedule_runs.renew(CASE, "t", lease=9.0),
+    "schedule_runs.finish": lambda store: store.schedule_runs.finish(CASE, "t"),
+    "schedule_runs.lapsed": lambda store: store.schedule_runs.lapsed([CASE, "b", "c"], lease=9.0),
+    "registry.register": lambda store: store.registry.register(CASE, {}),
+    "registry.cases": lambda store: store.registry.cases(),
+    "registry.override": lambda store: store.registry.override(CASE, {"active": False}),
+    "registry.snapshot": lambda store: store.registry.snapshot(),
+    "counters.add": lambda store: store.counters.add({"dropped: full": 1}),
+    "counters.read": lambda store: store.counters.read(),
+    "liveness.beat_seen": lambda store: store.liveness.beat_seen(),
+    "liveness.schedules_seen": lambda store: store.liveness.schedules_seen(),
+    "liveness.read": lambda store: store.liveness.read(),
+    "liveness.claim_heartbeat": lambda store: store.liveness.claim_heartbeat(60.0),
+    "reports.post": lambda store: store.reports.post(make_report()),
+    "reports.latest": lambda store: store.reports.latest([CASE, "b", "c"], count=5),
     "time": lambda store: store.time(),
 }
 
 
 def renew(store: Store) -> list[tuple[str, str, str]]:
-    return store.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
+    return store.executions.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
 
 
 def cases_due(store: Store) -> list[str]:
-    return store.cases_due([f"shop.test_{number}" for number in range(100)])
+    return store.executions.cases_due([f"shop.test_{number}" for number in range(100)])
 
 
 def batch(store: Store) -> list[bool | str]:
+    """Whether each write was done, or why not."""
     with store.batch() as queued:
         for number in range(50):
             queued.record(make_test(str(number)), expires_in=60)

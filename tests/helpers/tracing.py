@@ -1,4 +1,4 @@
-"""OpenTelemetry in this process, for one test: its spans are kept, and nothing of it is left behind."""
+"""OpenTelemetry for one test: records its spans, and restores the global state."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 
 class Spans:
-    """The spans that have ended."""
+    """The finished spans of a tracer provider."""
 
     def __init__(self, provider: TracerProvider) -> None:
         self.provider = provider
@@ -25,7 +25,10 @@ class Spans:
 
 @contextmanager
 def recording() -> Iterator[Spans]:
-    """A tracer provider in force, which OpenTelemetry lets a process set only once; propagators are put back too."""
+    """Set a tracer provider for the block, and restore the provider and the propagators after it.
+
+    Uses a private attribute, because OpenTelemetry allows a process to set its provider only once.
+    """
     provider = TracerProvider(shutdown_on_exit=False)
     propagator, before = propagate.get_global_textmap(), trace._TRACER_PROVIDER
     trace._TRACER_PROVIDER = provider

@@ -1,4 +1,4 @@
-"""A signed web request, and what is told of its answer."""
+"""A signed web request, and the outcome that a gate reports for it."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from wsgiref.util import setup_testing_defaults
 
 from livecheck_celery.context import triggered_var
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import sign
 from tests.helpers.factories import make_test
 
 KEY = ("a secret",)
 TEST = make_test("order-1")
 OTHER = make_test("other")
-SIGNED = carrier.sign(TEST.as_headers(), KEY)
+SIGNED = sign(TEST.as_headers(), KEY)
 PATH = "/shop/order/create/"
 
 
@@ -26,26 +26,26 @@ def environ_of(headers: dict[str, Any], **others: Any) -> dict[str, Any]:
     return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()} | others
 
 
-def triggers(test: TestExecution) -> None:
-    """What maybe_trigger() does with the test it made."""
-    if (noted := triggered_var.get()) is not None:
-        noted.append(test)
+def trigger(test: TestExecution) -> None:
+    """Register ``test`` as triggered here, as maybe_trigger() does."""
+    if (tests := triggered_var.get()) is not None:
+        tests.append(test)
 
 
-def told(*tests: TestExecution, status: int = 201, path: str = PATH, method: str = "POST") -> dict[str, Any]:
-    """That a request in ``tests`` was answered, as the gate of `factories.make_gate` notes it."""
+def succeeded(*tests: TestExecution, status: int = 201, path: str = PATH, method: str = "POST") -> dict[str, Any]:
+    """The successful outcome of a request in ``tests``, as the gate of `support.make_gate` records it."""
     value = {"method": method, "path": path, "status": status}
     return {"kind": "request", "name": f"{method} {path}", "tests": list(tests), "value": value}
 
 
 def failed(error: str, *tests: TestExecution, path: str = PATH, method: str = "POST") -> dict[str, Any]:
-    """That a request in ``tests`` came to nothing."""
+    """The failed outcome of a request in ``tests``."""
     name = f"{method} {path}"
     return {"kind": "request", "name": name, "tests": list(tests), "error": f"{name} {error}"}
 
 
-async def ask(app: Any, path: str, method: str = "GET", headers: dict[str, str] = SIGNED) -> tuple[int, bytes]:
-    """Status and body of the answer of ``app``, an ASGI application, to a client that listens to the end."""
+async def request_asgi(app: Any, path: str, method: str = "GET", headers: dict[str, str] = SIGNED) -> tuple[int, bytes]:
+    """Status and body of the response of ``app``, an ASGI application, to a client that reads all of it."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

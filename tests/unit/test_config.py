@@ -79,6 +79,7 @@ def test_a_heartbeat_url_that_is_none_is_refused(value: str) -> None:
     assert make("redis://b/0", heartbeat_url="https://dead.man/x").settings.heartbeat_url == "https://dead.man/x"
 
 
+@pytest.mark.promise("An invalid setting of a LiveCheck is an error that names it.", theme="cases")
 @pytest.mark.parametrize(("option", "value"), [("test_concurrency", 0), ("prefix", "a b"), ("max_payload", -1)])
 def test_a_bad_setting_is_named(option: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^LiveCheck: {option}: "):

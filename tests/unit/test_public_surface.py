@@ -8,12 +8,14 @@ import pytest
 import livecheck_celery
 
 
+@pytest.mark.promise("Every public name is listed in `__all__`.", theme="cases")
 def test_everything_public_is_there_and_listed_in_order() -> None:
     assert livecheck_celery.__all__ == sorted(livecheck_celery.__all__, key=lambda name: (name.islower(), name))
     for name in livecheck_celery.__all__:
         assert getattr(livecheck_celery, name) is not None
 
 
+@pytest.mark.promise("Importing the package creates no Celery app, and does not change `current_app`.", theme="cases")
 def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() -> None:
     code = (
         "import livecheck_celery, sys, celery._state as state\n"
@@ -33,6 +35,10 @@ def test_a_wrong_attribute_is_said_by_name() -> None:
         _ = livecheck_celery.celery_app
 
 
+@pytest.mark.promise(
+    "Importing the package, declaring cases and wrapping an application open no connection and start no thread.",
+    theme="requests",
+)
 def test_importing_and_declaring_connects_to_nothing_and_starts_no_thread() -> None:
     script = """
 import sys, threading

@@ -1,1 +1,1 @@
-"""HTTP clients that carry the current test to other services."""
+"""HTTP clients, instrumented to carry the current test to other services."""

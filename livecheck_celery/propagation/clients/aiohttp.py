@@ -1,7 +1,7 @@
-"""How the client of `aiohttp` carries the current test to other services.
+"""Makes `aiohttp` carry the current test to other services.
 
-A `ClientRequest` is one hop of a redirect. Its headers are replaced only while they are written, as a middleware of the
-caller's may send the same request again, to wherever it likes.
+A `ClientRequest` is one hop of a redirect. Its headers are replaced only while it is sent, because a middleware of the
+caller can send the same request again, to another host.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Make every session of this process carry what is current as ``gate`` says; what is returned undoes it."""
+    """Instrument every session of this process, as ``gate`` allows; returns a function that undoes it."""
     instrumentation = Instrumentation(gate)
 
     def make(send: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:
-        async def carrying(self: ClientRequest, *args: Any, **kwargs: Any) -> ClientResponse:
+        async def send_with_headers(self: ClientRequest, *args: Any, **kwargs: Any) -> ClientResponse:
             headers = instrumentation.apply(lambda gate: _merged(self, gate))
             if headers is None:
                 return await send(self, *args, **kwargs)
-            before = self.headers
+            original = self.headers
             self.headers = headers
             try:
                 return await send(self, *args, **kwargs)
             finally:
-                self.headers = before
+                self.headers = original
 
-        return carrying
+        return send_with_headers
 
     instrumentation.replace(ClientRequest, "send", make)
     return instrumentation.undo
 
 
 def _merged(request: ClientRequest, gate: Gate) -> CIMultiDict[str] | None:
-    if request.method == hdrs.METH_CONNECT:  # asks a proxy for a tunnel; what goes through it is another request
+    if request.method == hdrs.METH_CONNECT:  # opens a tunnel; the request in it is separate
         return None
     headers = gate.headers_for(request.url.raw_host)
     if not headers:

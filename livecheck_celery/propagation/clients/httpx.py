@@ -1,7 +1,7 @@
-"""How `httpx` carries the current test to other services.
+"""Makes `httpx` carry the current test to other services.
 
-A transport sends each hop of a redirect by itself. It is given a request of its own with the headers, as httpx makes
-the next hop's request out of this one's.
+A transport sends each hop of a redirect separately. It gets a copy of the request with the headers, because httpx
+builds the next hop from the original request, and would send the headers on to another host.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from livecheck_celery.propagation.gate import Gate
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Make every client of this process carry what is current as ``gate`` says; what is returned undoes it.
+    """Instrument every client of this process, as ``gate`` allows; returns a function that undoes it.
 
-    Transports that do not send by `httpx.HTTPTransport` or `httpx.AsyncHTTPTransport` carry nothing.
+    Transports that do not build on `httpx.HTTPTransport` or `httpx.AsyncHTTPTransport` carry nothing.
     """
     instrumentation = Instrumentation(gate)
 

@@ -1,4 +1,4 @@
-"""Methods of HTTP clients, replaced by ones that carry what is current, until that is undone."""
+"""Replaces methods of HTTP clients, so that their requests carry the current test, and restores them."""
 
 from __future__ import annotations
 
@@ -18,45 +18,49 @@ T = TypeVar("T")
 logger: Final = get_logger(__name__)
 
 _lock: Final = Lock()
-#: Replacements that do nothing any more, but may still be called by somebody else's that was put on top.
+#: Replacements that were undone, but that a later replacement by another library may still call.
 _undone: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
 class Instrumentation:
-    """What one call of ``instrument`` has replaced, and what it adds to requests until it is undone."""
+    """The methods that one call of ``instrument`` replaced.
+
+    Args:
+        gate: builds the headers, until `undo`.
+    """
 
     def __init__(self, gate: Gate) -> None:
         self._gate: Gate | None = gate
         self._replaced: list[tuple[type, str, Callable[..., Any]]] = []
 
     def replace(self, owner: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Put what ``make`` makes of method ``name`` of ``owner`` in its place.
+        """Replace method ``name`` of ``owner`` by ``make(method)``.
 
         Raises:
-            ConfigurationError: ``owner`` defines no such method.
+            ConfigurationError: ``owner`` does not define the method.
         """
         with _lock:
             if name not in vars(owner):
                 where = f"{owner.__module__}.{owner.__qualname__}"
-                raise ConfigurationError(f"instrument: {where} has no {name}(): this version is not supported")
-            # Called as an attribute of the class: what others have put there may be no function, but bind as one does.
+                raise ConfigurationError(f"instrument: {where} has no {name}(); this version is not supported")
+            # getattr, not vars: another library may have put a descriptor there that is not a function.
             replacement = wraps(vars(owner)[name])(make(getattr(owner, name)))
             setattr(owner, name, replacement)
             self._replaced.append((owner, name, replacement))
 
     def undo(self) -> None:
-        """Put everything back; what others have put on top meanwhile stays, and calls what was there before."""
+        """Restore the methods. A replacement put on top by another library stays, and calls the original."""
         self._gate = None
         with _lock:
             for owner, name, replacement in self._replaced:
                 _undone.add(replacement)
                 while (top := vars(owner)[name]) in _undone:
-                    setattr(owner, name, top.__wrapped__)  # what `wraps` has noted
+                    setattr(owner, name, top.__wrapped__)  # set by functools.wraps
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
-        """What ``add`` makes of a request that is to carry something; None when it is to be sent as it is.
+        """Return ``add(gate)``, or None when the request must be sent unchanged.
 
-        Outside a test this costs two look-ups of a context variable. An error stays here: it is not the caller's.
+        Outside a test this costs two context variable look-ups. An error in ``add`` is logged, never raised.
         """
         gate = self._gate
         if gate is None or (current_test_var.get() is None and synthetic_case_var.get() is None):
@@ -64,5 +68,5 @@ class Instrumentation:
         try:
             return add(gate)
         except Exception:
-            logger.debug("a request goes without its test", exc_info=True)
+            logger.debug("instrument: failed to add headers to a request; sending it without them", exc_info=True)
             return None

@@ -1,49 +1,59 @@
-"""What can be made to carry the current test out of a whole process, by name: HTTP clients, and OpenTelemetry."""
+"""The clients that can be instrumented for a whole process, by name: HTTP clients, and OpenTelemetry."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from importlib import import_module
 from importlib.util import find_spec
-from typing import Final
+from typing import Final, NamedTuple
 
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.gate import Gate
 
-#: By name, the module that must be there, and what to install for it.
-CLIENTS: Final = {
-    "aiohttp": ("aiohttp", "aiohttp"),
-    "httpx": ("httpx", "httpx"),
-    "otel": ("opentelemetry.sdk", '"livecheck-celery[otel]"'),
-    "requests": ("requests", "requests"),
-    "urllib3": ("urllib3", "urllib3"),
-}
 
-#: Modules that are not beside this one.
-_MODULES: Final = {"otel": "livecheck_celery.propagation.otel"}
+class Client(NamedTuple):
+    """A client that can be instrumented.
+
+    Attributes:
+        module: module of LiveCheck with the ``instrument`` function.
+        requires: module of the library, which must be installed.
+        package: what to install with pip for it.
+    """
+
+    module: str
+    requires: str
+    package: str
+
+
+CLIENTS: Final = {
+    "aiohttp": Client("livecheck_celery.propagation.clients.aiohttp", "aiohttp", "aiohttp"),
+    "httpx": Client("livecheck_celery.propagation.clients.httpx", "httpx", "httpx"),
+    "otel": Client("livecheck_celery.propagation.otel", "opentelemetry.sdk", '"livecheck-celery[otel]"'),
+    "requests": Client("livecheck_celery.propagation.clients.requests", "requests", "requests"),
+    "urllib3": Client("livecheck_celery.propagation.clients.urllib3", "urllib3", "urllib3"),
+}
 
 
 def instrument(name: str, gate: Gate) -> Callable[[], None]:
-    """Make every client of the library ``name`` in this process carry what is current as ``gate`` says.
+    """Make every client of the library ``name`` in this process carry the current test, as ``gate`` allows.
 
-    What is returned undoes it, in any order with others, and once more does no harm.
+    Returns:
+        A function that undoes it. It is idempotent, and several can be called in any order.
 
     Raises:
-        ConfigurationError: no such library is known, or installed, or its version is not supported.
+        ConfigurationError: the library is unknown, not installed, or of an unsupported version.
     """
-    if name not in CLIENTS:
-        raise ConfigurationError(f"instrument: {name!r} is no client that is known: {', '.join(CLIENTS)}")
-    module, package = CLIENTS[name]
-    if not _is_installed(module):
-        raise ConfigurationError(f"instrument: {name} is not installed: pip install {package}")
-    undo: Callable[[], None] = import_module(
-        _MODULES.get(name, f"livecheck_celery.propagation.clients.{name}")
-    ).instrument(gate)
+    client = CLIENTS.get(name)
+    if client is None:
+        raise ConfigurationError(f"instrument: unknown client {name!r}; choose from {', '.join(CLIENTS)}")
+    if not _is_installed(client.requires):
+        raise ConfigurationError(f"instrument: {name} is not installed; run: pip install {client.package}")
+    undo: Callable[[], None] = import_module(client.module).instrument(gate)
     return undo
 
 
 def _is_installed(module: str) -> bool:
     try:
         return find_spec(module) is not None
-    except (ModuleNotFoundError, ValueError):  # not even what it is a part of; or a stand-in without a spec
+    except (ModuleNotFoundError, ValueError):  # its parent package is missing, or the module has no spec
         return False

@@ -1,7 +1,7 @@
-"""How `requests` carries the current test to other services.
+"""Makes `requests` carry the current test to other services.
 
-An adapter sends each hop of a redirect by itself. It is given a copy of the request with the headers, as requests makes
-the next hop's request out of this one's and would take them along to wherever that goes.
+An adapter sends each hop of a redirect separately. It gets a copy of the request with the headers, because requests
+builds the next hop from the original request, and would send the headers on to another host.
 """
 
 from __future__ import annotations
@@ -21,31 +21,31 @@ from livecheck_celery.propagation.gate import Gate
 
 
 def carry(session: requests.Session, gate: Gate) -> requests.Session:
-    """Make ``session`` carry the current test as ``gate`` says; adapters mounted on it later carry nothing."""
+    """Make ``session`` carry the current test, as ``gate`` allows; adapters mounted later carry nothing."""
     for prefix, adapter in list(session.adapters.items()):
         session.mount(prefix, _CarryingAdapter(adapter, gate))
     return session
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Make every session of this process carry what is current as ``gate`` says; what is returned undoes it.
+    """Instrument every session of this process, as ``gate`` allows; returns a function that undoes it.
 
-    Adapters that do not send by `requests.adapters.HTTPAdapter` carry nothing.
+    Adapters that do not build on `requests.adapters.HTTPAdapter` carry nothing.
     """
     instrumentation = Instrumentation(gate)
 
     def make(send: Callable[..., Response]) -> Callable[..., Response]:
-        def carrying(self: HTTPAdapter, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+        def send_with_headers(self: HTTPAdapter, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
             return _send(instrumentation, partial(send, self), request, *args, **kwargs)
 
-        return carrying
+        return send_with_headers
 
     instrumentation.replace(HTTPAdapter, "send", make)
     return instrumentation.undo
 
 
 class _CarryingAdapter(BaseAdapter):
-    """Adds the headers to what another adapter sends."""
+    """Wraps another adapter, and adds the headers to its requests."""
 
     def __init__(self, inner: BaseAdapter, gate: Gate) -> None:
         super().__init__()
@@ -66,12 +66,12 @@ def _send(
     *args: Any,
     **kwargs: Any,
 ) -> Response:
-    carrying = instrumentation.apply(lambda gate: _with_headers(request, gate))
-    if carrying is None:
+    with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
+    if with_headers is None:
         return send(request, *args, **kwargs)
-    # Who sends it again, as digest authentication does, must send the caller's own.
+    # Digest authentication and other hooks resend the request of the response: that must be the caller's own.
     try:
-        response = send(carrying, *args, **kwargs)
+        response = send(with_headers, *args, **kwargs)
     except requests.RequestException as exc:
         exc.request = request
         raise
@@ -83,7 +83,7 @@ def _with_headers(request: PreparedRequest, gate: Gate) -> PreparedRequest | Non
     headers = gate.headers_for(urlsplit(request.url or "").hostname)
     if not headers:
         return None
-    carrying = copy(request)
-    carrying.headers = request.headers.copy()
-    carrying.headers.update(headers)
-    return carrying
+    with_headers = copy(request)
+    with_headers.headers = request.headers.copy()
+    with_headers.headers.update(headers)
+    return with_headers

@@ -1,7 +1,7 @@
-"""How `urllib3` carries the current test to other services.
+"""Makes `urllib3` carry the current test to other services.
 
-A `PoolManager` has each hop of a redirect sent by the pool of its host, with the caller's own headers. A pool by itself
-goes to one host; what it is told to redirect to wherever it may be, carries nothing.
+A `PoolManager` sends each hop of a redirect through the pool of its host, with the caller's own headers. A single pool
+connects to one host; a request that it may redirect to any host (``assert_same_host=False``) carries nothing.
 """
 
 from __future__ import annotations
@@ -13,55 +13,55 @@ from urllib3 import HTTPConnectionPool
 from urllib3.util import parse_url
 
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
-from livecheck_celery.propagation.gate import OWN, Gate
+from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 _PARAMETERS: Final = ("method", "url", "body", "headers", "retries", "redirect", "assert_same_host")
 _HEADERS: Final = _PARAMETERS.index("headers")
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Make every pool of this process carry what is current as ``gate`` says; what is returned undoes it."""
+    """Instrument every pool of this process, as ``gate`` allows; returns a function that undoes it."""
     instrumentation = Instrumentation(gate)
 
     def make(urlopen: Callable[..., Any]) -> Callable[..., Any]:
-        def carrying(self: HTTPConnectionPool, *args: Any, **kwargs: Any) -> Any:
-            headers = instrumentation.apply(lambda gate: _merged(gate, self, _by_name(args, kwargs)))
+        def urlopen_with_headers(self: HTTPConnectionPool, *args: Any, **kwargs: Any) -> Any:
+            headers = instrumentation.apply(lambda gate: _merged(gate, self, _arguments(args, kwargs)))
             if headers is not None:
-                # As they came: who has replaced the method before may look for them there only.
+                # By position or by keyword, as the caller passed them: another replacement may expect them there.
                 if len(args) > _HEADERS:
                     args = (*args[:_HEADERS], headers, *args[_HEADERS + 1 :])
                 else:
                     kwargs = {**kwargs, "headers": headers}
             return urlopen(self, *args, **kwargs)
 
-        return carrying
+        return urlopen_with_headers
 
     instrumentation.replace(HTTPConnectionPool, "urlopen", make)
     return instrumentation.undo
 
 
-def _by_name(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+def _arguments(args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
     return {**dict(zip(_PARAMETERS, args, strict=False)), **kwargs}
 
 
 def _merged(gate: Gate, pool: HTTPConnectionPool, call: Mapping[str, Any]) -> Any:
     if call.get("redirect", True) and not call.get("assert_same_host", True):
         return None
-    ours = gate.headers_for(_host(pool, call["url"]))
-    if not ours:
+    own = gate.headers_for(_host(pool, call["url"]))
+    if not own:
         return None
     merged: Any = call.get("headers")
     if merged is None:
         merged = pool.headers
     merged = merged.copy()
-    for name in [name for name in merged if name.lower() in OWN]:
+    for name in [name for name in merged if name.lower() in OWN_HEADERS]:
         del merged[name]
-    merged.update(ours)
+    merged.update(own)
     return merged
 
 
 def _host(pool: HTTPConnectionPool, url: str) -> str | None:
     if pool.proxy is None or url.startswith("/"):
         return pool.host
-    host = parse_url(url).host  # a proxy is told the whole URL
+    host = parse_url(url).host  # a proxy gets the absolute URL
     return host and host.strip("[]")

@@ -1,7 +1,7 @@
--- Lists the executions the sweep should look at now.
+-- Lists the executions that the sweep should check now.
 --
 -- KEYS[1]  open   zset, executions without a verdict
--- ARGV[1]  limit  most ids to list
+-- ARGV[1]  limit  maximum number of ids
 -- Reply    {id, ...}, longest overdue first
 
 local clock = redis.call('TIME')

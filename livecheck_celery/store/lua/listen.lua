@@ -1,8 +1,8 @@
--- Registers a process for the signals of a test, and reads those that are there.
+-- Registers a process for the signals of a test, and reads those that have arrived.
 --
--- KEYS[1]  signals  hash, signals of a test and who listens for them
+-- KEYS[1]  signals  hash, signals of a test, and the processes that listen for them
 -- ARGV[1]  address  of the process
--- ARGV[2]  ttl      seconds the registration is kept at least
+-- ARGV[2]  ttl      minimum seconds for which the registration is kept
 -- Reply    {field, value, ...} of the signals hash
 
 redis.call('HSET', KEYS[1], '>' .. ARGV[1], 1)

@@ -1,9 +1,9 @@
--- Has every process use other settings for a case than its own.
+-- Stores or removes the runtime override of a case.
 --
--- KEYS[1]  wiring    hash, what every process is to know
+-- KEYS[1]  shared    hash, the shared configuration
 -- ARGV[1]  field     "override:<case>"
--- ARGV[2]  settings  JSON; empty for its own
--- Reply    nothing
+-- ARGV[2]  settings  JSON; empty to remove the override
+-- Reply    nil
 
 if ARGV[2] == '' then
   redis.call('HDEL', KEYS[1], ARGV[1])

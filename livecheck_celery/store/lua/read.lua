@@ -1,7 +1,7 @@
--- Reads keys, and the time, as of one moment.
+-- Reads keys and the time, in one step.
 --
--- KEYS     any of one slot: strings, hashes, lists
--- Reply    {now, what the first key holds, and so on}; of a hash {field, value, ...}
+-- KEYS[...]  stored  strings, hashes and lists, all in one cluster slot
+-- Reply      {now, value of the first key, value of the second key, ...}; of a hash {field, value, ...}
 
 local clock = redis.call('TIME')
 local found = {string.format('%.6f', tonumber(clock[1]) + tonumber(clock[2]) / 1000000)}

@@ -1,69 +1,67 @@
--- Decides what becomes of an execution that is due for a look. Of several sweepers, one is told to act.
+-- Decides what the sweep does about an execution that is due. Of several sweepers, one acts.
 --
 -- KEYS[1]  test           hash, the execution
 -- KEYS[2]  open           zset, executions without a verdict
--- ARGV[1]  id
--- ARGV[2]  token          of the sweeper, unique to this call
--- ARGV[3]  max_attempts   claims after which a lapsed lease is not tried again
--- ARGV[4]  resend_after   seconds from the first message to the second; doubled every time
--- ARGV[5]  max_resend     seconds, longest wait between messages
+-- ARGV[1]  id             of the execution
+-- ARGV[2]  token          fencing token of the sweeper, unique to this call
+-- ARGV[3]  max_attempts   claims after which an execution with a lapsed lease is not resent
+-- ARGV[4]  resend_after   seconds from the first message to the second; doubled each time
+-- ARGV[5]  max_resend     maximum seconds between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
 -- Reply    {action, payload or "", recorded_at or ""}
---          none; send: send the message again;
---          timeout (ran too long), lost (its worker died), expired (nobody claimed it): write that verdict with the token
+--          action: none; send (resend the message); or write this verdict with the token:
+--          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time)
 
 local test, open, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local max_attempts, resend_after, max_resend = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
+local closing_lease = tonumber(ARGV[6])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 
-local function look_again(time)
+local function check_again(time)
   redis.call('ZADD', open, string.format('%.6f', time), id)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
   'payload', 'outcome', 'recorded_at')
-local expires_at, closing = tonumber(record[5] or 0), record[6]
-local recorded_at = record[9]
+local lease_until, attempts = tonumber(record[3] or 0), tonumber(record[4] or 0)
+local expires_at, closing, payload, recorded_at = tonumber(record[5] or 0), record[6], record[7], record[9]
+local score = redis.call('ZSCORE', open, id)
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)
   return {'none', '', ''}
 end
 if closing and record[2] == token then
-  return {closing, record[7], recorded_at}
+  return {closing, payload, recorded_at}
 end
--- Another sweeper was here first: it has moved the score on.
-local score = redis.call('ZSCORE', open, id)
+-- A sweeper that acts moves the score into the future.
 if not score or tonumber(score) > now then
   return {'none', '', ''}
 end
 
-local attempts = tonumber(record[4] or 0)
-local lease_until = tonumber(record[3] or 0)
-local expired = expires_at <= now
+local is_expired = expires_at <= now
 local action
 if closing then
-  -- The sweeper that was to close it died; the reason is still the same.
+  -- The sweeper that was closing it died; the reason is still the same.
   action = closing
 elseif lease_until > now then
-  -- Who was told that it expired does not run it, but is about to write that verdict.
-  if not expired or record[8] == 'expired' then
-    look_again(expired and lease_until or math.min(lease_until, expires_at))
+  -- A process whose claim replied "expired" does not run it, and is about to write that verdict.
+  if not is_expired or record[8] == 'expired' then
+    check_again(is_expired and lease_until or math.min(lease_until, expires_at))
     return {'none', '', ''}
   end
   action = 'timeout'
-elseif expired then
+elseif is_expired then
   action = attempts > 0 and 'lost' or 'expired'
-elseif attempts >= tonumber(ARGV[3]) then
+elseif attempts >= max_attempts then
   action = 'lost'
 else
   local sends = redis.call('HINCRBY', test, 'sends', 1)
-  local wait = math.min(tonumber(ARGV[4]) * 2 ^ sends, tonumber(ARGV[5]))
-  look_again(math.min(now + wait, expires_at))
-  return {'send', record[7], recorded_at}
+  check_again(math.min(now + math.min(resend_after * 2 ^ sends, max_resend), expires_at))
+  return {'send', payload, recorded_at}
 end
 
--- From here on the verdict is the sweeper's: the runner's token is no longer current.
-local lease = now + tonumber(ARGV[6])
-redis.call('HSET', test, 'token', token, 'lease_until', string.format('%.6f', lease), 'closing', action)
-look_again(lease)
-return {action, record[7], recorded_at}
+-- From here on the verdict belongs to the sweeper: the runner's token is not current any more.
+redis.call('HSET', test, 'token', token, 'lease_until', string.format('%.6f', now + closing_lease), 'closing', action)
+check_again(now + closing_lease)
+return {action, payload, recorded_at}

@@ -1,19 +1,24 @@
--- Gives a claimed execution back, to be run by another worker.
+-- Releases a claimed execution, for another worker to run.
 --
 -- KEYS[1]  test   hash, the execution
 -- KEYS[2]  open   zset, executions without a verdict
--- ARGV[1]  id
--- ARGV[2]  token  of the claim
--- Reply    1 given back; 0 the execution is no longer the token's
+-- ARGV[1]  id     of the execution
+-- ARGV[2]  token  fencing token of the claim
+-- Reply    1 released; 0 the token does not hold the execution
 
-local record = redis.call('HMGET', KEYS[1], 'token', 'verdict')
-if record[1] ~= ARGV[2] or record[2] then
+local test, open, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local record = redis.call('HMGET', test, 'token', 'verdict')
+if record[1] ~= token or record[2] then
   return 0
 end
+local is_open = redis.call('ZSCORE', open, id)
 local clock = redis.call('TIME')
-redis.call('HDEL', KEYS[1], 'token', 'lease_until', 'outcome')
--- Giving back is no failure of the test, so it costs no attempt.
-redis.call('HINCRBY', KEYS[1], 'attempts', -1)
--- XX: a set begun here would have no TTL.
-redis.call('ZADD', KEYS[2], 'XX', string.format('%.6f', tonumber(clock[1]) + tonumber(clock[2]) / 1000000), ARGV[1])
+
+-- A release is not a failure of the test, so it does not count as an attempt.
+redis.call('HINCRBY', test, 'attempts', -1)
+redis.call('HDEL', test, 'token', 'lease_until', 'outcome')
+-- A set created here would have no TTL.
+if is_open then
+  redis.call('ZADD', open, string.format('%.6f', tonumber(clock[1]) + tonumber(clock[2]) / 1000000), id)
+end
 return 1

@@ -1,19 +1,26 @@
--- Prolongs the lease of a running execution.
+-- Renews the lease of a running execution.
 --
 -- KEYS[1]  test   hash, the execution
 -- KEYS[2]  open   zset, executions without a verdict
--- ARGV[1]  id
--- ARGV[2]  token  of the claim
+-- ARGV[1]  id     of the execution
+-- ARGV[2]  token  fencing token of the claim
 -- ARGV[3]  lease  seconds from now
--- Reply    1 renewed; 0 the execution is no longer the token's
+-- Reply    1 renewed; 0 the token does not hold the execution
 
-local record = redis.call('HMGET', KEYS[1], 'token', 'verdict', 'expires_at')
-if record[1] ~= ARGV[2] or record[2] then
+local test, open, id, token, lease = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
+local record = redis.call('HMGET', test, 'token', 'verdict', 'expires_at')
+if record[1] ~= token or record[2] then
   return 0
 end
+local is_open = redis.call('ZSCORE', open, id)
 local clock = redis.call('TIME')
-local lease_until = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + tonumber(ARGV[3])
-redis.call('HSET', KEYS[1], 'lease_until', string.format('%.6f', lease_until))
--- However long the lease, the sweep looks at the execution when it expires. XX: a set begun here would have no TTL.
-redis.call('ZADD', KEYS[2], 'XX', string.format('%.6f', math.min(lease_until, tonumber(record[3]))), ARGV[1])
+local lease_until = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + lease
+-- The sweep checks the execution when it expires, even during a long lease.
+local check_at = math.min(lease_until, tonumber(record[3]))
+
+redis.call('HSET', test, 'lease_until', string.format('%.6f', lease_until))
+-- A set created here would have no TTL.
+if is_open then
+  redis.call('ZADD', open, string.format('%.6f', check_at), id)
+end
 return 1

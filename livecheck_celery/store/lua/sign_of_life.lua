@@ -1,6 +1,6 @@
--- Notes a sign of life, of beat or of the workers that execute schedules.
+-- Records a sign of life, of beat or of the workers that execute schedules.
 --
--- KEYS[1]  sign  string, when there was one last
+-- KEYS[1]  sign  string, time of the last one
 -- ARGV[1]  ttl   seconds
 -- Reply    now
 

@@ -1,80 +1,101 @@
--- Records the one verdict of an execution, and what it means for the suite.
+-- Records the verdict of an execution, and updates the suite.
 --
--- KEYS[1]  test         hash, the execution
--- KEYS[2]  open         zset, executions without a verdict
--- KEYS[3]  signals      hash, signals of the execution and who listens for them
--- KEYS[4]  state        hash, the suite
--- KEYS[5]  runtime      list, seconds that passing tests took
--- KEYS[6]  reports      stream
--- ARGV[1]  id
--- ARGV[2]  token        of the claim
--- ARGV[3]  address      of the claimer's process
--- ARGV[4]  verdict      PASS, FAIL, ERROR, TIMEOUT or SKIP
--- ARGV[5]  runtime      seconds, or nothing
--- ARGV[6]  max_history  longest list
--- ARGV[7]  delay        seconds after a failure of the suite in which a pass does not mend its status
--- ARGV[8]  report       the TestReport as a JSON object without "at"; nothing when reports are not kept
--- ARGV[9]  max_reports  longest stream
--- ARGV[10] forget_after seconds for which the record and the signals are kept from now on
--- ARGV[11] remember     seconds for which the record is kept if it was made by a claim
+-- KEYS[1]  test             hash, the execution
+-- KEYS[2]  open             zset, executions without a verdict
+-- KEYS[3]  signals          hash, signals of the execution, and the processes that listen for them
+-- KEYS[4]  state            hash, the suite
+-- KEYS[5]  runtime_history  list, seconds that passing tests took
+-- KEYS[6]  reports          stream
+-- ARGV[1]  id               of the execution
+-- ARGV[2]  token            fencing token of the claim
+-- ARGV[3]  address          of the claimer's process
+-- ARGV[4]  verdict          PASS, FAIL, ERROR, TIMEOUT or SKIP
+-- ARGV[5]  runtime          seconds, or empty
+-- ARGV[6]  max_history      maximum length of the list
+-- ARGV[7]  delay            seconds after a failure of the suite in which a pass does not change its status
+-- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
+-- ARGV[9]  max_reports      maximum length of the stream
+-- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
+-- ARGV[11] remember         seconds for which the record is kept if the claim created it
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
-local test, open, signals, state, runtime, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local verdict = ARGV[4]
+local test, open, signals, state, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
+local max_history, delay, report, max_reports = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
+local forget_after, remember = tonumber(ARGV[10]), tonumber(ARGV[11])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
 local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply', 'recorded_at', 'expires_at',
   'not_before')
+local held_by, judged_by, recorded_at, expires_at, not_before = record[1], record[2], record[4], record[5], record[6]
 
-if record[2] == ARGV[2] then
-  -- The reply got lost and the runner asks again: the same answer, and nothing counts twice.
+if judged_by == token then
+  -- The runner repeats a verdict whose reply was lost: the answer is the same, and nothing counts twice.
   return cjson.decode(record[3])
 end
-if record[1] ~= ARGV[2] then
-  local suite = redis.call('HMGET', state, 'consecutive_failures', 'status')
-  return {0, at, tonumber(suite[1] or 0), suite[2] or 'INIT'}
+local suite = redis.call('HMGET', state, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
+  'total:' .. verdict)
+local consecutive_failures, status = tonumber(suite[1] or 0), suite[2] or 'INIT'
+if held_by ~= token then
+  return {0, at, consecutive_failures, status}
 end
 
-redis.call('HINCRBY', state, 'total:' .. verdict, 1)
+local changes = {'total:' .. verdict, tonumber(suite[5] or 0) + 1}
+local function change(field, value)
+  table.insert(changes, field)
+  table.insert(changes, value)
+end
 if verdict == 'PASS' then
-  redis.call('HSET', state, 'consecutive_failures', 0)
-  local last_fail = redis.call('HGET', state, 'last_fail')
-  if not last_fail or now - tonumber(last_fail) > tonumber(ARGV[7]) then
-    redis.call('HSET', state, 'status', verdict)
+  consecutive_failures = 0
+  if not suite[3] or now - tonumber(suite[3]) > delay then
+    status = verdict
+    change('status', status)
   end
-  if ARGV[5] ~= '' then
-    redis.call('RPUSH', runtime, ARGV[5])
-    redis.call('LTRIM', runtime, -tonumber(ARGV[6]), -1)
-  end
+  change('consecutive_failures', 0)
 elseif verdict ~= 'SKIP' then
-  redis.call('HSET', state, 'status', verdict)
-  redis.call('HINCRBY', state, 'consecutive_failures', 1)
-  redis.call('HINCRBY', state, 'total_failures', 1)
+  consecutive_failures, status = consecutive_failures + 1, verdict
+  change('status', status)
+  change('consecutive_failures', consecutive_failures)
+  change('total_failures', tonumber(suite[4] or 0) + 1)
+end
+local reply = {1, at, consecutive_failures, status}
+-- Other tests can wait for signals of this one.
+local is_awaited = false
+for _, field in ipairs(redis.call('HKEYS', signals)) do
+  is_awaited = is_awaited or (string.sub(field, 1, 1) == '>' and field ~= listener)
+end
+local expire_signals = not is_awaited and redis.call('TTL', signals) > forget_after
+
+-- Every key is read before the first write, so that a key of another type changes nothing.
+redis.call('ZSCORE', open, id)
+redis.call('LRANGE', runtime_history, 0, 0)
+local kind = redis.call('TYPE', reports).ok
+if kind ~= 'none' and kind ~= 'stream' then
+  return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
 end
 
-redis.call('ZREM', open, ARGV[1])
-redis.call('HDEL', signals, '>' .. ARGV[3])
--- Other tests may wait for signals of this one.
-local awaited = false
-for _, field in ipairs(redis.call('HKEYS', signals)) do
-  awaited = awaited or string.sub(field, 1, 1) == '>'
+for at_field = 1, #changes, 2 do
+  redis.call('HSET', state, changes[at_field], changes[at_field + 1])
 end
-if not awaited and redis.call('TTL', signals) > tonumber(ARGV[10]) then
-  redis.call('EXPIRE', signals, ARGV[10])
+if verdict == 'PASS' and runtime ~= '' then
+  redis.call('RPUSH', runtime_history, runtime)
+  redis.call('LTRIM', runtime_history, -max_history, -1)
 end
-if ARGV[8] ~= '' then
+redis.call('ZREM', open, id)
+redis.call('HDEL', signals, listener)
+if expire_signals then
+  redis.call('EXPIRE', signals, forget_after)
+end
+if report ~= '' then
   -- Spliced in, because decoding and encoding in Lua would turn empty lists into empty objects.
-  local report = string.sub(ARGV[8], 1, -2) .. ',"at":' .. at .. '}'
-  redis.call('XADD', reports, 'MAXLEN', ARGV[9], '*', 'report', report)
+  redis.call('XADD', reports, 'MAXLEN', max_reports, '*', 'report', string.sub(report, 1, -2) .. ',"at":' .. at .. '}')
 end
-local suite = redis.call('HMGET', state, 'consecutive_failures', 'status')
-local reply = {1, at, tonumber(suite[1] or 0), suite[2] or 'INIT'}
--- The record stays for who did not get this reply, and for a message that comes twice. Later a message is known by
--- saying that there was a record, which one that came without cannot.
+-- The record stays for a runner that did not receive this reply, and for a message that is delivered twice. A later
+-- message is recognized by its recorded_at; a message of an execution that the claim recorded has none.
 redis.call('DEL', test)
-redis.call('HSET', test, 'recorded_at', record[4], 'expires_at', record[5], 'verdict', verdict,
-  'verdict_token', ARGV[2], 'verdict_reply', cjson.encode(reply))
--- Only a trigger says from when on it is to run; its message says when it was recorded.
-redis.call('EXPIRE', test, record[6] and ARGV[10] or ARGV[11])
+redis.call('HSET', test, 'recorded_at', recorded_at, 'expires_at', expires_at, 'verdict', verdict,
+  'verdict_token', token, 'verdict_reply', cjson.encode(reply))
+-- Only a trigger sets not_before, and its message has recorded_at.
+redis.call('EXPIRE', test, not_before and forget_after or remember)
 return reply

@@ -1,4 +1,4 @@
-"""Reaching Redis, and saying in one line why it could not be reached."""
+"""Redis clients with bounded waits, and Redis errors translated into one line."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from livecheck_celery.store.redis.cluster import Cluster, Node
 from livecheck_celery.store.redis.sentinel import sentinel_pool
 from livecheck_celery.utils import redis_urls as urls
 
-#: Connections one process opens at most, to one server; more threads than that take turns.
+#: Maximum number of connections of one process to one server; more threads than that take turns.
 MAX_CONNECTIONS: Final = 50
-#: A thread waits for its turn this many times as long as Redis may take for one answer.
+#: Maximum wait of a thread for its turn, as a multiple of the timeout.
 TURNS: Final = 5
 
 
 def connect(url: str, timeout: float) -> redis.Redis:
-    """A client that gives up after ``timeout`` seconds and does not retry; it connects when first used.
+    """A client that gives up after ``timeout`` seconds and does not retry; it connects on first use.
 
     Raises:
         ConfigurationError: ``url`` is not a Redis URL.
@@ -38,7 +38,7 @@ def connect(url: str, timeout: float) -> redis.Redis:
             return _by_sentinel(url, timeout)
         return _client(_options(url), timeout)
     except ValueError:
-        # redis-py's message would quote parts of the URL, at worst the password.
+        # redis-py's message quotes parts of the URL, which can be the password.
         raise ConfigurationError(f"LiveCheck: redis_url is not {_WANTED.get(scheme, _WANTED['redis'])}") from None
 
 
@@ -59,13 +59,18 @@ def _client(options: dict[str, Any], timeout: float) -> redis.Redis:
     return redis.Redis.from_pool(pool)
 
 
+def no_retry() -> Retry:
+    """What redis-py takes as ``retry``, to make each attempt once."""
+    return Retry(NoBackoff(), 0)
+
+
 def _bounds(timeout: float) -> dict[str, Any]:
     return {
         "max_connections": MAX_CONNECTIONS,
         "timeout": timeout * TURNS,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
-        "retry": Retry(NoBackoff(), 0),
+        "retry": no_retry(),
         "decode_responses": True,
         "protocol": 2,
     }
@@ -93,7 +98,7 @@ def _cluster(url: str, timeout: float) -> redis.Redis:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """What redis-py takes to connect."""
+    """Connection options of redis-py."""
     return dict(redis.connection.parse_url(urls.for_redis_py(url)))  # type: ignore[no-untyped-call]
 
 
@@ -103,39 +108,39 @@ def _without_place(url: str) -> dict[str, Any]:
 
 @cache
 def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
-    """Connections of ``kind`` that are made anew after the server said it is a read-only replica.
+    """Connections of ``kind`` that reconnect after the server replied that it is a read-only replica.
 
-    After a failover, the address leads to the new primary, while a connection that is open still leads to the old one.
+    After a failover, the address leads to the new primary, while an open connection still leads to the old one.
     """
 
-    class Leaving(kind):  # type: ignore[valid-type, misc]
-        _left = False
+    class LeavingReplicas(kind):  # type: ignore[valid-type, misc]
+        _is_on_replica = False
 
         def read_response(self, *args: Any, **kwargs: Any) -> Any:
             try:
                 return super().read_response(*args, **kwargs)
             except redis.ResponseError as exc:
-                # Redis before 7 quotes it in an error of the script.
+                # Redis before 7 quotes it in the script's error.
                 if isinstance(exc, redis.ReadOnlyError) or "READONLY" in str(exc):
-                    self._left = True
+                    self._is_on_replica = True
                 raise
 
         def can_read(self, *args: Any, **kwargs: Any) -> bool:
-            """The pool asks this before it hands a connection out, and connects again when that raises."""
-            if self._left:
-                self._left = False
-                raise redis.ConnectionError("is of a replica")
+            """Raise if the server is a replica: the pool calls this before each use, and then reconnects."""
+            if self._is_on_replica:
+                self._is_on_replica = False
+                raise redis.ConnectionError("connected to a replica")
             return bool(super().can_read(*args, **kwargs))
 
-    return Leaving
+    return LeavingReplicas
 
 
 @contextmanager
-def reaching(url: str) -> Iterator[None]:
-    """Turn what redis-py raises within the block into one error of ours.
+def errors_translated(url: str) -> Iterator[None]:
+    """Raise every redis-py error in the block as RedisUnavailable.
 
     Raises:
-        RedisUnavailable: names the URL without its password, what happened, and the mend.
+        RedisUnavailable: names the URL without its password, what happened, and how to fix it.
     """
     try:
         yield
@@ -143,7 +148,7 @@ def reaching(url: str) -> Iterator[None]:
         raise RedisUnavailable(f"Redis at {urls.without_password(url)} {_what_happened(exc)}") from exc
 
 
-#: How a script says what, outside one, is an error of its own: of Valkey, Redis 7.4, and Redis before that.
+#: What a missing permission is called in a script's error: by Valkey, Redis 7.4, and older Redis.
 _NOT_ALLOWED: Final = ("ACL failure", "NOPERM", "The user executing the script can't run")
 
 
@@ -161,12 +166,12 @@ def _what_happened(exc: redis.RedisError) -> str:
 
 
 def _reason(exc: BaseException) -> str:
-    """The system's own words if it has any, else the first line of the error."""
+    """The operating system's message if there is one, else the first line of the error."""
     cause = exc.__cause__ or exc.__context__
     if isinstance(exc, redis.TimeoutError):
         return "timed out"
     if isinstance(exc, MasterNotFoundError):
-        return str(exc).partition(" : ")[0]  # after it, how each sentinel is connected to
+        return str(exc).partition(" : ")[0]  # followed by the connection options of each sentinel
     if isinstance(cause, OSError) and cause.strerror:
         return cause.strerror
     return (str(exc).splitlines() or [type(exc).__name__])[0]

@@ -1,8 +1,8 @@
-"""Reaching a Redis Cluster, within bounds.
+"""A client of a Redis Cluster with bounded waits.
 
-redis-py's own client asks the servers about every command of a pipeline, tries all servers in turn when one is silent,
-and each command of a pipeline again when they are: a thread may wait for minutes. Here it is about twice the timeout,
-whatever the servers do. Every command of ours is about the keys of one slot.
+redis-py's own client asks the servers about every command of a pipeline, tries all servers in turn if one is silent,
+and retries each command of a pipeline: a thread can wait for minutes. This client waits for about twice the timeout.
+Every command that LiveCheck sends uses the keys of one slot.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 Node = tuple[str, int]
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 
-#: How often a command is sent again, to where its slot went.
+#: Maximum number of times a command is sent, following its slot.
 _REDIRECTIONS: Final = 10
-#: Seconds between two questions where the slots are, while servers are away.
+#: Minimum seconds between two reads of the slot table, while servers are unavailable.
 _ASK_AGAIN: Final = 0.2
-#: Seconds to wait for a slot that is on its way.
+#: Seconds to wait for a slot that is being moved.
 _MOVING: Final = 0.02
 _KEYLESS: Final = frozenset({"INFO", "PING", "TIME"})
 
@@ -33,9 +33,9 @@ class Cluster(redis.Redis):
     """Sends each command to the server that has its key.
 
     Args:
-        hosts: servers of the cluster, of which one must answer at first.
-        connect: makes a client of one server, which may take so many seconds to connect, and to answer.
-        timeout: such seconds.
+        hosts: servers of the cluster, one of which must answer at first.
+        connect: makes a client of one server, with a timeout in seconds.
+        timeout: seconds a server can take to connect, and to answer.
     """
 
     def __init__(self, hosts: Sequence[Node], connect: Callable[[Node, float], redis.Redis], timeout: float) -> None:
@@ -55,11 +55,11 @@ class Cluster(redis.Redis):
         return reply
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:  # noqa: ARG002 - redis-py's
-        """Commands that go out together, each to its server; not a transaction."""
+        """Commands that are sent together, each to its server; not a transaction."""
         return _Pipeline(self)
 
     def pubsub(self, **kwargs: Any) -> PubSub:
-        """A subscription on any server, for what is published reaches them all."""
+        """A subscription on any server, because all servers get what is published."""
         self._learn_slots()
         client: Any = self._client(self._any_node(), self._timeout)
         return client.pubsub(**kwargs)  # type: ignore[no-any-return]
@@ -70,10 +70,10 @@ class Cluster(redis.Redis):
             client.close()
 
     def execute_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The reply to each command, an error where there was one.
+        """The reply to each command, errors among them.
 
         Raises:
-            ConnectionError: no server says where the slots are.
+            ConnectionError: no server has the slot table.
         """
         self._learn_slots()
         give_up_at = time.monotonic() + self._timeout
@@ -103,7 +103,7 @@ class Cluster(redis.Redis):
             return [redis.TimeoutError("other servers of the cluster took too long")] * len(commands)
         client = self._client(node, self._timeout)
         try:
-            # The pool sees to a connection that was closed; what fails here has sent nothing.
+            # The pool reopens a closed connection; if this fails, nothing was sent.
             client.connection_pool.release(client.connection_pool.get_connection())
         except (redis.ConnectionError, redis.TimeoutError) as exc:
             self._stale = True
@@ -119,21 +119,21 @@ class Cluster(redis.Redis):
             self._stale = True
             return [exc] * len(commands)
         replies = [[next(found) for _ in range(1 + is_asking)][-1] for is_asking in asking]  # without those of ASKING
-        self._heed(node, replies)
+        self._note_redirections(node, replies)
         return replies
 
-    def _heed(self, node: Node, replies: Sequence[Any]) -> None:
-        """Remember which slots are elsewhere."""
+    def _note_redirections(self, node: Node, replies: Sequence[Any]) -> None:
+        """Update the slot table from replies that redirect."""
         for reply in replies:
             if isinstance(reply, MovedError):
                 self._node_of_slot[reply.slot_id] = (reply.host or node[0], reply.port)
             if isinstance(reply, MovedError | ClusterDownError):
                 self._stale = True
 
-    # -- who has what
+    # -- the slot table
 
     def _node_for(self, args: Sequence[Any], earlier: Any) -> Node:
-        """Where a command goes, to which the ``earlier`` reply may have been to ask elsewhere."""
+        """The server for a command; the ``earlier`` reply to it can name another one."""
         if type(earlier) is AskError:
             return (earlier.host, earlier.port)
         name = str(args[0]).upper()
@@ -175,7 +175,7 @@ class Cluster(redis.Redis):
 
 
 class _NotReached(redis.ConnectionError):
-    """Nothing was sent: the server is gone, and another may have its slots."""
+    """Nothing was sent: the server is down, and another one can have its slots."""
 
     def __init__(self, error: redis.RedisError) -> None:
         super().__init__("timed out" if isinstance(error, redis.TimeoutError) else str(error))
@@ -183,7 +183,7 @@ class _NotReached(redis.ConnectionError):
 
 
 def _nodes(slots: Any, asked: Node) -> dict[int, Node]:
-    """Which slot is where; a server that has no name for itself is the one that was ``asked``."""
+    """Slot to server; a server that does not know its own address is the one that was ``asked``."""
     found = {}
     for first, last, (host, port, *_), *_ in slots:
         found.update(dict.fromkeys(range(first, last + 1), (host or asked[0], int(port))))

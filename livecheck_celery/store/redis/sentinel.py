@@ -1,4 +1,4 @@
-"""Reaching the Redis that Sentinel says is the primary."""
+"""Connections to the primary that Sentinel names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
     """Connections to the primary; threads take turns, and each new connection asks a sentinel where that is."""
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close them; or, when there is a new primary, those that nobody uses. Before redis 8 it takes no such word."""
+        """Close all connections, or only the idle ones, as after a failover; redis-py before 8 has no such argument."""
         if inuse_connections:
             super().disconnect()
             return
@@ -24,14 +24,14 @@ class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
 
 
 def sentinel_pool(servers: Servers, options: dict[str, Any], sentinel_options: dict[str, Any]) -> SentinelPool:
-    """Connections to the primary of ``servers``; the ``options`` are what redis-py takes to connect.
+    """Connections to the primary of ``servers``, with connection ``options`` of redis-py.
 
     Raises:
-        ValueError: the URL does not say what the sentinels call it.
+        ValueError: the URL has no ``master_name``.
     """
     if not servers.master_name:
         raise ValueError("no master_name")
-    # Together they may take as long as the one they lead to.
+    # Together the sentinels can take as long as the primary.
     each = options["socket_timeout"] / len(servers.hosts)
     bounds = {"socket_timeout": each, "socket_connect_timeout": each, "retry": options["retry"], "protocol": 2}
     sentinel_tls = sentinel_options.pop("connection_class", None) is not None

@@ -18,7 +18,7 @@ app.conf.update(
     redbeat_redis_url=URL, redbeat_lock_timeout=3, beat_max_loop_interval=1, broker_connection_retry_on_startup=True
 )
 livecheck = LiveCheck(app)
-livecheck.leases.lease = 1.0
+livecheck.runtime.leases.lease = 1.0
 notes = redis.Redis.from_url(URL)
 
 

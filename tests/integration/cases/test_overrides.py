@@ -40,6 +40,7 @@ def is_tested(case: Any) -> bool:
         return test is not None
 
 
+@pytest.mark.promise("An override reaches every process within 5 s.", theme="cases")
 def test_an_override_reaches_other_processes_and_goes_again(here: Any, there: Any) -> None:
     assert not is_tested(there)
     here.override(probability=1.0)
@@ -68,15 +69,16 @@ def test_a_process_comes_back_to_what_it_had(here: Any, there: Any) -> None:
     wait_until(lambda: there.probability == 0.25, WITHIN)
 
 
+@pytest.mark.promise("No request reads an override from Redis.", theme="cases")
 def test_no_request_asks(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked_by: list[threading.Thread] = []
-    wired = there.app.request_store.wired
+    wired = there.app.runtime.request_store.registry.snapshot
 
     def noted(*args: Any) -> Any:
         asked_by.append(threading.current_thread())
         return wired(*args)
 
-    monkeypatch.setattr(there.app.request_store, "wired", noted)
+    monkeypatch.setattr(there.app.runtime.request_store.registry, "snapshot", noted)
     is_tested(there)
     wait_until(lambda: asked_by, WITHIN)
     for _ in range(1000):

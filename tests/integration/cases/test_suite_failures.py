@@ -19,7 +19,7 @@ from kombu.exceptions import OperationalError
 from livecheck_celery import Case, LiveCheck, State, current_test
 from livecheck_celery.context import synthetic_case_var
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks import lifecycle
 from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.lifecycle import Lifecycle
@@ -62,7 +62,7 @@ def case(livecheck: LiveCheck) -> Any:
 
 
 def reports(case: Any) -> list[tuple[State, str | None]]:
-    return [(report.state, report.error) for report in case.app.store.reports([case.name], count=10)]
+    return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=10)]
 
 
 def test_the_body_of_a_page_comes_back(case: Any, service: Any) -> None:
@@ -180,7 +180,7 @@ def test_nothing_is_done_for_a_case_that_is_not_active(case: Any) -> None:
 
 def test_a_case_that_is_active_again_is_not_stalled_at_once(case: Any) -> None:
     case.warn_stalled_after, case.active = 0.5, False
-    case.app.store.client.hset(case.app.store.keys.state(case.name), "received_at", 1)
+    case.app.runtime.store.client.hset(case.app.runtime.store.keys.state(case.name), "received_at", 1)
     tasks = Tasks([case.app])
     tasks.check_stalled()
     case.active = True
@@ -192,7 +192,7 @@ def test_a_case_that_is_active_again_is_not_stalled_at_once(case: Any) -> None:
 
 def test_a_fake_request_that_takes_long_keeps_its_slot(case: Any) -> None:
     made: list[int] = []
-    case.app.leases.lease = 0.6
+    case.app.runtime.leases.lease = 0.6
     begun, over = threading.Event(), threading.Event()
 
     def make_fake_request(self: Any) -> None:
@@ -206,12 +206,12 @@ def test_a_fake_request_that_takes_long_keeps_its_slot(case: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         running = pool.submit(tasks.make_fake_request, **asked)
         assert begun.wait(10)
-        start = case.app.store.time()
-        while case.app.store.time() < start + 1.5:  # more than two leases, and seven periods
+        start = case.app.runtime.store.time()
+        while case.app.runtime.store.time() < start + 1.5:  # more than two leases, and seven periods
             tasks.make_fake_request(**asked)
             tasks.recover()
         assert made == [1]
-        assert case.app.store.client.llen("livecheck.schedule") == 0
+        assert case.app.runtime.store.client.llen("livecheck.schedule") == 0
         over.set()
         running.result(10)
     wait_until(lambda: tasks.make_fake_request(**asked) or len(made) == 2, what="the next run")
@@ -220,10 +220,10 @@ def test_a_fake_request_that_takes_long_keeps_its_slot(case: Any) -> None:
 def test_the_fake_request_of_a_dead_worker_is_asked_for_by_the_sweep(
     case: Any, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
-    case.frequency, case.app.leases.lease = 60.0, 0.2
+    case.frequency, case.app.runtime.leases.lease = 60.0, 0.2
     made: list[int] = []
     type(case).make_fake_request = lambda self: made.append(1)
-    assert case.app.store.claim_slot(case.name, Slot(60, 30), token="dead", lease=0.2) == 1
+    assert case.app.runtime.store.schedule_runs.claim(case.name, Window(60, 30), token="dead", lease=0.2) == 1
     tasks = Tasks([case.app])
     wait_until(lambda: tasks.recover() or redis_client.llen("livecheck.schedule"), what="a message")
     assert redis_client.llen("livecheck.schedule") == 1
@@ -239,7 +239,7 @@ def test_the_fake_request_of_a_dead_worker_is_asked_for_by_the_sweep(
 
 
 def test_a_worker_that_is_told_to_go_in_a_fake_request_leaves_it_to_another(case: Any) -> None:
-    case.frequency, case.app.leases.lease = 60.0, 0.2
+    case.frequency, case.app.runtime.leases.lease = 60.0, 0.2
 
     def exit_once(self: Any) -> None:
         type(self).make_fake_request = lambda self: made.append(1)
@@ -258,7 +258,7 @@ def test_a_worker_that_is_told_to_go_in_a_fake_request_leaves_it_to_another(case
 
 def test_a_fake_request_that_another_made_meanwhile_is_told(case: Any, caplog: pytest.LogCaptureFixture) -> None:
     def make_fake_request(self: Any) -> None:  # the worker froze, and its slot was claimed, as seen here
-        self.app.store.client.hset(self.app.store.keys.state(self.name), "slot", "another's")
+        self.app.runtime.store.client.hset(self.app.runtime.store.keys.state(self.name), "run", "another's")
 
     type(case).make_fake_request = make_fake_request
     Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
@@ -267,7 +267,7 @@ def test_a_fake_request_that_another_made_meanwhile_is_told(case: Any, caplog: p
 
 def test_a_message_for_a_case_nobody_declared_is_reported_and_over(case: Any) -> None:
     assert Tasks([case.app]).execute("o-1", **{CASE_KEYWORD: "shop.test_gone"}) == "ERROR"
-    [report] = case.app.store.reports(None, count=10)
+    [report] = case.app.runtime.store.reports.latest(None, count=10)
     assert (report.case_name, report.state) == ("shop.test_gone", State.ERROR)
     assert report.error == "no case 'shop.test_gone' is declared in this worker; name its module in imports or cases"
 
@@ -300,13 +300,13 @@ def test_a_beat_is_alive_once_the_broker_took_what_it_sends(livecheck: LiveCheck
     ours = Lifecycle(livecheck.app, [livecheck])
     ours.watch_beat(sender=Beat(Celery("another", set_as_current=False)))
     livecheck.app.send_task(task, queue="livecheck.schedule")
-    assert livecheck.store.signs_of_life() == (None, None)
+    assert livecheck.runtime.store.liveness.read() == (None, None)
     ours.watch_beat(sender=Beat(livecheck.app))
-    assert livecheck.store.signs_of_life() == (None, None), "it may be waiting for another beat to end"
+    assert livecheck.runtime.store.liveness.read() == (None, None), "it may be waiting for another beat to end"
     livecheck.app.send_task("shop.other", queue="livecheck.schedule")
-    assert livecheck.store.signs_of_life() == (None, None)
+    assert livecheck.runtime.store.liveness.read() == (None, None)
     livecheck.app.send_task(task, queue="livecheck.schedule")
-    assert livecheck.store.signs_of_life() == (pytest.approx(0, abs=5), None)
+    assert livecheck.runtime.store.liveness.read() == (pytest.approx(0, abs=5), None)
 
 
 def test_a_beat_that_cannot_send_is_not_alive(redis_url: str) -> None:
@@ -315,7 +315,7 @@ def test_a_beat_that_cannot_send_is_not_alive(redis_url: str) -> None:
     Lifecycle(app, [livecheck]).watch_beat(sender=Beat(app))
     with pytest.raises(OperationalError):
         app.send_task("livecheck.recover", queue="livecheck.schedule", retry=False)
-    assert livecheck.store.signs_of_life() == (None, None)
+    assert livecheck.runtime.store.liveness.read() == (None, None)
     livecheck.close()
 
 
@@ -331,8 +331,8 @@ def test_a_case_is_watched_from_the_first_start_of_a_worker_without_any_beat(cas
 def test_workers_show_that_they_execute_schedules(livecheck: LiveCheck) -> None:
     for task in (Tasks([livecheck]).recover, Tasks([livecheck]).check_stalled):
         task()
-        assert livecheck.store.signs_of_life() == (None, pytest.approx(0, abs=5))
-        livecheck.store.client.delete(livecheck.store.keys.schedules)
+        assert livecheck.runtime.store.liveness.read() == (None, pytest.approx(0, abs=5))
+        livecheck.runtime.store.client.delete(livecheck.runtime.store.keys.schedules)
 
 
 def test_what_is_kept_of_a_case_that_is_gone_is_deleted(case: Any) -> None:

@@ -44,9 +44,9 @@ ENDS = {"pass": State.PASS, "fail": State.FAIL, "timeout": State.TIMEOUT}
 def happened(store: Store, one: Order) -> Entry:
     """Have ``one`` triggered and tested, as it is due; what the ledger knows of it."""
     test = make_test(one.id, case_name=one.case)
-    store.record(test, expires_in=60.0)
+    store.executions.record(test, expires_in=60.0)
     for name, value in one.signals.items():
-        store.signal(make_signal(name, json.dumps(value), one.id, one.case), ttl=60.0)
+        store.signals.send(make_signal(name, json.dumps(value), one.id, one.case), ttl=60.0)
     claim(store, test, max_history=100)
     judge(store, test, ENDS[one.kind], runtime=0.5, max_history=100)
     return Entry(one.id, one, known=True, sent=one.signals, taken=dict.fromkeys(one.signals, time.time() - 60))
@@ -207,7 +207,7 @@ def test_a_lost_worker_is_a_verdict_only_after_three(
     store: Store, redis_client: redis.Redis, entries: dict[str, Entry], attempts: int, red: set[str]
 ) -> None:
     test = make_test("order-5", case_name="plain")
-    store.record(test, expires_in=60.0)
+    store.executions.record(test, expires_in=60.0)
     claim(store, test, max_history=100)
     judge(store, test, State.ERROR, error="worker lost: it stopped without a verdict", max_history=100)
     entries["order-5"] = Entry("order-5", order(5, "pass"), known=True)

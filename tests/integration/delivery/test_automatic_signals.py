@@ -30,7 +30,7 @@ def case(livecheck: LiveCheck) -> Any:
         answered: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/{id}/")
 
     case = livecheck.case(name=CASE)(test_order)
-    livecheck.store.register(case.name, case.describe())
+    livecheck.runtime.store.registry.register(case.name, case.describe())
     return case
 
 
@@ -51,10 +51,16 @@ def current(test_id: str, case_name: str = CASE) -> TestExecution:
 
 
 def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
-    found: dict[str, SignalEvent] = case.app.store.awaited([(case.name, test_id, list(case.signals))])[0]
+    found: dict[str, SignalEvent] = case.app.runtime.store.signals.awaited([(case.name, test_id, list(case.signals))])[
+        0
+    ]
     return found
 
 
+@pytest.mark.promise(
+    "`Signal.from_task` is sent when a Celery task ends, in a service that declares no case.",
+    theme="signals",
+)
 def test_a_task_that_succeeds_sends_its_value_and_one_that_fails_its_exception(case: Any, orders: Celery) -> None:
     @orders.task(name="orders.execute")
     def execute(number: int) -> float:
@@ -100,26 +106,30 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
         execute.delay()
     with under_test(current("o-2")):
         other.delay()
-        service.happened("request", "POST /order/1/", [make_test("o-3")], value={"status": 201})
+        service.operation_finished("request", "POST /order/1/", [make_test("o-3")], value={"status": 201})
     assert service.flush()
     assert not arrived(case, "o-1")
     assert not arrived(case, "o-2")
-    assert not case.app.store.client.keys("*signals:o-1*"), "not even for the other case"
-    sent = service.outbox.sent
+    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "not even for the other case"
+    sent = service.runtime.outbox.sent
     with under_test(current("o-2")):
         other.delay()
     assert service.flush()
-    assert service.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
+    assert service.runtime.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
 
 
+@pytest.mark.promise(
+    "`Signal.from_request` is sent when a response has been sent, in a service that declares no case.",
+    theme="signals",
+)
 def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Celery) -> None:
     service = install(orders)
     tests = [current("o-1"), current("o-2")]
-    service.gate.answered("POST", "/order/7/", 201, tests[:1])
-    service.gate.answered("POST", "/order/7/", 503, tests[1:])
+    service.gate.request_finished("POST", "/order/7/", 201, tests[:1])
+    service.gate.request_finished("POST", "/order/7/", 503, tests[1:])
     assert service.flush()
     assert arrived(case, "o-1")["answered"].value == '{"method":"POST","path":"/order/7/","status":201}'
-    assert arrived(case, "o-2")["answered"].error == "POST /order/7/ answered 503"
+    assert arrived(case, "o-2")["answered"].error == "POST /order/7/ returned status 503"
 
 
 @pytest.mark.parametrize(
@@ -130,7 +140,7 @@ def test_a_value_that_cannot_be_sent_says_so_to_the_test(
     case: Any, redis_url: str, value: object, problem: str
 ) -> None:
     service = install(Celery("orders", broker=redis_url, set_as_current=False), max_payload=1000)
-    service.happened("task", "orders.execute", [current("o-1")], value=value)
+    service.operation_finished("task", "orders.execute", [current("o-1")], value=value)
     assert service.flush()
     assert problem in str(arrived(case, "o-1")["executed"].error)
     service.close()
@@ -140,12 +150,16 @@ def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
     assert orders.conf.beat_schedule == {}
 
 
+@pytest.mark.promise(
+    "Dropped items and ignored headers are counted by reason, for all processes together.",
+    theme="requests",
+)
 def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Celery) -> None:
     service = install(orders)
     service.gate.accept([("LiveCheck-Test-Id", "forged")])
-    service.outbox.drop(2, "full", "the outbox is full")
-    wait_until(lambda: len(case.app.store.tallied().counts) == 2)
-    assert case.app.store.tallied().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
+    service.runtime.outbox.drop(2, "full", "the outbox is full")
+    wait_until(lambda: len(case.app.runtime.store.counters.read().counts) == 2)
+    assert case.app.runtime.store.counters.read().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
 
 
 def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
@@ -162,12 +176,12 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
             execute.delay()
     wait_until(lambda: arrived(case, "o-2"))
     assert arrived(case, "o-1")["executed"].value == '"done"'
-    assert caplog.text.count("task orders.execute could not be told of") == 1, "said once, not for each task"
+    assert caplog.text.count("failed to record task orders.execute") == 1, "said once, not for each task"
     del wrong
 
 
 def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
     service = install(orders)
-    assert service.watch.wanted is None
+    assert service.runtime.shared_config.wanted is None
     assert service.gate.accept([("Host", "shop")]).test is None
-    wait_until(lambda: service.watch.wanted)
+    wait_until(lambda: service.runtime.shared_config.wanted)

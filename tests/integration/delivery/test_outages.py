@@ -27,7 +27,7 @@ from livecheck_celery import (
     Signal,
     current_test,
 )
-from livecheck_celery.delivery.items import Signalled
+from livecheck_celery.delivery.items import SentSignal
 from tests.helpers.factories import make_signal
 from tests.helpers.valkey import embedded
 from tests.helpers.waiting import wait_until
@@ -80,10 +80,14 @@ def make(url: str, **options: Any) -> Any:
     return test_order
 
 
-def make_item(test_id: str) -> Signalled:
-    return Signalled(make_signal(key=test_id), 60.0)
+def make_item(test_id: str) -> SentSignal:
+    return SentSignal(make_signal(key=test_id), 60.0)
 
 
+@pytest.mark.promise(
+    "`trigger()`, `.delay()` and `.apply_async()` raise a LiveCheck error within a second when Redis is unavailable.",
+    theme="requests",
+)
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_who_asks_inline_is_told_within_a_second(outage: Any) -> None:
     with outage() as url:
@@ -97,6 +101,11 @@ def test_who_asks_inline_is_told_within_a_second(outage: Any) -> None:
             assert url.partition("@")[2] or url.rpartition("/")[0] in str(caught.value)
 
 
+@pytest.mark.promise(
+    "`trigger()`, `.delay()` and `.apply_async()` raise a LiveCheck error within a second when the broker is "
+    "unavailable.",
+    theme="requests",
+)
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_a_broker_that_is_away_is_told_within_a_second(outage: Any, redis_url: str) -> None:
     with outage() as url:
@@ -105,7 +114,9 @@ def test_a_broker_that_is_away_is_told_within_a_second(outage: Any, redis_url: s
         with pytest.raises(BrokerUnavailable, match="is it running, and is broker_url right"):
             case.trigger("o-1")
         assert time.monotonic() - started < WITHIN_A_SECOND
-        assert case.app.store.client.zcard(case.app.store.keys.open(case.name)) == 1, "recorded, for recovery to send"
+        assert case.app.runtime.store.client.zcard(case.app.runtime.store.keys.open(case.name)) == 1, (
+            "recorded, for recovery to send"
+        )
 
 
 def test_an_outbox_that_is_full_drops_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,9 +125,10 @@ def test_an_outbox_that_is_full_drops_and_says_so(monkeypatch: pytest.MonkeyPatc
         case = make(url)
         for number in range(100):
             case.sent.send("x" * 50, key=f"o-{number}", force=True)
-        assert case.app.outbox.dropped > 50
+        assert case.app.runtime.outbox.dropped > 50
 
 
+@pytest.mark.promise("Queued items are delivered when the process exits.", theme="requests")
 def test_what_waits_is_sent_when_the_process_ends(redis_url: str) -> None:
     script = (
         "from celery import Celery\n"
@@ -134,6 +146,7 @@ def test_what_waits_is_sent_when_the_process_ends(redis_url: str) -> None:
         assert client.llen("livecheck") == 100
 
 
+@pytest.mark.promise("The exit of a process waits at most 2 s for the outbox.", theme="requests")
 def test_a_process_ends_within_seconds_though_redis_is_silent() -> None:
     with silent() as url:
         script = (
@@ -149,23 +162,24 @@ def test_a_process_ends_within_seconds_though_redis_is_silent() -> None:
         assert time.monotonic() - started < 10
 
 
+@pytest.mark.promise("A forked child has its own outbox.", theme="requests")
 def test_a_forked_child_has_an_outbox_of_its_own(redis_url: str) -> None:
     case = make(redis_url)
     with case.maybe_trigger("parent"):
         pass
-    assert case.app.outbox.flush()
+    assert case.app.runtime.outbox.flush()
     child = os.fork()
     if child == 0:
         ok = 1
         try:
             with case.maybe_trigger("child"):
                 case.sent.send("x")
-            ok = 0 if case.app.outbox.flush(5) else 1
+            ok = 0 if case.app.runtime.outbox.flush(5) else 1
         finally:
             os._exit(ok)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
-    assert case.app.store.client.exists(case.app.store.keys.test(case.name, "child"))
-    assert case.app.store.client.exists(case.app.store.keys.signals(case.name, "child"))
+    assert case.app.runtime.store.client.exists(case.app.runtime.store.keys.test(case.name, "child"))
+    assert case.app.runtime.store.client.exists(case.app.runtime.store.keys.signals(case.name, "child"))
 
 
 def test_a_broker_of_an_unknown_kind_is_an_error_in_words(redis_url: str) -> None:
@@ -184,9 +198,9 @@ def test_the_same_id_is_asked_for_once_until_it_has_its_verdict(redis_url: str) 
         case.trigger("o-1")
     with case.maybe_trigger("o-1"):
         pass
-    case.app.outbox.flush()
-    assert case.app.outbox.dropped == 1
-    assert case.app.store.client.llen("livecheck") == 1
+    case.app.runtime.outbox.flush()
+    assert case.app.runtime.outbox.dropped == 1
+    assert case.app.runtime.store.client.llen("livecheck") == 1
 
 
 def test_arguments_that_are_no_json_are_said_inline_and_dropped_in_a_request(redis_url: str) -> None:
@@ -196,7 +210,7 @@ def test_arguments_that_are_no_json_are_said_inline_and_dropped_in_a_request(red
     with case.maybe_trigger("o-1", object()) as test:
         assert test is None
         assert current_test() is None
-    assert case.app.outbox.dropped == 1
+    assert case.app.runtime.outbox.dropped == 1
 
 
 def test_arguments_over_the_limit_are_said_inline_and_dropped_in_a_request(redis_url: str) -> None:
@@ -205,7 +219,7 @@ def test_arguments_over_the_limit_are_said_inline_and_dropped_in_a_request(redis
         case.trigger("o-1", "x" * 1000)
     with case.maybe_trigger("o-1", "x" * 1000) as test:
         assert test is None
-    assert case.app.outbox.dropped == 1
+    assert case.app.runtime.outbox.dropped == 1
 
 
 @pytest.mark.parametrize("options", [{"probability": 0.0}, {"active": False}])
@@ -215,7 +229,7 @@ def test_nothing_is_triggered_by_chance_zero_or_an_inactive_case(redis_url: str,
     for _ in range(50):
         with case.maybe_trigger() as test:
             assert test is None
-    assert livecheck.outbox.sent == livecheck.outbox.dropped == 0
+    assert livecheck.runtime.outbox.sent == livecheck.runtime.outbox.dropped == 0
 
 
 def test_nothing_is_triggered_or_sent_when_switched_off(redis_url: str) -> None:
@@ -223,8 +237,8 @@ def test_nothing_is_triggered_or_sent_when_switched_off(redis_url: str) -> None:
     with case.maybe_trigger() as test:
         assert test is None
         case.sent.send("x", key="k", force=True)
-    assert case.app.outbox.flush()
-    assert case.app.outbox.sent == 0
+    assert case.app.runtime.outbox.flush()
+    assert case.app.runtime.outbox.sent == 0
 
 
 async def enter(case: Any) -> Any:
@@ -257,8 +271,8 @@ def test_half_a_surrogate_pair_is_dropped_alone(redis_url: str) -> None:
         assert test is None
     case.sent.send("x", key="\ud800", force=True)
     case.sent.send("x", key="whole", force=True)
-    assert case.app.outbox.flush()
-    assert (case.app.outbox.sent, case.app.outbox.dropped) == (1, 2)
+    assert case.app.runtime.outbox.flush()
+    assert (case.app.runtime.outbox.sent, case.app.runtime.outbox.dropped) == (1, 2)
 
 
 def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
@@ -270,6 +284,7 @@ def test_a_request_survives_a_redis_url_that_is_none(redis_url: str) -> None:
     assert case.app.gate.accept([("LiveCheck-Test-Id", "forged")]).test is None
 
 
+@pytest.mark.promise("Where no thread can be started, the calling thread delivers.", theme="requests")
 def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
@@ -279,12 +294,15 @@ def test_where_no_thread_can_be_started_the_caller_sends(redis_url: str, monkeyp
     with case.maybe_trigger("o-1") as test:
         assert current_test() is test is not None
         case.sent.send("x")
-    assert case.app.outbox.sent == 2
-    assert case.app.store.client.hget(case.app.store.keys.signals(case.name, "o-1"), "sent")
-    assert case.app.store.client.llen("livecheck") == 1
+    assert case.app.runtime.outbox.sent == 2
+    assert case.app.runtime.store.client.hget(case.app.runtime.store.keys.signals(case.name, "o-1"), "sent")
+    assert case.app.runtime.store.client.llen("livecheck") == 1
     monkeypatch.undo()
-    monkeypatch.setattr("livecheck_celery.delivery.outbox._PAUSE", 0.0)
-    wait_until(lambda: case.app.outbox.put(make_item("o-2")) and case.app.outbox.awake, what="a thread runs again")
+    monkeypatch.setattr("livecheck_celery.delivery.outbox._RETRY_AFTER", 0.0)
+    wait_until(
+        lambda: case.app.runtime.outbox.put(make_item("o-2")) and case.app.runtime.outbox.running,
+        what="a thread runs again",
+    )
     assert case.app.flush()
 
 
@@ -298,7 +316,7 @@ def test_without_threads_an_outage_costs_one_short_wait_and_not_one_a_call(monke
                 assert test is not None
                 case.sent.send("x")
         assert time.monotonic() - started < 5 * WITHIN_A_SECOND
-        assert case.app.outbox.dropped == 600
+        assert case.app.runtime.outbox.dropped == 600
 
 
 def test_a_livecheck_that_is_closed_leaves_no_thread_and_what_waits_is_sent(redis_url: str) -> None:
@@ -308,11 +326,11 @@ def test_a_livecheck_that_is_closed_leaves_no_thread_and_what_waits_is_sent(redi
         case.sent.send("x")
     [thread] = [one for one in set(threading.enumerate()) - others if one.name == "livecheck-outbox"]
     case.app.close()
-    assert case.app.outbox.sent == 2
+    assert case.app.runtime.outbox.sent == 2
     thread.join(10)
     assert not thread.is_alive()
     with case.maybe_trigger("o-2"):
         pass
     assert case.app.flush(), "it may be used again"
-    assert case.app.outbox.sent == 3
+    assert case.app.runtime.outbox.sent == 3
     case.app.close()

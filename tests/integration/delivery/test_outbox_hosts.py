@@ -36,8 +36,8 @@ def request(number):
 
 requests = [gevent.spawn(request, number) for number in range(100)]
 gevent.joinall(requests, raise_error=True, timeout=20)
-assert livecheck.flush(20), livecheck.outbox.counts
-print(livecheck.outbox.sent, dict(livecheck.outbox.counts))
+assert livecheck.flush(20), livecheck.runtime.outbox.counts
+print(livecheck.runtime.outbox.sent, dict(livecheck.runtime.outbox.counts))
 """
 
 
@@ -51,6 +51,7 @@ def make(url: str) -> Any:
     return test_order
 
 
+@pytest.mark.promise("Under gevent, greenlets share the outbox and keep to their own tests.", theme="requests")
 def test_greenlets_share_it_and_keep_to_their_own_tests(redis_url: str) -> None:
     script = GREENLETS.format(url=redis_url)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
@@ -70,8 +71,8 @@ def test_in_uwsgi_it_has_a_thread_only_where_threads_run(
     case = make(redis_url)
     with case.maybe_trigger("o-1"):
         case.sent.send("x")
-    assert case.app.outbox.awake is in_a_thread
-    assert in_a_thread or case.app.outbox.sent == 2, "sent by the caller"
+    assert case.app.runtime.outbox.running is in_a_thread
+    assert in_a_thread or case.app.runtime.outbox.sent == 2, "sent by the caller"
     assert case.app.flush()
     case.app.close()
 
@@ -87,7 +88,7 @@ def test_children_of_one_parent_send_what_is_theirs(redis_url: str, redis_client
         if pid == 0:
             with case.maybe_trigger(f"child-{number}"):
                 case.sent.send("x")
-            os._exit(0 if case.app.flush(10) and case.app.outbox.dropped == 0 else 1)
+            os._exit(0 if case.app.flush(10) and case.app.runtime.outbox.dropped == 0 else 1)
         children.append(pid)
     assert [os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) for pid in children] == [0] * 4
     with case.maybe_trigger("parent again"):

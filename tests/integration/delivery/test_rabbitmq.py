@@ -50,7 +50,7 @@ def test_who_triggers_is_told_within_a_second_that_rabbitmq_froze(
 
 
 def test_who_declares_a_queue_otherwise_is_told_which_setting_differs(livecheck: LiveCheck) -> None:
-    livecheck.publisher.execute(make_test())
+    livecheck.runtime.publisher.execute(make_test())
     other = LiveCheck(
         Celery("other", broker=livecheck.settings.broker_url, set_as_current=False),
         redis_url=livecheck.settings.redis_url,
@@ -58,5 +58,5 @@ def test_who_declares_a_queue_otherwise_is_told_which_setting_differs(livecheck:
     )
     other.app.conf.task_create_missing_queue_type = "quorum"
     with pytest.raises(BrokerUnavailable, match=r"PRECONDITION_FAILED.*; every process .* must set"):
-        other.publisher.execute(make_test())
+        other.runtime.publisher.execute(make_test())
     other.close()

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.execution import deadlines as slots
 from tests.helpers.waiting import wait_until
 
@@ -56,12 +56,17 @@ def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
 
 def timed_out(case: Any) -> str:
     """The error of its one report, as soon as there is one."""
-    [report] = wait_until(lambda: case.app.store.reports([case.name], count=10), what="a report")
+    [report] = wait_until(lambda: case.app.runtime.store.reports.latest([case.name], count=10), what="a report")
     assert report.state is State.TIMEOUT
     assert case.total_by_state == Counter(TIMEOUT=1)
     return str(report.error)
 
 
+@pytest.mark.promise(
+    "A `run()` that exceeds `max_runtime` is a TIMEOUT within 2 s, even if its thread cannot be stopped (on gevent: "
+    "unless it blocks the whole process).",
+    theme="recovery",
+)
 def test_a_thread_that_cannot_be_stopped(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -76,7 +81,7 @@ def test_a_thread_that_cannot_be_stopped(
     held = "shop.test_order:o-1 holds a slot of this worker though it has its verdict: its run() cannot be stopped"
     assert f"{held}, it is at {__file__}:{line}" in caplog.messages
     assert not running.done()
-    assert livecheck.leases._held == set(), "nobody waits for this process"
+    assert livecheck.runtime.leases._held == set(), "nobody waits for this process"
     stop.set()
     assert running.result(10).state is State.TIMEOUT
     assert "shop.test_order:o-1: run() has ended at last, and its slot is free again" in caplog.messages
@@ -163,16 +168,16 @@ def test_a_test_within_its_time_is_left_alone(
     with caplog.at_level(logging.WARNING):
         assert start(pool, case).result(10).state is State.PASS
     assert caplog.messages == []
-    assert livecheck.slots._next_word == {}
+    assert livecheck.runtime.deadlines._next_word == {}
 
 
 def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
     """The time is that of one attempt: who runs the test again has all of it."""
     case = declare(livecheck, lambda self: None, max_runtime=0.2)
     test = build(case, "o-1")
-    livecheck.store.record(test, expires_in=60)
-    livecheck.store.claim(
+    livecheck.runtime.store.executions.record(test, expires_in=60)
+    livecheck.runtime.store.executions.claim(
         test, token="dead", address="dead", lease=0.3, active=True, frequency=None, max_history=10, expires_in=60
     )
-    wait_until(lambda: livecheck.store.due(case.name, 1), what="the lease has lapsed")
+    wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 1), what="the lease has lapsed")
     assert pool.submit(case.execute, test).result(10).state is State.PASS

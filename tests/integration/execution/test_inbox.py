@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from livecheck_celery import Case, LiveCheck, Signal, SignalEvent, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.models import EVENT
 from tests.helpers.waiting import wait_until
 
@@ -29,16 +29,17 @@ def case(livecheck: LiveCheck) -> Any:
 
 
 def waiting(case: Any, count: int) -> bool:
-    boxes = case.app.inbox._open_mailboxes()
+    boxes = case.app.runtime.inbox._open_mailboxes()
     return len([box for box in boxes if box.awaited()]) == count
 
 
+@pytest.mark.promise("Many tests wait on one Redis connection per process.", theme="signals")
 def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: redis.Redis) -> None:
     many = 300
     with ThreadPoolExecutor(many) as pool:
         futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
         wait_until(lambda: waiting(case, many), timeout=30, what="all wait")
-        channel = f"livecheck:inbox:{case.app.inbox.address}"
+        channel = f"livecheck:inbox:{case.app.runtime.inbox.address}"
         assert redis_client.pubsub_numsub(channel) == [(channel, 1)]
         for number in range(many):
             case.sent.send(7, key=f"o-{number}", force=True)
@@ -46,16 +47,18 @@ def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: 
     assert states == {State.PASS: many}
 
 
+@pytest.mark.promise("A signal whose announcement is lost is found by reading it.", theme="signals")
 def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
         # Stored, as by a Redis that failed between storing and announcing.
         event = EVENT.dump_json(SignalEvent("sent", case.name, "o-1", "7", received_at=1.0))
-        redis_client.hset(case.app.store.keys.signals(case.name, "o-1"), "sent", event)
+        redis_client.hset(case.app.runtime.store.keys.signals(case.name, "o-1"), "sent", event)
         assert future.result(10).state is State.PASS
 
 
+@pytest.mark.promise("A broken connection loses no signal.", theme="signals")
 def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
     count = 20
     stop = threading.Event()
@@ -71,7 +74,7 @@ def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis
         breaking = pool.submit(break_connections)
         for number in range(count):
             case.sent.send(7, key=f"o-{number}", force=True)
-            case.app.outbox.flush()
+            case.app.runtime.outbox.flush()
         stop.set()
         breaking.result(5)
         states = Counter(future.result(20).state for future in futures)
@@ -82,7 +85,7 @@ def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        redis_client.publish(f"livecheck:inbox:{case.app.inbox.address}", "nonsense")
+        redis_client.publish(f"livecheck:inbox:{case.app.runtime.inbox.address}", "nonsense")
         case.sent.send(7, key="o-1", force=True)
         assert future.result(10).state is State.PASS
 
@@ -92,10 +95,10 @@ def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_clie
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, test)
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        case.app.inbox.stop()
+        case.app.runtime.inbox.stop()
         runner = future.result(10)
     assert (runner.state, runner.handed_back) == (State.INIT, True)
-    assert case.app.store.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
+    assert case.app.runtime.store.executions.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
     assert case.total_by_state == Counter()
 
     other = LiveCheck(case.app.app)
@@ -110,7 +113,7 @@ def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: 
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        case.app.inbox.interrupt_after(60)
+        case.app.runtime.inbox.interrupt_after(60)
         refused = case.execute(build(case, "o-2"))
         assert (refused.state, refused.handed_back) == (State.INIT, True)
         case.sent.send(7, key="o-1", force=True)
@@ -121,4 +124,4 @@ def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: 
 def test_mailboxes_are_closed_when_the_test_is_over(case: Any) -> None:
     case.sent.send(7, key="o-1", force=True)
     case.execute(build(case, "o-1"))
-    assert case.app.inbox._open_mailboxes() == []
+    assert case.app.runtime.inbox._open_mailboxes() == []

@@ -29,7 +29,7 @@ from livecheck_celery import (
     current_execution,
     current_test,
 )
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from tests.helpers.plain_asserts import wrong_side, wrong_side_in_words
 from tests.helpers.waiting import wait_until
 
@@ -44,7 +44,7 @@ def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunne
 
 
 def reports(livecheck: LiveCheck) -> list[TestReport]:
-    return livecheck.store.reports(["shop.test_order"], count=100)
+    return livecheck.runtime.store.reports.latest(["shop.test_order"], count=100)
 
 
 # -- verdicts
@@ -134,8 +134,8 @@ def test_an_inactive_case_skips_and_says_so(livecheck: LiveCheck) -> None:
 def test_an_expired_test_skips_and_says_so(livecheck: LiveCheck) -> None:
     case = declare(livecheck, wrong_side)
     test = build(case, "late")
-    livecheck.store.record(test, expires_in=0.05)
-    wait_until(lambda: livecheck.store.due(case.name, 1), what="the test has expired")
+    livecheck.runtime.store.executions.record(test, expires_in=0.05)
+    wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 1), what="the test has expired")
     assert case.execute(test).state is State.SKIP
     error = reports(livecheck)[0].error
     assert error is not None
@@ -147,7 +147,7 @@ def test_a_test_is_executed_once_however_often_it_is_asked_for(livecheck: LiveCh
     ran = []
     case = declare(livecheck, lambda self: ran.append(1))
     test = build(case, "o-1")
-    livecheck.store.record(test, expires_in=60)
+    livecheck.runtime.store.executions.record(test, expires_in=60)
     with ThreadPoolExecutor(8) as pool:
         states = Counter(runner.state for runner in pool.map(case.execute, [test] * 8))
     assert states == {State.PASS: 1, State.INIT: 7}
@@ -207,7 +207,7 @@ def test_a_signal_sent_before_anybody_waits_is_not_lost(livecheck: LiveCheck) ->
     test = case.trigger("o-1")
     case.sent.send(7, key="o-1", force=True)
     case.done.send("yes", key="o-1", force=True)
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     runner = case.execute(test)
     assert runner.state is State.PASS, runner.error
     assert list(runner.signal_latency) == ["sent", "done"]
@@ -216,11 +216,12 @@ def test_a_signal_sent_before_anybody_waits_is_not_lost(livecheck: LiveCheck) ->
     assert 0 < runner.signal_since_trigger["sent"] <= runner.signal_since_trigger["done"]
 
 
+@pytest.mark.promise("A signal that arrives before its test is not lost.", theme="signals")
 def test_a_signal_that_overtakes_its_trigger_is_not_lost(livecheck: LiveCheck) -> None:
     case = declare(livecheck, wait_for_both)
     case.sent.send(7, key="o-1", force=True)
     case.done.send("yes", key="o-1", force=True)
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     runner = case.execute(case.trigger("o-1"))
     assert runner.state is State.PASS, runner.error
     assert runner.signal_since_trigger == {"sent": 0.0, "done": 0.0}
@@ -265,6 +266,7 @@ def test_a_coroutine_awaits_a_signal(livecheck: LiveCheck) -> None:
     assert runner.state is State.PASS, runner.error
 
 
+@pytest.mark.promise("`wait()` ends at its one deadline, however often it is woken.", theme="signals")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_a_wait_ends_at_its_one_deadline_however_often_it_is_woken(livecheck: LiveCheck, is_async: bool) -> None:
     took: list[float] = []
@@ -291,7 +293,7 @@ def test_a_wait_ends_at_its_one_deadline_however_often_it_is_woken(livecheck: Li
             # Each announcement to the test wakes its mailbox, and none is the signal it waits for.
             number += 1
             case.done.send(str(number), key="o-1", force=True)
-            livecheck.outbox.flush()
+            livecheck.runtime.outbox.flush()
         runner = future.result()
     assert runner.state is State.TIMEOUT
     assert number > 20
@@ -316,6 +318,7 @@ def test_a_wait_without_timeout_ends_when_the_test_expires(livecheck: LiveCheck)
     assert time.monotonic() - started == pytest.approx(0.3, abs=0.25)
 
 
+@pytest.mark.promise("A value that does not fit the signal's type is a FAIL that names the field.", theme="signals")
 def test_a_value_that_does_not_fit_fails_readably(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
     case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", '"seven"'))
@@ -326,7 +329,7 @@ def test_a_value_that_does_not_fit_fails_readably(livecheck: LiveCheck) -> None:
 def test_a_value_that_cannot_be_sent_fails_the_test_at_once(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=30))
     case.sent.send(object(), key="o-1", force=True)
-    livecheck.outbox.flush()
+    livecheck.runtime.outbox.flush()
     assert execute(case).state is State.FAIL
     assert "signal sent (1 of 2): value cannot be sent as JSON" in str(reports(livecheck)[0].error)
 
@@ -334,16 +337,16 @@ def test_a_value_that_cannot_be_sent_fails_the_test_at_once(livecheck: LiveCheck
 def test_a_value_over_the_limit_fails_the_test_and_names_the_limit(redis_url: str, livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.done.wait(timeout=30))
     case.done.send("x" * (1024 * 1024), key="o-1", force=True)
-    livecheck.outbox.flush()
+    livecheck.runtime.outbox.flush()
     assert execute(case).state is State.FAIL
     assert "over the limit of 1048576 (livecheck_max_payload)" in str(reports(livecheck)[0].error)
 
 
 def test_something_in_redis_that_is_no_signal_fails_the_test_that_waits_for_it(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=30))
-    key = livecheck.store.keys.signals(case.name, "o-1")
-    livecheck.store.client.hset(key, "sent", "not json")
-    livecheck.store.client.expire(key, 60)
+    key = livecheck.runtime.store.keys.signals(case.name, "o-1")
+    livecheck.runtime.store.client.hset(key, "sent", "not json")
+    livecheck.runtime.store.client.expire(key, 60)
     assert execute(case).state is State.FAIL
     assert "LiveCheck did not write" in str(reports(livecheck)[0].error)
 
@@ -351,7 +354,7 @@ def test_something_in_redis_that_is_no_signal_fails_the_test_that_waits_for_it(l
 def test_a_test_may_wait_for_the_signals_of_another(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(key="parent", timeout=5))
     case.sent.send(1, key="parent", force=True)
-    livecheck.outbox.flush()
+    livecheck.runtime.outbox.flush()
     assert execute(case).state is State.PASS
 
 
@@ -405,6 +408,7 @@ for _name in HOOKS:
     setattr(Hooked, _name, hook(_name))
 
 
+@pytest.mark.promise("A hook that raises or forgets `super()` changes no verdict, counter or report.", theme="verdicts")
 @pytest.mark.parametrize(
     ("run", "state", "expected"),
     [
@@ -522,6 +526,7 @@ def test_frequency_and_latency_are_measured_between_tests(livecheck: LiveCheck) 
     assert case.frequency_avg == sorted(case.frequency_history)[1]
 
 
+@pytest.mark.promise("An execution costs one Redis round trip at its start and one at its end.", theme="verdicts")
 def test_an_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livecheck: LiveCheck) -> None:
     def run(self: Case) -> None:
         assert self.sent.wait(timeout=5) == 7
@@ -530,7 +535,7 @@ def test_an_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livec
     execute(case, id="warm")  # loads the scripts, and makes the connections
     test = case.trigger("o-1")
     case.sent.send(7, key="o-1", force=True)
-    livecheck.outbox.flush()
+    livecheck.runtime.outbox.flush()
     before = calls(livecheck)
     assert case.execute(test).state is State.PASS
     made = {name: count - before.get(name, 0) for name, count in calls(livecheck).items()}
@@ -539,7 +544,7 @@ def test_an_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livec
 
 def calls(livecheck: LiveCheck) -> dict[str, int]:
     """Commands that clients sent; those that scripts call are left out by looking at what clients can send here."""
-    stats = livecheck.store.client.info("commandstats")
+    stats = livecheck.runtime.store.client.info("commandstats")
     sent = ("evalsha", "eval", "subscribe", "ping", "info", "hmget", "exists", "script|exists")
     return {
         name: stats.get(f"cmdstat_{name}", {"calls": 0})["calls"] for name in sent if name not in ("hmget", "exists")

@@ -30,7 +30,7 @@ from livecheck_celery import (
     TestExecution,
     current_test,
 )
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import fake_request
 from livecheck_celery.delivery.publisher import TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
@@ -96,12 +96,13 @@ OUTCOMES = [
 ]
 
 
+@pytest.mark.promise("An execution is a span with its verdict, and with the exception of a failure.", theme="otel")
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=[outcome.state for outcome in OUTCOMES])
 def test_an_execution_is_a_span_that_tells_the_verdict(livecheck: LiveCheck, spans: Spans, outcome: Outcome) -> None:
     case = declare(livecheck, outcome.run)
     test, request = requested(case)
     case.stored.send(7, key="o-1", force=True)
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     runner = case.execute(test)
     assert runner.state is outcome.state, runner.error
     [span] = spans.named(NAME)
@@ -137,10 +138,10 @@ def test_a_real_request_takes_its_span_along_through_redis_and_the_broker(
     case = declare(livecheck, passes, probability=1.0)
     with trace.get_tracer("shop").start_as_current_span("POST /order") as span, case.maybe_trigger("o-1"):
         request = span.get_span_context()
-    assert livecheck.outbox.flush()
+    assert livecheck.runtime.outbox.flush()
     body = base64.b64decode(json.loads(redis_client.lindex("livecheck", 0))["body"])
     sent = EXECUTION.validate_python(json.loads(body)[1][TEST_KEYWORD])
-    kept = EXECUTION.validate_json(redis_client.hget(livecheck.store.keys.test(case.name, "o-1"), "payload"))
+    kept = EXECUTION.validate_json(redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload"))
     expected = f"00-{request.trace_id:032x}-{request.span_id:016x}-{request.trace_flags:02x}"
     assert sent.traceparent == kept.traceparent == expected
 
@@ -179,6 +180,7 @@ def by_test(spans: Spans) -> dict[Any, int]:
     return {span.attributes["livecheck.test.id"]: span.context.span_id for span in spans.named(NAME)}
 
 
+@pytest.mark.promise("The span is current in `run()` on threads.", theme="otel")
 def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Spans) -> None:
     together = threading.Barrier(4)
     seen: dict[str, int] = {}
@@ -197,6 +199,7 @@ def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: 
     assert not trace.get_current_span().get_span_context().is_valid
 
 
+@pytest.mark.promise("The span is current in `run()` in coroutines.", theme="otel")
 def test_the_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -> None:
     together = 4
     arrived: list[str] = []
@@ -230,8 +233,8 @@ def test_what_run_does_is_below_the_span_and_the_span_below_the_workers(livechec
 
 
 def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveCheck, spans: Spans) -> None:
-    happened: list[dict[str, Any]] = []
-    undo = instrument(make_gate(happened=happened))
+    finished: list[dict[str, Any]] = []
+    undo = instrument(make_gate(finished=finished))
 
     def run(self: Any) -> None:
         with trace.get_tracer("shop").start_as_current_span("look"):
@@ -240,7 +243,7 @@ def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveC
     case = declare(livecheck, run)
     case.execute(build(case, "o-1"))
     undo()
-    assert [told["name"] for told in happened] == ["look"]
+    assert [told["name"] for told in finished] == ["look"]
 
 
 # -- executions that do not end like that
@@ -264,13 +267,14 @@ def test_leaving_the_process_is_a_verdict_on_the_span_too(livecheck: LiveCheck, 
 def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None, test_expires=0.05)
     _, request = requested(case)
-    wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+    wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
     sweep(case)
     [span] = spans.named(NAME)
     assert result_of(span) == ("skip", StatusCode.UNSET)
     assert [link.context.span_id for link in span.links] == [request.span_id]
 
 
+@pytest.mark.promise("A verdict that was refused is not on a span.", theme="otel")
 def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: Spans) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
@@ -278,7 +282,7 @@ def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: S
     case = declare(livecheck, run, test_expires=0.2)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
-        wait_until(lambda: livecheck.store.due(case.name, 10), what="the test has expired")
+        wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
     of_the_sweep, of_the_run = spans.named(NAME)
@@ -297,7 +301,7 @@ def test_a_test_that_is_handed_back_has_no_result(livecheck: LiveCheck, spans: S
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         assert waiting.wait(10)
-        livecheck.inbox.stop()
+        livecheck.runtime.inbox.stop()
         assert future.result(10).handed_back
     [span] = spans.named(NAME)
     assert result_of(span) == (None, StatusCode.UNSET)
@@ -313,7 +317,7 @@ def test_a_verdict_that_could_not_be_written_is_an_error_without_a_result(
     monkeypatch.setattr(
         "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
     )
-    monkeypatch.setattr(livecheck.store, "verdict", away)
+    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", away)
     case = declare(livecheck, lambda self: None)
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))
@@ -330,6 +334,7 @@ class Broken(SpanProcessor):
         raise OSError("the collector is on fire")
 
 
+@pytest.mark.promise("Tracing that fails changes no verdict.", theme="otel")
 @pytest.mark.parametrize("method", ["on_start", "on_end"])
 def test_tracing_that_breaks_changes_no_verdict(livecheck: LiveCheck, spans: Spans, method: str) -> None:
     spans.provider.add_span_processor(Broken(method))
@@ -354,7 +359,7 @@ sys.meta_path.insert(0, Missing())
 
 from celery import Celery
 from livecheck_celery import Case, LiveCheck, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 
 livecheck = LiveCheck(Celery("shop", broker=sys.argv[1], set_as_current=False))
 
@@ -376,6 +381,7 @@ else:
 """
 
 
+@pytest.mark.promise("Without OpenTelemetry everything else works.", theme="otel")
 def test_without_opentelemetry_all_works_but_that(redis_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, redis_url], capture_output=True, text=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""A test that travels as nothing but baggage, to a service that tells it nothing but its spans."""
+"""A test that travels only as baggage, to a service that sends signals only by its spans."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from opentelemetry import propagate, trace
 from opentelemetry.trace import StatusCode
 
 from livecheck_celery import Case, LiveCheck, Signal, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import under_test
 from livecheck_celery.integrations.celery import install
 from tests.helpers.tracing import Spans, recording
@@ -34,13 +34,13 @@ def case(livecheck: LiveCheck) -> Any:
         def run(self) -> None:
             assert self.charged.wait(timeout=10) == {"currency": "EUR", "amounts": [3, 4]}
 
-    livecheck.store.register(test_order.name, test_order.describe())
+    livecheck.runtime.store.registry.register(test_order.name, test_order.describe())
     return test_order
 
 
 @pytest.fixture
 def bank(redis_url: str, spans: Spans) -> Iterator[LiveCheck]:
-    """Another service, which does not know the case."""
+    """Another service, without the case."""
     bank = install(Celery("bank", broker=redis_url, set_as_current=False), secret_key="test")
     bank.instrument("otel")
     yield bank
@@ -61,9 +61,7 @@ def get(app: Any, headers: dict[str, str]) -> None:
     list(app(environ, lambda *_: lambda _: None))
 
 
-def test_the_test_gets_there_as_baggage_and_its_signal_back_from_a_span(
-    livecheck: LiveCheck, case: Any, bank: LiveCheck
-) -> None:
+def test_baggage_carries_the_test_and_a_span_sends_its_signal(livecheck: LiveCheck, case: Any, bank: LiveCheck) -> None:
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response("200 OK", [])
         charge()
@@ -77,15 +75,15 @@ def test_the_test_gets_there_as_baggage_and_its_signal_back_from_a_span(
     livecheck.uninstrument("otel")
     assert list(headers) == ["baggage"]
     get(bank.wsgi(app), headers)
-    assert bank.outbox.flush()
+    assert bank.runtime.outbox.flush()
     runner = case.execute(test)
     assert runner.state is State.PASS, runner.error
 
 
-def test_a_span_that_failed_fails_the_test_that_waits_for_it(case: Any, bank: LiveCheck) -> None:
+def test_failed_span_fails_the_waiting_test(case: Any, bank: LiveCheck) -> None:
     test = build(case, "o-1")
     with under_test(test):
         charge(StatusCode.ERROR)
-    assert bank.outbox.flush()
+    assert bank.runtime.outbox.flush()
     runner = case.execute(test)
     assert (runner.state, str(runner.error)) == (State.FAIL, "span charge: the card has expired")

@@ -11,11 +11,11 @@ import pytest
 import redis
 
 from livecheck_celery import Case, LiveCheck, Signal, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.store import executions as ledger
 from livecheck_celery.store import signals as arrivals
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
-from tests.helpers.footprints import Bulk, claim, judge, per_test, run_executions, used
+from tests.helpers.footprints import BulkStore, claim, judge, per_test, run_executions, used
 from tests.helpers.waiting import wait_until
 
 #: Of what is reckoned: servers and allocators differ.
@@ -35,25 +35,27 @@ def reckoned(arguments: int, report: int) -> int:
 
 
 @pytest.fixture
-def bulk(redis_url: str) -> Iterator[Bulk]:
-    store = Bulk(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=OPEN))
+def bulk(redis_url: str) -> Iterator[BulkStore]:
+    store = BulkStore(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=OPEN))
     yield store
     store.client.close()
 
 
-def fill(store: Bulk) -> None:
+def fill(store: BulkStore) -> None:
     """All that one case may hold: of each kind, more than is kept."""
     finished = [make_test(f"finished-{number:023}") for number in range(FINISHED)]
     waiting = [make_test(f"open-{number:027}", test_args=["x" * SIZE]) for number in range(OPEN)]
     for tests in (finished, waiting):
-        store.send(lambda one=one: store.record(one, expires_in=3600) for one in tests)
+        store.send(lambda one=one: store.executions.record(one, expires_in=3600) for one in tests)
         signals = [make_signal(f"signal_{at}", f'"{"x" * SIZE}"', one.id) for one in tests for at in range(SIGNALS)]
-        store.send(lambda one=one: store.signal(one, ttl=0) for one in signals)
+        store.send(lambda one=one: store.signals.send(one, ttl=0) for one in signals)
         store.send(lambda one=one: claim(store, one, MAX_HISTORY) for one in tests)
         if tests is finished:
             store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY) for one in tests)
     beyond = [make_test(f"beyond-{number}") for number in range(50)]
-    assert set(store.send(lambda one=one: store.record(one, expires_in=3600) for one in beyond)) == {"backlog"}
+    assert set(store.send(lambda one=one: store.executions.record(one, expires_in=3600) for one in beyond)) == {
+        "backlog"
+    }
     for _ in range(2):
         # Of the same tests again, so that there are more starts and reports than are kept.
         store.client.delete(*[store.keys.test(CASE, one.id) for one in finished])
@@ -61,7 +63,7 @@ def fill(store: Bulk) -> None:
         store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY, traceback=TRACEBACK) for one in finished)
 
 
-def test_a_case_that_is_full_holds_what_the_formula_says(bulk: Bulk, redis_client: redis.Redis) -> None:
+def test_a_case_that_is_full_holds_what_the_formula_says(bulk: BulkStore, redis_client: redis.Redis) -> None:
     redis_client.execute_command("FLUSHALL", "SYNC")
     before = used(redis_client)
     fill(bulk)
@@ -88,7 +90,7 @@ def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("forgotten_soon")
-def test_many_executions_leave_what_few_leave(bulk: Bulk, redis_client: redis.Redis) -> None:
+def test_many_executions_leave_what_few_leave(bulk: BulkStore, redis_client: redis.Redis) -> None:
     def left(first: int, count: int) -> tuple[set[Any], int]:
         run_executions(bulk, first, count)
         wait_until(lambda: per_test(redis_client) == 0, 60, "nothing of single executions is left")
@@ -107,7 +109,7 @@ def test_many_executions_leave_what_few_leave(bulk: Bulk, redis_client: redis.Re
 def executed(case: Any, first: int, count: int) -> None:
     for number in range(first, first + count):
         test = build(case, f"test-{number}", (number,))
-        case.app.store.signal(make_signal("sent", "1", test.id, case.name), ttl=0)
+        case.app.runtime.store.signals.send(make_signal("sent", "1", test.id, case.name), ttl=0)
         case.execute(test)
 
 
@@ -115,10 +117,10 @@ def held(case: Any) -> dict[str, int]:
     """How much of what belongs to single executions is in this process."""
     suite = case.app
     return {
-        "mailboxes": len(suite.inbox._mailboxes),
-        "leases": len(suite.leases._held),
-        "slots": len(suite.slots._next_word),
-        "outbox": suite.outbox._queue.qsize(),
+        "mailboxes": len(suite.runtime.inbox._mailboxes),
+        "leases": len(suite.runtime.leases._held),
+        "slots": len(suite.runtime.deadlines._next_word),
+        "outbox": suite.runtime.outbox._queue.qsize(),
     }
 
 
@@ -152,4 +154,8 @@ def test_executions_leave_nothing_in_the_worker(livecheck: LiveCheck) -> None:
     executed(test_order, 300, 3_000)
     assert objects() - before < 300
     assert set(held(test_order).values()) == {0}
-    assert livecheck.store.statistics(CASE).total_by_state.keys() == {State.PASS, State.FAIL, State.TIMEOUT}
+    assert livecheck.runtime.store.suites.statistics(CASE).total_by_state.keys() == {
+        State.PASS,
+        State.FAIL,
+        State.TIMEOUT,
+    }

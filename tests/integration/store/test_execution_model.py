@@ -23,20 +23,21 @@ from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store.database import FORGET_AFTER, execution_json
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.execution_model import (
     DELAY,
     MAX_HISTORY,
     MAX_OPEN,
     MAX_REPORTS,
     OPEN,
-    SLOTS,
     STALLED_AFTER,
-    LedgerModel,
+    WINDOWS,
+    ExecutionModel,
     Message,
     stamp,
 )
 from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
+from tests.helpers.store_operations import SCRIPTS
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.
@@ -67,12 +68,13 @@ def with_our_clock(source: str) -> str:
 
 
 @pytest.fixture
-def clocked(redis_url: str, redis_client: redis.Redis) -> Iterator[Store]:
+def clocked(redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store whose scripts go by our clock."""
     store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
-    for script in vars(store._scripts).values():
-        script.source = with_our_clock(script.source)
-        script.sha = sha1(script.source.encode(), usedforsecurity=False).hexdigest()
+    for script in SCRIPTS.values():
+        source = with_our_clock(script.source)
+        monkeypatch.setattr(script, "source", source)
+        monkeypatch.setattr(script, "sha", sha1(source.encode(), usedforsecurity=False).hexdigest())
     yield store
     redis_client.delete(CLOCK)
     store.client.close()
@@ -96,7 +98,7 @@ class Machine(RuleBasedStateMachine):
         #: The token of every run of the schedule there was.
         self.runs: list[str] = []
         self.client.flushall()
-        self.model = LedgerModel(BEGIN)
+        self.model = ExecutionModel(BEGIN)
         self._set_clock()
         self.announced = self.client.pubsub()
         self.announced.subscribe(*[self.keys.inboxes + process for process in PROCESSES])
@@ -158,7 +160,7 @@ class Machine(RuleBasedStateMachine):
         test = self._new_test(test_id)
         outcome: float | str | None
         try:
-            outcome = self.store.record(test, expires_in=expires_in, delay=delay).recorded_at
+            outcome = self.store.executions.record(test, expires_in=expires_in, delay=delay).recorded_at
         except DuplicateTest:
             outcome = "duplicate"
         except TooManyTests:
@@ -258,7 +260,7 @@ class Machine(RuleBasedStateMachine):
         test = self._new_test(test_id, message.recorded_at)
         expected = self.model.claim(message, execution_json(test), token, address, **options)
         options["frequency"] = options.pop("period")
-        found = self.store.claim(test, token=token, address=address, max_history=MAX_HISTORY, **options)
+        found = self.store.executions.claim(test, token=token, address=address, max_history=MAX_HISTORY, **options)
         assert found[:4] == expected
         if found.outcome == "done" and message.recorded_at is not None and message.number not in self.model.lost:
             assert message.number in [number for number, _, _ in self.model.verdicts], "refused, but it had no verdict"
@@ -272,13 +274,13 @@ class Machine(RuleBasedStateMachine):
         claims = [self.claims[-1 - one % len(self.claims)] for one in back]
         held = [(CASE, message.test_id, token) for message, token, _ in claims]
         lost = [one for one in held if not self.model.renew(*one[1:], lease)]
-        assert self.store.renew(held, lease) == lost
+        assert self.store.executions.renew(held, lease) == lost
 
     @precondition(lambda self: self.claims)
     @rule(back=tokens)
     def release(self, back: int) -> None:
         message, token, _ = self.claims[-1 - back % len(self.claims)]
-        assert self.store.release(CASE, message.test_id, token) == self.model.release(message.test_id, token)
+        assert self.store.executions.release(CASE, message.test_id, token) == self.model.release(message.test_id, token)
 
     # -- verdicts
 
@@ -305,7 +307,7 @@ class Machine(RuleBasedStateMachine):
 
     def _judge(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> None:
         report = make_report(state, make_test(test_id), runtime=runtime)
-        found = self.store.verdict(
+        found = self.store.executions.verdict(
             report, token, address=address, max_history=MAX_HISTORY, state_transition_delay=DELAY
         )
         assert found == self.model.verdict(test_id, token, address, state, runtime)
@@ -315,7 +317,7 @@ class Machine(RuleBasedStateMachine):
     @precondition(lambda self: self.model.due())
     @rule(limit=st.integers(1, len(IDS)), data=st.data())
     def sweep(self, limit: int, data: st.DataObject) -> None:
-        due = self.store.due(CASE, limit)
+        due = self.store.executions.due(CASE, limit)
         assert due == self.model.due()[:limit]
         test_id = data.draw(st.sampled_from(due))
         token = self._token("s")
@@ -334,7 +336,7 @@ class Machine(RuleBasedStateMachine):
         self._recover(*self.sweeps[-1 - back % len(self.sweeps)])
 
     def _recover(self, test_id: str, token: str) -> None:
-        action, test = self.store.recover(CASE, test_id, token)
+        action, test = self.store.executions.recover(CASE, test_id, token)
         one = self.model.executions.get(test_id)
         expected, payload = self.model.recover(test_id, token)
         assert action == expected
@@ -350,7 +352,7 @@ class Machine(RuleBasedStateMachine):
         if sure:
             return
         test_id = data.draw(st.sampled_from(sorted(self.model.executions)))
-        self.store.discard(CASE, test_id)
+        self.store.executions.discard(CASE, test_id)
         self.model.discard(test_id)
 
     @rule(is_rare=rarely)
@@ -366,7 +368,7 @@ class Machine(RuleBasedStateMachine):
     @rule(key=ids, name=st.sampled_from(["sent", "paid"]), ttl=st.sampled_from([0.0, 50.0, 300.0]))
     def signal(self, key: str, name: str, ttl: float) -> None:
         self.made += 1
-        self.store.signal(make_signal(name, str(self.made), key), ttl=ttl)
+        self.store.signals.send(make_signal(name, str(self.made), key), ttl=ttl)
         listeners = self.model.signal(key, name, str(self.made), ttl)
         heard = [self.announced.get_message(timeout=5) for _ in listeners]
         assert {one["channel"] for one in heard} == {self.keys.inboxes + address for address in listeners}
@@ -375,7 +377,7 @@ class Machine(RuleBasedStateMachine):
 
     @rule(key=ids, address=processes, ttl=st.sampled_from([0.0, 300.0]))
     def listen(self, key: str, address: str, ttl: float) -> None:
-        found = self.store.listen(CASE, key, address, ttl=ttl)
+        found = self.store.signals.listen(CASE, key, address, ttl=ttl)
         told = self.model.listen(key, address, ttl)
         assert {name: (event.value, event.received_at) for name, event in found.items()} == told
 
@@ -384,64 +386,64 @@ class Machine(RuleBasedStateMachine):
     @rule(state=st.sampled_from([State.FAIL, State.ERROR]))
     def suite_fails(self, state: State) -> None:
         report = make_report(state)
-        found = self.store.suite_fail(CASE, state=state, report=report, state_transition_delay=DELAY)
-        assert found == self.model.suite_fail(state)
+        found = self.store.suites.fail(CASE, state=state, report=report, state_transition_delay=DELAY)
+        assert found == self.model.fail_suite(state)
 
     @rule(state=st.sampled_from(VERDICTS))
     def something_else_is_reported(self, state: State) -> None:
-        assert self.store.post_report(make_report(state)).at == self.model.now
+        assert self.store.reports.post(make_report(state)).at == self.model.now
         self.model.report(state, None)
 
     @rule()
     def service_answers(self) -> None:
-        self.store.recovered(CASE, state_transition_delay=DELAY)
-        self.model.recovered()
+        self.store.suites.service_recovered(CASE, state_transition_delay=DELAY)
+        self.model.service_recovered()
 
     @rule()
     def tests_are_expected(self) -> None:
-        self.store.watch([CASE])
-        self.model.watch()
+        self.store.suites.expect_tests([CASE])
+        self.model.expect_tests()
 
     @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
     def stall_check(self, limit: float | None) -> None:
         since = self.model.stalled(limit)
-        assert self.store.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
+        assert self.store.suites.stalled({CASE: limit}) == ({} if since is None else {CASE: since})
 
     @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
     def somebody_looks(self, limit: float | None) -> None:
-        assert self.store.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
+        assert self.store.suites.statistics(CASE, stalled_after=limit).status == self.model.status(limit)
 
     # -- the runs of a schedule
 
-    @rule(slot=st.sampled_from(SLOTS), lease=run_leases)
-    def beat_ticks(self, slot: Slot, lease: float) -> None:
+    @rule(window=st.sampled_from(WINDOWS), lease=run_leases)
+    def beat_ticks(self, window: Window, lease: float) -> None:
         self.runs.append(self._token("r"))
-        self._claim_run(self.runs[-1], slot, lease)
+        self._claim_run(self.runs[-1], window, lease)
 
     @precondition(lambda self: self.runs)
-    @rule(back=tokens, slot=st.sampled_from(SLOTS), lease=run_leases)
-    def run_is_claimed_again(self, back: int, slot: Slot, lease: float) -> None:
-        self._claim_run(self.runs[-1 - back % len(self.runs)], slot, lease)
+    @rule(back=tokens, window=st.sampled_from(WINDOWS), lease=run_leases)
+    def run_is_claimed_again(self, back: int, window: Window, lease: float) -> None:
+        self._claim_run(self.runs[-1 - back % len(self.runs)], window, lease)
 
-    def _claim_run(self, token: str, slot: Slot, lease: float) -> None:
-        expected = self.model.claim_slot(slot, token, lease)
-        assert self.store.claim_slot(CASE, slot, token=token, lease=lease) == expected
+    def _claim_run(self, token: str, window: Window, lease: float) -> None:
+        expected = self.model.claim_run(window, token, lease)
+        assert self.store.schedule_runs.claim(CASE, window, token=token, lease=lease) == expected
 
     @precondition(lambda self: self.runs)
     @rule(back=tokens, lease=run_leases)
     def run_goes_on(self, back: int, lease: float) -> None:
         token = self.runs[-1 - back % len(self.runs)]
-        assert self.store.renew_slot(CASE, token, lease=lease) == self.model.renew_slot(token, lease)
+        assert self.store.schedule_runs.renew(CASE, token, lease=lease) == self.model.renew_run(token, lease)
 
     @precondition(lambda self: self.runs)
     @rule(back=tokens)
     def run_ends(self, back: int) -> None:
         token = self.runs[-1 - back % len(self.runs)]
-        assert self.store.finish_slot(CASE, token) == self.model.finish_slot(token)
+        assert self.store.schedule_runs.finish(CASE, token) == self.model.finish_run(token)
 
     @rule(lease=run_leases)
     def runs_are_looked_after(self, lease: float) -> None:
-        assert self.store.lapsed_slots([CASE], lease=lease) == [CASE] * self.model.lapsed_slot(lease)
+        assert self.store.schedule_runs.lapsed([CASE], lease=lease) == [CASE] * self.model.lapsed_run(lease)
 
     # -- what is to be seen after each step
 

@@ -45,7 +45,7 @@ def open_ids(store: Store, client: redis.Redis) -> list[str]:
 def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis_client: redis.Redis) -> None:
     def trigger(number: int) -> bool:
         try:
-            stores[number].record(make_test(test_args=[number]), expires_in=60)
+            stores[number].executions.record(make_test(test_args=[number]), expires_in=60)
         except DuplicateTest:
             return False
         return True
@@ -56,15 +56,16 @@ def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis
     assert f'"test_args":[{recorded.index(True)}]' in str(payload)
 
 
+@pytest.mark.promise("When several workers receive one message, one of them runs the test.", theme="verdicts")
 @pytest.mark.parametrize("recorded", [True, False])
 def test_of_many_claims_one_runs(stores: list[Store], recorded: bool) -> None:
     claim(stores[0], make_test("earlier"), "earlier")
     if recorded:
-        stores[0].record(make_test(), expires_in=60)
+        stores[0].executions.record(make_test(), expires_in=60)
     claims = at_once(MANY, lambda number: claim(stores[number], make_test(), f"t{number}"))
     assert Counter(one.outcome for one in claims) == {"run": 1, "busy": MANY - 1}
     assert {one.attempt for one in claims} == {1}
-    assert len(stores[0].statistics(CASE).frequency_history) == 1
+    assert len(stores[0].suites.statistics(CASE).frequency_history) == 1
 
 
 def test_one_claim_asked_for_many_times_runs_once_and_counts_once(stores: list[Store]) -> None:
@@ -72,7 +73,7 @@ def test_one_claim_asked_for_many_times_runs_once_and_counts_once(stores: list[S
     claims = at_once(MANY, lambda number: claim(stores[number], make_test(), "same"))
     assert {(one.outcome, one.attempt, one.recorded_at, one.expires_at) for one in claims} == {claims[0][:4]}
     assert claims[0].outcome == "run"
-    assert len(stores[0].statistics(CASE).frequency_history) == 1
+    assert len(stores[0].suites.statistics(CASE).frequency_history) == 1
 
 
 def test_of_many_claims_of_a_lapsed_lease_one_runs(stores: list[Store]) -> None:
@@ -84,43 +85,49 @@ def test_of_many_claims_of_a_lapsed_lease_one_runs(stores: list[Store]) -> None:
     assert not judge(stores[0], make_test(), "dead").accepted
 
 
+@pytest.mark.promise("The first verdict from the holder of the lease stands; later ones are refused.", theme="verdicts")
 def test_of_many_verdicts_with_different_tokens_one_counts(stores: list[Store]) -> None:
-    stores[0].record(make_test(), expires_in=60)
+    stores[0].executions.record(make_test(), expires_in=60)
     claim(stores[0], make_test(), "t7")
     verdicts = at_once(MANY, lambda number: judge(stores[number], make_test(), f"t{number}", State.FAIL))
     assert [number for number, one in enumerate(verdicts) if one.accepted] == [7]
-    found = stores[0].statistics(CASE)
+    found = stores[0].suites.statistics(CASE)
     assert (found.total_by_state, found.total_failures, found.consecutive_failures) == ({State.FAIL: 1}, 1, 1)
 
 
+@pytest.mark.promise("A call whose reply was lost can be repeated; it counts once.", theme="verdicts")
 def test_one_verdict_written_many_times_counts_once_and_always_gets_the_same_answer(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "t")
     verdicts = at_once(MANY, lambda number: judge(stores[number], make_test(), "t"))
     assert set(verdicts) == {verdicts[0]}
     assert verdicts[0].accepted
-    found = stores[0].statistics(CASE)
+    found = stores[0].suites.statistics(CASE)
     assert (found.total_by_state, found.runtime_history) == ({State.PASS: 1}, [0.5])
-    assert len(stores[0].reports([CASE], count=100)) == 1
+    assert len(stores[0].reports.latest([CASE], count=100)) == 1
 
 
+@pytest.mark.promise(
+    "Counters and reports change in the same step as the verdict, so they agree with it under concurrent workers.",
+    theme="verdicts",
+)
 def test_the_counters_of_many_executions_at_once_add_up(stores: list[Store], redis_client: redis.Redis) -> None:
     states = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
     def run(number: int) -> bool:
         store, test, token = stores[number], make_test(str(number)), f"t{number}"
-        store.record(test, expires_in=60)
+        store.executions.record(test, expires_in=60)
         return (
             claim(store, test, token).outcome == "run"
             and judge(store, test, token, states[number % len(states)]).accepted
         )
 
     assert all(at_once(MANY, run))
-    found = stores[0].statistics(CASE)
+    found = stores[0].suites.statistics(CASE)
     assert found.total_by_state == dict.fromkeys(states, MANY // len(states))
     assert found.total_failures == 3 * MANY // len(states)
     assert len(found.runtime_history) == MANY // len(states)
     assert len(found.frequency_history) == len(found.latency_history) == MANY - 1
-    assert len(stores[0].reports([CASE], count=100)) == MANY
+    assert len(stores[0].reports.latest([CASE], count=100)) == MANY
     assert open_ids(stores[0], redis_client) == []
 
 
@@ -139,7 +146,7 @@ def test_the_histories_stay_within_their_cap(stores: list[Store]) -> None:
         executions.judge(stores[number], test, State.PASS, "t", runtime=0.5, max_history=7)
 
     at_once(MANY, run)
-    found = stores[0].statistics(CASE)
+    found = stores[0].suites.statistics(CASE)
     assert len(found.runtime_history) == len(found.frequency_history) == len(found.latency_history) == 7
 
 
@@ -147,7 +154,9 @@ def test_leases_renewed_from_many_threads_hold_and_a_strangers_do_not(stores: li
     started = [claim(stores[0], make_test(str(number)), f"t{number}", lease=0.3).now for number in range(MANY)]
     lost = at_once(
         MANY,
-        lambda number: stores[number].renew([(CASE, str(number), f"t{number}"), (CASE, str(number), "stranger")], 60.0),
+        lambda number: stores[number].executions.renew(
+            [(CASE, str(number), f"t{number}"), (CASE, str(number), "stranger")], 60.0
+        ),
     )
     assert lost == [[(CASE, str(number), "stranger")] for number in range(MANY)]
     wait_until(lambda: stores[0].time() > max(started) + 0.3)
@@ -161,19 +170,19 @@ def test_a_verdict_among_renewals_leaves_nothing_open(stores: list[Store], redis
     def act(number: int) -> bool:
         if number == MANY // 2:
             return judge(stores[number], make_test(), "t").accepted
-        return stores[number].renew(held, 30.0) in ([], held)
+        return stores[number].executions.renew(held, 30.0) in ([], held)
 
     assert all(at_once(MANY, act))
     assert open_ids(stores[0], redis_client) == []
-    assert stores[0].renew(held, 30.0) == held
+    assert stores[0].executions.renew(held, 30.0) == held
 
 
 def test_a_test_is_given_back_once(stores: list[Store], redis_client: redis.Redis) -> None:
-    stores[0].record(make_test(), expires_in=60)
+    stores[0].executions.record(make_test(), expires_in=60)
     claim(stores[0], make_test(), "t")
-    assert sum(at_once(MANY, lambda number: stores[number].release(CASE, "id-1", "t"))) == 1
+    assert sum(at_once(MANY, lambda number: stores[number].executions.release(CASE, "id-1", "t"))) == 1
     assert redis_client.hget(stores[0].keys.test(CASE, "id-1"), "attempts") == "0"
-    assert stores[0].due(CASE, 10) == ["id-1"]
+    assert stores[0].executions.due(CASE, 10) == ["id-1"]
 
 
 def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> None:
@@ -183,7 +192,7 @@ def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> Non
         outcomes = at_once(
             2,
             lambda number, test=test: (
-                judge(stores[0], test, "t").accepted if number else stores[1].release(CASE, test.id, "t")
+                judge(stores[0], test, "t").accepted if number else stores[1].executions.release(CASE, test.id, "t")
             ),
         )
         assert sorted(outcomes) == [False, True]
@@ -191,21 +200,21 @@ def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> Non
 
 def test_what_is_due_is_the_same_for_all_who_ask(stores: list[Store]) -> None:
     for number in range(5):
-        stores[0].record(make_test(str(number)), expires_in=0.01)
-    wait_until(lambda: len(stores[0].due(CASE, 10)) == 5)
-    assert at_once(MANY, lambda number: stores[number].due(CASE, 3)) == [["0", "1", "2"]] * MANY
+        stores[0].executions.record(make_test(str(number)), expires_in=0.01)
+    wait_until(lambda: len(stores[0].executions.due(CASE, 10)) == 5)
+    assert at_once(MANY, lambda number: stores[number].executions.due(CASE, 3)) == [["0", "1", "2"]] * MANY
 
 
 # -- sweepers
 
 
 def sweep(stores: list[Store]) -> Counter[str]:
-    return Counter(at_once(MANY, lambda number: stores[number].recover(CASE, "id-1", f"s{number}").action))
+    return Counter(at_once(MANY, lambda number: stores[number].executions.recover(CASE, "id-1", f"s{number}").action))
 
 
 def test_of_many_sweepers_one_sends_what_nobody_claimed(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "RESEND_AFTER", 1.0)
-    stores[0].record(make_test(), expires_in=60)
+    stores[0].executions.record(make_test(), expires_in=60)
     due(stores[0])
     assert sweep(stores) == {"send": 1, "none": MANY - 1}
 
@@ -217,7 +226,7 @@ def test_of_many_sweepers_one_sends_what_lost_its_worker(stores: list[Store]) ->
 
 
 def test_of_many_sweepers_one_closes_what_nobody_claimed_in_time(stores: list[Store]) -> None:
-    stores[0].record(make_test(), expires_in=0.2)
+    stores[0].executions.record(make_test(), expires_in=0.2)
     due(stores[0])
     assert sweep(stores) == {"expired": 1, "none": MANY - 1}
 
@@ -225,7 +234,7 @@ def test_of_many_sweepers_one_closes_what_nobody_claimed_in_time(stores: list[St
 def test_of_many_sweepers_one_closes_what_ran_past_its_expiry_and_only_its_verdict_counts(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "runner", expires_in=0.2)
     due(stores[0])
-    actions = at_once(MANY, lambda number: stores[number].recover(CASE, "id-1", f"s{number}").action)
+    actions = at_once(MANY, lambda number: stores[number].executions.recover(CASE, "id-1", f"s{number}").action)
     assert Counter(actions) == {"timeout": 1, "none": MANY - 1}
     sweeper = actions.index("timeout")
     verdicts = at_once(
@@ -237,7 +246,7 @@ def test_of_many_sweepers_one_closes_what_ran_past_its_expiry_and_only_its_verdi
         ),
     )
     assert [number for number, one in enumerate(verdicts) if one.accepted] == [sweeper]
-    assert stores[0].statistics(CASE).total_by_state == {State.TIMEOUT: 1}
+    assert stores[0].suites.statistics(CASE).total_by_state == {State.TIMEOUT: 1}
 
 
 def test_of_many_sweepers_one_closes_what_lost_its_last_worker(
@@ -252,20 +261,23 @@ def test_of_many_sweepers_one_closes_what_lost_its_last_worker(
 def test_a_sweeper_and_a_late_message_do_not_both_get_an_expired_test(stores: list[Store]) -> None:
     for round_ in range(10):
         test = make_test(f"race-{round_}")
-        stores[0].record(test, expires_in=0.01)
-        wait_until(lambda test=test: test.id in stores[0].due(CASE, 100))
+        stores[0].executions.record(test, expires_in=0.01)
+        wait_until(lambda test=test: test.id in stores[0].executions.due(CASE, 100))
         outcomes = at_once(
             2,
             lambda number, test=test: (
-                claim(stores[0], test, "late").outcome if number else stores[1].recover(CASE, test.id, "s").action
+                claim(stores[0], test, "late").outcome
+                if number
+                else stores[1].executions.recover(CASE, test.id, "s").action
             ),
         )
         assert sorted(outcomes) in (["busy", "expired"], ["expired", "none"])
 
 
+@pytest.mark.promise("Every key that an execution leaves in Redis expires or is capped.", theme="bounds")
 def test_every_key_an_execution_leaves_expires_or_is_capped(store: Store, redis_client: redis.Redis) -> None:
-    store.record(make_test("waiting"), expires_in=600, delay=100)
-    store.signal(make_signal(key="ran"), ttl=60)
+    store.executions.record(make_test("waiting"), expires_in=600, delay=100)
+    store.signals.send(make_signal(key="ran"), ttl=60)
     claim(store, make_test("ran"), "t", expires_in=300)
     open_key, waiting, ran = store.keys.open(CASE), store.keys.test(CASE, "waiting"), store.keys.test(CASE, "ran")
     assert redis_client.ttl(waiting) == pytest.approx(600 + 100 + 86400, abs=2)

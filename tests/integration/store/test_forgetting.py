@@ -40,20 +40,24 @@ def test_a_record_outlives_its_verdict_for_longer_than_a_worker_asks_for_it() ->
     assert FORGET_AFTER > 1.5 * RETRY_FOR
 
 
+@pytest.mark.promise(
+    "A message that arrives after the record of its execution has expired runs nothing.",
+    theme="verdicts",
+)
 @pytest.mark.usefixtures("at_once")
 def test_a_message_that_comes_after_its_execution_is_forgotten_runs_nothing(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    test = store.record(make_test(), expires_in=60)
+    test = store.executions.record(make_test(), expires_in=60)
     finish(store, test)
     assert not redis_client.exists(store.keys.test(CASE, "id-1"), store.keys.signals(CASE, "id-1"))
     assert claim(store, test, "late").outcome == "done"
     assert not judge(store, test, State.FAIL, "late").accepted
-    assert store.statistics(CASE).total_by_state == {State.PASS: 1}
+    assert store.suites.statistics(CASE).total_by_state == {State.PASS: 1}
 
 
 def test_a_message_whose_record_redis_lost_in_a_failover_runs(store: Store, redis_client: redis.Redis) -> None:
-    test = store.record(make_test(), expires_in=60)
+    test = store.executions.record(make_test(), expires_in=60)
     redis_client.delete(store.keys.test(CASE, "id-1"))
     found = claim(store, test)
     assert (found.outcome, found.recorded_at) == ("run", test.recorded_at)
@@ -62,16 +66,16 @@ def test_a_message_whose_record_redis_lost_in_a_failover_runs(store: Store, redi
 
 @pytest.mark.usefixtures("at_once")
 def test_a_message_from_before_redis_lost_everything_runs(store: Store, redis_client: redis.Redis) -> None:
-    before = store.record(make_test("before"), expires_in=60)
+    before = store.executions.record(make_test("before"), expires_in=60)
     redis_client.flushall()
-    finish(store, store.record(make_test("after"), expires_in=60))
+    finish(store, store.executions.record(make_test("after"), expires_in=60))
     finish(store, before, "t2")
 
 
 def test_a_message_of_an_earlier_use_of_the_id_does_not_run_in_place_of_the_new_one(store: Store) -> None:
-    earlier = store.record(make_test(test_args=["earlier"]), expires_in=60)
+    earlier = store.executions.record(make_test(test_args=["earlier"]), expires_in=60)
     finish(store, earlier)
-    later = store.record(make_test(test_args=["later"]), expires_in=60)
+    later = store.executions.record(make_test(test_args=["later"]), expires_in=60)
     assert claim(store, earlier, "late").outcome == "done"
     assert claim(store, later, "t2").outcome == "run"
 
@@ -79,8 +83,8 @@ def test_a_message_of_an_earlier_use_of_the_id_does_not_run_in_place_of_the_new_
 def test_what_stays_of_a_finished_execution_is_little_and_for_a_short_time(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    test = store.record(make_test(test_args=["x" * 10_000]), expires_in=3600)
-    store.signal(make_signal(), ttl=3600)
+    test = store.executions.record(make_test(test_args=["x" * 10_000]), expires_in=3600)
+    store.signals.send(make_signal(), ttl=3600)
     finish(store, test)
     record, signals = store.keys.test(CASE, "id-1"), store.keys.signals(CASE, "id-1")
     assert redis_client.memory_usage(record) < 400
@@ -96,8 +100,8 @@ def test_an_execution_that_came_without_a_record_is_remembered_for_longer(
 
 
 def test_signals_that_another_test_listens_for_stay(store: Store, redis_client: redis.Redis) -> None:
-    test = store.record(make_test(), expires_in=600)
-    store.listen(CASE, "id-1", "elsewhere", ttl=600)
+    test = store.executions.record(make_test(), expires_in=600)
+    store.signals.listen(CASE, "id-1", "elsewhere", ttl=600)
     finish(store, test)
     assert redis_client.ttl(store.keys.signals(CASE, "id-1")) > FORGET_AFTER
 
@@ -106,23 +110,23 @@ def test_a_signal_that_overtakes_its_trigger_is_kept_as_long_as_the_test(
     store: Store, redis_client: redis.Redis
 ) -> None:
     signals = store.keys.signals(CASE, "id-1")
-    store.signal(make_signal(), ttl=0)
+    store.signals.send(make_signal(), ttl=0)
     assert redis_client.ttl(signals) <= arrivals.SIGNAL_TTL
-    store.record(make_test(), expires_in=600)
+    store.executions.record(make_test(), expires_in=600)
     assert 590 < redis_client.ttl(signals) <= 600
 
 
 def test_a_signal_is_kept_as_long_as_its_test(store: Store, redis_client: redis.Redis) -> None:
-    store.record(make_test(), expires_in=600)
-    store.signal(make_signal(), ttl=0)
+    store.executions.record(make_test(), expires_in=600)
+    store.signals.send(make_signal(), ttl=0)
     assert 590 < redis_client.ttl(store.keys.signals(CASE, "id-1")) <= 600
 
 
 def test_a_signal_that_comes_after_the_verdict_is_kept_for_a_short_time(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    finish(store, store.record(make_test(), expires_in=600))
-    store.signal(make_signal(), ttl=600)
+    finish(store, store.executions.record(make_test(), expires_in=600))
+    store.signals.send(make_signal(), ttl=600)
     assert 0 < redis_client.ttl(store.keys.signals(CASE, "id-1")) <= FORGET_AFTER
 
 
@@ -135,18 +139,18 @@ def small(redis_url: str) -> Store:
 
 
 def test_more_open_tests_than_may_be_are_refused_until_one_has_its_verdict(small: Store) -> None:
-    first = small.record(make_test("1"), expires_in=60)
-    small.record(make_test("2"), expires_in=60)
+    first = small.executions.record(make_test("1"), expires_in=60)
+    small.executions.record(make_test("2"), expires_in=60)
     with pytest.raises(TooManyTests, match=r"shop.test_order:3: 2 tests .* \(livecheck_max_open\)"):
-        small.record(make_test("3"), expires_in=60)
-    small.record(make_test("1", case_name="shop.test_other"), expires_in=60)
+        small.executions.record(make_test("3"), expires_in=60)
+    small.executions.record(make_test("1", case_name="shop.test_other"), expires_in=60)
     finish(small, first)
-    small.record(make_test("3"), expires_in=60)
+    small.executions.record(make_test("3"), expires_in=60)
 
 
 def test_a_test_without_a_record_runs_however_many_are_open(small: Store) -> None:
     for number in range(2):
-        small.record(make_test(str(number)), expires_in=60)
+        small.executions.record(make_test(str(number)), expires_in=60)
     finish(small, make_test("chained"))
 
 
@@ -162,8 +166,8 @@ def test_what_a_request_triggers_beyond_that_is_dropped_and_counted(
     for number in range(3):
         with test_order.maybe_trigger(str(number)):
             pass
-    assert livecheck.outbox.flush()
-    assert livecheck.outbox.counts == {"backlog": 2}
+    assert livecheck.runtime.outbox.flush()
+    assert livecheck.runtime.outbox.counts == {"backlog": 2}
     assert "too many tests of the case have no verdict yet (livecheck_max_open)" in caplog.text
     assert redis_client.llen("livecheck") == 1
 
@@ -191,13 +195,13 @@ def delayed(case: Any) -> None:
 def by_chance(case: Any) -> None:
     with case.maybe_trigger("o-1"):
         pass
-    assert case.app.outbox.flush()
+    assert case.app.runtime.outbox.flush()
 
 
 def by_the_sweep(case: Any) -> None:
     case.trigger("o-1")
-    case.app.store.client.delete("livecheck")
-    case.app.store.look_again(CASE, ["o-1"])
+    case.app.runtime.store.client.delete("livecheck")
+    case.app.runtime.store.executions.look_again(CASE, ["o-1"])
     sweep(case)
 
 
@@ -211,7 +215,7 @@ def test_the_message_says_when_the_test_was_recorded(
 
     send(test_order)
     message = wait_until(lambda: redis_client.lpop("livecheck"), what="a message")
-    stored = redis_client.hget(livecheck.store.keys.test(CASE, "o-1"), "recorded_at")
+    stored = redis_client.hget(livecheck.runtime.store.keys.test(CASE, "o-1"), "recorded_at")
     assert recorded_at(message) == float(str(stored))
     told = replace(make_test("o-1"), recorded_at=recorded_at(message))
     assert test_order.execute(told).state is State.PASS
@@ -227,11 +231,11 @@ def test_a_message_without_a_record_that_the_broker_delivers_twice_is_one_test(l
     verdicts = [task.apply(signature.args, signature.kwargs, task_id="a-message").get() for _ in range(2)]
     assert verdicts == ["PASS", "INIT"]
     assert task.apply(signature.args, signature.kwargs, task_id="another").get() == "PASS"
-    assert livecheck.store.statistics(CASE).total_by_state == {State.PASS: 2}
+    assert livecheck.runtime.store.suites.statistics(CASE).total_by_state == {State.PASS: 2}
 
 
 def test_one_that_came_without_a_record_has_one_when_the_sweep_sends_it_again(store: Store) -> None:
     claimed = claim(store, make_test(), lease=0.02)
     due(store)
-    action, test = store.recover(CASE, "id-1", "sweeper")
+    action, test = store.executions.recover(CASE, "id-1", "sweeper")
     assert (action, test and test.recorded_at) == ("send", claimed.recorded_at)

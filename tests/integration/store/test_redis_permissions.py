@@ -13,7 +13,7 @@ import pytest
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
-from livecheck_celery.store import Store, keys
+from livecheck_celery.store import Store
 from tests.helpers.factories import CASE, make_settings
 from tests.helpers.programs import REPOSITORY
 from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
@@ -36,12 +36,10 @@ def redis_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServ
 
 
 def listen(store: Store) -> None:
-    """What the inbox does."""
-    client: Any = store.client
-    with store.reaching(), client.pubsub() as pubsub:
-        pubsub.subscribe(keys.inbox(store.settings.prefix, "here"))
-        pubsub.ping()
-        wait_until(lambda: (pubsub.get_message(timeout=0.1) or {}).get("type") == "pong")
+    """As the inbox does."""
+    with store.signals.subscription("here") as subscription:
+        subscription.ping()
+        wait_until(lambda: (subscription.receive(0.1) or ("", ""))[0] == "pong")
 
 
 ACTS: dict[str, Callable[[Store], Any]] = {
@@ -49,8 +47,8 @@ ACTS: dict[str, Callable[[Store], Any]] = {
     "renew": renew,
     "batch": batch,
     "check": Store.check,
-    "discard": lambda store: store.discard(CASE, "id-1"),
-    "follow": lambda store: store.follow(None, {CASE: "0-0"}, block=0),
+    "discard": lambda store: store.executions.discard(CASE, "id-1"),
+    "follow": lambda store: store.reports.follow(None, {CASE: "0-0"}, block=0),
     "listen": listen,
 }
 
@@ -99,7 +97,7 @@ def test_without_one_of_them_the_log_says_which(redis_server: RedisServer, comma
 def test_other_keys_and_channels_are_not_the_users(redis_server: RedisServer) -> None:
     store = user(redis_server)
     other = Store(make_settings(store.settings.redis_url, prefix="other"))
-    for name in ("statistics", "record", "cases"):
+    for name in ("suites.statistics", "executions.record", "registry.cases"):
         with pytest.raises(RedisUnavailable, match="refused a command"):
             ACTS[name](other)
     other.client.close()
@@ -131,7 +129,7 @@ def tls_url(forwarder: TlsForwarder, **options: object) -> str:
 def test_tls_with_a_certificate_of_ones_own(forwarder: TlsForwarder) -> None:
     options = {**forwarder.options, "ssl_cert_reqs": "CERT_REQUIRED"}
     store = Store(make_settings(tls_url(forwarder, **options)))
-    for act in (Store.check, OPERATIONS["claim"], batch, listen):
+    for act in (Store.check, OPERATIONS["executions.claim"], batch, listen):
         act(store)
     store.client.close()
 

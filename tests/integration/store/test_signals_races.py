@@ -48,27 +48,27 @@ def test_each_signal_is_in_the_reply_or_announced(stores: list[Store], redis_cli
     def act(number: int) -> dict[str, SignalEvent]:
         store = stores[number]
         if number < SENDERS:
-            store.signal(make_signal(f"s{number}", value=str(number)), ttl=60)
+            store.signals.send(make_signal(f"s{number}", value=str(number)), ttl=60)
             return {}
         if how == "listen":
-            return store.listen(CASE, "id-1", "here", ttl=60)
+            return store.signals.listen(CASE, "id-1", "here", ttl=60)
         return claim(store, make_test(), address="here").signals
 
     in_reply = at_once(SENDERS + 1, act)[-1]
     published = {event.signal_name: event for event in next(listening)}
     assert set(in_reply) | set(published) == {f"s{number}" for number in range(SENDERS)}
     assert not set(in_reply) & set(published)
-    stored = stores[0].awaited([(CASE, "id-1", [f"s{number}" for number in range(SENDERS)])])[0]
+    stored = stores[0].signals.awaited([(CASE, "id-1", [f"s{number}" for number in range(SENDERS)])])[0]
     assert stored == in_reply | published
-    assert stores[0].listen(CASE, "id-1", "here", ttl=60) == stored
+    assert stores[0].signals.listen(CASE, "id-1", "here", ttl=60) == stored
 
 
 def test_every_listener_hears_every_signal(stores: list[Store], redis_client: redis.Redis) -> None:
     channels = [announced(redis_client, address) for address in ("a", "b", "c")]
     for address, channel in zip("abc", channels, strict=True):
         next(channel)
-        stores[0].listen(CASE, "id-1", address, ttl=60)
-    at_once(SENDERS, lambda number: stores[number].signal(make_signal(f"s{number}"), ttl=60))
+        stores[0].signals.listen(CASE, "id-1", address, ttl=60)
+    at_once(SENDERS, lambda number: stores[number].signals.send(make_signal(f"s{number}"), ttl=60))
     for channel in channels:
         assert sorted(event.signal_name for event in next(channel)) == sorted(f"s{n}" for n in range(SENDERS))
 
@@ -79,14 +79,14 @@ def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Sto
     next(second)
     store, test = stores[0], make_test()
     claim(store, test, address="runner")
-    store.listen(CASE, "id-1", "watcher", ttl=60)
+    store.signals.listen(CASE, "id-1", "watcher", ttl=60)
     judge(store, test, address="runner")
-    store.signal(make_signal(), ttl=60)
+    store.signals.send(make_signal(), ttl=60)
     assert next(first) == []
     assert [event.signal_name for event in next(second)] == ["order_sent"]
 
 
 def test_a_value_of_a_mebibyte_arrives_whole(store: Store) -> None:
     value = '"' + "é" * 524_288 + '"'
-    store.signal(make_signal(value=value), ttl=60)
-    assert store.listen(CASE, "id-1", "here", ttl=60)["order_sent"].value == value
+    store.signals.send(make_signal(value=value), ttl=60)
+    assert store.signals.listen(CASE, "id-1", "here", ttl=60)["order_sent"].value == value

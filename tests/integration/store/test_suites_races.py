@@ -12,7 +12,7 @@ import redis
 from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_settings, make_test
 from tests.helpers.waiting import at_once, wait_until
@@ -31,36 +31,38 @@ def stores(settings: Settings) -> Iterator[list[Store]]:
 
 
 def fail(store: Store) -> bool:
-    return store.suite_fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
+    return store.suites.fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
 
 
+@pytest.mark.promise("A failure of a suite is reported once, however many workers see it.", theme="verdicts")
 def test_of_many_failures_of_the_suite_one_is_reported(stores: list[Store]) -> None:
     assert sum(at_once(MANY, lambda number: fail(stores[number]))) == 1
-    assert len(stores[0].reports([CASE], count=100)) == 1
-    assert stores[0].statistics(CASE).status is State.STALL
+    assert len(stores[0].reports.latest([CASE], count=100)) == 1
+    assert stores[0].suites.statistics(CASE).status is State.STALL
 
 
 def test_many_recoveries_are_one(stores: list[Store]) -> None:
     fail(stores[0])
-    at_once(MANY, lambda number: stores[number].recovered(CASE, state_transition_delay=60))
-    assert stores[0].statistics(CASE).status is State.STALL
-    at_once(MANY, lambda number: stores[number].recovered(CASE, state_transition_delay=0))
-    assert stores[0].statistics(CASE).status is State.PASS
+    at_once(MANY, lambda number: stores[number].suites.service_recovered(CASE, state_transition_delay=60))
+    assert stores[0].suites.statistics(CASE).status is State.STALL
+    at_once(MANY, lambda number: stores[number].suites.service_recovered(CASE, state_transition_delay=0))
+    assert stores[0].suites.statistics(CASE).status is State.PASS
 
 
 def test_of_many_who_look_one_warns_of_a_stall(stores: list[Store]) -> None:
     cases = {CASE: 0.5, "another": 0.5, "calm": 60.0}
-    assert at_once(MANY, lambda number: stores[number].stalled(cases)) == [{}] * MANY
+    assert at_once(MANY, lambda number: stores[number].suites.stalled(cases)) == [{}] * MANY
     started = stores[0].time()
     wait_until(lambda: stores[0].time() > started + 0.5)
-    found = at_once(MANY, lambda number: stores[number].stalled(cases))
+    found = at_once(MANY, lambda number: stores[number].suites.stalled(cases))
     assert Counter(name for one in found for name in one) == {CASE: 1, "another": 1}
 
 
 def claim_slot(store: Store, period: float, token: str, lease: float = 30.0) -> int:
-    return store.claim_slot(CASE, Slot(period, period / 2), token=token, lease=lease)
+    return store.schedule_runs.claim(CASE, Window(period, period / 2), token=token, lease=lease)
 
 
+@pytest.mark.promise("Of several beats that ask for one run at the same time, one gets it.", theme="schedules")
 def test_of_many_beats_one_gets_the_slot(stores: list[Store]) -> None:
     assert sum(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == 1
 
@@ -69,7 +71,7 @@ def test_of_many_who_take_up_a_run_one_makes_it(stores: list[Store]) -> None:
     assert claim_slot(stores[0], 60, "dead", lease=0.05)
     started = stores[0].time()
     wait_until(lambda: stores[0].time() > started + 0.05)
-    assert sum(map(len, at_once(MANY, lambda number: stores[number].lapsed_slots([CASE], lease=30)))) == 1
+    assert sum(map(len, at_once(MANY, lambda number: stores[number].schedule_runs.lapsed([CASE], lease=30)))) == 1
     assert sorted(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == [0] * (MANY - 1) + [2]
 
 
@@ -84,7 +86,7 @@ def test_two_beats_out_of_step_make_one_run_a_period(stores: list[Store]) -> Non
             token = f"{number} at {now}"
             if claim_slot(stores[number], period, token):
                 runs.append(now)
-                assert stores[number].finish_slot(CASE, token)
+                assert stores[number].schedule_runs.finish(CASE, token)
             step.wait(period / 10)
 
     at_once(2, beat)
@@ -111,9 +113,9 @@ def test_whoever_dies_no_two_make_a_run_at_once_and_runs_go_on(stores: list[Stor
                     died.append(started)
                     continue
                 over = started + chance.choice([0.01, 2 * lease])
-                while (now := store.time()) < over and store.renew_slot(CASE, token, lease=lease):
+                while (now := store.time()) < over and store.schedule_runs.renew(CASE, token, lease=lease):
                     pause.wait(lease / 5)
-                if store.finish_slot(CASE, token):  # a thread may freeze for a lease, as a worker may
+                if store.schedule_runs.finish(CASE, token):  # a thread may freeze for a lease, as a worker may
                     made.append((token, started, now))
             pause.wait(0.005)
 
@@ -126,7 +128,7 @@ def test_whoever_dies_no_two_make_a_run_at_once_and_runs_go_on(stores: list[Stor
 
 def test_reports_posted_by_many_stay_within_the_cap(redis_url: str) -> None:
     store = Store(make_settings(redis_url, max_reports=20))
-    at_once(MANY, lambda number: store.post_report(make_report(State.ERROR, error=str(number))))
+    at_once(MANY, lambda number: store.reports.post(make_report(State.ERROR, error=str(number))))
     assert store.client.xlen(store.keys.reports(CASE)) == 20
     store.client.close()
 
@@ -134,24 +136,24 @@ def test_reports_posted_by_many_stay_within_the_cap(redis_url: str) -> None:
 def test_reports_posted_by_many_are_all_followed_in_order(stores: list[Store]) -> None:
     positions: dict[str, str] = {}
     names = ["a", "b", "c"]
-    assert stores[-1].follow(names, positions, block=0) == []
-    posted = at_once(MANY, lambda n: stores[n].post_report(make_report(case_name=names[n % 3], error=str(n))))
-    followed = stores[-1].follow(names, positions, block=0)
+    assert stores[-1].reports.follow(names, positions, block=0) == []
+    posted = at_once(MANY, lambda n: stores[n].reports.post(make_report(case_name=names[n % 3], error=str(n))))
+    followed = stores[-1].reports.follow(names, positions, block=0)
     assert Counter(report.error for report in followed) == Counter(report.error for report in posted)
     assert [report.at for report in followed] == sorted(report.at or 0 for report in posted)
-    assert [report.error for report in stores[0].reports(names, count=5)] == [one.error for one in followed[-5:]]
+    assert [report.error for report in stores[0].reports.latest(names, count=5)] == [one.error for one in followed[-5:]]
 
 
 def test_following_wakes_when_a_report_comes(store: Store, settings: Settings) -> None:
     watcher = Store(settings, timeout=20)
     positions: dict[str, str] = {}
-    watcher.follow([CASE], positions, block=0)
+    watcher.reports.follow([CASE], positions, block=0)
 
     def act(number: int) -> list[str | None]:
         if number:
-            store.post_report(make_report(error="woken"))
+            store.reports.post(make_report(error="woken"))
             return []
-        return [report.error for report in watcher.follow([CASE], positions, block=10)]
+        return [report.error for report in watcher.reports.follow([CASE], positions, block=10)]
 
     before = store.time()
     assert at_once(2, act)[0] == ["woken"]
@@ -161,13 +163,13 @@ def test_following_wakes_when_a_report_comes(store: Store, settings: Settings) -
 
 def test_a_wait_longer_than_the_timeout_is_no_error(settings: Settings) -> None:
     store = Store(settings, timeout=0.2)
-    assert store.follow([CASE], {}, block=60) == []
+    assert store.reports.follow([CASE], {}, block=60) == []
     store.client.close()
 
 
 def test_beats_seen_by_many_are_one_key_that_expires(stores: list[Store], redis_client: redis.Redis) -> None:
-    at_once(MANY, lambda number: stores[number].beat_seen())
-    seconds = stores[0].signs_of_life().beat
+    at_once(MANY, lambda number: stores[number].liveness.beat_seen())
+    seconds = stores[0].liveness.read().beat
     assert seconds is not None
     assert 0 <= seconds < 5
     assert 0 < redis_client.ttl(stores[0].keys.beat) <= 120
@@ -179,8 +181,8 @@ def test_the_state_of_a_case_is_bounded_whatever_happens_to_it(store: Store, red
         claim(store, test)
         judge(store, test, state, state_transition_delay=0)
         fail(store)
-        store.stalled({CASE: 0})
+        store.suites.stalled({CASE: 0})
         claim_slot(store, 0.001, str(number), lease=0)
-        store.lapsed_slots([CASE], lease=0)
+        store.schedule_runs.lapsed([CASE], lease=0)
     fields = redis_client.hkeys(store.keys.state(CASE))
     assert len(fields) <= 14 + len(State)

@@ -32,42 +32,44 @@ def suite(redis_url: str, switch: Server) -> Iterator[LiveCheck]:
     suite = LiveCheck(app, heartbeat_url=switch.url(path="/ping/a-secret"))
     suite.add_case(type("test_order", (Case,), {}), name=CASE)
     test = make_test()
-    claim(suite.store, test)
-    judge(suite.store, test, State.PASS)
+    claim(suite.runtime.store, test)
+    judge(suite.runtime.store, test, State.PASS)
     yield suite
     suite.close()
 
 
 def ping(suite: LiveCheck) -> None:
     """What a worker does once a minute; here, a minute is over at once."""
-    suite.store.client.delete(suite.store.keys.heartbeat)
+    suite.runtime.store.client.delete(suite.runtime.store.keys.heartbeat)
     Tasks([suite]).heartbeat()
 
 
 def test_a_url_is_asked_for_while_all_is_well(suite: LiveCheck, switch: Server) -> None:
     ping(suite)
     [received] = switch.received
-    assert (received.method, received.target, received.ours()) == ("GET", "/ping/a-secret", {})
+    assert (received.method, received.target, received.known_headers()) == ("GET", "/ping/a-secret", {})
 
 
 def test_of_many_beats_and_workers_one_asks(suite: LiveCheck, switch: Server) -> None:
     at_once(10, lambda _: Tasks([suite]).heartbeat())
     assert len(switch.received) == 1
-    assert 0 < suite.store.client.pttl(suite.store.keys.heartbeat) <= 60_000
+    assert 0 < suite.runtime.store.client.pttl(suite.runtime.store.keys.heartbeat) <= 60_000
 
 
 def fail(suite: LiveCheck) -> None:
     report = make_report(State.FAIL)
-    suite.store.suite_fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
+    suite.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
 
 
 def fall_silent(suite: LiveCheck) -> None:
-    suite.store.client.hset(suite.store.keys.state(CASE), mapping={"received_at": 1, "watched_since": 1})
+    suite.runtime.store.client.hset(
+        suite.runtime.store.keys.state(CASE), mapping={"received_at": 1, "expected_since": 1}
+    )
 
 
 def lose_the_sweep(suite: LiveCheck) -> None:
-    suite.store.record(make_test("lost"), expires_in=60)
-    suite.store.client.zadd(suite.store.keys.open(CASE), {"lost": suite.store.time() - 301})
+    suite.runtime.store.executions.record(make_test("lost"), expires_in=60)
+    suite.runtime.store.client.zadd(suite.runtime.store.keys.open(CASE), {"lost": suite.runtime.store.time() - 301})
 
 
 @pytest.mark.parametrize(
@@ -104,7 +106,7 @@ def test_without_a_url_nothing_is_done(suite: LiveCheck, switch: Server) -> None
     suite.settings = suite.settings.model_copy(update={"heartbeat_url": None})
     Tasks([suite]).heartbeat()
     assert switch.received == []
-    assert not suite.store.client.exists(suite.store.keys.heartbeat)
+    assert not suite.runtime.store.client.exists(suite.runtime.store.keys.heartbeat)
 
 
 def refused(server: socket.socket) -> None:

@@ -11,7 +11,7 @@ import pytest
 import redis
 
 from livecheck_celery import BrokerUnavailable, Case, LiveCheck, RedisUnavailable, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.tasks import recovery
 from livecheck_celery.tasks.recovery import sweep
 from tests.helpers.waiting import wait_until
@@ -27,18 +27,18 @@ def case(livecheck: LiveCheck) -> Any:
 
 
 def claim(case: Any, test: Any, token: str, lease: float = 0.05) -> None:
-    case.app.store.claim(
+    case.app.runtime.store.executions.claim(
         test, token=token, address="dead", lease=lease, active=True, frequency=None, max_history=10, expires_in=60
     )
 
 
 def sweep_when_due(case: Any) -> None:
-    wait_until(lambda: case.app.store.due(case.name, 10), what="something is due")
+    wait_until(lambda: case.app.runtime.store.executions.due(case.name, 10), what="something is due")
     sweep(case)
 
 
 def last_report(case: Any) -> tuple[State, str | None]:
-    report = case.app.store.reports([case.name], count=1)[0]
+    report = case.app.runtime.store.reports.latest([case.name], count=1)[0]
     return report.state, report.error
 
 
@@ -54,7 +54,7 @@ def test_a_message_that_was_lost_is_sent_again(
 
 def test_the_execution_of_a_dead_worker_is_sent_again(case: Any, redis_client: redis.Redis) -> None:
     test = build(case, "o-1")
-    case.app.store.record(test, expires_in=60)
+    case.app.runtime.store.executions.record(test, expires_in=60)
     claim(case, test, "dead")
     sweep_when_due(case)
     assert redis_client.llen("livecheck") == 1
@@ -64,7 +64,7 @@ def test_the_execution_of_a_dead_worker_is_sent_again(case: Any, redis_client: r
 
 def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redis_client: redis.Redis) -> None:
     test = build(case, "o-1")
-    case.app.store.record(test, expires_in=60)
+    case.app.runtime.store.executions.record(test, expires_in=60)
     for attempt in range(3):
         claim(case, test, f"dead-{attempt}")
         sweep_when_due(case)
@@ -74,6 +74,7 @@ def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redi
     assert case.execute(test).state is State.INIT, "the verdict stands"
 
 
+@pytest.mark.promise("A test that is still running when it expires is a TIMEOUT.", theme="recovery")
 def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: Any) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
@@ -89,16 +90,17 @@ def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_re
     assert case.total_by_state == Counter(TIMEOUT=1)
 
 
+@pytest.mark.promise("A test that no worker took before it expired is a SKIP.", theme="recovery")
 def test_a_test_nobody_took_in_time_is_a_skip(case: Any) -> None:
     test = build(case, "o-1")
-    case.app.store.record(test, expires_in=0.05)
+    case.app.runtime.store.executions.record(test, expires_in=0.05)
     sweep_when_due(case)
     assert last_report(case) == (State.SKIP, "expired before a worker took it")
     assert case.last_test_received is None
 
 
 def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
-    case.app.leases.lease = 0.3
+    case.app.runtime.leases.lease = 0.3
     started = time.monotonic()
 
     def run(self: Any) -> None:
@@ -110,7 +112,7 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         while not future.done():
-            found.extend(case.app.store.due(case.name, 10))
+            found.extend(case.app.runtime.store.executions.due(case.name, 10))
     assert future.result().state is State.PASS
     assert found == []
 
@@ -118,40 +120,42 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
 def test_one_sweep_sends_again_all_that_a_big_worker_had(case: Any, redis_client: redis.Redis) -> None:
     tests = [build(case, f"o-{number}") for number in range(recovery.BATCH + 1)]
     for test in tests:
-        case.app.store.record(test, expires_in=60)
+        case.app.runtime.store.executions.record(test, expires_in=60)
         claim(case, test, "dead", lease=0.2)
-    wait_until(lambda: len(case.app.store.due(case.name, 1000)) == len(tests), what="all are due")
+    wait_until(lambda: len(case.app.runtime.store.executions.due(case.name, 1000)) == len(tests), what="all are due")
     sweep(case)
     assert redis_client.llen("livecheck") == len(tests)
 
 
+@pytest.mark.promise("An execution whose message the broker refused is sent by the next sweep.", theme="recovery")
 def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = build(case, "o-1")
-    case.app.store.record(test, expires_in=60)
+    case.app.runtime.store.executions.record(test, expires_in=60)
     claim(case, test, "dead")
 
     def refuse(*_: Any) -> None:
         raise BrokerUnavailable("refused")
 
     with monkeypatch.context() as broken:
-        broken.setattr(case.app.publisher, "execute_all", refuse)
+        broken.setattr(case.app.runtime.publisher, "execute_all", refuse)
         with pytest.raises(BrokerUnavailable):
             sweep_when_due(case)
     sweep(case)
     assert redis_client.llen("livecheck") == 1
 
 
+@pytest.mark.promise("A sweep that loses Redis half-way still sends the executions it had taken.", theme="recovery")
 def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
         test = build(case, f"o-{number}")
-        case.app.store.record(test, expires_in=60)
+        case.app.runtime.store.executions.record(test, expires_in=60)
         claim(case, test, "dead")
-    wait_until(lambda: len(case.app.store.due(case.name, 10)) == 3, what="three are due")
-    recover, asked = case.app.store.recover, []
+    wait_until(lambda: len(case.app.runtime.store.executions.due(case.name, 10)) == 3, what="three are due")
+    recover, asked = case.app.runtime.store.executions.recover, []
 
     def break_off(*args: Any) -> Any:
         asked.append(args)
@@ -160,7 +164,7 @@ def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
         return recover(*args)
 
     with monkeypatch.context() as broken:
-        broken.setattr(case.app.store, "recover", break_off)
+        broken.setattr(case.app.runtime.store.executions, "recover", break_off)
         with pytest.raises(RedisUnavailable):
             sweep(case)
     assert redis_client.llen("livecheck") == 2
@@ -170,11 +174,13 @@ def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
 
 def test_cases_with_something_due_are_known_together(case: Any) -> None:
     test = build(case, "o-1")
-    case.app.store.record(test, expires_in=60)
+    case.app.runtime.store.executions.record(test, expires_in=60)
     claim(case, test, "dead")
-    wait_until(lambda: case.app.store.due(case.name, 1), what="one is due")
-    assert case.app.store.cases_due(["shop.test_before", case.name, "shop.test_after"]) == [case.name]
-    assert case.app.store.cases_due([]) == []
+    wait_until(lambda: case.app.runtime.store.executions.due(case.name, 1), what="one is due")
+    assert case.app.runtime.store.executions.cases_due(["shop.test_before", case.name, "shop.test_after"]) == [
+        case.name
+    ]
+    assert case.app.runtime.store.executions.cases_due([]) == []
 
 
 def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
@@ -183,12 +189,12 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
     monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 0.05)
     case.trigger("broken")
     case.trigger("whole")
-    redis_client.hset(case.app.store.keys.test(case.name, "broken"), "payload", "nonsense")
+    redis_client.hset(case.app.runtime.store.keys.test(case.name, "broken"), "payload", "nonsense")
     redis_client.delete("livecheck")
-    wait_until(lambda: len(case.app.store.due(case.name, 10)) == 2, what="both are due")
+    wait_until(lambda: len(case.app.runtime.store.executions.due(case.name, 10)) == 2, what="both are due")
     sweep(case)
     assert redis_client.llen("livecheck") == 1
     state, error = last_report(case)
     assert state is State.ERROR
     assert str(error).startswith("test broken is given up: Redis key ")
-    assert redis_client.zrange(case.app.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"
+    assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"

@@ -107,6 +107,7 @@ def test_annotations_may_speak_of_local_names(livecheck: LiveCheck) -> None:
     assert test_local.sent.value_type is Local
 
 
+@pytest.mark.promise("A signal's value is received with the type it was sent with.", theme="signals")
 @pytest.mark.parametrize(
     ("kind", "value"),
     [
@@ -137,11 +138,15 @@ def test_a_value_that_does_not_fit_is_said_in_words(livecheck: LiveCheck) -> Non
     with pytest.raises(LiveCheckTestFailed) as caught:
         signal.decode(SignalEvent("sent", "typed", "k", '{"id": "x", "price": "1"}'))
     text = str(caught.value)
-    assert text.startswith("signal sent (1 of 1): value is no Order: ")
+    assert text.startswith("signal sent (1 of 1): value is not a Order: ")
     assert "id: Input should be a valid integer" in text
     assert "at: Field required" in text
 
 
+@pytest.mark.promise(
+    "An invalid setting of a case raises at declaration, naming the case and the field.",
+    theme="cases",
+)
 @pytest.mark.parametrize(
     ("options", "field"),
     [
@@ -238,6 +243,7 @@ def test_a_case_in_a_script_is_named_after_the_app(livecheck: LiveCheck) -> None
     assert livecheck.case()(script_class).name == "shop.test_order"
 
 
+@pytest.mark.promise("A request that is not tested creates no execution.", theme="requests")
 @pytest.mark.parametrize("options", [{"probability": 0.0}, {"active": False}])
 def test_a_request_that_is_not_tested_makes_nothing(options: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[object] = []

@@ -7,17 +7,26 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent import futures
 from contextlib import ExitStack, contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import requests
 
-from livecheck_celery.cases.http import HttpSettings, fetch
+from livecheck_celery.cases.http import fetch
+from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
 from tests.helpers.waiting import wait_until
 
-QUICK = HttpSettings(timeout_total=10.0, timeout_connect=None, retries=2, delay_min=0.0, backoff=1.0, delay_max=0.0)
-HURRIED = QUICK._replace(timeout_total=0.4, retries=1)
+QUICK = UrlSettings(
+    timeout_total=10.0,
+    timeout_connect=None,
+    error_retries=2,
+    error_delay_min=0.0,
+    error_delay_backoff=1.0,
+    error_delay_max=0.0,
+)
+HURRIED = replace(QUICK, timeout_total=0.4, error_retries=1)
 WELL_BEFORE_THE_SERVER_ENDS = 5.0
 
 Answer = Callable[["Handler"], None]
@@ -131,7 +140,7 @@ def no_request_threads() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name == "livecheck-http"]
 
 
-def failure(method: str, url: str, session: requests.Session, settings: HttpSettings = QUICK, **kwargs: object) -> str:
+def failure(method: str, url: str, session: requests.Session, settings: UrlSettings = QUICK, **kwargs: object) -> str:
     with pytest.raises(ServiceDown) as failed:
         fetch(method, url, settings=settings, session=session, **kwargs)
     message = str(failed.value)
@@ -158,7 +167,7 @@ def test_arguments_of_requests_are_handed_on(session: requests.Session) -> None:
 
 def test_without_time_limits_a_request_just_works(session: requests.Session) -> None:
     with running(ok()) as server:
-        endless = QUICK._replace(timeout_total=None)
+        endless = replace(QUICK, timeout_total=None)
         assert fetch("GET", server.url, settings=endless, session=session) == b"fine"
 
 
@@ -177,7 +186,7 @@ def test_a_lasting_server_error_is_tried_as_often_as_set_and_then_reported(sessi
 
 def test_no_retries_means_one_attempt(session: requests.Session) -> None:
     with running(status(500)) as server:
-        assert failure("GET", server.url, session, QUICK._replace(retries=0)).endswith("(1 attempt)")
+        assert failure("GET", server.url, session, replace(QUICK, error_retries=0)).endswith("(1 attempt)")
         assert len(server.hits) == 1
 
 
@@ -241,7 +250,12 @@ def test_delays_grow_by_the_factor_up_to_the_longest(
 ) -> None:
     delays: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", delays.append)
-    failure("GET", dead_url, session, QUICK._replace(retries=5, delay_min=0.5, backoff=2.0, delay_max=3.0))
+    failure(
+        "GET",
+        dead_url,
+        session,
+        replace(QUICK, error_retries=5, error_delay_min=0.5, error_delay_backoff=2.0, error_delay_max=3.0),
+    )
     assert delays == [0.5, 1.0, 2.0, 3.0, 3.0]
 
 
@@ -254,6 +268,7 @@ DRIPS = {
 }
 
 
+@pytest.mark.promise("An HTTP attempt of a case is bounded in time, even if the response drips.", theme="cases")
 @pytest.mark.parametrize(("prelude", "byte"), DRIPS.values(), ids=DRIPS.keys())
 def test_the_total_timeout_bounds_an_attempt_that_drips(session: requests.Session, prelude: bytes, byte: bytes) -> None:
     with running(lambda handler: handler.drip(prelude=prelude, byte=byte)) as server:
@@ -296,7 +311,7 @@ def test_the_thread_of_a_response_that_began_too_late_ends_then(session: request
         handler.drip(prelude=b"\r\n\r\n", byte=b"x")
 
     with running(late) as server:
-        failure("GET", server.url, session, HURRIED._replace(retries=0))
+        failure("GET", server.url, session, replace(HURRIED, error_retries=0))
         given_up.set()
         wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
@@ -307,7 +322,9 @@ def test_the_total_timeout_bounds_redirects_together(session: requests.Session) 
         handler.reply(302, Location="/again")
 
     with running(slow_redirect) as server:
-        assert "no complete answer within 0.4 s" in failure("GET", server.url, session, HURRIED._replace(retries=0))
+        assert "no complete answer within 0.4 s" in failure(
+            "GET", server.url, session, replace(HURRIED, error_retries=0)
+        )
         assert 2 <= len(server.hits) <= 3
     wait_until(no_request_threads, WELL_BEFORE_THE_SERVER_ENDS)
 
@@ -336,7 +353,7 @@ def test_the_connect_timeout_bounds_connecting_alone(session: requests.Session) 
             waiting.setblocking(False)
             waiting.connect_ex(busy.getsockname())
         url = f"http://127.0.0.1:{busy.getsockname()[1]}/"
-        impatient = QUICK._replace(timeout_connect=0.2, retries=1)
+        impatient = replace(QUICK, timeout_connect=0.2, error_retries=1)
         assert failure("POST", url, session, impatient) == f"POST {url}: no connection within 0.2 s (2 attempts)"
 
 
@@ -367,6 +384,7 @@ def test_a_body_over_the_limit_is_an_error_and_not_asked_for_again(session: requ
         assert fetch("GET", server.url, settings=QUICK, session=session, max_body=1001) == BIG
 
 
+@pytest.mark.promise("An HTTP response that a case reads is bounded in size.", theme="cases")
 def test_a_body_without_end_is_dropped_at_the_limit(session: requests.Session) -> None:
     def endless(handler: Handler) -> None:
         handler.send_response(200)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from pydantic_core import to_json, to_jsonable_python
 
 from livecheck_celery import Case, InvalidPayload, LiveCheck
-from livecheck_celery.cases.trigger import build, weigh
+from livecheck_celery.cases.arguments import build, check_size
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.store.database import execution_json
 
@@ -39,18 +39,18 @@ def test_they_arrive_as_json_and_none_over_the_limit_does(
     size = len(to_json((test.id, test.test_args, test.test_kwargs)))
     if size > LIMIT:
         with pytest.raises(InvalidPayload, match=f"are {size} bytes, over the limit of {LIMIT}"):
-            weigh(case, test)
+            check_size(test, case.app.settings.max_payload)
     else:
-        weigh(case, test)
+        check_size(test, case.app.settings.max_payload)
         assert EXECUTION.validate_json(execution_json(test)) == test
 
 
 @pytest.mark.parametrize("args", [("\ud800",), (object(),), ({"a": object()},)])
 def test_what_is_no_json_is_refused(args: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidPayload):
-        weigh(case, build(case, "o-1", args))
+        check_size(build(case, "o-1", args), case.app.settings.max_payload)
     with pytest.raises(InvalidPayload):
-        weigh(case, build(case, "o-1", (), {"side": args[0]}))
+        check_size(build(case, "o-1", (), {"side": args[0]}), case.app.settings.max_payload)
 
 
 def test_what_the_caller_changes_later_is_not_changed_in_the_test() -> None:

@@ -21,17 +21,17 @@ from tests.helpers.factories import CASE, make_report, make_test
 def judge(store: Store, test_id: str, state: State, **fields: object) -> None:
     """Have one execution get its verdict."""
     test = make_test(test_id)
-    store.record(test, expires_in=60)
-    store.claim(
+    store.executions.record(test, expires_in=60)
+    store.executions.claim(
         test, token=test_id, address="here", lease=30, active=True, frequency=None, max_history=10, expires_in=60
     )
     report = make_report(state, test, runtime=0.5, **fields)
-    store.verdict(report, test_id, address="here", max_history=10, state_transition_delay=60)
+    store.executions.verdict(report, test_id, address="here", max_history=10, state_transition_delay=60)
 
 
 @pytest.fixture
 def board(store: Store) -> Board:
-    store.register(CASE, {"signals": ["order_sent"]})
+    store.registry.register(CASE, {"signals": ["order_sent"]})
     return Board(store)
 
 
@@ -60,14 +60,14 @@ def test_who_is_silent_is_said_once_there_was_time_to_speak(
     board.refresh()
     assert "Beat is silent" in seen(board)
     assert board.lines()[1].startswith("Beat is silent")
-    store.beat_seen()
-    store.schedules_seen()
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
     board.refresh()
     assert len(board.lines()) == 1
 
 
 def test_a_case_without_tests_is_a_stall(board: Board, store: Store) -> None:
-    store.register(CASE, {"warn_stalled_after": 60.0})
+    store.registry.register(CASE, {"warn_stalled_after": 60.0})
     judge(store, "one", State.PASS)
     store.client.hset(store.keys.state(CASE), "received_at", 1)
     board.refresh()
@@ -86,7 +86,7 @@ def test_all_passed(board: Board, store: Store) -> None:
 
 def test_open_tests_are_not_counted(board: Board, store: Store) -> None:
     judge(store, "one", State.PASS)
-    store.record(make_test("open"), expires_in=60)
+    store.executions.record(make_test("open"), expires_in=60)
     board.refresh()
     assert board.summary() == "1 of 1 tests passed."
 
@@ -128,7 +128,7 @@ def test_what_broke_first_stays(board: Board, store: Store) -> None:
     ids=["timeout", "suite", "error"],
 )
 def test_what_broke_is_named(board: Board, store: Store, report: TestReport, sentence: str, place: str) -> None:
-    store.post_report(report)
+    store.reports.post(report)
     board.refresh()
     assert f"test_order broke: {sentence}." in board.summary()
     assert place in seen(board)

@@ -37,15 +37,15 @@ def run() -> Result:
 def suite(store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
     """What ``-A shop_app`` names; all is well with it."""
     suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.store = store
+    suite.runtime.store = store
     module = ModuleType("shop_app")
     module.app = suite.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
     monkeypatch.delenv("PYTHONOPTIMIZE", raising=False)
     monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "7.4.1"})
     monkeypatch.setattr(doctor, "ask_workers", lambda _: [worker(*OURS)])
-    store.beat_seen()
-    store.schedules_seen()
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
     return suite
 
 
@@ -85,8 +85,9 @@ def test_where_tests_are_carried_over_http_is_said(suite: LiveCheck) -> None:
     assert lines(run())["http"] == ["ok: tests are signed, and carried to shop, stock"]
 
 
+@pytest.mark.promise("`livecheck doctor` shows what was dropped or ignored in the last day.", theme="requests")
 def test_what_was_dropped_and_ignored_is_told_and_not_wrong(suite: LiveCheck) -> None:
-    suite.store.tally({"dropped: redis": 3, "headers ignored: forged": 1})
+    suite.runtime.store.counters.add({"dropped: redis": 3, "headers ignored: forged": 1})
     result = run()
     assert result.exit_code == 0
     [line] = lines(result)["outbox"]

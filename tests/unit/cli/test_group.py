@@ -23,7 +23,7 @@ def run(*arguments: str) -> Result:
 @pytest.fixture
 def suite(store: Store) -> LiveCheck:
     suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.store = store
+    suite.runtime.store = store
 
     @suite.case
     class test_order:
@@ -137,15 +137,15 @@ def test_a_livecheck_is_found_in_its_module(shop: ModuleType, suite: LiveCheck, 
 
 def test_livechecks_on_one_app_are_shown_together_and_once(shop: ModuleType, suite: LiveCheck, store: Store) -> None:
     second = LiveCheck(suite.app, redis_url="redis://fake:6379/0")
-    second.store = store
+    second.runtime.store = store
 
     @second.case
     class test_payment:
         pass
 
-    store.register(second.cases.popitem()[0], {"signals": []})
-    store.beat_seen()
-    store.schedules_seen()
+    store.registry.register(second.cases.popitem()[0], {"signals": []})
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
     shop.app = suite.app
     lines = run("-A", "shop_app", "status").stdout.splitlines()
     assert [line.split()[0].rpartition(".")[2] for line in lines] == ["CASE", "test_order", "test_payment"]

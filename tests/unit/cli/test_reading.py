@@ -41,9 +41,9 @@ def run(*arguments: str) -> Result:
 def suite(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
     """What ``-A shop_app`` names; it declares nothing."""
     suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.store = store
-    store.beat_seen()
-    store.schedules_seen()
+    suite.runtime.store = store
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
     module = ModuleType("shop_app")
     module.app = suite.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
@@ -63,10 +63,12 @@ def declared(suite: LiveCheck) -> Any:
 def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.25) -> None:
     """Have a test of `CASE` received and judged."""
     test = make_test(test_id, CASE)
-    store.record(test, expires_in=60)
-    store.claim(test, token="t", address="a", lease=30, active=True, frequency=None, max_history=100, expires_in=60)
+    store.executions.record(test, expires_in=60)
+    store.executions.claim(
+        test, token="t", address="a", lease=30, active=True, frequency=None, max_history=100, expires_in=60
+    )
     report = make_report(state, test, runtime=runtime, error=None if state is State.PASS else "it\nbroke")
-    store.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
+    store.executions.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
 
 
 def test_status_names_every_attribute_of_the_contract(declared: Any, store: Store) -> None:
@@ -97,11 +99,11 @@ def test_status_says_stall_of_cases_that_nobody_checks(declared: Any, store: Sto
     play(store, State.PASS)
     overdue = store.time() - 2000
     store.client.hset(store.keys.state(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
-    store.register("shop.test_unknown", {"warn_stalled_after": 60.0, "active": True})
-    store.register("shop.test_off", {"warn_stalled_after": 60.0, "active": True})
-    store.override("shop.test_off", {"active": False})
+    store.registry.register("shop.test_unknown", {"warn_stalled_after": 60.0, "active": True})
+    store.registry.register("shop.test_off", {"warn_stalled_after": 60.0, "active": True})
+    store.registry.override("shop.test_off", {"active": False})
     for name in ("shop.test_unknown", "shop.test_off"):
-        store.client.hset(store.keys.state(name), "watched_since", store.time() - 61)
+        store.client.hset(store.keys.state(name), "expected_since", store.time() - 61)
     lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:]]
     assert [line[:2] for line in lines] == [["shop.test_off", "INIT"], [CASE, "STALL"], ["shop.test_unknown", "STALL"]]
     assert [line[8] for line in lines] == ["never", "33 min ago", "never"]
@@ -126,7 +128,7 @@ def test_status_says_who_is_silent(declared: Any, store: Store) -> None:
 def test_status_and_cases_know_what_only_workers_have_imported(suite: LiveCheck, store: Store) -> None:
     other = LiveCheck(Celery("elsewhere", set_as_current=False), redis_url="redis://fake:6379/0")
     case = other.case(name=CASE, active=False, frequency=crontab(minute=0))(type("test_order", (), {}))
-    store.register(CASE, case.describe())
+    store.registry.register(CASE, case.describe())
     assert "inactive" in run("status").stdout
     assert f"{CASE}\n" in run("cases").stdout
     assert json.loads(run("status", "--json").stdout)["cases"][0]["frequency"] == str(crontab(minute=0))
@@ -138,7 +140,7 @@ def test_status_shows_a_schedule_as_text(suite: LiveCheck) -> None:
 
 
 def test_status_bears_what_an_older_version_registered(suite: LiveCheck, store: Store) -> None:
-    store.register(CASE, {})
+    store.registry.register(CASE, {})
     assert run("status").exit_code == run("cases").exit_code == run("status", "--json").exit_code == 0
 
 
@@ -168,8 +170,8 @@ def test_reports_are_lines_newest_last(declared: Any, store: Store) -> None:
 
 
 def test_reports_of_the_suite_and_of_cases_nobody_declared_are_among_them(declared: Any, store: Store) -> None:
-    store.post_report(make_report(State.STALL, case_name=CASE))
-    store.post_report(make_report(State.ERROR, case_name="shop.gone"), unknown_case=True)
+    store.reports.post(make_report(State.STALL, case_name=CASE))
+    store.reports.post(make_report(State.ERROR, case_name="shop.gone"), unknown_case=True)
     assert [line.split()[2:] for line in run("reports").stdout.splitlines()] == [
         ["STALL", CASE],
         ["ERROR", "shop.gone"],
@@ -187,8 +189,8 @@ def test_reports_as_json_are_an_object_a_line(declared: Any, store: Store) -> No
 
 
 def test_reports_of_one_case_leave_out_the_others(declared: Any, store: Store) -> None:
-    store.post_report(make_report(State.STALL, case_name="shop.test_other"))
-    store.register("shop.test_other", {"signals": []})
+    store.reports.post(make_report(State.STALL, case_name="shop.test_other"))
+    store.registry.register("shop.test_other", {"signals": []})
     play(store, State.PASS)
     lines = run("reports", "--case", "test_order").stdout.splitlines()
     assert len(lines) == 1
@@ -202,25 +204,25 @@ def test_a_case_nobody_has_is_an_error_with_a_suggestion(declared: Any) -> None:
 
 
 def test_a_short_name_that_two_cases_share_is_an_error(declared: Any, store: Store) -> None:
-    store.register("billing.test_order", {"signals": []})
+    store.registry.register("billing.test_order", {"signals": []})
     result = run("reports", "--case", "test_order")
     assert result.stderr == f"Error: 'test_order' could be billing.test_order or {CASE}\nHint: give the full name\n"
 
 
 def test_following_shows_each_report_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    store.register(CASE, {})
-    store.post_report(make_report(State.FAIL, case_name=CASE))
-    read = store.reports
+    store.registry.register(CASE, {})
+    store.reports.post(make_report(State.FAIL, case_name=CASE))
+    read = store.reports.latest
 
     def and_meanwhile(*args: Any, **kwargs: Any) -> Any:
-        store.post_report(make_report(State.PASS, case_name=CASE))
+        store.reports.post(make_report(State.PASS, case_name=CASE))
         return read(*args, **kwargs)
 
-    monkeypatch.setattr(store, "reports", and_meanwhile)
+    monkeypatch.setattr(store.reports, "latest", and_meanwhile)
     tail = Tail(store, None)
     assert [report.state for report in tail.last(10)] == [State.FAIL, State.PASS]
     assert tail.new(0) == []
-    store.post_report(make_report(State.SKIP, case_name=CASE))
+    store.reports.post(make_report(State.SKIP, case_name=CASE))
     assert [report.state for report in tail.new(0)] == [State.SKIP]
     assert tail.new(0) == []
 
@@ -228,8 +230,8 @@ def test_following_shows_each_report_once(store: Store, monkeypatch: pytest.Monk
 def test_following_notices_a_new_case_with_its_first_report(store: Store) -> None:
     tail = Tail(store, None)
     assert tail.last(10) == []
-    store.register(CASE, {})
-    store.post_report(make_report(State.PASS, case_name=CASE))
+    store.registry.register(CASE, {})
+    store.reports.post(make_report(State.PASS, case_name=CASE))
     assert [report.state for report in tail.new(0)] == [State.PASS]
 
 
@@ -256,7 +258,7 @@ def test_an_override_is_in_force_for_all_until_it_is_cleared(declared: Any, stor
         0,
         f"{CASE}: active is False, probability is 0.25, in every process within 5 s\n",
     )
-    wired = store.wired()
+    wired = store.registry.snapshot()
     assert wired is not None
     assert wired.overrides == {CASE: {"active": False, "probability": 0.25}}
     shown = run("cases").stdout

@@ -44,8 +44,8 @@ def broker() -> Broker:
 @pytest.fixture
 def suite(store: Store, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
     suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.store = suite.request_store = store
-    suite.publisher = broker
+    suite.runtime.store = suite.runtime.request_store = store
+    suite.runtime.publisher = broker
     module = ModuleType("shop_app")
     module.app = suite.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
@@ -154,9 +154,9 @@ def test_a_broker_that_is_down_is_an_error(suite: LiveCheck, broker: Broker) -> 
 @pytest.mark.parametrize("state", [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP])
 def test_the_verdict_is_the_exit_code(suite: LiveCheck, store: Store, broker: Broker, state: State) -> None:
     def judge(test: TestExecution) -> None:
-        store.post_report(make_report(State.STALL, case_name=CASE))
+        store.reports.post(make_report(State.STALL, case_name=CASE))
         error = None if state is State.PASS else "the side\nis wrong"
-        store.post_report(
+        store.reports.post(
             make_report(state, test, runtime=1.5, error=error, traceback="Tr\n", signal_since_trigger={"stored": 0.5})
         )
 
@@ -170,8 +170,8 @@ def test_the_verdict_is_the_exit_code(suite: LiveCheck, store: Store, broker: Br
 
 
 def test_the_verdict_on_another_test_is_not_taken_for_this_ones(suite: LiveCheck, store: Store, broker: Broker) -> None:
-    store.post_report(make_report(State.PASS, make_test("x", CASE)))
-    broker.then = lambda test: store.post_report(make_report(State.PASS, make_test("y", CASE)))
+    store.reports.post(make_report(State.PASS, make_test("x", CASE)))
+    broker.then = lambda test: store.reports.post(make_report(State.PASS, make_test("y", CASE)))
     result = run("test_order", "1", "--id", "x", "--wait", "--timeout", "0.05")
     assert result.exit_code == 2
     assert result.stdout == f"{CASE}:x\n"
@@ -180,7 +180,7 @@ def test_the_verdict_on_another_test_is_not_taken_for_this_ones(suite: LiveCheck
 
 def test_a_worker_that_does_not_know_the_case_is_said(suite: LiveCheck, store: Store, broker: Broker) -> None:
     refusal = make_report(State.ERROR, case_name=CASE, error="no case of that name")
-    broker.then = lambda test: store.post_report(refusal, unknown_case=True)
+    broker.then = lambda test: store.reports.post(refusal, unknown_case=True)
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: a worker refused {CASE}:x: no case of that name\n")
@@ -194,7 +194,7 @@ def test_ctrl_c_while_waiting_is_no_verdict(
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(store, "follow", interrupt)
+    monkeypatch.setattr(store.reports, "follow", interrupt)
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: stopped waiting; {CASE}:x goes on\n")

@@ -12,13 +12,14 @@ from celery import Celery
 
 import livecheck_celery
 from livecheck_celery import Case, LiveCheck, State
-from livecheck_celery.cases.trigger import build
+from livecheck_celery.cases.arguments import build
 from livecheck_celery.config import CaseSettings, Settings
 
 ROOT = Path(__file__).parents[3]
 PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
 
 
+@pytest.mark.promise("Every link and every test that a page names exists.", theme="docs")
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_test_and_link_that_a_page_names_exists(page: Path) -> None:
     text = page.read_text()
@@ -43,6 +44,7 @@ def test_every_setting_is_documented() -> None:
     assert documented == Settings.model_fields.keys() | CaseSettings.model_fields.keys()
 
 
+@pytest.mark.promise("The first example of the README runs.", theme="docs")
 def test_the_first_example_runs_and_is_25_lines(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> None:
     [example] = re.findall(r"```python\n# checks\.py\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(example.strip().splitlines()) <= 25
@@ -54,7 +56,7 @@ def test_the_first_example_runs_and_is_25_lines(monkeypatch: pytest.MonkeyPatch,
     case = module.test_order
     assert isinstance(case, Case)
     case.order_stored.send(module.Order("o-1", "sell"), key="o-1", force=True)
-    case.app.outbox.flush()
+    case.app.runtime.outbox.flush()
     runner = case.execute(build(case, "o-1", (), {"side": "buy"}))
     assert runner.state is State.FAIL
     assert "asked to buy, stored as sell" in str(runner.error)

@@ -1,4 +1,4 @@
-"""The examples of docs/following.md do what they say."""
+"""The examples in docs/following.md run and carry the test."""
 
 import re
 from collections.abc import Iterator
@@ -25,7 +25,7 @@ SYNTHETIC = make_test("order-2", synthetic=True)
 
 @pytest.fixture
 def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Any]]:
-    """Names of the example under the title the test is marked with."""
+    """The namespace of the example under the heading that the test is parametrized with."""
     app = celery.Celery("shop", broker="memory://", set_as_current=False)
     monkeypatch.setattr(livecheck_celery, "LiveCheck", lambda **options: LiveCheck(app, **options))
     monkeypatch.setattr(celery, "Celery", partial(celery.Celery, broker="memory://", set_as_current=False))
@@ -40,7 +40,8 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     assert {library: methods_of(library) for library in METHODS} == before
 
 
-@pytest.mark.parametrize("example", ["Out of a service"], indirect=True)
+@pytest.mark.promise("The examples of the page on following a request run.", theme="docs")
+@pytest.mark.parametrize("example", ["Call services over HTTP"], indirect=True)
 @pytest.mark.parametrize(
     ("client", "carried_to"),
     [
@@ -50,15 +51,17 @@ def example(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
         ("aiohttp", []),
     ],
 )
-def test_out_of_a_service(example: dict[str, Any], client: str, carried_to: list[str], server: Server) -> None:
+def test_instrumented_clients_carry_the_test_to_listed_hosts(
+    example: dict[str, Any], client: str, carried_to: list[str], server: Server
+) -> None:
     hosts = ["orders", "stock.example", "payment.example", "www.stock.example", "stock.example."]
     with under_test(TEST):
         CLIENTS[client].send(*[f"http://{host}/" for host in hosts], proxy=server.url())
     assert server.tests() == [TEST.id if host in carried_to else None for host in hosts]
 
 
-@pytest.mark.parametrize("example", ["Celery messages"], indirect=True)
-def test_celery_messages(example: dict[str, Any]) -> None:
+@pytest.mark.parametrize("example", ["Run Celery tasks"], indirect=True)
+def test_celery_messages_carry_the_unsigned_test(example: dict[str, Any]) -> None:
     app = example["app"]
     with under_test(TEST):
         app.send_task("billing.pay")
@@ -69,8 +72,8 @@ def test_celery_messages(example: dict[str, Any]) -> None:
     assert "LiveCheck-Test-Signature" not in message.headers
 
 
-@pytest.mark.parametrize("example", ["Your own transport"], indirect=True)
-def test_your_own_transport(example: dict[str, Any]) -> None:
+@pytest.mark.parametrize("example", ["Use another transport"], indirect=True)
+def test_another_transport_carries_the_test(example: dict[str, Any]) -> None:
     topic: list[Any] = []
     with under_test(TEST):
         example["publish"](topic, "an order")
@@ -78,8 +81,8 @@ def test_your_own_transport(example: dict[str, Any]) -> None:
     assert [example["consume"](topic) for _ in range(2)] == [("an order", TEST), ("another", None)]
 
 
-@pytest.mark.parametrize("example", ["What is synthetic"], indirect=True)
-def test_what_is_synthetic(example: dict[str, Any]) -> None:
+@pytest.mark.parametrize("example", ["Recognize synthetic traffic"], indirect=True)
+def test_synthetic_tests_are_recognized(example: dict[str, Any]) -> None:
     assert example["charge"]("an order") == "charged"
     with under_test(TEST):
         assert example["charge"]("an order") == "charged"
@@ -87,10 +90,10 @@ def test_what_is_synthetic(example: dict[str, Any]) -> None:
         assert example["charge"]("an order") == "not charged"
 
 
-def test_no_other_example_is_on_the_page() -> None:
+def test_every_example_on_the_page_is_tested() -> None:
     assert len(EXAMPLES) == PAGE.count("```python") == 4
 
 
-def test_every_client_is_on_the_page() -> None:
+def test_every_client_is_documented() -> None:
     [table] = re.findall(r"^\| name \|.*?\n\n", PAGE, re.MULTILINE | re.DOTALL)
     assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == METHODS.keys()

@@ -1,4 +1,4 @@
-"""The examples of docs/into-a-service.md do what they say."""
+"""The examples in docs/into-a-service.md serve requests under their test."""
 
 import asyncio
 import re
@@ -14,7 +14,7 @@ import livecheck_celery
 from livecheck_celery import LiveCheck
 from livecheck_celery.config import Settings
 from tests.helpers import djangosite
-from tests.helpers.web import KEY, SIGNED, TEST, ask, environ_of
+from tests.helpers.web import KEY, SIGNED, TEST, environ_of, request_asgi
 
 PAGE = (Path(__file__).parents[3] / "docs" / "into-a-service.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
@@ -28,14 +28,15 @@ def example(title: str) -> Any:
 
 @pytest.fixture(autouse=True)
 def livecheck(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the examples import: on an app of no other test's, and with the key in the environment."""
+    """Give the examples a Celery app of their own, and the key in the environment."""
     celery_app = Celery("shop", broker="redis://nowhere", set_as_current=False)
     monkeypatch.setattr(livecheck_celery, "LiveCheck", lambda: LiveCheck(celery_app))
     monkeypatch.setenv("LIVECHECK_SECRET_KEY", KEY[0])
 
 
+@pytest.mark.promise("The examples of the page on incoming requests run.", theme="docs")
 @pytest.mark.parametrize("title", ["WSGI", "Flask"])
-def test_wsgi(title: str) -> None:
+def test_wsgi_examples_serve_requests_under_their_test(title: str) -> None:
     application = example(title)["application"]
     for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
         body = application(environ_of(headers), lambda status, headers, exc_info=None: None)
@@ -43,21 +44,21 @@ def test_wsgi(title: str) -> None:
 
 
 @pytest.mark.parametrize("title", ["ASGI", "FastAPI and Starlette"])
-def test_asgi(title: str) -> None:
+def test_asgi_examples_serve_requests_under_their_test(title: str) -> None:
     application = example(title)["application"]
     for headers, expected in ((SIGNED, TEST.id), ({}, "None")):
-        _, body = asyncio.run(ask(application, "/", headers=headers))
+        _, body = asyncio.run(request_asgi(application, "/", headers=headers))
         assert expected in body.decode()
 
 
-def test_django() -> None:
+def test_django_example_names_the_middleware_and_real_settings() -> None:
     named = example("Django")
-    assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.OURS)
+    assert import_string(named["MIDDLEWARE"][0]) is import_string(djangosite.MIDDLEWARE)
     settings = {name.removeprefix("LIVECHECK_").lower() for name in named if name.startswith("LIVECHECK_")}
     assert settings
     assert settings <= Settings.model_fields.keys()
     assert not hasattr(django_settings, "LIVECHECK_HTTP_HOSTS")
 
 
-def test_no_other_example_is_on_the_page() -> None:
+def test_every_example_on_the_page_is_tested() -> None:
     assert len(EXAMPLES) == PAGE.count("```python") == 5

@@ -1,4 +1,4 @@
-"""The example of the page on OpenTelemetry runs as it is, in a process of its own."""
+"""The example in docs/opentelemetry.md runs unchanged, in its own process."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ THEN = """
 from livecheck_celery.models import EXECUTION
 
 create_order("o-1", "sell")
-assert livecheck.outbox.flush()
-record = livecheck.store.client.hget(livecheck.store.keys.test("test_order", "o-1"), "payload")
+assert livecheck.runtime.outbox.flush()
+record = livecheck.runtime.store.client.hget(livecheck.runtime.store.keys.test("test_order", "o-1"), "payload")
 test_order.execute(EXECUTION.validate_json(record))
 livecheck.close()
 """
 
 
-def test_the_example_runs_and_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
+def test_example_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
     [example] = re.findall(r"```python\n# checks\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
     done = subprocess.run(
         [sys.executable, "-c", example + THEN],

@@ -27,6 +27,7 @@ def test_there_is_a_recipe_for_each_example() -> None:
     assert {path.name for path in (ROOT / "examples").glob("*_orders")} == set(EXAMPLES.values())
 
 
+@pytest.mark.promise("Every line of a recipe is in the example it is taken from.", theme="docs")
 @pytest.mark.parametrize("title", EXAMPLES)
 def test_a_recipe_is_ten_lines_of_its_example(title: str) -> None:
     assert len(RECIPES[title].splitlines()) <= 10

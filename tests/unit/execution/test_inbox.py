@@ -1,4 +1,4 @@
-"""A subscription that is open, but on which nothing is ever heard."""
+"""Subscriptions on which nothing is received."""
 
 from __future__ import annotations
 

@@ -16,9 +16,10 @@ from opentelemetry.sdk.trace import TracerProvider, sampling
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 from livecheck_celery import Case, LiveCheck
-from livecheck_celery.cases.trigger import build
-from livecheck_celery.execution.spans import traced, traceparent
+from livecheck_celery.cases.arguments import build
+from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import EXECUTION, State
+from livecheck_celery.propagation.traceparent import traceparent
 from tests.helpers.factories import make_test
 from tests.helpers.tracing import recording
 

@@ -1,10 +1,12 @@
 """The check for unbounded keys finds them."""
 
+import pytest
 import redis
 
 from tests.helpers.redis_keys import unbounded_keys
 
 
+@pytest.mark.promise("Every test of this project that leaves a key without a bound or a TTL fails.", theme="bounds")
 def test_key_without_ttl_is_reported(redis_client: redis.Redis) -> None:
     redis_client.set("livecheck:{c}:test:state", 1)
     redis_client.zadd("livecheck:{c}:open", {"id": 1})

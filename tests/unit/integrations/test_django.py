@@ -1,4 +1,4 @@
-"""A request to a Django site is handled under the test that it carries, under WSGI and ASGI, in views of both kinds."""
+"""The Django middleware, under WSGI and ASGI, with sync and async views."""
 
 import asyncio
 import logging
@@ -21,16 +21,16 @@ from livecheck_celery.context import current_test, triggered_var
 from livecheck_celery.integrations import django as integration
 from livecheck_celery.livecheck import livechecks_of
 from tests.helpers import djangosite
-from tests.helpers.djangosite import OURS, seen
+from tests.helpers.djangosite import MIDDLEWARE, seen
 from tests.helpers.factories import make_gate
-from tests.helpers.web import KEY, OTHER, SIGNED, TEST, ask, environ_of, failed, told
+from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, request_asgi, succeeded
 
-Happened = list[dict[str, Any]]
+Finished = list[dict[str, Any]]
 
 
 @pytest.fixture(autouse=True)
 def celery_app(monkeypatch: pytest.MonkeyPatch) -> Celery:
-    """Celery's current app; LiveCheck's own has no cases."""
+    """Celery's current app; the default app of LiveCheck has no cases."""
     app = Celery("shop", broker="redis://nowhere", set_as_current=False)
     monkeypatch.setattr(_state, "default_app", app)  # as Celery does with the first app of a Django site
     monkeypatch.setattr(_state._tls, "current_app", None)
@@ -40,11 +40,11 @@ def celery_app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 
 
 @pytest.fixture
-def happened(celery_app: Celery) -> Happened:
-    """What a gate is told that believes in `SIGNED`."""
-    happened: Happened = []
-    LiveCheck(celery_app).gate = make_gate(*KEY, happened=happened)  # type: ignore[method-assign]
-    return happened
+def finished(celery_app: Celery) -> Finished:
+    """The finished operations reported to a gate that accepts `SIGNED`."""
+    finished: Finished = []
+    LiveCheck(celery_app).gate = make_gate(*KEY, finished=finished)  # type: ignore[method-assign]
+    return finished
 
 
 def under_wsgi(path: str, headers: dict[str, str] = SIGNED, **environ: Any) -> tuple[int, bytes]:
@@ -62,7 +62,7 @@ def under_wsgi(path: str, headers: dict[str, str] = SIGNED, **environ: Any) -> t
 
 
 def under_asgi(path: str, headers: dict[str, str] = SIGNED) -> tuple[int, bytes]:
-    return asyncio.run(ask(ASGIHandler(), path, "POST", headers))
+    return asyncio.run(request_asgi(ASGIHandler(), path, "POST", headers))
 
 
 Server = Callable[..., tuple[int, bytes]]
@@ -71,66 +71,66 @@ servers = pytest.mark.parametrize("server", [under_wsgi, under_asgi])
 
 @servers
 @pytest.mark.parametrize("path", ["/sync/", "/async/"])
-def test_views_run_under_the_test(server: Server, path: str, happened: Happened) -> None:
+def test_views_run_under_the_test(server: Server, path: str, finished: Finished) -> None:
     for headers, test in ((SIGNED, TEST), ({}, None), (SIGNED | {"LiveCheck-Test-Id": "2"}, None), (SIGNED, TEST)):
         seen.clear()
-        happened.clear()
+        finished.clear()
         assert server(path, headers) == (201, b"stored")
         assert [what for _, _, what in seen] == [test]
-        assert happened == [told(*filter(None, [test, OTHER]), path=path)]
+        assert finished == [succeeded(*filter(None, [test, OTHER]), path=path)]
 
 
 @pytest.mark.parametrize(("server", "path"), [(under_wsgi, "/stream/"), (under_asgi, "/async-stream/")])
-def test_streams_are_made_under_the_test(server: Server, path: str, happened: Happened) -> None:
+def test_streams_are_generated_under_the_test(server: Server, path: str, finished: Finished) -> None:
     for headers, test in ((SIGNED, TEST), ({}, None)):
         seen.clear()
         assert server(path, headers) == (200, b"onetwo")
         assert [(who, what) for who, _, what in seen] == [("one", test), ("two", test)]
     triggered = [OTHER] if server is under_asgi else []
-    first = told(TEST, *triggered, path=path, status=200)
-    assert happened == [first, *[told(*triggered, path=path, status=200)] * len(triggered)]
+    first = succeeded(TEST, *triggered, path=path, status=200)
+    assert finished == [first, *[succeeded(*triggered, path=path, status=200)] * len(triggered)]
 
 
-def test_a_stream_is_told_when_it_has_been_sent(happened: Happened) -> None:
+def test_streaming_request_finishes_when_the_body_is_closed(finished: Finished) -> None:
     body = WSGIHandler()(environ_of(SIGNED, PATH_INFO="/stream/"), lambda *_: None)
     assert next(iter(body)) == b"one"
-    assert happened == []
+    assert finished == []
     body.close()
-    assert happened == [told(TEST, method="GET", path="/stream/", status=200)]
+    assert finished == [succeeded(TEST, method="GET", path="/stream/", status=200)]
 
 
-def test_a_stream_that_breaks_is_told(happened: Happened) -> None:
+def test_error_in_a_stream_is_reported(finished: Finished) -> None:
     with pytest.raises(ValueError, match="no such side"):
         under_wsgi("/broken-stream/")
-    assert happened == [failed("raised ValueError: no such side", TEST, path="/broken-stream/")]
+    assert finished == [failed("raised ValueError: no such side", TEST, path="/broken-stream/")]
 
 
 @pytest.mark.filterwarnings("ignore:StreamingHttpResponse must consume")
-def test_streams_of_the_other_kind_are_served_as_before(happened: Happened) -> None:
+def test_sync_streams_under_asgi_and_async_streams_under_wsgi_are_served(finished: Finished) -> None:
     assert under_asgi("/stream/") == under_wsgi("/async-stream/") == (200, b"onetwo")
     assert [what for _, _, what in seen] == [TEST] * 4
-    assert [one["name"] for one in happened] == ["POST /stream/", "POST /async-stream/"]
+    assert [one["name"] for one in finished] == ["POST /stream/", "POST /async-stream/"]
 
 
-def test_files_are_left_for_the_server_to_send(happened: Happened) -> None:
+def test_file_responses_use_the_servers_file_wrapper(finished: Finished) -> None:
     made = environ_of(SIGNED, PATH_INFO="/file/", **{"wsgi.file_wrapper": FileWrapper})
     body = WSGIHandler()(made, lambda *_: None)
     assert isinstance(body, FileWrapper)
     body.close()
-    assert happened == [told(TEST, method="GET", path="/file/", status=200)]
+    assert finished == [succeeded(TEST, method="GET", path="/file/", status=200)]
 
 
 @servers
 @pytest.mark.parametrize("path", ["/broken/", "/async-broken/"])
-def test_a_view_that_raises_is_told_by_its_answer(server: Server, path: str, happened: Happened) -> None:
+def test_error_in_a_view_is_reported_by_its_status(server: Server, path: str, finished: Finished) -> None:
     with override_settings(DEBUG_PROPAGATE_EXCEPTIONS=False), no_log("django.request"):
         assert server(path)[0] == 500
-    assert happened == [failed("answered 500", TEST, path=path)]
+    assert finished == [failed("returned status 500", TEST, path=path)]
 
 
-def test_what_leaves_django_is_told_too(happened: Happened) -> None:
+def test_exceptions_that_django_does_not_catch_are_reported(finished: Finished) -> None:
     def raises(request: HttpRequest) -> HttpResponse:
-        raise SystemExit("told to")
+        raise SystemExit("on request")
 
     async def is_cancelled(request: HttpRequest) -> HttpResponse:
         raise asyncio.CancelledError
@@ -140,8 +140,8 @@ def test_what_leaves_django_is_told_too(happened: Happened) -> None:
         integration.LiveCheckMiddleware(raises)(request)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(integration.LiveCheckMiddleware(is_cancelled)(request))  # type: ignore[arg-type]
-    assert happened == [
-        failed("raised SystemExit: told to", TEST, path="/order/"),
+    assert finished == [
+        failed("raised SystemExit: on request", TEST, path="/order/"),
         failed("raised CancelledError: ", TEST, path="/order/"),
     ]
 
@@ -158,7 +158,7 @@ class no_log:
 
 
 class Around:
-    """Middleware that can be both, as Django's own, and notes where it is run."""
+    """Middleware that is sync or async like Django's own, and records where it runs."""
 
     sync_capable = async_capable = True
 
@@ -171,11 +171,11 @@ class Around:
         return self.wait(request) if iscoroutinefunction(self) else self.pass_on(request)
 
     def pass_on(self, request: Any) -> Any:
-        djangosite.note("middleware")
+        djangosite.record("middleware")
         return self.get_response(request)
 
     async def wait(self, request: Any) -> Any:
-        djangosite.note("middleware")
+        djangosite.record("middleware")
         return await self.get_response(request)
 
 
@@ -191,8 +191,8 @@ AROUND, SYNC_AROUND, ASYNC_AROUND = (f"{__name__}.{one.__name__}" for one in (Ar
 
 
 @pytest.mark.parametrize(("server", "path"), [(under_wsgi, "/sync/"), (under_asgi, "/async/")])
-def test_no_thread_but_the_servers_own_is_needed(server: Server, path: str, happened: Happened) -> None:
-    with override_settings(MIDDLEWARE=[AROUND, OURS, AROUND]):
+def test_middleware_does_not_switch_threads(server: Server, path: str, finished: Finished) -> None:
+    with override_settings(MIDDLEWARE=[AROUND, MIDDLEWARE, AROUND]):
         assert server(path) == (201, b"stored")
     here = threading.get_ident()
     assert seen == [("middleware", here, None), ("middleware", here, TEST), ("view", here, TEST)]
@@ -202,37 +202,37 @@ def test_no_thread_but_the_servers_own_is_needed(server: Server, path: str, happ
 @pytest.mark.parametrize("path", ["/sync/", "/async/"])
 @pytest.mark.parametrize("kind", [SYNC_AROUND, ASYNC_AROUND])
 @pytest.mark.parametrize("order", [slice(None), slice(None, None, -1)])
-def test_middleware_of_one_kind_only_may_stand_anywhere(
-    server: Server, path: str, kind: str, order: slice, happened: Happened
+def test_sync_only_and_async_only_middleware_can_be_combined(
+    server: Server, path: str, kind: str, order: slice, finished: Finished
 ) -> None:
-    with override_settings(MIDDLEWARE=[OURS, kind][order]):
+    with override_settings(MIDDLEWARE=[MIDDLEWARE, kind][order]):
         assert server(path) == (201, b"stored")
     assert seen[-1][2] == TEST
-    assert happened == [told(TEST, OTHER, path=path)]
+    assert finished == [succeeded(TEST, OTHER, path=path)]
 
 
-def test_the_path_has_the_prefix_of_the_site(happened: Happened) -> None:
+def test_reported_path_includes_script_name(finished: Finished) -> None:
     assert under_wsgi("/sync/", SCRIPT_NAME="/shop")[0] == 201
-    assert happened == [told(TEST, OTHER, path="/shop/sync/")]
+    assert finished == [succeeded(TEST, OTHER, path="/shop/sync/")]
 
 
-def test_the_first_livecheck_of_celerys_current_app_serves(celery_app: Celery) -> None:
+def test_first_livecheck_on_celerys_current_app_is_used(celery_app: Celery) -> None:
     first, _ = LiveCheck(celery_app, secret_key=KEY), LiveCheck(celery_app)
-    assert integration.serving() is first
+    assert integration.find_livecheck() is first
     assert under_wsgi("/sync/")[0] == 201
     assert seen[-1][2] == TEST
 
 
-def test_cases_on_livechecks_own_app_serve_when_there_are_no_others(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_livecheck_on_the_default_app_is_used_without_another(monkeypatch: pytest.MonkeyPatch) -> None:
     livecheck = LiveCheck(Celery("own", set_as_current=False))
     monkeypatch.setattr(integration, "default_app", lambda: livecheck.app)
-    assert integration.serving() is livecheck
+    assert integration.find_livecheck() is livecheck
 
 
-def test_without_any_one_is_made_of_djangos_settings(celery_app: Celery) -> None:
+def test_livecheck_is_created_from_django_settings(celery_app: Celery) -> None:
     with override_settings(LIVECHECK_SECRET_KEY=list(KEY), LIVECHECK_HTTP_HOSTS=["payment"], LIVECHECK_PREFIX="shop"):
-        made = integration.serving()
-        assert integration.serving() is made
+        made = integration.find_livecheck()
+        assert integration.find_livecheck() is made
         assert livechecks_of(celery_app) == [made]
         assert (made.settings.secret_key, made.settings.http_hosts, made.settings.prefix) == (KEY, ("payment",), "shop")
         assert under_wsgi("/sync/")[0] == 201
@@ -248,7 +248,7 @@ livecheck = LiveCheck(current_app._get_current_object(), secret_key="a secret")
 """
 
 
-def test_cases_that_the_views_import_serve_from_the_first_request_on(
+def test_livecheck_declared_by_the_views_is_used_from_the_first_request(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, celery_app: Celery
 ) -> None:
     (tmp_path / "late_views.py").write_text(VIEWS)
@@ -260,17 +260,17 @@ def test_cases_that_the_views_import_serve_from_the_first_request_on(
     assert seen[-1][2] == TEST
 
 
-def test_a_wrong_setting_costs_no_request_anything(caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_setting_is_logged_once_and_fails_no_request(caplog: pytest.LogCaptureFixture) -> None:
     with override_settings(LIVECHECK_MAX_PAYLOAD=0):
         handler = WSGIHandler()
         for _ in range(2):
             assert list(handler(environ_of(SIGNED, PATH_INFO="/sync/"), lambda *_: None)) == [b"stored"]
     assert [what for _, _, what in seen] == [None, None]
     [line] = [record.getMessage() for record in caplog.records if record.name == "livecheck_celery.integrations.django"]
-    assert line.startswith("LiveCheck: max_payload: Input should be greater than or equal to 1")
+    assert line.startswith("django: LiveCheck: max_payload: Input should be greater than or equal to 1")
 
 
-def test_starting_connects_to_nothing_and_makes_nothing(celery_app: Celery) -> None:
+def test_startup_creates_no_livecheck(celery_app: Celery) -> None:
     WSGIHandler()
     ASGIHandler()
     assert livechecks_of(celery_app) == []

@@ -1,4 +1,4 @@
-"""An ASGI request that carries a test is handled as part of that test, and its answer is told."""
+"""The ASGI middleware: the test of a request is current while it is served, and its outcome is reported."""
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
@@ -18,10 +18,10 @@ from livecheck_celery.context import (
     under_test,
 )
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
+from livecheck_celery.propagation.headers import outgoing, sign
 from tests.helpers.factories import make_gate, make_test
-from tests.helpers.web import KEY, OTHER, PATH, SIGNED, TEST, failed, told, triggers
+from tests.helpers.web import KEY, OTHER, PATH, SIGNED, TEST, failed, succeeded, trigger
 
 App = Callable[[Any, Any, Any], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
@@ -30,7 +30,7 @@ BODY = {"type": "http.response.body", "body": b"whole"}
 
 
 @pytest.fixture
-def happened() -> list[dict[str, Any]]:
+def finished() -> list[dict[str, Any]]:
     return []
 
 
@@ -50,40 +50,40 @@ async def receive() -> dict[str, Any]:
     return {"type": "http.request", "body": b""}
 
 
-async def handle(
-    app: App, scope: dict[str, Any], happened: list[dict[str, Any]] | None = None, key: tuple[str, ...] = KEY
+async def serve(
+    app: App, scope: dict[str, Any], finished: list[dict[str, Any]] | None = None, key: tuple[str, ...] = KEY
 ) -> list[Any]:
-    """What the server gets to send, when ``app`` handles one request behind the middleware."""
+    """Serve one request by ``app`` behind the middleware; returns the messages that the server gets."""
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
         await asyncio.sleep(0)
         sent.append(message)
 
-    await LiveCheckMiddleware(app, make_gate(*key, happened=happened))(scope, receive, send)
+    await LiveCheckMiddleware(app, make_gate(*key, finished=finished))(scope, receive, send)
     return sent
 
 
-async def answer(scope: Any, receive: Any, send: Any) -> None:
+async def respond(scope: Any, receive: Any, send: Any) -> None:
     await send(START)
     await send(BODY)
 
 
-def in_force() -> list[object]:
+def context_here() -> list[object]:
     return [current_test(), synthetic_case_var.get()]
 
 
 def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
-    """What was in force while the application ran."""
+    """The LiveCheck context while the application ran."""
     seen: list[object] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.extend(in_force())
-        await answer(scope, receive, send)
+        seen.extend(context_here())
+        await respond(scope, receive, send)
 
     async def run() -> None:
-        assert await handle(app, scope, key=key) == [START, BODY]
-        assert in_force() == [None, None]
+        assert await serve(app, scope, key=key) == [START, BODY]
+        assert context_here() == [None, None]
         assert triggered_var.get() is None
 
     asyncio.run(run())
@@ -91,15 +91,15 @@ def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_a_signed_request_is_handled_under_its_test(kind: str) -> None:
+def test_signed_request_is_served_under_its_test(kind: str) -> None:
     assert seen_by(scope_of(CARRIES, type=kind)) == [TEST, None]
     assert seen_by(scope_of([(name.upper(), value) for name, value in CARRIES], type=kind)) == [TEST, None]
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_a_signed_fake_request_is_handled_as_one(kind: str) -> None:
+def test_signed_fake_request_is_recognized(kind: str) -> None:
     with fake_request("shop.tests.test_order"):
-        headers = raw(carrier.sign(carrier.outgoing(), KEY))
+        headers = raw(sign(outgoing(), KEY))
     assert seen_by(scope_of(headers, type=kind)) == [None, "shop.tests.test_order"]
 
 
@@ -117,13 +117,13 @@ def test_a_signed_fake_request_is_handled_as_one(kind: str) -> None:
         ([*CARRIES, (b"livecheck-test-signature", b"")], KEY),
     ],
 )
-def test_a_request_that_is_not_signed_right_is_handled_as_usual(
+def test_request_without_valid_signature_is_served_without_a_test(
     headers: Headers, key: tuple[str, ...], kind: str
 ) -> None:
     assert seen_by(scope_of(headers, type=kind), key) == [None, None]
 
 
-def test_a_request_without_headers_is_handled_as_usual() -> None:
+def test_scope_without_headers_is_served_without_a_test() -> None:
     scope = scope_of([])
     del scope["headers"]
     assert seen_by(scope) == [None, None]
@@ -134,7 +134,7 @@ header = st.tuples(st.one_of(st.sampled_from([name for name, _ in CARRIES]), st.
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(header), st.booleans())
-def test_junk_in_the_headers_costs_a_request_nothing(headers: Headers, on_top: bool) -> None:
+def test_random_header_values_never_fail_a_request(headers: Headers, on_top: bool) -> None:
     ours = {name for name, _ in CARRIES}
     is_intact = on_top and not any(name.lower() in ours for name, _ in headers)
     scope = scope_of(CARRIES + headers if on_top else headers)
@@ -142,7 +142,7 @@ def test_junk_in_the_headers_costs_a_request_nothing(headers: Headers, on_top: b
 
 
 @pytest.mark.parametrize("kind", ["lifespan", "something new"])
-def test_what_is_no_request_passes_untouched(kind: str) -> None:
+def test_other_scope_types_pass_unchanged(kind: str) -> None:
     passed: list[Any] = []
 
     async def app(*given: Any) -> None:
@@ -154,7 +154,7 @@ def test_what_is_no_request_passes_untouched(kind: str) -> None:
     assert scope == {"type": kind}
 
 
-def test_messages_pass_as_they_are_and_when_they_are_sent() -> None:
+def test_messages_pass_unchanged_and_unbuffered() -> None:
     scope = scope_of(CARRIES)
     copy = dict(scope)
     sent: list[Any] = []
@@ -178,25 +178,23 @@ def test_messages_pass_as_they_are_and_when_they_are_sent() -> None:
 @pytest.mark.parametrize(
     "last", [BODY, {**BODY, "more_body": False}, {"type": "http.response.pathsend", "path": "/etc/motd"}]
 )
-def test_the_answer_is_told_when_its_last_part_has_been_sent(
-    happened: list[dict[str, Any]], last: dict[str, Any]
-) -> None:
+def test_request_finishes_when_the_last_part_is_sent(finished: list[dict[str, Any]], last: dict[str, Any]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         for message in (START, *[{"type": "http.response.body", "body": b"part", "more_body": True}] * 2):
             await send(message)
-            assert happened == []
-        triggers(OTHER)
+            assert finished == []
+        trigger(OTHER)
         await send(last)
-        assert happened == [told(TEST, OTHER)]
-        triggers(make_test("too late"))
+        assert finished == [succeeded(TEST, OTHER)]
+        trigger(make_test("too late"))
 
-    asyncio.run(handle(app, scope_of(CARRIES), happened))
-    assert happened == [told(TEST, OTHER)]
+    asyncio.run(serve(app, scope_of(CARRIES), finished))
+    assert finished == [succeeded(TEST, OTHER)]
 
 
-def test_a_request_in_no_test_tells_nobody(happened: list[dict[str, Any]]) -> None:
-    asyncio.run(handle(answer, scope_of([]), happened))
-    assert happened == []
+def test_request_outside_a_test_is_not_reported(finished: list[dict[str, Any]]) -> None:
+    asyncio.run(serve(respond, scope_of([]), finished))
+    assert finished == []
 
 
 @pytest.mark.parametrize(
@@ -212,47 +210,47 @@ def test_a_request_in_no_test_tells_nobody(happened: list[dict[str, Any]]) -> No
         ("/été/", "", "/été/"),
     ],
 )
-def test_the_path_is_the_one_the_client_typed(happened: list[dict[str, Any]], path: str, root: str, full: str) -> None:
-    asyncio.run(handle(answer, scope_of(CARRIES, path=path, root_path=root), happened))
-    assert happened == [told(TEST, path=full)]
+def test_reported_path_is_the_full_path(finished: list[dict[str, Any]], path: str, root: str, full: str) -> None:
+    asyncio.run(serve(respond, scope_of(CARRIES, path=path, root_path=root), finished))
+    assert finished == [succeeded(TEST, path=full)]
 
 
 @pytest.mark.parametrize("error", [ValueError("no such side"), asyncio.CancelledError("no such side")])
-def test_errors_are_the_applications_own_and_are_told(happened: list[dict[str, Any]], error: BaseException) -> None:
+def test_application_errors_propagate_and_are_reported(finished: list[dict[str, Any]], error: BaseException) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send(START)
         raise error
 
     async def run() -> None:
         with pytest.raises(type(error), match="no such side") as raised:
-            await handle(app, scope_of(CARRIES), happened)
+            await serve(app, scope_of(CARRIES), finished)
         assert raised.value is error
-        assert in_force() == [None, None]
+        assert context_here() == [None, None]
 
     asyncio.run(run())
-    assert happened == [failed(f"raised {type(error).__name__}: no such side", TEST)]
+    assert finished == [failed(f"raised {type(error).__name__}: no such side", TEST)]
 
 
-def test_an_error_after_the_answer_is_no_news(happened: list[dict[str, Any]]) -> None:
+def test_error_after_the_response_is_not_reported(finished: list[dict[str, Any]]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        await answer(scope, receive, send)
+        await respond(scope, receive, send)
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(handle(app, scope_of(CARRIES), happened))
-    assert happened == [told(TEST)]
+        asyncio.run(serve(app, scope_of(CARRIES), finished))
+    assert finished == [succeeded(TEST)]
 
 
-def test_an_answer_that_says_error_is_told_as_one(happened: list[dict[str, Any]]) -> None:
+def test_server_error_status_is_reported_as_an_error(finished: list[dict[str, Any]]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         await send({**START, "status": 503})
         await send(BODY)
 
-    asyncio.run(handle(app, scope_of(CARRIES), happened))
-    assert happened == [failed("answered 503", TEST)]
+    asyncio.run(serve(app, scope_of(CARRIES), finished))
+    assert finished == [failed("returned status 503", TEST)]
 
 
-def test_a_conversation_is_not_answered(happened: list[dict[str, Any]]) -> None:
+def test_websocket_is_not_reported(finished: list[dict[str, Any]]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
         assert triggered_var.get() is None
         await send({"type": "websocket.accept"})
@@ -260,31 +258,31 @@ def test_a_conversation_is_not_answered(happened: list[dict[str, Any]]) -> None:
         raise ZeroDivisionError
 
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(handle(app, scope_of(CARRIES, type="websocket"), happened))
-    assert happened == []
+        asyncio.run(serve(app, scope_of(CARRIES, type="websocket"), finished))
+    assert finished == []
 
 
-def test_what_a_request_starts_is_part_of_its_test() -> None:
+def test_tasks_started_by_a_request_are_part_of_its_test() -> None:
     async def run() -> None:
-        go_on = asyncio.Event()
+        proceed = asyncio.Event()
         started: list[asyncio.Task[list[object]]] = []
 
         async def work() -> list[object]:
-            await go_on.wait()
-            return [*in_force(), await asyncio.to_thread(current_test)]
+            await proceed.wait()
+            return [*context_here(), await asyncio.to_thread(current_test)]
 
         async def app(scope: Any, receive: Any, send: Any) -> None:
             started.append(asyncio.create_task(work()))
-            await answer(scope, receive, send)
+            await respond(scope, receive, send)
 
-        await handle(app, scope_of(CARRIES))
-        go_on.set()
+        await serve(app, scope_of(CARRIES))
+        proceed.set()
         assert await started[0] == [TEST, None, TEST]
 
     asyncio.run(run())
 
 
-def test_requests_of_many_tasks_keep_to_their_own_test() -> None:
+def test_concurrent_tasks_keep_their_own_test() -> None:
     seen: dict[str, TestExecution | None] = {}
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -299,8 +297,8 @@ def test_requests_of_many_tasks_keep_to_their_own_test() -> None:
         for number in range(50):
             test = make_test(str(number))
             requests += [
-                handle(app, scope_of(raw(carrier.sign(test.as_headers(), KEY)), name=test.id)),
-                handle(app, scope_of([], name=f"{number} in no test")),
+                serve(app, scope_of(raw(sign(test.as_headers(), KEY)), name=test.id)),
+                serve(app, scope_of([], name=f"{number} in no test")),
             ]
         await asyncio.gather(*requests)
         assert current_test() is None
@@ -311,39 +309,39 @@ def test_requests_of_many_tasks_keep_to_their_own_test() -> None:
     } | {f"{number} in no test": None for number in range(50)}
 
 
-def test_a_request_in_the_context_of_an_earlier_one_is_no_part_of_its_tests(happened: list[dict[str, Any]]) -> None:
+def test_request_in_the_context_of_an_earlier_one_does_not_inherit_its_tests(finished: list[dict[str, Any]]) -> None:
     contexts: list[Context] = []
     seen: list[object] = []
 
     async def first(scope: Any, receive: Any, send: Any) -> None:
         contexts.append(copy_context())
-        triggers(OTHER)
+        trigger(OTHER)
         with under_test(OTHER), fake_request("shop.test_order"):
             contexts.append(copy_context())
-            await answer(scope, receive, send)
+            await respond(scope, receive, send)
 
     async def second(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(in_force())
-        await answer(scope, receive, send)
+        seen.append(context_here())
+        await respond(scope, receive, send)
 
     async def run() -> None:
-        await handle(first, scope_of(CARRIES), happened)
+        await serve(first, scope_of(CARRIES), finished)
         for context in contexts:
             for headers, kind in (([], "http"), ([], "websocket"), (CARRIES, "http")):
-                request = handle(second, scope_of(headers, type=kind), happened)
+                request = serve(second, scope_of(headers, type=kind), finished)
                 await asyncio.create_task(request, context=context.copy())
 
     asyncio.run(run())
     assert seen == [[None, None], [None, None], [TEST, None]] * 2
-    assert happened == [told(TEST, OTHER), told(TEST), told(TEST)]
+    assert finished == [succeeded(TEST, OTHER), succeeded(TEST), succeeded(TEST)]
 
 
-def test_a_test_triggered_around_the_middleware_stays_in_force(happened: list[dict[str, Any]]) -> None:
+def test_test_of_outer_middleware_stays_current(finished: list[dict[str, Any]]) -> None:
     seen: list[object] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        seen.append(in_force())
-        await answer(scope, receive, send)
+        seen.append(context_here())
+        await respond(scope, receive, send)
 
     async def run() -> None:
         contexts = [Context()]
@@ -351,24 +349,24 @@ def test_a_test_triggered_around_the_middleware_stays_in_force(happened: list[di
         async def leave_context(*_: object) -> None:
             contexts.append(copy_context())
 
-        await handle(leave_context, scope_of(CARRIES))
+        await serve(leave_context, scope_of(CARRIES))
         for context in contexts:
             context.run(current_test_var.set, OTHER)
-            await asyncio.create_task(handle(app, scope_of([]), happened), context=context)
+            await asyncio.create_task(serve(app, scope_of([]), finished), context=context)
 
     asyncio.run(run())
     assert seen == [[OTHER, None]] * 2
-    assert happened == [told(OTHER)] * 2
+    assert finished == [succeeded(OTHER)] * 2
 
 
 @pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_a_request_that_nobody_waits_for_any_more_ends_quietly(happened: list[dict[str, Any]], kind: str) -> None:
+def test_abandoned_request_is_closed_without_error(finished: list[dict[str, Any]], kind: str) -> None:
     async def app(*_: object) -> None:
         await asyncio.Future(loop=loop)
 
     loop = asyncio.new_event_loop()
-    request = handle(app, scope_of(CARRIES, type=kind), happened)
+    request = serve(app, scope_of(CARRIES, type=kind), finished)
     copy_context().run(request.send, None)
     request.close()
     loop.close()
-    assert happened == []
+    assert finished == []

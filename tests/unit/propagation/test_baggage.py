@@ -1,4 +1,4 @@
-"""LiveCheck's entry in the W3C baggage: what a gate makes of it, and how it gets there."""
+"""LiveCheck's entry in the W3C baggage: accepted by the gate, and sent by OpenTelemetry's propagators."""
 
 from __future__ import annotations
 
@@ -27,28 +27,28 @@ from livecheck_celery.context import current_test, fake_request, under_test
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE, MAX_ID, TestExecution
 from livecheck_celery.propagation import baggage
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation import messages as transport
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware as AsgiMiddleware
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients import urllib3
+from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING, Carried, sign
+from livecheck_celery.propagation.messages import extract, inject
 from livecheck_celery.propagation.otel import instrument
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.tracing import recording
 
 TEST = make_test("order-1", synthetic=True)
-SIGNED = carrier.sign(TEST.as_headers(), ("key",))
+SIGNED = sign(TEST.as_headers(), ("key",))
 PACKED = baggage.pack(SIGNED)
 ENTRY = f"livecheck-test={PACKED}"
-EXPIRED = carrier.sign(TEST.as_headers() | {HEADER_EXPIRES: "2020-01-01T00:00:00+00:00"}, ("key",))
+EXPIRED = sign(TEST.as_headers() | {HEADER_EXPIRES: "2020-01-01T00:00:00+00:00"}, ("key",))
 
 
-def accepted(*headers: Any, ignored: list[str] | None = None) -> carrier.Carried:
+def accepted(*headers: Any, ignored: list[str] | None = None) -> Carried:
     return make_gate("key", ignored=ignored).accept([("Host", "shop"), *(("baggage", header) for header in headers)])
 
 
-# -- in
+# -- incoming
 
 
 @pytest.mark.parametrize(
@@ -62,20 +62,20 @@ def accepted(*headers: Any, ignored: list[str] | None = None) -> carrier.Carried
         [f"livecheck-test={quote(PACKED).replace('-', '%2D').replace('_', '%5f')}"],
     ],
 )
-def test_an_entry_is_as_good_as_headers(headers: list[str]) -> None:
+def test_baggage_entry_is_accepted_like_headers(headers: list[str]) -> None:
     ignored: list[str] = []
-    assert accepted(*headers, ignored=ignored) == carrier.Carried(TEST, None)
+    assert accepted(*headers, ignored=ignored) == Carried(TEST, None)
     assert ignored == []
 
 
-def test_the_name_of_the_header_may_be_spelled_anyhow() -> None:
+def test_header_name_is_case_insensitive() -> None:
     assert make_gate("key").accept([("BAGGAGE", ENTRY)]).test == TEST
 
 
 @pytest.mark.parametrize("header", ["", "user=1", "livecheck-testing=1", "a-livecheck-test=1", "livecheck-test", b"x"])
-def test_the_baggage_of_others_is_none_of_ours_and_not_counted(header: Any) -> None:
+def test_baggage_without_our_entry_is_not_counted(header: Any) -> None:
     ignored: list[str] = []
-    assert accepted(header, "x=1" * 5000, ignored=ignored) == carrier.NOTHING
+    assert accepted(header, "x=1" * 5000, ignored=ignored) == NOTHING
     assert ignored == []
 
 
@@ -83,24 +83,24 @@ IGNORED = {
     "unsigned": baggage.pack(TEST.as_headers()),
     "forged": baggage.pack(SIGNED | {HEADER_ID: "order-2"}),
     "expired": baggage.pack(EXPIRED),
-    "oversized": baggage.pack(SIGNED | {HEADER_ID: "x" * (carrier.MAX_HEADER + 1)}),
+    "oversized": baggage.pack(SIGNED | {HEADER_ID: "x" * (MAX_HEADER + 1)}),
     "malformed": "x" + PACKED,
     "duplicated": f"{PACKED},{ENTRY}",
 }
 
 
 @pytest.mark.parametrize(("reason", "value"), IGNORED.items(), ids=IGNORED.keys())
-def test_other_entries_are_ignored_and_counted_as_headers_are(reason: str, value: str) -> None:
+def test_invalid_entry_is_ignored_and_counted_by_reason(reason: str, value: str) -> None:
     ignored: list[str] = []
-    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == NOTHING
     assert ignored == [reason]
 
 
-def test_baggage_longer_than_anybody_need_carry_is_ignored() -> None:
+def test_baggage_over_the_w3c_limit_is_ignored() -> None:
     filler = "x=" + "1" * (baggage.MAX_HEADER - len(ENTRY) - 3)
     ignored: list[str] = []
     assert accepted(f"{filler},{ENTRY}", ignored=ignored).test == TEST
-    assert accepted(f"{filler}1,{ENTRY}", ignored=ignored) == carrier.NOTHING
+    assert accepted(f"{filler}1,{ENTRY}", ignored=ignored) == NOTHING
     assert ignored == ["oversized"]
 
 
@@ -109,41 +109,41 @@ def test_baggage_longer_than_anybody_need_carry_is_ignored() -> None:
     [None, 1, {}, [], "text", [1] * 6, [None] * 5, [None] * 7, [["x"]] * 6, [{}] * 6],
     ids=json.dumps,
 )
-def test_an_entry_that_says_something_else_is_malformed(fields: Any) -> None:
+def test_entry_with_other_json_is_malformed(fields: Any) -> None:
     ignored: list[str] = []
     value = base64_encode(json.dumps(fields)).decode()
-    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == NOTHING
     assert ignored == ["malformed"]
 
 
-def test_an_entry_that_is_nested_too_deep_is_malformed() -> None:
+def test_deeply_nested_entry_is_malformed() -> None:
     ignored: list[str] = []
     value = base64_encode("[" * 5_000).decode()
-    assert accepted(f"livecheck-test={value}", ignored=ignored) == carrier.NOTHING
+    assert accepted(f"livecheck-test={value}", ignored=ignored) == NOTHING
     assert ignored == ["malformed"]
 
 
 @pytest.mark.parametrize("headers", [SIGNED, EXPIRED, {HEADER_SIGNATURE: "forged"}], ids=["good", "expired", "forged"])
-def test_with_livechecks_own_headers_the_baggage_does_not_count(headers: dict[str, str]) -> None:
-    other = baggage.pack(carrier.sign(make_test("other").as_headers(), ("key",)))
+def test_own_headers_take_precedence_over_baggage(headers: dict[str, str]) -> None:
+    other = baggage.pack(sign(make_test("other").as_headers(), ("key",)))
     carried = make_gate("key").accept([("baggage", f"livecheck-test={other}"), *headers.items()])
     assert carried.test == (TEST if headers is SIGNED else None)
 
 
-def test_without_a_key_no_entry_is_believed() -> None:
+def test_no_entry_is_accepted_without_a_key() -> None:
     ignored: list[str] = []
-    assert make_gate(ignored=ignored).accept([("baggage", ENTRY)]) == carrier.NOTHING
+    assert make_gate(ignored=ignored).accept([("baggage", ENTRY)]) == NOTHING
     assert ignored == ["no secret_key"]
 
 
-def test_a_message_of_any_transport_is_handled_under_the_test_of_its_baggage() -> None:
+def test_message_baggage_is_extracted() -> None:
     headers = [("user", b"\xff"), ("baggage", f"user=1,{ENTRY}".encode())]
-    with transport.extract(make_gate("key"), headers) as test:
+    with extract(make_gate("key"), headers) as test:
         assert test == current_test() == TEST
     assert current_test() is None
 
 
-def test_a_web_request_is_handled_under_the_test_of_its_baggage() -> None:
+def test_wsgi_request_is_served_under_the_test_in_its_baggage() -> None:
     seen = []
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
@@ -157,7 +157,7 @@ def test_a_web_request_is_handled_under_the_test_of_its_baggage() -> None:
     assert current_test() is None
 
 
-def test_a_request_to_an_asgi_application_too_however_many_headers_its_baggage_has() -> None:
+def test_asgi_request_with_several_baggage_headers_is_served_under_its_test() -> None:
     seen = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -185,11 +185,11 @@ gate_of_the_fuzz = make_gate("another key", "and one more")
 
 @settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.lists(members, max_size=3).map(",".join) | st.none() | st.binary(), max_size=3))
-def test_a_thousand_baggages_are_no_test_and_raise_nothing(headers: list[Any]) -> None:
-    assert gate_of_the_fuzz.accept([("Baggage", header) for header in headers]) == carrier.NOTHING
+def test_random_baggage_is_never_accepted_and_never_raises(headers: list[Any]) -> None:
+    assert gate_of_the_fuzz.accept([("Baggage", header) for header in headers]) == NOTHING
 
 
-# -- out
+# -- outgoing
 
 
 @pytest.fixture(autouse=True)
@@ -209,19 +209,19 @@ def injected(context: Context | None = None) -> dict[str, str]:
     st.builds(make_test, st.text(max_size=100), st.text(max_size=50), synthetic=st.booleans()),
     st.lists(st.sampled_from(["otel", "plus", "percent"]), max_size=3),
 )
-def test_the_test_crosses_services_that_know_only_opentelemetry(test: TestExecution, between: list[str]) -> None:
+def test_test_passes_through_services_with_only_opentelemetry(test: TestExecution, between: list[str]) -> None:
     undo = instrument(make_gate("key"))
     with under_test(test):
         headers = injected(set_baggage("user", "ü, 1; x=y"))
     undo()
     for kind in between:
-        headers["baggage"] = passed_on(headers["baggage"], kind)
+        headers["baggage"] = forwarded(headers["baggage"], kind)
     assert make_gate("key").accept(headers.items()).test == test
     assert get_all(W3CBaggagePropagator().extract(headers, Context()))["user"] == "ü, 1; x=y"
 
 
-def passed_on(header: str, kind: str) -> str:
-    """``header`` as it leaves a service with another idea of encoding."""
+def forwarded(header: str, kind: str) -> str:
+    """``header`` as a service forwards it that encodes in another way."""
     entries = get_all(W3CBaggagePropagator().extract({"baggage": header}, Context()))
     if kind == "otel":
         headers: dict[str, str] = {}
@@ -236,31 +236,31 @@ def passed_on(header: str, kind: str) -> str:
     return " , ".join(f"{name}={value}" for name, value in pairs.items())
 
 
-def test_only_characters_that_no_encoding_changes_are_sent() -> None:
+def test_entry_contains_only_url_safe_characters() -> None:
     test = make_test("ü/=,; %+", "shop.<locals>.prüfung", synthetic=True)
-    assert re.fullmatch(r"[\w-]+", baggage.pack(carrier.sign(test.as_headers(), ("key",))), re.ASCII)
+    assert re.fullmatch(r"[\w-]+", baggage.pack(sign(test.as_headers(), ("key",))), re.ASCII)
 
 
-def test_a_fake_request_carries_its_mark() -> None:
+def test_mark_of_a_fake_request_is_propagated() -> None:
     instrument(make_gate("key"))
     with fake_request("shop.test_order"):
         headers = injected()
-    assert make_gate("key").accept(headers.items()) == carrier.Carried(None, "shop.test_order")
+    assert make_gate("key").accept(headers.items()) == Carried(None, "shop.test_order")
 
 
-def test_outside_a_test_the_baggage_is_as_it_was() -> None:
+def test_baggage_is_unchanged_outside_a_test() -> None:
     instrument(make_gate("key"))
     assert "baggage" not in injected()
     assert injected(set_baggage("user", "1"))["baggage"] == "user=1"
 
 
-def test_without_a_key_nothing_is_sent() -> None:
+def test_nothing_is_sent_without_a_key() -> None:
     instrument(make_gate())
     with under_test(TEST):
         assert "baggage" not in injected()
 
 
-def test_the_current_test_takes_the_place_of_the_one_that_came_in() -> None:
+def test_current_test_replaces_the_received_entry() -> None:
     instrument(make_gate("key"))
     came_in = propagate.extract({"baggage": ENTRY}, Context())
     with under_test(make_test("other")):
@@ -271,7 +271,7 @@ def test_the_current_test_takes_the_place_of_the_one_that_came_in() -> None:
     assert carried.test.id == "other"
 
 
-def test_what_came_in_is_passed_on_where_no_test_is_current() -> None:
+def test_received_entry_is_forwarded_outside_a_test() -> None:
     instrument(make_gate("key"))
     assert injected(propagate.extract({"baggage": ENTRY}, Context()))["baggage"] == ENTRY
 
@@ -285,7 +285,7 @@ def test_what_came_in_is_passed_on_where_no_test_is_current() -> None:
         ({str(number): "" for number in range(180)}, False),
     ],
 )
-def test_the_limits_of_w3c_are_kept_and_the_baggage_of_others_goes_first(
+def test_entry_is_dropped_if_baggage_would_exceed_the_w3c_limits(
     others: dict[str, str], fits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     instrument(make_gate("key"))
@@ -300,7 +300,7 @@ def test_the_limits_of_w3c_are_kept_and_the_baggage_of_others_goes_first(
     assert not caplog.records
 
 
-def test_a_test_too_long_for_one_entry_stays_behind(caplog: pytest.LogCaptureFixture) -> None:
+def test_test_too_long_for_one_entry_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
     instrument(make_gate("key"))
     with under_test(make_test("\N{GRINNING FACE}" * 300)):
         assert "baggage" not in injected()
@@ -309,14 +309,14 @@ def test_a_test_too_long_for_one_entry_stays_behind(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
-def test_who_propagates_no_baggage_sends_none() -> None:
+def test_no_baggage_is_sent_without_a_baggage_propagator() -> None:
     propagate.set_global_textmap(CompositePropagator([]))
     instrument(make_gate("key"))
     with under_test(TEST):
         assert injected() == {}
 
 
-def test_the_propagator_that_was_there_does_its_own_work() -> None:
+def test_wrapped_propagator_keeps_its_fields_and_extract() -> None:
     before = propagate.get_global_textmap()
     instrument(make_gate("key"))
     assert propagate.get_global_textmap().fields == before.fields
@@ -324,19 +324,19 @@ def test_the_propagator_that_was_there_does_its_own_work() -> None:
     assert get_all(extracted) == {"user": "1"}
 
 
-def test_headers_that_are_added_leave_the_baggage_alone() -> None:
+def test_injected_headers_leave_the_baggage_header_unchanged() -> None:
     gate = make_gate("key", hosts=["shop"])
     headers: dict[str, str] = {"Baggage": "user=1", HEADER_ID.lower(): "stale"}
     pairs = [("baggage", b"user=1"), (HEADER_ID.lower(), b"stale")]
     with under_test(TEST):
-        transport.inject(gate, headers)
-        transport.inject(gate, pairs)
+        inject(gate, headers)
+        inject(gate, pairs)
         of_urllib3 = urllib3._merged(gate, HTTPConnectionPool("shop"), {"url": "/", "headers": {"Baggage": "user=1"}})
     assert headers == of_urllib3 == {"Baggage": "user=1", **SIGNED}
     assert pairs == [("baggage", b"user=1"), *((name, value.encode()) for name, value in SIGNED.items())]
 
 
-def test_it_is_instrumented_by_name() -> None:
+def test_otel_can_be_instrumented_by_name() -> None:
     undo = clients.instrument("otel", make_gate("key"))
     with under_test(TEST):
         assert injected()["baggage"] == ENTRY
@@ -346,17 +346,17 @@ def test_it_is_instrumented_by_name() -> None:
 
 
 @pytest.mark.parametrize("missing", ["opentelemetry", "opentelemetry.sdk"])
-def test_without_the_extra_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
+def test_missing_extra_names_the_pip_command(monkeypatch: pytest.MonkeyPatch, missing: str) -> None:
     def find_spec(name: str) -> None:
         if missing != name:
             raise ModuleNotFoundError(f"No module named {missing!r}", name=missing)
 
     monkeypatch.setattr(clients, "find_spec", find_spec)
-    with pytest.raises(ConfigurationError, match=r'otel is not installed: pip install "livecheck-celery\[otel\]"'):
+    with pytest.raises(ConfigurationError, match=r'otel is not installed; run: pip install "livecheck-celery\[otel\]"'):
         clients.instrument("otel", make_gate("key"))
 
 
-def test_undone_it_is_as_it_was() -> None:
+def test_undo_restores_the_propagator() -> None:
     before = propagate.get_global_textmap()
     undo = instrument(make_gate("key"))
     assert propagate.get_global_textmap() is not before
@@ -368,7 +368,7 @@ def test_undone_it_is_as_it_was() -> None:
 
 
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_undone_in_any_order_it_is_as_it_was(order: tuple[int, ...]) -> None:
+def test_undo_in_any_order_restores_the_propagator(order: tuple[int, ...]) -> None:
     before = propagate.get_global_textmap()
     undos = [instrument(make_gate("key")) for _ in range(3)]
     for number in order:
@@ -378,7 +378,7 @@ def test_undone_in_any_order_it_is_as_it_was(order: tuple[int, ...]) -> None:
     assert propagate.get_global_textmap() is before
 
 
-def test_undone_below_others_it_does_nothing_any_more() -> None:
+def test_undo_below_another_propagator_disables_ours() -> None:
     undo = instrument(make_gate("key"))
     others = CompositePropagator([propagate.get_global_textmap()])
     propagate.set_global_textmap(others)

@@ -1,4 +1,4 @@
-"""What is told of a Django model, and how models and signals are named."""
+"""Django signals as sources: their names, and the values that they report."""
 
 import sys
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def order(**fields: object) -> Order:
     return Order(number=NUMBER, customer=Customer(id=7), **(values | fields))
 
 
-def test_columns_are_told_as_json() -> None:
+def test_fields_are_json_types() -> None:
     assert fields_of(order()) == {
         "number": "12345678-1234-5678-1234-567812345678",
         "customer_id": 7,
@@ -49,30 +49,30 @@ def test_columns_are_told_as_json() -> None:
     }
 
 
-def test_what_has_no_json_form_is_told_in_words() -> None:
+def test_values_without_json_form_become_strings() -> None:
     itself: list[object] = []
     itself.append(itself)
     fields = fields_of(order(price=F("price") + 1, signature=memoryview(b"\xff"), extra=itself))
-    told = {name: fields[name] for name in ("price", "signature", "extra")}
-    assert told == {"price": "F(price) + Value(1)", "signature": "_w==", "extra": "[[...]]"}
+    values = {name: fields[name] for name in ("price", "signature", "extra")}
+    assert values == {"price": "F(price) + Value(1)", "signature": "_w==", "extra": "[[...]]"}
 
 
-def test_what_was_not_loaded_is_left_out_and_not_asked_for() -> None:
+def test_deferred_fields_are_left_out_without_a_query() -> None:
     partial = Order.from_db("default", ["number", "customer_id"], [NUMBER, 7])
     assert fields_of(partial) == {"number": str(NUMBER), "customer_id": 7}
 
 
-def test_models_have_labels() -> None:
+def test_label_of_models() -> None:
     assert label_of(Order) == label_of("shop.Order") == label_of(order()) == "shop.Order"
 
 
-def test_other_senders_go_by_their_names() -> None:
+def test_label_of_other_senders_is_the_class_name() -> None:
     assert label_of(int) == "int"
     assert label_of(SimpleNamespace()) == "SimpleNamespace"
 
 
 @pytest.mark.parametrize("sender", ["Order", "", "shop.models.Order"])
-def test_a_text_that_is_no_label_is_refused(sender: str) -> None:
+def test_sender_string_that_is_not_a_label_is_rejected(sender: str) -> None:
     with pytest.raises(ConfigurationError, match=r"must be a model, or its label such as 'shop\.Order'"):
         source_name(post_save, sender)
 
@@ -82,21 +82,21 @@ TEST = make_test("o-1")
 
 
 @pytest.fixture
-def told() -> list[tuple[Any, ...]]:
+def finished() -> list[tuple[Any, ...]]:
     return []
 
 
 @pytest.fixture
-def receivers(told: list[tuple[Any, ...]]) -> Iterator[Receivers]:
-    def happened(kind: str, name: str, tests: Any, *, value: Any = None, error: str | None = None) -> None:
-        told.append((kind, name, list(tests), value, error))
+def receivers(finished: list[tuple[Any, ...]]) -> Iterator[Receivers]:
+    def operation_finished(kind: str, name: str, tests: Any, *, value: Any = None, error: str | None = None) -> None:
+        finished.append((kind, name, list(tests), value, error))
 
-    receivers = Receivers(happened)
+    receivers = Receivers(operation_finished)
     yield receivers
     receivers.follow(set())
 
 
-def test_a_wanted_signal_that_is_sent_in_a_test_is_told(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+def test_followed_signal_sent_in_a_test_is_reported(receivers: Receivers, finished: list[tuple[Any, ...]]) -> None:
     assert source_name(post_save, Order) == source_name(post_save, "shop.Order") == SAVED
     receivers.follow({SAVED, "no.such.module.signal", "os.path"})
     saved = order()
@@ -105,10 +105,10 @@ def test_a_wanted_signal_that_is_sent_in_a_test_is_told(receivers: Receivers, to
         post_save.send(sender=Customer, instance=saved.customer, created=True)
         post_save.send(sender=Order, instance=saved, created=True)
         post_delete.send(sender=Order, instance=saved)
-    assert told == [("django", SAVED, [TEST], fields_of(saved), None)]
+    assert finished == [("django", SAVED, [TEST], fields_of(saved), None)]
 
 
-def test_a_signal_that_is_no_longer_wanted_is_not_told(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+def test_unfollowed_signal_is_not_reported(receivers: Receivers, finished: list[tuple[Any, ...]]) -> None:
     receivers.follow({SAVED})
     receivers.follow({SAVED, source_name(user_logged_in)})
     with under_test(TEST):
@@ -116,33 +116,35 @@ def test_a_signal_that_is_no_longer_wanted_is_not_told(receivers: Receivers, tol
     receivers.follow({source_name(user_logged_in)})
     with under_test(TEST):
         post_save.send(sender=Order, instance=order(), created=True)
-    assert [(name, value) for _, name, _, value, _ in told] == [
+    assert [(name, value) for _, name, _, value, _ in finished] == [
         ("django.contrib.auth.signals.user_logged_in", {"request": None, "user": 3})
     ]
 
 
-def test_an_instance_that_cannot_be_told_breaks_no_save(receivers: Receivers, told: list[tuple[Any, ...]]) -> None:
+def test_error_in_reading_an_instance_is_reported_and_not_raised(
+    receivers: Receivers, finished: list[tuple[Any, ...]]
+) -> None:
     receivers.follow({SAVED})
     broken = order()
     vars(broken).pop("number")
     vars(broken)["get_deferred_fields"] = lambda: 1 / 0
     with under_test(TEST):
         post_save.send(sender=Order, instance=broken, created=True)
-    [(_, _, tests, _, error)] = told
+    [(_, _, tests, _, error)] = finished
     assert tests == [TEST]
-    assert "cannot be told: ZeroDivisionError" in str(error)
+    assert "failed to read its value: ZeroDivisionError" in str(error)
 
 
 @pytest.fixture
 def loaded(monkeypatch: pytest.MonkeyPatch) -> dict[str, ModuleType]:
-    """Modules of a shop, loaded."""
+    """Loaded modules of a shop."""
     modules = {name: ModuleType(name) for name in ("aaa.models", "aaa.signals", "shop.signals", "__main__")}
     for name, module in modules.items():
         monkeypatch.setitem(sys.modules, name, module)
     return modules
 
 
-def test_signals_are_named_by_where_they_are(loaded: dict[str, ModuleType]) -> None:
+def test_signal_name_prefers_djangos_own_modules(loaded: dict[str, ModuleType]) -> None:
     for module in loaded.values():
         vars(module).update(post_save=post_save, order=post_delete)
     assert name_of(post_save) == "django.db.models.signals.post_save"
@@ -151,7 +153,7 @@ def test_signals_are_named_by_where_they_are(loaded: dict[str, ModuleType]) -> N
     assert name_of(request_finished) == "django.core.signals.request_finished"
 
 
-def test_signals_of_ones_own_are_named_by_a_module_called_signals_first(loaded: dict[str, ModuleType]) -> None:
+def test_signal_name_prefers_modules_named_signals(loaded: dict[str, ModuleType]) -> None:
     paid = Signal()
     vars(loaded["aaa.models"])["paid"] = paid
     assert name_of(paid) == "aaa.models.paid"
@@ -159,7 +161,7 @@ def test_signals_of_ones_own_are_named_by_a_module_called_signals_first(loaded: 
     assert name_of(paid) == "shop.signals.paid"
 
 
-def test_a_signal_that_cannot_be_imported_is_refused(loaded: dict[str, ModuleType]) -> None:
+def test_signal_without_import_path_is_rejected(loaded: dict[str, ModuleType]) -> None:
     signal = Signal()
     vars(loaded["__main__"])["paid"] = signal
     with pytest.raises(ConfigurationError, match="cannot be imported"):

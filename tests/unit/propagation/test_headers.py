@@ -1,7 +1,7 @@
-"""What crosses a hop, and what is believed on the other side."""
+"""LiveCheck headers: building, parsing, signing and verifying."""
 
-from collections.abc import Mapping
-from contextlib import nullcontext
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,19 @@ from livecheck_celery.models import (
     HEADER_TIMESTAMP,
     TestExecution,
 )
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import (
+    HEADERS,
+    MAX_HEADER,
+    NOTHING,
+    Carried,
+    current,
+    enter,
+    leave,
+    outgoing,
+    parse,
+    sign,
+    verify,
+)
 from tests.helpers.factories import make_test
 
 KEY = ("a secret",)
@@ -40,7 +52,7 @@ executions = st.builds(
     expires=st.just(NOW + timedelta(days=1)),
     synthetic=st.booleans(),
 )
-names = st.sampled_from([*carrier.HEADERS, HEADER_SIGNATURE])
+names = st.sampled_from([*HEADERS, HEADER_SIGNATURE])
 good = make_test(synthetic=True).as_headers()
 junk_values = st.one_of(
     st.text(),
@@ -57,74 +69,80 @@ junk_values = st.one_of(
 junk = st.builds(
     lambda some, rest: rest | some,
     st.dictionaries(names, junk_values),
-    st.sampled_from([{}, good, carrier.sign(good, KEY)]),
+    st.sampled_from([{}, good, sign(good, KEY)]),
 )
 
 
+@contextmanager
+def entered(headers: Mapping[str, Any]) -> Iterator[None]:
+    tokens = enter(parse(headers))
+    try:
+        yield
+    finally:
+        leave(tokens)
+
+
 @any_machine
 @given(executions)
-def test_a_test_comes_out_of_its_headers_as_it_went_in(test: TestExecution) -> None:
+def test_headers_round_trip(test: TestExecution) -> None:
     with under_test(test):
-        headers = carrier.outgoing()
+        headers = outgoing()
     assert current_test() is None
-    with carrier.incoming(headers):
+    with entered(headers):
         assert current_test() == test
-        assert carrier.outgoing().keys() == headers.keys()
+        assert outgoing().keys() == headers.keys()
     assert current_test() is None
 
 
 @any_machine
 @given(executions)
-def test_headers_are_such_as_http_carries_unchanged(test: TestExecution) -> None:
-    for name, value in carrier.sign(test.as_headers(), KEY).items():
+def test_headers_are_printable_ascii_without_outer_spaces(test: TestExecution) -> None:
+    for name, value in sign(test.as_headers(), KEY).items():
         assert f"{name}: {value}".isascii()
         assert f"{name}: {value}".isprintable()
         assert value == value.strip()
 
 
-def test_outside_a_test_nothing_goes_out() -> None:
-    assert carrier.outgoing() == {}
+def test_no_headers_outside_a_test() -> None:
+    assert outgoing() == {}
 
 
-def test_an_id_that_is_not_text_stays_behind_and_raises_nothing() -> None:
+def test_id_with_a_lone_surrogate_sends_no_headers() -> None:
     with under_test(make_test("\ud800")):
-        assert carrier.outgoing() == {}
+        assert outgoing() == {}
 
 
 @pytest.mark.parametrize("case_name", ["shop.tests.test_order", "shop.<locals>.prüfung"])
-def test_a_fake_request_without_a_test_is_marked_and_nothing_more(case_name: str) -> None:
+def test_fake_request_without_a_test_sends_only_its_mark(case_name: str) -> None:
     with fake_request(case_name):
-        headers = carrier.outgoing()
+        headers = outgoing()
     assert headers.keys() == {HEADER_NAME, HEADER_EXPIRES, HEADER_SYNTHETIC}
     assert headers[HEADER_SYNTHETIC] == "1"
-    with carrier.incoming(headers):
+    with entered(headers):
         assert current_test() is None
         assert synthetic_case_var.get() == case_name
-        assert carrier.outgoing().keys() == headers.keys()
+        assert outgoing().keys() == headers.keys()
     assert synthetic_case_var.get() is None
 
 
-def test_in_a_fake_request_under_test_the_test_goes_out() -> None:
+def test_test_takes_precedence_over_the_mark_of_a_fake_request() -> None:
     test = make_test(synthetic=True)
     with fake_request(test.case_name), under_test(test):
-        headers = carrier.outgoing()
-    with carrier.incoming(headers):
+        headers = outgoing()
+    with entered(headers):
         assert current_test() == test
         assert test.synthetic
         assert synthetic_case_var.get() is None
 
 
-def test_what_was_in_force_is_put_back_after_an_error() -> None:
+def test_leave_restores_the_outer_context() -> None:
     outer, inner = make_test("outer"), make_test("inner")
 
-    def fail() -> None:
-        assert current_test() == inner
-        raise ZeroDivisionError
-
-    with under_test(outer):
-        with pytest.raises(ZeroDivisionError), carrier.incoming(inner.as_headers()):
-            fail()
-        assert current_test() == outer
+    with under_test(outer), fake_request("shop.test_order"):
+        tokens = enter(parse(inner.as_headers()))
+        assert current() == Carried(inner, None)
+        leave(tokens)
+        assert current() == Carried(outer, "shop.test_order")
 
 
 @pytest.mark.parametrize(
@@ -145,92 +163,88 @@ def test_what_was_in_force_is_put_back_after_an_error() -> None:
         make_test(expires=NOW - timedelta(seconds=1), synthetic=True).as_headers(),
     ],
 )
-def test_headers_that_are_malformed_or_expired_change_nothing(headers: Mapping[str, str]) -> None:
-    outer = make_test("outer")
-    for around in (nullcontext(), under_test(outer)):
-        with around as before, carrier.incoming(headers):
-            assert current_test() == before
-            assert synthetic_case_var.get() is None
+def test_malformed_or_expired_headers_carry_nothing(headers: Mapping[str, str]) -> None:
+    assert parse(headers) == NOTHING
 
 
 @any_machine
 @given(junk)
-def test_no_header_whatsoever_raises(headers: Mapping[str, Any]) -> None:
-    with carrier.incoming(headers):
-        carrier.outgoing()
-    carrier.verified(headers, KEY)
+def test_random_headers_never_raise(headers: Mapping[str, Any]) -> None:
+    with entered(headers):
+        outgoing()
+    verify(headers, KEY)
 
 
 @any_machine
 @given(executions)
-def test_signed_headers_are_believed(test: TestExecution) -> None:
-    genuine = carrier.verified(carrier.sign(test.as_headers(), KEY), KEY)
+def test_signed_headers_are_verified(test: TestExecution) -> None:
+    genuine = verify(sign(test.as_headers(), KEY), KEY)
     assert genuine == test.as_headers()
 
 
-def test_a_signed_mark_of_a_fake_request_is_believed() -> None:
+def test_signed_mark_of_a_fake_request_is_verified() -> None:
     with fake_request("shop.tests.test_order"):
-        headers = carrier.outgoing()
-    assert carrier.verified(carrier.sign(headers, KEY), KEY) == headers
+        headers = outgoing()
+    assert verify(sign(headers, KEY), KEY) == headers
 
 
-def test_only_what_was_signed_comes_out() -> None:
-    headers = {**carrier.sign(good, KEY), "Cookie": "session", "X-Forwarded-For": "10.0.0.1"}
-    assert carrier.verified(headers, KEY) == good
+def test_verify_returns_only_signed_headers() -> None:
+    headers = {**sign(good, KEY), "Cookie": "session", "X-Forwarded-For": "10.0.0.1"}
+    assert verify(headers, KEY) == good
 
 
 @pytest.mark.parametrize("key", [(), ("another secret",)])
-def test_without_the_key_nothing_is_believed(key: tuple[str, ...]) -> None:
-    assert carrier.verified(carrier.sign(good, KEY), key) is None
+def test_verification_fails_without_the_key(key: tuple[str, ...]) -> None:
+    assert verify(sign(good, KEY), key) is None
 
 
-def test_any_key_of_the_list_is_believed_and_the_first_signs() -> None:
-    assert carrier.sign(good, ("new", "old")) == carrier.sign(good, ("new",)) != carrier.sign(good, ("old",))
+def test_first_key_signs_and_every_key_verifies() -> None:
+    assert sign(good, ("new", "old")) == sign(good, ("new",)) != sign(good, ("old",))
     for key in ("new", "old"):
-        assert carrier.verified(carrier.sign(good, (key,)), ("new", "old")) == good
-    assert carrier.verified(carrier.sign(good, ("older",)), ("new", "old")) is None
+        assert verify(sign(good, (key,)), ("new", "old")) == good
+    assert verify(sign(good, ("older",)), ("new", "old")) is None
 
 
-def test_unsigned_headers_are_not_believed() -> None:
-    assert carrier.verified(good, KEY) is None
-    assert carrier.verified({}, KEY) is None
-    assert carrier.verified(carrier.sign({}, KEY), KEY) is None
+def test_unsigned_headers_are_rejected() -> None:
+    assert verify(good, KEY) is None
+    assert verify({}, KEY) is None
+    assert verify(sign({}, KEY), KEY) is None
 
 
 @any_machine
 @given(names, st.text())
 @example(HEADER_EXPIRES, "2999-01-01T00:00:00+00:00")
 @example(HEADER_SIGNATURE, "")
-def test_a_changed_header_is_not_believed(name: str, value: str) -> None:
-    signed = carrier.sign(good, KEY)
+def test_changed_header_is_rejected(name: str, value: str) -> None:
+    signed = sign(good, KEY)
     changed = signed | {name: value}
-    assert carrier.verified(changed, KEY) == (good if changed == signed else None)
+    assert verify(changed, KEY) == (good if changed == signed else None)
 
 
 @any_machine
-@given(st.sampled_from(carrier.HEADERS))
-def test_a_removed_header_is_not_believed(name: str) -> None:
-    signed = carrier.sign(good, KEY)
+@given(st.sampled_from(HEADERS))
+def test_removed_header_is_rejected(name: str) -> None:
+    signed = sign(good, KEY)
     del signed[name]
-    assert carrier.verified(signed, KEY) is None
+    assert verify(signed, KEY) is None
 
 
 @any_machine
-@given(st.permutations(carrier.HEADERS))
-def test_values_cannot_be_moved_between_headers(order: list[str]) -> None:
-    signed = carrier.sign(good, KEY)
-    moved = {name: signed[other] for name, other in zip(carrier.HEADERS, order, strict=True)}
+@given(st.permutations(HEADERS))
+def test_swapped_values_are_rejected(order: list[str]) -> None:
+    signed = sign(good, KEY)
+    moved = {name: signed[other] for name, other in zip(HEADERS, order, strict=True)}
     moved[HEADER_SIGNATURE] = signed[HEADER_SIGNATURE]
-    assert (carrier.verified(moved, KEY) is not None) == (moved == signed)
+    assert (verify(moved, KEY) is not None) == (moved == signed)
 
 
-def test_a_value_cannot_be_spread_over_two_headers() -> None:
-    signed = carrier.sign({HEADER_ID: "ab", HEADER_NAME: "c"}, KEY)
-    assert carrier.verified(signed | {HEADER_ID: "a", HEADER_NAME: "bc"}, KEY) is None
+def test_value_split_over_two_headers_is_rejected() -> None:
+    signed = sign({HEADER_ID: "ab", HEADER_NAME: "c"}, KEY)
+    assert verify(signed | {HEADER_ID: "a", HEADER_NAME: "bc"}, KEY) is None
 
 
-def test_headers_over_the_limit_are_not_believed() -> None:
-    fits = carrier.sign(good | {HEADER_ID: "x" * carrier.MAX_HEADER}, KEY)
-    too_long = carrier.sign(good | {HEADER_ID: "x" * (carrier.MAX_HEADER + 1)}, KEY)
-    assert carrier.verified(fits, KEY) is not None
-    assert carrier.verified(too_long, KEY) is None
+def test_header_over_the_limit_is_rejected() -> None:
+    fits = sign(good | {HEADER_ID: "x" * MAX_HEADER}, KEY)
+    too_long = sign(good | {HEADER_ID: "x" * (MAX_HEADER + 1)}, KEY)
+    assert verify(fits, KEY) is not None
+    assert verify(too_long, KEY) is None

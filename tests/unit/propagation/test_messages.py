@@ -1,4 +1,4 @@
-"""The current test as headers of messages whose transport LiveCheck does not know."""
+"""Injecting the current test into message headers, and extracting it."""
 
 from __future__ import annotations
 
@@ -15,44 +15,46 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.gate import LOOKED_AT, Gate
+from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
+from livecheck_celery.propagation.headers import Carried, sign
 from livecheck_celery.propagation.messages import extract, inject
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.servers import KEY
 
 TEST = make_test("order-1", synthetic=True)
-SIGNED = carrier.sign(TEST.as_headers(), (KEY,))
+SIGNED = sign(TEST.as_headers(), (KEY,))
 PAIRS = [(name, value.encode()) for name, value in SIGNED.items()]
 GATE = make_gate(KEY)
 
 
 @pytest.mark.parametrize("headers", [{}, httpx.Headers(), multidict.CIMultiDict[str]()], ids=lambda h: type(h).__name__)
-def test_a_mapping_is_given_the_signed_test(headers: Any) -> None:
+def test_inject_adds_the_signed_test_to_a_mapping(headers: Any) -> None:
     headers["X"] = "1"
     with under_test(TEST):
         inject(GATE, headers)
         inject(GATE, headers)
     assert headers["X"] == "1"
-    assert {LOOKED_AT[name.lower()]: value for name, value in headers.items() if name.lower() in LOOKED_AT} == SIGNED
+    assert {
+        KNOWN_HEADERS[name.lower()]: value for name, value in headers.items() if name.lower() in KNOWN_HEADERS
+    } == SIGNED
     assert len(headers) == 1 + len(SIGNED)
 
 
-def test_a_list_is_given_pairs_as_kafka_has_them() -> None:
+def test_inject_adds_pairs_to_a_list() -> None:
     headers: list[tuple[str, bytes]] = [("x", b"1"), ("livecheck-test-id", b"another")]
     with under_test(TEST):
         inject(GATE, headers)
     assert headers == [("x", b"1"), *PAIRS]
 
 
-def test_headers_of_another_test_are_replaced_in_any_case() -> None:
+def test_inject_replaces_headers_of_another_test() -> None:
     headers = {"livecheck-test-id": "another", "X": "1"}
     with under_test(TEST):
         inject(GATE, headers)
     assert headers == {"X": "1", **SIGNED}
 
 
-def test_headers_that_have_methods_of_a_message_are_given_each_once() -> None:
+def test_inject_does_not_duplicate_email_message_headers() -> None:
     headers = Message()
     with under_test(TEST):
         inject(GATE, headers)  # type: ignore[arg-type]
@@ -60,7 +62,7 @@ def test_headers_that_have_methods_of_a_message_are_given_each_once() -> None:
     assert headers.items() == list(SIGNED.items())
 
 
-def test_outside_a_test_and_without_a_key_nothing_is_changed() -> None:
+def test_inject_changes_nothing_outside_a_test_or_without_a_key() -> None:
     headers = {"livecheck-test-id": "another"}
     inject(GATE, headers)
     with under_test(TEST):
@@ -71,20 +73,26 @@ def test_outside_a_test_and_without_a_key_nothing_is_changed() -> None:
 @pytest.mark.parametrize(
     "headers", [None, 1, (), [1], MappingProxyType({}), "text", object()], ids=lambda it: type(it).__name__
 )
-def test_what_cannot_be_changed_raises_nothing(headers: Any) -> None:
+def test_inject_into_immutable_headers_does_not_raise(headers: Any) -> None:
     with under_test(TEST):
         inject(GATE, headers)
 
 
-def test_an_error_of_the_gate_raises_nothing() -> None:
+def test_error_in_the_gate_is_not_raised() -> None:
     class Broken(Gate):
         def headers(self) -> Mapping[str, str]:
             raise RuntimeError("broken")
 
-        def accept(self, headers: Any) -> carrier.Carried:
+        def accept(self, headers: Any) -> Carried:
             raise RuntimeError("broken")
 
-    gate = Broken((KEY,), (), lambda _: None, lambda *_, **__: None, lambda: None)
+    gate = Broken(
+        (KEY,),
+        (),
+        count_ignored=lambda _: None,
+        operation_finished=lambda *_, **__: None,
+        on_request=lambda: None,
+    )
     headers: dict[str, str] = {}
     with under_test(TEST):
         inject(gate, headers)
@@ -106,8 +114,9 @@ FORMS: dict[str, Any] = {
 }
 
 
+@pytest.mark.promise("`inject()` and `extract()` carry a test over any transport.", theme="propagation")
 @pytest.mark.parametrize("headers", FORMS.values(), ids=FORMS.keys())
-def test_the_block_is_part_of_the_test_that_the_headers_carry(headers: Any) -> None:
+def test_extract_makes_the_test_current(headers: Any) -> None:
     ignored: list[str] = []
     with extract(make_gate(KEY, ignored=ignored), headers) as test:
         assert current_test() == test == TEST
@@ -115,7 +124,7 @@ def test_the_block_is_part_of_the_test_that_the_headers_carry(headers: Any) -> N
     assert ignored == []
 
 
-def test_a_fake_request_is_known_by_its_mark() -> None:
+def test_mark_of_a_fake_request_is_extracted() -> None:
     headers: dict[str, str] = {}
     with fake_request("shop.test_order"):
         inject(GATE, headers)
@@ -124,7 +133,7 @@ def test_a_fake_request_is_known_by_its_mark() -> None:
     assert synthetic_case_var.get() is None
 
 
-def test_a_message_without_headers_is_no_part_of_the_test_around_it() -> None:
+def test_extract_replaces_the_outer_test() -> None:
     with under_test(make_test("order-2")) as around:
         with extract(GATE, {}) as test:
             assert current_test() is test is None
@@ -133,13 +142,13 @@ def test_a_message_without_headers_is_no_part_of_the_test_around_it() -> None:
         assert current_test() is around
 
 
-def test_an_error_in_the_block_is_the_callers_and_the_test_ends_with_it() -> None:
+def test_error_in_the_block_propagates_and_resets_the_test() -> None:
     with pytest.raises(RuntimeError, match="mine"), extract(GATE, SIGNED):
         raise RuntimeError("mine")
     assert current_test() is None
 
 
-def test_coroutines_keep_to_their_own_message() -> None:
+def test_concurrent_tasks_keep_their_own_message() -> None:
     async def consume(number: int, seen: list[str | None]) -> None:
         headers: dict[str, str] = {}
         with under_test(make_test(f"order-{number}")):
@@ -167,7 +176,7 @@ def test_coroutines_keep_to_their_own_message() -> None:
         ("forged", {**SIGNED, "LiveCheck-Test-Id": b"\xff\xfe"}),
     ],
 )
-def test_other_headers_are_ignored_and_counted(reason: str, headers: Any) -> None:
+def test_invalid_headers_are_ignored_and_counted_by_reason(reason: str, headers: Any) -> None:
     ignored: list[str] = []
     with extract(make_gate(KEY, ignored=ignored), headers) as test:
         assert test is None
@@ -175,14 +184,15 @@ def test_other_headers_are_ignored_and_counted(reason: str, headers: Any) -> Non
 
 
 anything = st.one_of(
-    st.none(), st.integers(), st.text(), st.binary(), st.sampled_from([*LOOKED_AT.values(), *SIGNED.values()])
+    st.none(), st.integers(), st.text(), st.binary(), st.sampled_from([*KNOWN_HEADERS.values(), *SIGNED.values()])
 )
 pairs = st.lists(st.one_of(st.tuples(anything, anything), anything), max_size=6)
 
 
+@pytest.mark.promise("`extract()` raises nothing on malformed headers.", theme="propagation")
 @settings(max_examples=1000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.one_of(anything, pairs, st.dictionaries(anything, anything, max_size=6)))
-def test_bad_input_carries_nothing_and_raises_nothing(headers: Any) -> None:
+def test_random_input_carries_nothing_and_never_raises(headers: Any) -> None:
     with extract(make_gate("another key"), headers) as test:
         assert test is None
     with under_test(TEST):

@@ -1,4 +1,4 @@
-"""Spans that end in a test are told of."""
+"""OpenTelemetry spans that end in a test are reported."""
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ def spans() -> Iterator[Spans]:
 
 
 @pytest.fixture
-def happened(spans: Spans) -> list[dict[str, Any]]:
-    happened: list[dict[str, Any]] = []
-    instrument(make_gate(happened=happened))
-    return happened
+def finished(spans: Spans) -> list[dict[str, Any]]:
+    finished: list[dict[str, Any]] = []
+    instrument(make_gate(finished=finished))
+    return finished
 
 
 @pytest.fixture
@@ -45,43 +45,43 @@ def triggered() -> Iterator[list[Any]]:
     triggered_var.reset(token)
 
 
-def test_a_span_that_ends_in_a_test_is_told_of_with_its_attributes(tracer: Tracer, happened: list[Any]) -> None:
+def test_span_ending_in_a_test_is_reported_with_its_attributes(tracer: Tracer, finished: list[Any]) -> None:
     with under_test(TEST), tracer.start_as_current_span("book", attributes={"side": "buy"}) as span:
         span.set_attribute("amount", 3)
-        assert happened == []
-    assert happened == [{"kind": "span", "name": "book", "tests": [TEST], "value": {"side": "buy", "amount": 3}}]
+        assert finished == []
+    assert finished == [{"kind": "span", "name": "book", "tests": [TEST], "value": {"side": "buy", "amount": 3}}]
 
 
-def test_a_span_without_attributes_has_an_empty_value(tracer: Tracer, happened: list[Any]) -> None:
+def test_span_without_attributes_has_an_empty_value(tracer: Tracer, finished: list[Any]) -> None:
     with under_test(TEST):
         tracer.start_span("book").end()
-    assert [told["value"] for told in happened] == [{}]
+    assert [each["value"] for each in finished] == [{}]
 
 
-def test_outside_a_test_nothing_is_told(tracer: Tracer, happened: list[Any], triggered: list[Any]) -> None:
+def test_span_ending_outside_a_test_is_not_reported(tracer: Tracer, finished: list[Any], triggered: list[Any]) -> None:
     with tracer.start_as_current_span("book"), under_test(TEST):
         pass
-    assert happened == []
+    assert finished == []
 
 
-def test_the_tests_that_a_request_triggered_are_told_of_its_own_span(
-    tracer: Tracer, happened: list[Any], triggered: list[Any]
+def test_span_of_a_request_is_reported_to_tests_triggered_in_it(
+    tracer: Tracer, finished: list[Any], triggered: list[Any]
 ) -> None:
     with tracer.start_as_current_span("POST /order"):
         triggered.append(TEST)
-    assert [told["tests"] for told in happened] == [[TEST]]
+    assert [each["tests"] for each in finished] == [[TEST]]
 
 
-def test_each_test_is_told_once(tracer: Tracer, happened: list[Any], triggered: list[Any]) -> None:
+def test_span_is_reported_once_to_each_test(tracer: Tracer, finished: list[Any], triggered: list[Any]) -> None:
     triggered.append(TEST)
     for current in (TEST, OTHER):
         with under_test(current):
             tracer.start_span("book").end()
-    assert [told["tests"] for told in happened] == [[TEST], [OTHER, TEST]]
+    assert [each["tests"] for each in finished] == [[TEST], [OTHER, TEST]]
     assert triggered == [TEST]
 
 
-def test_a_span_that_failed_says_why(tracer: Tracer, happened: list[Any]) -> None:
+def test_failed_span_is_reported_with_its_error(tracer: Tracer, finished: list[Any]) -> None:
     with under_test(TEST):
         with pytest.raises(KeyError), tracer.start_as_current_span("raised"):
             raise KeyError("price")
@@ -96,7 +96,7 @@ def test_a_span_that_failed_says_why(tracer: Tracer, happened: list[Any]) -> Non
             span.set_status(StatusCode.ERROR)
         with tracer.start_as_current_span("recovered") as span:
             span.record_exception(KeyError("price"))
-    assert [told.get("error") for told in happened] == [
+    assert [each.get("error") for each in finished] == [
         "span raised: KeyError: 'price'",
         "span described: no price",
         "span recorded: KeyError: 'price'",
@@ -105,39 +105,42 @@ def test_a_span_that_failed_says_why(tracer: Tracer, happened: list[Any]) -> Non
     ]
 
 
-def test_telling_that_goes_wrong_is_not_the_programs_concern(
+def test_error_in_reporting_a_span_is_logged_and_not_raised(
     spans: Spans, tracer: Tracer, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no Redis")
 
-    instrument(Gate((), (), lambda _: None, fail, lambda: None))
+    gate = Gate((), (), count_ignored=lambda _: None, operation_finished=fail, on_request=lambda: None)
+    instrument(gate)
     with under_test(TEST), tracer.start_as_current_span("book"):
         pass
     assert len(spans.named("book")) == 1
-    assert [record.getMessage() for record in caplog.records] == ["span book could not be told of; the request goes on"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "opentelemetry: failed to record span book; continuing"
+    ]
 
 
-def test_undone_nothing_is_told(spans: Spans, tracer: Tracer) -> None:
-    happened: list[dict[str, Any]] = []
-    undo = instrument(make_gate(happened=happened))
+def test_no_span_is_reported_after_undo(spans: Spans, tracer: Tracer) -> None:
+    finished: list[dict[str, Any]] = []
+    undo = instrument(make_gate(finished=finished))
     undo()
     with under_test(TEST):
         tracer.start_span("book").end()
-    assert happened == []
+    assert finished == []
     assert len(spans.named("book")) == 1
-    instrument(make_gate(happened=happened))
+    instrument(make_gate(finished=finished))
     with under_test(TEST):
         tracer.start_span("book").end()
-    assert len(happened) == 1
+    assert len(finished) == 1
 
 
-def test_without_a_provider_that_takes_processors_it_is_said(
+def test_provider_without_span_processors_is_logged(
     spans: Spans, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(trace, "_TRACER_PROVIDER", None)
     undo = instrument(make_gate())
     undo()
     assert [record.getMessage() for record in caplog.records] == [
-        "OpenTelemetry: the tracer provider takes no span processors; no signal can come from a span"
+        "opentelemetry: the tracer provider accepts no span processors; spans send no signals"
     ]

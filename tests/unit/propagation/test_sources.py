@@ -1,15 +1,15 @@
-"""Which signals are resolved by what happens anyway."""
+"""The sources of automatic signals, and the index of them."""
 
 import pytest
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal
-from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source, Target, Wanted
+from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source, SourceIndex, Target
 
 STORED = Target("shop.test_order", "stored")
 
 
-def wanted(kind: str, name: str) -> Wanted:
-    return Wanted({STORED.case_name: {STORED.signal_name: (kind, name)}})
+def index_of(kind: str, name: str) -> SourceIndex:
+    return SourceIndex({STORED.case_name: {STORED.signal_name: (kind, name)}})
 
 
 @pytest.mark.parametrize(
@@ -25,12 +25,12 @@ def wanted(kind: str, name: str) -> Wanted:
         ("GET /{a}/x.y/{b}", "GET /1/xzy/2", False),
     ],
 )
-def test_a_route_is_found_by_the_request_it_takes(route: str, asked: str, found: bool) -> None:
-    assert wanted(REQUEST, route).targets(Source(REQUEST, asked)) == ([STORED] if found else [])
+def test_route_matches_requests(route: str, asked: str, found: bool) -> None:
+    assert index_of(REQUEST, route).targets(Source(REQUEST, asked)) == ([STORED] if found else [])
 
 
-def test_one_thing_may_resolve_many_signals() -> None:
-    both = Wanted({"a": {"x": (TASK, "t"), "y": (SPAN, "t")}, "b": {"z": (TASK, "t")}})
+def test_one_source_can_have_many_targets() -> None:
+    both = SourceIndex({"a": {"x": (TASK, "t"), "y": (SPAN, "t")}, "b": {"z": (TASK, "t")}})
     assert both.targets(Source(TASK, "t")) == [Target("a", "x"), Target("b", "z")]
     assert both.targets(Source(SPAN, "t")) == [Target("a", "y")]
     assert both.targets(Source(TASK, "other")) == []
@@ -38,7 +38,7 @@ def test_one_thing_may_resolve_many_signals() -> None:
     assert both.names(DJANGO) == set()
 
 
-def test_a_case_says_what_resolves_its_signals() -> None:
+def test_case_describes_the_sources_of_its_signals() -> None:
     livecheck = LiveCheck(redis_url="redis://localhost/0")
 
     @livecheck.case(name="sourced")
@@ -60,6 +60,6 @@ def test_a_case_says_what_resolves_its_signals() -> None:
     assert [signal.index for signal in case.signals.values()] == [1, 2, 3, 4, 5]
 
 
-def test_a_django_signal_that_no_module_has_is_refused() -> None:
+def test_django_signal_without_import_path_is_rejected() -> None:
     with pytest.raises(ConfigurationError, match="cannot be imported"):
         Signal.from_django(object())

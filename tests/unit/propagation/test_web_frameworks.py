@@ -1,4 +1,4 @@
-"""Flask, Starlette and FastAPI, through their whole stacks: what they run for a request is part of its test."""
+"""Flask, Starlette and FastAPI, with their complete stacks."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -20,7 +20,7 @@ from livecheck_celery import LiveCheck
 from livecheck_celery.context import current_test
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate
-from tests.helpers.web import KEY, OTHER, SIGNED, TEST, ask, failed, told, triggers
+from tests.helpers.web import KEY, OTHER, SIGNED, TEST, failed, request_asgi, succeeded, trigger
 
 
 @pytest.fixture
@@ -29,7 +29,7 @@ def livecheck() -> LiveCheck:
 
 
 @pytest.fixture
-def happened() -> list[dict[str, Any]]:
+def finished() -> list[dict[str, Any]]:
     return []
 
 
@@ -38,7 +38,7 @@ def seen() -> list[object]:
     return []
 
 
-def test_flask_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
+def test_init_flask(livecheck: LiveCheck, seen: list[object]) -> None:
     app = flask.Flask("shop")
     app.add_url_rule("/", view_func=lambda: str(seen.append(current_test())))
     livecheck.init_flask(app)
@@ -50,7 +50,7 @@ def test_flask_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
     assert seen == [TEST, None]
 
 
-def test_starlette_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
+def test_starlette_add_middleware(livecheck: LiveCheck, seen: list[object]) -> None:
     def in_a_thread(request: Request) -> Response:
         seen.append(current_test())
         return Response()
@@ -63,11 +63,11 @@ def test_starlette_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None
     app.add_middleware(livecheck.asgi)
     for path in ("/", "/thread"):
         for headers in (SIGNED, {}):
-            assert asyncio.run(ask(app, path, headers=headers)) == (200, b"")
+            assert asyncio.run(request_asgi(app, path, headers=headers)) == (200, b"")
     assert seen == [TEST, TEST, None, None, TEST, None]
 
 
-def test_fastapi_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
+def test_fastapi_add_middleware(livecheck: LiveCheck, seen: list[object]) -> None:
     app = FastAPI()
     app.add_middleware(livecheck.asgi)
 
@@ -85,12 +85,12 @@ def test_fastapi_in_one_line(livecheck: LiveCheck, seen: list[object]) -> None:
         return current_test() and current_test().id
 
     for path in ("/", "/thread"):
-        assert asyncio.run(ask(app, path)) == (200, b'"order-1"')
-        assert asyncio.run(ask(app, path, headers={})) == (200, b"null")
+        assert asyncio.run(request_asgi(app, path)) == (200, b'"order-1"')
+        assert asyncio.run(request_asgi(app, path, headers={})) == (200, b"null")
     assert seen == [TEST, TEST, None, None] * 2
 
 
-def test_streams_are_made_under_the_test(seen: list[object], happened: list[dict[str, Any]]) -> None:
+def test_streams_are_generated_under_the_test(seen: list[object], finished: list[dict[str, Any]]) -> None:
     def parts() -> Iterator[bytes]:
         for _ in range(2):
             seen.append(current_test())
@@ -99,49 +99,49 @@ def test_streams_are_made_under_the_test(seen: list[object], happened: list[dict
     async def async_parts() -> AsyncIterator[bytes]:
         for part in parts():
             await asyncio.sleep(0)
-            triggers(OTHER)
+            trigger(OTHER)
             yield part
 
     async def stream(request: Request) -> Response:
         return StreamingResponse(parts() if request.url.path == "/sync" else async_parts())
 
     app = Starlette(routes=[Route("/sync", stream), Route("/async", stream)])
-    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, happened=happened))
-    assert asyncio.run(ask(app, "/sync")) == (200, b"partpart")
-    assert asyncio.run(ask(app, "/async")) == (200, b"partpart")
+    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, finished=finished))
+    assert asyncio.run(request_asgi(app, "/sync")) == (200, b"partpart")
+    assert asyncio.run(request_asgi(app, "/async")) == (200, b"partpart")
     assert seen == [TEST] * 4
-    assert happened == [
-        told(TEST, method="GET", path="/sync", status=200),
-        told(TEST, OTHER, OTHER, method="GET", path="/async", status=200),
+    assert finished == [
+        succeeded(TEST, method="GET", path="/sync", status=200),
+        succeeded(TEST, OTHER, OTHER, method="GET", path="/async", status=200),
     ]
 
 
-def test_a_view_that_raises_is_told_and_still_answered(happened: list[dict[str, Any]]) -> None:
+def test_error_in_a_view_is_reported(finished: list[dict[str, Any]]) -> None:
     async def view(request: Request) -> Response:
-        triggers(OTHER)
+        trigger(OTHER)
         raise ValueError("no such side")
 
     app = Starlette(routes=[Route("/", view)])
-    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, happened=happened))
+    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, finished=finished))
     with pytest.raises(ValueError, match="no such side"):
-        asyncio.run(ask(app, "/"))
-    assert happened == [failed("raised ValueError: no such side", TEST, OTHER, path="/", method="GET")]
+        asyncio.run(request_asgi(app, "/"))
+    assert finished == [failed("raised ValueError: no such side", TEST, OTHER, path="/", method="GET")]
 
 
-def test_the_answer_that_was_made_of_an_error_is_told(happened: list[dict[str, Any]]) -> None:
+def test_error_page_outside_the_application_is_reported_by_its_status(finished: list[dict[str, Any]]) -> None:
     async def view(request: Request) -> Response:
         raise ZeroDivisionError
 
     app = Starlette(routes=[Route("/", view)])
-    around = LiveCheckMiddleware(app, make_gate(*KEY, happened=happened))
+    around = LiveCheckMiddleware(app, make_gate(*KEY, finished=finished))
     with pytest.raises(ZeroDivisionError):
-        asyncio.run(ask(around, "/"))
-    assert happened == [failed("answered 500", TEST, path="/", method="GET")]
+        asyncio.run(request_asgi(around, "/"))
+    assert finished == [failed("returned status 500", TEST, path="/", method="GET")]
 
 
-def test_middleware_that_runs_the_rest_in_a_task_of_its_own(happened: list[dict[str, Any]]) -> None:
+def test_base_http_middleware_keeps_the_test(finished: list[dict[str, Any]]) -> None:
     async def view(request: Request) -> Response:
-        triggers(OTHER)
+        trigger(OTHER)
         return JSONResponse(current_test().id)
 
     async def dispatch(request: Request, call_next: Any) -> Response:
@@ -151,22 +151,22 @@ def test_middleware_that_runs_the_rest_in_a_task_of_its_own(happened: list[dict[
 
     app = Starlette(routes=[Mount("/shop", routes=[Route("/{side}/", view, methods=["POST"])])])
     app.add_middleware(BaseHTTPMiddleware, dispatch=dispatch)
-    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, happened=happened))
-    assert asyncio.run(ask(app, "/shop/buy/", "POST")) == (202, b'"order-1"')
-    assert happened == [told(TEST, OTHER, path="/shop/buy/", status=202)]
+    app.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, finished=finished))
+    assert asyncio.run(request_asgi(app, "/shop/buy/", "POST")) == (202, b'"order-1"')
+    assert finished == [succeeded(TEST, OTHER, path="/shop/buy/", status=202)]
 
 
-def test_a_mounted_application_tells_the_whole_path(happened: list[dict[str, Any]]) -> None:
+def test_mounted_application_reports_the_full_path(finished: list[dict[str, Any]]) -> None:
     inner = FastAPI()
-    inner.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, happened=happened))
+    inner.add_middleware(LiveCheckMiddleware, gate=make_gate(*KEY, finished=finished))
     inner.add_api_route("/order/", lambda: "stored", status_code=201, methods=["POST"])
     outer = FastAPI()
     outer.mount("/shop", inner)
-    assert asyncio.run(ask(outer, "/shop/order/", "POST")) == (201, b'"stored"')
-    assert happened == [told(TEST, path="/shop/order/")]
+    assert asyncio.run(request_asgi(outer, "/shop/order/", "POST")) == (201, b'"stored"')
+    assert finished == [succeeded(TEST, path="/shop/order/")]
 
 
-def test_a_websocket_is_handled_under_its_test(livecheck: LiveCheck, seen: list[object]) -> None:
+def test_websocket_is_served_under_its_test(livecheck: LiveCheck, seen: list[object]) -> None:
     async def endpoint(websocket: WebSocket) -> None:
         await websocket.accept()
         seen.append(current_test())

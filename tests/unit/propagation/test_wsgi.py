@@ -1,4 +1,4 @@
-"""A web request that carries a test is handled as part of that test."""
+"""The WSGI middleware: the test of a request is current while it is served."""
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
-from livecheck_celery.propagation import headers as carrier
+from livecheck_celery.propagation.headers import HEADERS, outgoing, sign
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of
@@ -27,7 +27,7 @@ def call(app: App, headers: dict[str, Any], key: tuple[str, ...] = KEY) -> Itera
 
 
 def seen_by(headers: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
-    """What was current while the application ran."""
+    """The LiveCheck context while the application ran."""
     seen: list[object] = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -39,15 +39,15 @@ def seen_by(headers: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]
     return seen
 
 
-def test_a_signed_request_is_handled_under_its_test() -> None:
+def test_signed_request_is_served_under_its_test() -> None:
     assert seen_by(SIGNED) == [TEST, None]
     assert current_test() is None
 
 
-def test_a_signed_fake_request_is_handled_as_one() -> None:
+def test_signed_fake_request_is_recognized() -> None:
     with fake_request("shop.tests.test_order"):
-        headers = carrier.outgoing()
-    assert seen_by(carrier.sign(headers, KEY)) == [None, "shop.tests.test_order"]
+        headers = outgoing()
+    assert seen_by(sign(headers, KEY)) == [None, "shop.tests.test_order"]
     assert synthetic_case_var.get() is None
 
 
@@ -60,15 +60,17 @@ def test_a_signed_fake_request_is_handled_as_one() -> None:
         ({"LiveCheck-Test-Id": "order-1"}, KEY),
         (SIGNED, ("another secret",)),
         (SIGNED, ()),
-        (carrier.sign({"LiveCheck-Test-Id": "order-1"}, KEY), KEY),
+        (sign({"LiveCheck-Test-Id": "order-1"}, KEY), KEY),
     ],
 )
-def test_a_request_that_is_not_signed_right_is_handled_as_usual(headers: dict[str, str], key: tuple[str, ...]) -> None:
+def test_request_without_valid_signature_is_served_without_a_test(
+    headers: dict[str, str], key: tuple[str, ...]
+) -> None:
     assert seen_by(headers, key) == [None, None]
 
 
 junk = st.dictionaries(
-    st.sampled_from([*carrier.HEADERS, HEADER_SIGNATURE]),
+    st.sampled_from([*HEADERS, HEADER_SIGNATURE]),
     st.one_of(
         st.text(alphabet=st.characters(codec="latin-1")), st.text(), st.binary(), st.just("x" * 100_000), st.none()
     ),
@@ -77,7 +79,7 @@ junk = st.dictionaries(
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(junk, st.booleans())
-def test_junk_in_the_headers_costs_a_request_nothing(headers: dict[str, Any], on_top: bool) -> None:
+def test_random_header_values_never_fail_a_request(headers: dict[str, Any], on_top: bool) -> None:
     assert seen_by(SIGNED | headers if on_top and headers else headers) in ([None, None], [TEST, None])
 
 
@@ -95,7 +97,7 @@ def streaming(seen: list[object]) -> App:
     return app
 
 
-def test_a_body_is_made_under_the_test_and_the_server_in_between_is_not() -> None:
+def test_body_is_generated_under_the_test_and_the_server_runs_outside() -> None:
     seen: list[object] = []
     parts = iter(call(streaming(seen), SIGNED))
     outside = [current_test() for _ in parts]
@@ -104,7 +106,7 @@ def test_a_body_is_made_under_the_test_and_the_server_in_between_is_not() -> Non
     assert current_test() is None
 
 
-def test_a_body_that_is_closed_early_ends_under_the_test() -> None:
+def test_body_closed_early_is_closed_under_the_test() -> None:
     seen: list[object] = []
     body: Any = call(streaming(seen), SIGNED)
     next(iter(body))
@@ -114,7 +116,7 @@ def test_a_body_that_is_closed_early_ends_under_the_test() -> None:
 
 
 class Body:
-    """A body that is iterated and closed apart, as frameworks have them."""
+    """A body whose iterator is another object, as in some frameworks."""
 
     def __init__(self, seen: list[object]) -> None:
         self.seen = seen
@@ -127,7 +129,7 @@ class Body:
         self.seen.append(current_test())
 
 
-def test_a_body_object_is_iterated_and_closed_under_the_test() -> None:
+def test_body_object_is_iterated_and_closed_under_the_test() -> None:
     seen: list[object] = []
     body: Any = call(lambda *_: Body(seen), SIGNED)
     assert list(body) == [b"one", b"two"]
@@ -135,19 +137,19 @@ def test_a_body_object_is_iterated_and_closed_under_the_test() -> None:
     assert seen == [TEST, TEST]
 
 
-def test_a_body_without_close_can_be_closed() -> None:
+def test_body_without_close_method_can_be_closed() -> None:
     body: Any = call(lambda *_: iter([b"one"]), SIGNED)
     assert list(body) == [b"one"]
     body.close()
 
 
-def test_a_list_stays_a_list_so_that_servers_know_its_length() -> None:
+def test_list_is_returned_as_it_is() -> None:
     parts = [b"whole"]
     assert call(lambda *_: parts, SIGNED) is parts
 
 
 @pytest.mark.parametrize("headers", [{}, SIGNED])
-def test_errors_are_the_applications_own_and_leave_nothing_behind(headers: dict[str, str]) -> None:
+def test_application_errors_propagate_and_reset_the_context(headers: dict[str, str]) -> None:
     def broken(*_: object) -> Iterable[bytes]:
         raise ZeroDivisionError
 
@@ -163,17 +165,17 @@ def test_errors_are_the_applications_own_and_leave_nothing_behind(headers: dict[
     assert current_test() is None
 
 
-def test_bodies_of_two_requests_on_one_thread_do_not_mix() -> None:
+def test_interleaved_bodies_on_one_thread_keep_their_own_test() -> None:
     def app(*_: object) -> Iterator[bytes]:
         for _ in range(3):
             test = current_test()
             yield test.id.encode() if test else b"-"
 
-    bodies = [call(app, carrier.sign(test.as_headers(), KEY)) for test in (TEST, OTHER)] + [call(app, {})]
+    bodies = [call(app, sign(test.as_headers(), KEY)) for test in (TEST, OTHER)] + [call(app, {})]
     assert list(zip(*bodies, strict=True)) == [(b"order-1", b"other", b"-")] * 3
 
 
-def test_a_test_that_begins_half_way_through_a_body_lasts_to_its_end() -> None:
+def test_test_entered_inside_a_body_stays_current_for_the_next_parts() -> None:
     def app(*_: object) -> Iterator[bytes]:
         yield current_test().id.encode()
         with under_test(OTHER):
@@ -188,7 +190,7 @@ def test_a_test_that_begins_half_way_through_a_body_lasts_to_its_end() -> None:
     assert seen == [b"order-1", b"other", b"other", b"order-1"]
 
 
-def test_the_middleware_keeps_to_the_wsgi_protocol() -> None:
+def test_middleware_conforms_to_the_wsgi_protocol() -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
         start_response("200 OK", [("Content-Type", "text/plain")])
         yield b"part"
@@ -225,7 +227,7 @@ def test_flask_views_and_streams_run_under_the_test() -> None:
         assert seen == [("view", test), ("/", test), ("/", test), ("close", test)]
 
 
-def test_requests_on_many_threads_keep_to_their_own_test() -> None:
+def test_concurrent_threads_keep_their_own_test() -> None:
     together = threading.Barrier(8)
     seen: dict[str, str] = {}
 
@@ -234,7 +236,7 @@ def test_requests_on_many_threads_keep_to_their_own_test() -> None:
         yield current_test().id.encode()
 
     def request(test: TestExecution) -> None:
-        seen[test.id] = b"".join(call(app, carrier.sign(test.as_headers(), KEY))).decode()
+        seen[test.id] = b"".join(call(app, sign(test.as_headers(), KEY))).decode()
 
     tests = [make_test(str(number)) for number in range(8)]
     threads = [threading.Thread(target=request, args=(test,)) for test in tests]

@@ -17,7 +17,7 @@ FAILING = [State.FAIL, State.ERROR, State.TIMEOUT]
 
 def run(store: Store, test_id: str, state: State, **options: Any) -> Verdict:
     test = make_test(test_id)
-    store.record(test, expires_in=60)
+    store.executions.record(test, expires_in=60)
     claim(store, test)
     return judge(store, test, state, **options)
 
@@ -28,7 +28,7 @@ def run(store: Store, test_id: str, state: State, **options: Any) -> Verdict:
 def test_a_recorded_test_is_claimed_as_recorded(store: Store) -> None:
     test = make_test(test_args=["a"], test_kwargs={"side": "sell"}, synthetic=True)
     before = store.time()
-    store.record(test, expires_in=60)
+    store.executions.record(test, expires_in=60)
     found = claim(store, test, expires_in=9)
     assert (found.outcome, found.attempt, found.signals) == ("run", 1, {})
     assert before <= found.recorded_at <= found.now <= store.time()
@@ -36,42 +36,42 @@ def test_a_recorded_test_is_claimed_as_recorded(store: Store) -> None:
 
 
 def test_a_test_with_an_open_id_is_a_duplicate_and_changes_nothing(store: Store, redis_client: redis.Redis) -> None:
-    store.record(make_test(test_args=[1]), expires_in=60)
+    store.executions.record(make_test(test_args=[1]), expires_in=60)
     before = redis_client.hgetall(store.keys.test(CASE, "id-1"))
     with pytest.raises(DuplicateTest, match=r"shop.test_order:id-1"):
-        store.record(make_test(test_args=[2]), expires_in=99)
+        store.executions.record(make_test(test_args=[2]), expires_in=99)
     assert redis_client.hgetall(store.keys.test(CASE, "id-1")) == before
 
 
 def test_the_same_id_of_another_case_is_no_duplicate(store: Store) -> None:
-    store.record(make_test(), expires_in=60)
-    store.record(make_test(case_name="shop.test_other"), expires_in=60)
+    store.executions.record(make_test(), expires_in=60)
+    store.executions.record(make_test(case_name="shop.test_other"), expires_in=60)
 
 
 def test_an_id_can_be_used_again_after_its_verdict_without_its_old_signals(store: Store) -> None:
-    store.signal(make_signal(), ttl=60)
+    store.signals.send(make_signal(), ttl=60)
     run(store, "id-1", State.PASS)
-    store.record(make_test(), expires_in=60)
+    store.executions.record(make_test(), expires_in=60)
     again = claim(store, make_test(), "t2")
     assert (again.outcome, again.attempt, again.signals) == ("run", 1, {})
 
 
 def test_signals_that_came_before_the_record_are_kept(store: Store) -> None:
-    store.signal(make_signal(), ttl=60)
-    store.record(make_test(), expires_in=60)
+    store.signals.send(make_signal(), ttl=60)
+    store.executions.record(make_test(), expires_in=60)
     assert list(claim(store, make_test()).signals) == ["order_sent"]
 
 
 def test_a_delayed_test_is_neither_due_nor_expired_before_it_is_to_run(store: Store) -> None:
-    store.record(make_test(), expires_in=60, delay=30)
-    assert store.due(CASE, 10) == []
+    store.executions.record(make_test(), expires_in=60, delay=30)
+    assert store.executions.due(CASE, 10) == []
     found = claim(store, make_test())
     assert found.expires_at == pytest.approx(found.recorded_at + 90, abs=0.001)
 
 
 def test_arguments_that_are_not_json_are_refused_by_name(store: Store) -> None:
     with pytest.raises(InvalidPayload, match=r"shop.test_order:id-1: the arguments are not JSON"):
-        store.record(make_test(test_args=[object()]), expires_in=60)
+        store.executions.record(make_test(test_args=[object()]), expires_in=60)
 
 
 # -- claim
@@ -89,7 +89,7 @@ def test_a_claim_asked_for_again_gives_the_same_answer_and_counts_once(store: St
     first = claim(store, make_test())
     again = claim(store, make_test())
     assert again[:4] == first[:4] == ("run", 1, first.recorded_at, first.expires_at)
-    assert len(store.statistics(CASE).frequency_history) == 1
+    assert len(store.suites.statistics(CASE).frequency_history) == 1
 
 
 def test_a_held_test_is_busy_and_a_finished_one_done(store: Store) -> None:
@@ -106,44 +106,44 @@ def test_a_lapsed_lease_can_be_claimed_and_the_old_token_is_worthless(store: Sto
     found = claim(store, make_test(), "t2")
     assert (found.outcome, found.attempt) == ("run", 2)
     assert not judge(store, make_test(), State.FAIL, "t1").accepted
-    assert store.statistics(CASE).total_by_state == {}
+    assert store.suites.statistics(CASE).total_by_state == {}
     assert judge(store, make_test(), State.PASS, "t2").accepted
 
 
 def test_a_second_attempt_is_not_a_second_test(store: Store) -> None:
     claim(store, make_test(), lease=0.02)
-    received = store.statistics(CASE).last_test_received
+    received = store.suites.statistics(CASE).last_test_received
     due(store)
     claim(store, make_test(), "t2")
-    assert store.statistics(CASE).frequency_history == []
-    assert store.statistics(CASE).last_test_received == received
+    assert store.suites.statistics(CASE).frequency_history == []
+    assert store.suites.statistics(CASE).last_test_received == received
 
 
 @pytest.mark.parametrize(("active", "expires_in", "outcome"), [(True, 0, "expired"), (False, 60, "inactive")])
 def test_a_skipped_test_is_claimed_but_is_no_sign_of_life(
     store: Store, active: bool, expires_in: float, outcome: str
 ) -> None:
-    store.record(make_test(), expires_in=expires_in)
+    store.executions.record(make_test(), expires_in=expires_in)
     assert claim(store, make_test(), active=active).outcome == outcome
     assert claim(store, make_test(), active=active).outcome == outcome
     assert judge(store, make_test(), State.SKIP).accepted
-    found = store.statistics(CASE)
+    found = store.suites.statistics(CASE)
     assert (found.last_test_received, found.frequency_history) == (None, [])
     assert (found.status, found.total_by_state) == (State.INIT, {State.SKIP: 1})
 
 
 def test_a_test_lost_before_it_expired_is_left_for_the_sweep_to_call_lost(store: Store) -> None:
-    store.record(make_test(), expires_in=0.3)
+    store.executions.record(make_test(), expires_in=0.3)
     first = claim(store, make_test(), lease=0.02)
     wait_until(lambda: store.time() > first.expires_at)
     assert claim(store, make_test(), "t2").outcome == "busy"
-    assert store.recover(CASE, "id-1", "s").action == "lost"
+    assert store.executions.recover(CASE, "id-1", "s").action == "lost"
 
 
 def test_frequency_is_the_time_between_tests_and_latency_what_it_is_over_the_period(store: Store) -> None:
     first = claim(store, make_test("1"), frequency=5.0)
     second = claim(store, make_test("2"), frequency=5.0)
-    found = store.statistics(CASE)
+    found = store.suites.statistics(CASE)
     assert found.frequency_history == [pytest.approx(second.now - first.now, abs=1e-5)]
     assert found.latency_history == [pytest.approx(second.now - first.now - 5.0, abs=1e-5)]
     assert found.last_test_received == pytest.approx(second.now, abs=1e-5)
@@ -152,14 +152,14 @@ def test_frequency_is_the_time_between_tests_and_latency_what_it_is_over_the_per
 def test_without_a_period_there_is_no_latency(store: Store) -> None:
     claim(store, make_test("1"))
     claim(store, make_test("2"))
-    assert store.statistics(CASE).latency_history == []
+    assert store.suites.statistics(CASE).latency_history == []
 
 
 def test_histories_keep_the_newest(store: Store) -> None:
     for number in range(6):
         claim(store, make_test(str(number)), frequency=1.0)
         judge(store, make_test(str(number)), State.PASS, runtime=float(number))
-    found = store.statistics(CASE)
+    found = store.suites.statistics(CASE)
     assert found.runtime_history == [3.0, 4.0, 5.0]
     assert (len(found.frequency_history), len(found.latency_history)) == (3, 3)
 
@@ -169,10 +169,10 @@ def test_histories_keep_the_newest(store: Store) -> None:
 
 def test_a_renewed_lease_keeps_others_out(store: Store) -> None:
     first = claim(store, make_test(), lease=0.05)
-    assert store.renew([(CASE, "id-1", "t1")], 30.0) == []
+    assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
     wait_until(lambda: store.time() > first.now + 0.05)
     assert claim(store, make_test(), "t2").outcome == "busy"
-    assert store.due(CASE, 10) == []
+    assert store.executions.due(CASE, 10) == []
 
 
 def test_renewal_names_what_is_no_longer_ours(store: Store) -> None:
@@ -180,17 +180,17 @@ def test_renewal_names_what_is_no_longer_ours(store: Store) -> None:
     claim(store, make_test("b"))
     judge(store, make_test("b"), State.PASS)
     held = [(CASE, "a", "t1"), (CASE, "b", "t1"), (CASE, "a", "other"), (CASE, "gone", "t1")]
-    assert store.renew(held, 30.0) == held[1:]
-    assert store.renew([], 30.0) == []
+    assert store.executions.renew(held, 30.0) == held[1:]
+    assert store.executions.renew([], 30.0) == []
 
 
 def test_a_released_test_is_due_at_once_and_costs_no_attempt(store: Store) -> None:
     claim(store, make_test())
-    assert not store.release(CASE, "id-1", "other")
-    assert store.release(CASE, "id-1", "t1")
-    assert not store.release(CASE, "id-1", "t1")
-    assert store.due(CASE, 10) == ["id-1"]
-    assert store.recover(CASE, "id-1", "s").action == "send"
+    assert not store.executions.release(CASE, "id-1", "other")
+    assert store.executions.release(CASE, "id-1", "t1")
+    assert not store.executions.release(CASE, "id-1", "t1")
+    assert store.executions.due(CASE, 10) == ["id-1"]
+    assert store.executions.recover(CASE, "id-1", "s").action == "send"
     found = claim(store, make_test(), "t2")
     assert (found.outcome, found.attempt) == ("run", 1)
     assert not judge(store, make_test(), State.PASS, "t1").accepted
@@ -199,8 +199,8 @@ def test_a_released_test_is_due_at_once_and_costs_no_attempt(store: Store) -> No
 def test_neither_renewal_nor_release_begins_a_set_without_ttl(store: Store, redis_client: redis.Redis) -> None:
     claim(store, make_test())
     redis_client.delete(store.keys.open(CASE))
-    assert store.renew([(CASE, "id-1", "t1")], 30.0) == []
-    assert store.release(CASE, "id-1", "t1")
+    assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
+    assert store.executions.release(CASE, "id-1", "t1")
     assert not redis_client.exists(store.keys.open(CASE))
 
 
@@ -211,7 +211,7 @@ def test_a_pass_counts_and_mends_the_status(store: Store) -> None:
     run(store, "1", State.FAIL)
     found = run(store, "2", State.PASS, runtime=1.5)
     assert (found.accepted, found.consecutive_failures, found.status) == (True, 0, State.PASS)
-    statistics = store.statistics(CASE)
+    statistics = store.suites.statistics(CASE)
     assert statistics.status is State.PASS
     assert statistics.runtime_history == [1.5]
     assert statistics.total_by_state == {State.FAIL: 1, State.PASS: 1}
@@ -223,7 +223,7 @@ def test_a_failed_test_sets_the_status_at_once_but_is_no_failure_of_the_suite(st
     run(store, "1", State.PASS)
     found = run(store, "2", state, runtime=9.0)
     assert (found.accepted, found.consecutive_failures, found.status) == (True, 1, state)
-    statistics = store.statistics(CASE)
+    statistics = store.suites.statistics(CASE)
     assert (statistics.status, statistics.last_fail, statistics.runtime_history) == (state, None, [])
     assert (statistics.consecutive_failures, statistics.total_failures) == (1, 1)
 
@@ -232,7 +232,7 @@ def test_a_skip_is_counted_and_changes_nothing_else(store: Store) -> None:
     run(store, "1", State.FAIL)
     found = run(store, "2", State.SKIP, runtime=0.1)
     assert (found.consecutive_failures, found.status) == (1, State.FAIL)
-    statistics = store.statistics(CASE)
+    statistics = store.suites.statistics(CASE)
     assert statistics.total_by_state == {State.FAIL: 1, State.SKIP: 1}
     assert statistics.runtime_history == []
 
@@ -244,7 +244,7 @@ def test_thirty_failures_then_one_pass_leave_no_consecutive_failures(store: Stor
 
 
 def test_a_pass_soon_after_a_failure_of_the_suite_does_not_mend_its_status(store: Store) -> None:
-    store.suite_fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
+    store.suites.fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
     found = run(store, "1", State.PASS)
     assert (found.status, found.consecutive_failures) == (State.STALL, 0)
     assert run(store, "2", State.PASS, state_transition_delay=0).status is State.PASS
@@ -255,29 +255,29 @@ def test_a_verdict_written_again_gives_the_same_answer_and_counts_once(store: St
     run(store, "2", State.FAIL)
     assert judge(store, make_test("1"), State.FAIL) == first
     assert judge(store, make_test("1"), State.PASS) == first
-    assert store.statistics(CASE).total_by_state == {State.FAIL: 2}
-    assert len(store.reports([CASE], count=10)) == 2
+    assert store.suites.statistics(CASE).total_by_state == {State.FAIL: 2}
+    assert len(store.reports.latest([CASE], count=10)) == 2
 
 
 def test_a_verdict_without_claim_or_record_is_refused(store: Store) -> None:
     assert not judge(store, make_test("never seen"), State.PASS).accepted
-    store.record(make_test(), expires_in=60)
+    store.executions.record(make_test(), expires_in=60)
     refused = judge(store, make_test(), State.PASS)
     assert (refused.accepted, refused.consecutive_failures, refused.status) == (False, 0, State.INIT)
-    assert store.reports([CASE], count=10) == []
+    assert store.reports.latest([CASE], count=10) == []
 
 
 def test_a_report_without_execution_is_no_verdict(store: Store) -> None:
-    with pytest.raises(ValueError, match="a verdict is of an execution"):
-        store.verdict(make_report(), "t1", address="here", max_history=3, state_transition_delay=60)
+    with pytest.raises(ValueError, match="must have an execution"):
+        store.executions.verdict(make_report(), "t1", address="here", max_history=3, state_transition_delay=60)
 
 
 def test_the_report_of_a_verdict_is_kept_as_it_is_with_its_time(store: Store) -> None:
     test = make_test(test_args=[], test_kwargs={"empty": [], "nested": {"a": []}, "number": 0.1})
     claim(store, test)
     report = make_report(State.FAIL, test, runtime=0.5, signal_latency={"a": 1e-07}, error="Straße \"}'", traceback="…")
-    verdict = store.verdict(report, "t1", address="here", max_history=3, state_transition_delay=60)
-    assert store.reports([CASE], count=10) == [make_report(**{**vars(report), "at": verdict.at})]
+    verdict = store.executions.verdict(report, "t1", address="here", max_history=3, state_transition_delay=60)
+    assert store.reports.latest([CASE], count=10) == [make_report(**{**vars(report), "at": verdict.at})]
 
 
 def test_after_the_verdict_nothing_is_open_and_nobody_listens(store: Store, redis_client: redis.Redis) -> None:

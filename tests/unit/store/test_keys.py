@@ -38,9 +38,9 @@ def test_the_names_are_those_documented() -> None:
         "p:{c}:signals:id",
         "p:{c}:reports",
     ]
-    assert (Keys("p").cases, Keys("p").wiring) == ("p:{cases}:settings", "p:{cases}:wiring"), "one script writes both"
+    assert (Keys("p").cases, Keys("p").shared) == ("p:{cases}:settings", "p:{cases}:shared"), "one script writes both"
     assert (Keys("p").beat, Keys("p").schedules) == ("p:beat", "p:schedules")
-    assert (Keys("p").heartbeat, Keys("p").tally) == ("p:heartbeat", "p:tally")
+    assert (Keys("p").heartbeat, Keys("p").counters) == ("p:heartbeat", "p:counters")
 
 
 def test_a_process_listens_where_signals_are_published() -> None:

@@ -21,110 +21,111 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_longest_overdue_come_first_and_no_more_than_asked_for(store: Store, quick: None) -> None:
     for number in range(5):
-        store.record(make_test(str(number)), expires_in=60)
-    wait_until(lambda: len(store.due(CASE, 10)) == 5)
-    assert store.due(CASE, 3) == ["0", "1", "2"]
-    assert store.due("shop.test_other", 3) == []
+        store.executions.record(make_test(str(number)), expires_in=60)
+    wait_until(lambda: len(store.executions.due(CASE, 10)) == 5)
+    assert store.executions.due(CASE, 3) == ["0", "1", "2"]
+    assert store.executions.due("shop.test_other", 3) == []
 
 
 def test_what_nobody_claimed_is_sent_again_later_and_later(
     store: Store, redis_client: redis.Redis, quick: None
 ) -> None:
     test = make_test(test_kwargs={"side": "sell"})
-    store.record(test, expires_in=60)
+    store.executions.record(test, expires_in=60)
     for wait in (0.06, 0.12, 0.24, 0.48, 0.6, 0.6):
         due(store)
         before = store.time()
-        assert store.recover(CASE, "id-1", "s") == ("send", test)
+        assert store.executions.recover(CASE, "id-1", "s") == ("send", test)
         after = store.time()
         assert before + wait <= redis_client.zscore(store.keys.open(CASE), "id-1") <= after + wait
 
 
 def test_a_running_test_is_left_alone(store: Store) -> None:
     claim(store, make_test())
-    assert store.recover(CASE, "id-1", "s") == ("none", None)
+    assert store.executions.recover(CASE, "id-1", "s") == ("none", None)
     assert judge(store, make_test(), State.PASS).accepted
 
 
 def test_a_test_whose_worker_died_is_tried_three_times_then_lost(store: Store, quick: None) -> None:
-    store.record(make_test(), expires_in=60)
+    store.executions.record(make_test(), expires_in=60)
     for attempt in (1, 2, 3):
         assert claim(store, make_test(), f"t{attempt}", lease=0.02).attempt == attempt
         due(store)
-        action = store.recover(CASE, "id-1", f"s{attempt}").action
+        action = store.executions.recover(CASE, "id-1", f"s{attempt}").action
         assert action == ("send" if attempt < 3 else "lost")
     due(store)
     assert claim(store, make_test(), "t4").outcome == "busy"
     assert judge(store, make_test(), State.ERROR, "s3").accepted
 
 
+@pytest.mark.promise('A test that expires after its worker died is an ERROR, "worker lost".', theme="recovery")
 def test_a_test_whose_worker_died_and_that_expired_is_lost(store: Store) -> None:
-    store.record(make_test(), expires_in=0.3)
+    store.executions.record(make_test(), expires_in=0.3)
     first = claim(store, make_test(), lease=0.02)
     wait_until(lambda: store.time() > first.expires_at)
-    assert store.recover(CASE, "id-1", "s").action == "lost"
+    assert store.executions.recover(CASE, "id-1", "s").action == "lost"
     assert judge(store, make_test(), State.ERROR, "s").accepted
 
 
 def test_a_test_that_runs_past_its_expiry_times_out_and_its_own_verdict_is_refused(store: Store) -> None:
-    store.record(make_test(), expires_in=0.3)
+    store.executions.record(make_test(), expires_in=0.3)
     claim(store, make_test(), lease=30.0)
-    assert store.renew([(CASE, "id-1", "t1")], 30.0) == []
+    assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
     due(store)
-    assert store.recover(CASE, "id-1", "s").action == "timeout"
-    assert store.renew([(CASE, "id-1", "t1")], 30.0) == [(CASE, "id-1", "t1")]
+    assert store.executions.recover(CASE, "id-1", "s").action == "timeout"
+    assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == [(CASE, "id-1", "t1")]
     assert not judge(store, make_test(), State.PASS, "t1").accepted
     assert judge(store, make_test(), State.TIMEOUT, "s").accepted
 
 
 def test_a_test_nobody_claimed_in_time_is_expired(store: Store) -> None:
     test = make_test(test_args=["a"])
-    store.record(test, expires_in=0.02)
+    store.executions.record(test, expires_in=0.02)
     due(store)
-    assert store.recover(CASE, "id-1", "s") == ("expired", test)
-    assert store.recover(CASE, "id-1", "s") == ("expired", test)
-    assert store.recover(CASE, "id-1", "s2") == ("none", None)
+    assert store.executions.recover(CASE, "id-1", "s") == ("expired", test)
+    assert store.executions.recover(CASE, "id-1", "s") == ("expired", test)
+    assert store.executions.recover(CASE, "id-1", "s2") == ("none", None)
     assert judge(store, make_test(), State.SKIP, "s").accepted
-    assert store.due(CASE, 10) == []
+    assert store.executions.due(CASE, 10) == []
 
 
 def test_who_was_told_that_a_test_expired_is_left_the_time_to_write_so(store: Store) -> None:
-    store.record(make_test(), expires_in=0.02)
+    store.executions.record(make_test(), expires_in=0.02)
     due(store)
     assert claim(store, make_test(), lease=0.5).outcome == "expired"
-    assert store.recover(CASE, "id-1", "s").action == "none"
-    assert store.due(CASE, 10) == []
+    assert store.executions.recover(CASE, "id-1", "s").action == "none"
+    assert store.executions.due(CASE, 10) == []
     due(store)
-    assert store.recover(CASE, "id-1", "s").action == "lost"
+    assert store.executions.recover(CASE, "id-1", "s").action == "lost"
 
 
 def test_when_the_sweeper_dies_too_the_next_one_closes_the_test_for_the_same_reason(store: Store, quick: None) -> None:
-    store.record(make_test(), expires_in=0.3)
+    store.executions.record(make_test(), expires_in=0.3)
     claim(store, make_test(), lease=30.0)
     due(store)
-    assert store.recover(CASE, "id-1", "s1").action == "timeout"
+    assert store.executions.recover(CASE, "id-1", "s1").action == "timeout"
     due(store)
     assert claim(store, make_test(), "late").outcome == "busy"
-    assert store.recover(CASE, "id-1", "s2").action == "timeout"
+    assert store.executions.recover(CASE, "id-1", "s2").action == "timeout"
     assert not judge(store, make_test(), State.TIMEOUT, "s1").accepted
     assert judge(store, make_test(), State.TIMEOUT, "s2").accepted
 
 
 def test_a_record_that_vanished_is_no_longer_open(store: Store, redis_client: redis.Redis, quick: None) -> None:
-    store.record(make_test(), expires_in=60)
+    store.executions.record(make_test(), expires_in=60)
     redis_client.delete(store.keys.test(CASE, "id-1"))
     due(store)
-    assert store.recover(CASE, "id-1", "s") == ("none", None)
+    assert store.executions.recover(CASE, "id-1", "s") == ("none", None)
     assert redis_client.zcard(store.keys.open(CASE)) == 0
 
 
 def test_a_record_that_cannot_be_read_is_an_error_that_names_its_key_and_no_other_test_suffers(
     store: Store, redis_client: redis.Redis, quick: None
 ) -> None:
-    store.record(make_test("bad"), expires_in=60)
-    store.record(make_test("good"), expires_in=60)
+    store.executions.record(make_test("bad"), expires_in=60)
+    store.executions.record(make_test("good"), expires_in=60)
     redis_client.hset(store.keys.test(CASE, "bad"), "payload", "{not json")
-    wait_until(lambda: len(store.due(CASE, 10)) == 2)
+    wait_until(lambda: len(store.executions.due(CASE, 10)) == 2)
     with pytest.raises(InvalidPayload, match=r"livecheck:\{shop.test_order\}:test:bad"):
-        store.recover(CASE, "bad", "s")
-    assert store.recover(CASE, "good", "s").action == "send"
+        store.executions.recover(CASE, "bad", "s")
+    assert store.executions.recover(CASE, "good", "s").action == "send"

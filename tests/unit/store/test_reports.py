@@ -15,26 +15,26 @@ OTHER = "shop.test_other"
 
 
 def errors(store: Store, *case_names: str, count: int = 100) -> list[str | None]:
-    return [report.error for report in store.reports(case_names, count=count)]
+    return [report.error for report in store.reports.latest(case_names, count=count)]
 
 
 def post(store: Store, *whys: str, case_name: str = CASE) -> None:
     for why in whys:
-        store.post_report(make_report(State.ERROR, case_name=case_name, error=why))
+        store.reports.post(make_report(State.ERROR, case_name=case_name, error=why))
 
 
 def test_a_posted_report_comes_back_with_its_time_and_is_read_so(store: Store) -> None:
     before = store.time()
-    posted = store.post_report(make_report(State.ERROR, error="why"))
+    posted = store.reports.post(make_report(State.ERROR, error="why"))
     assert posted.at is not None
     assert before <= posted.at <= store.time()
-    assert store.reports([CASE], count=1) == [posted]
+    assert store.reports.latest([CASE], count=1) == [posted]
 
 
 def test_a_time_given_is_replaced_not_doubled(store: Store) -> None:
-    posted = store.post_report(make_report(at=1.0))
+    posted = store.reports.post(make_report(at=1.0))
     assert posted.at != 1.0
-    assert store.reports([CASE], count=1) == [posted]
+    assert store.reports.latest([CASE], count=1) == [posted]
 
 
 def test_reports_of_several_cases_are_merged_in_the_order_they_came(store: Store) -> None:
@@ -49,10 +49,10 @@ def test_reports_of_several_cases_are_merged_in_the_order_they_came(store: Store
 
 
 def test_of_all_cases_the_undeclared_ones_too(store: Store, redis_client: redis.Redis) -> None:
-    store.register(CASE, {})
+    store.registry.register(CASE, {})
     post(store, "1")
-    store.post_report(make_report(State.ERROR, case_name="typo", error="2"), unknown_case=True)
-    found = store.reports(None, count=10)
+    store.reports.post(make_report(State.ERROR, case_name="typo", error="2"), unknown_case=True)
+    found = store.reports.latest(None, count=10)
     assert [(report.case_name, report.error) for report in found] == [(CASE, "1"), ("typo", "2")]
     assert redis_client.exists("livecheck:{?}:reports")
     assert not redis_client.exists("livecheck:{typo}:reports")
@@ -65,14 +65,14 @@ def test_the_stream_keeps_the_newest_and_no_more(redis_client: redis.Redis) -> N
     claim(store, make_test())
     judge(store, make_test(), State.FAIL, error="6")
     assert errors(store, CASE) == ["4", "5", "6"]
-    store.suite_fail(CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60)
+    store.suites.fail(CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60)
     assert errors(store, CASE) == ["5", "6", "7"]
 
 
 def test_without_reports_everything_else_goes_on(redis_client: redis.Redis) -> None:
     store = Store(make_settings("redis://fake", send_reports=False), redis_client)
-    assert store.post_report(make_report()).at is not None
-    assert store.suite_fail(CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60)
+    assert store.reports.post(make_report()).at is not None
+    assert store.suites.fail(CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60)
     claim(store, make_test())
     assert judge(store, make_test(), State.FAIL).accepted
     assert not redis_client.exists(store.keys.reports(CASE))
@@ -96,32 +96,32 @@ def test_a_report_that_cannot_be_read_is_left_out_and_logged(
 def test_following_begins_now_and_misses_nothing(store: Store) -> None:
     post(store, "old")
     positions: dict[str, str] = {}
-    assert store.follow([CASE, OTHER], positions, block=0) == []
+    assert store.reports.follow([CASE, OTHER], positions, block=0) == []
     post(store, "1")
     post(store, "2", case_name=OTHER)
-    assert [report.error for report in store.follow([CASE, OTHER], positions, block=0)] == ["1", "2"]
-    assert store.follow([CASE, OTHER], positions, block=0) == []
+    assert [report.error for report in store.reports.follow([CASE, OTHER], positions, block=0)] == ["1", "2"]
+    assert store.reports.follow([CASE, OTHER], positions, block=0) == []
     post(store, "3")
-    assert [report.error for report in store.follow([CASE, OTHER], positions, block=0)] == ["3"]
+    assert [report.error for report in store.reports.follow([CASE, OTHER], positions, block=0)] == ["3"]
 
 
 def test_a_case_that_appears_while_following_is_read_from_its_beginning(store: Store) -> None:
     positions: dict[str, str] = {}
-    assert store.follow([CASE], positions, block=0) == []
+    assert store.reports.follow([CASE], positions, block=0) == []
     post(store, "1", "2", case_name=OTHER)
-    assert [report.error for report in store.follow([CASE, OTHER], positions, block=0)] == ["1", "2"]
-    assert store.follow([CASE, OTHER], positions, block=0) == []
+    assert [report.error for report in store.reports.follow([CASE, OTHER], positions, block=0)] == ["1", "2"]
+    assert store.reports.follow([CASE, OTHER], positions, block=0) == []
 
 
 def test_following_all_cases_includes_the_undeclared_ones(store: Store) -> None:
     positions: dict[str, str] = {}
-    assert store.follow(None, positions, block=0) == []
-    store.post_report(make_report(case_name="typo"), unknown_case=True)
-    assert [report.case_name for report in store.follow(None, positions, block=0)] == ["typo"]
+    assert store.reports.follow(None, positions, block=0) == []
+    store.reports.post(make_report(case_name="typo"), unknown_case=True)
+    assert [report.case_name for report in store.reports.follow(None, positions, block=0)] == ["typo"]
 
 
 def test_following_no_case_is_no_error(store: Store) -> None:
-    assert store.follow([], {}, block=0) == []
+    assert store.reports.follow([], {}, block=0) == []
 
 
 # -- batch
@@ -140,7 +140,7 @@ def test_a_batch_tells_which_tests_were_duplicates(store: Store) -> None:
         "done",
         "done",
     ]
-    assert list(store.listen(CASE, "a", "here", ttl=60)) == ["order_sent"]
+    assert list(store.signals.listen(CASE, "a", "here", ttl=60)) == ["order_sent"]
 
 
 def test_an_empty_batch_is_nothing(store: Store) -> None:

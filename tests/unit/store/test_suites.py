@@ -8,14 +8,14 @@ import redis
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Slot
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_test
 from tests.helpers.waiting import wait_until
 
 
 def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:
-    return store.suite_fail(CASE, state=state, report=make_report(state, error="why"), state_transition_delay=delay)
+    return store.suites.fail(CASE, state=state, report=make_report(state, error="why"), state_transition_delay=delay)
 
 
 def receive_test(store: Store, test_id: str = "id-1") -> float:
@@ -26,25 +26,28 @@ def receive_test(store: Store, test_id: str = "id-1") -> float:
 
 
 def test_cases_and_their_settings_are_known_without_their_code(store: Store) -> None:
-    store.register("b", {"probability": 0.5, "frequency": None})
-    store.register("a", {"probability": 1.0})
-    store.register("a", {"probability": 0.1})
-    assert list(store.cases().items()) == [("a", {"probability": 0.1}), ("b", {"probability": 0.5, "frequency": None})]
+    store.registry.register("b", {"probability": 0.5, "frequency": None})
+    store.registry.register("a", {"probability": 1.0})
+    store.registry.register("a", {"probability": 0.1})
+    assert list(store.registry.cases().items()) == [
+        ("a", {"probability": 0.1}),
+        ("b", {"probability": 0.5, "frequency": None}),
+    ]
 
 
 def test_settings_that_are_not_json_are_refused_by_name(store: Store) -> None:
     with pytest.raises(InvalidPayload, match="a: the settings are not JSON"):
-        store.register("a", {"base": object()})
+        store.registry.register("a", {"base": object()})
 
 
 @pytest.mark.parametrize("text", ["{not json", "3", '["ab"]x'])
 def test_a_case_that_cannot_be_read_is_left_out_and_logged(
     store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, text: str
 ) -> None:
-    store.register("good", {})
+    store.registry.register("good", {})
     redis_client.hset(store.keys.cases, "bad", text)
     with caplog.at_level(logging.WARNING):
-        assert store.cases() == {"good": {}}
+        assert store.registry.cases() == {"good": {}}
     assert "livecheck:{cases}:settings, field bad" in caplog.text
 
 
@@ -53,29 +56,29 @@ def test_a_case_that_cannot_be_read_is_left_out_and_logged(
 
 def test_the_first_failure_is_reported_and_the_next_within_the_delay_is_not(store: Store) -> None:
     assert fail(store, State.FAIL)
-    first = store.statistics(CASE)
+    first = store.suites.statistics(CASE)
     assert not fail(store, State.STALL)
-    second = store.statistics(CASE)
+    second = store.suites.statistics(CASE)
     assert (first.status, second.status) == (State.FAIL, State.STALL)
     assert first.last_fail is not None
     assert second.last_fail is not None
     assert second.last_fail > first.last_fail
     assert second.seconds_since_last_fail is not None
     assert 0 <= second.seconds_since_last_fail < 1
-    assert [report.state for report in store.reports([CASE], count=9)] == [State.FAIL]
-    assert store.reports([CASE], count=9)[0].at == pytest.approx(first.last_fail)
+    assert [report.state for report in store.reports.latest([CASE], count=9)] == [State.FAIL]
+    assert store.reports.latest([CASE], count=9)[0].at == pytest.approx(first.last_fail)
 
 
 def test_a_failure_is_reported_again_after_the_delay(store: Store) -> None:
     assert fail(store, delay=0.02)
-    wait_until(lambda: (store.statistics(CASE).seconds_since_last_fail or 0) > 0.02)
+    wait_until(lambda: (store.suites.statistics(CASE).seconds_since_last_fail or 0) > 0.02)
     assert fail(store, delay=0.02)
 
 
 def test_a_failure_of_a_suite_that_is_fine_is_reported_whatever_the_delay(store: Store) -> None:
     assert fail(store)
-    store.recovered(CASE, state_transition_delay=0)
-    assert store.statistics(CASE).status is State.PASS
+    store.suites.service_recovered(CASE, state_transition_delay=0)
+    assert store.suites.statistics(CASE).status is State.PASS
     assert fail(store)
 
 
@@ -87,26 +90,29 @@ def test_a_suite_whose_tests_failed_but_that_never_failed_itself_is_reported(sto
 
 def test_recovery_waits_for_the_delay(store: Store) -> None:
     fail(store)
-    store.recovered(CASE, state_transition_delay=60)
-    assert store.statistics(CASE).status is State.FAIL
-    store.recovered(CASE, state_transition_delay=0)
-    assert store.statistics(CASE).status is State.PASS
+    store.suites.service_recovered(CASE, state_transition_delay=60)
+    assert store.suites.statistics(CASE).status is State.FAIL
+    store.suites.service_recovered(CASE, state_transition_delay=0)
+    assert store.suites.statistics(CASE).status is State.PASS
 
 
 def test_a_suite_that_is_fine_has_nothing_to_recover_from(store: Store) -> None:
-    store.recovered(CASE, state_transition_delay=0)
-    assert store.statistics(CASE).status is State.INIT
+    store.suites.service_recovered(CASE, state_transition_delay=0)
+    assert store.suites.statistics(CASE).status is State.INIT
 
 
 # -- stalled
 
 
 def stalled(store: Store, after: float | None) -> float | None:
-    return store.stalled({CASE: after}).get(CASE)
+    return store.suites.stalled({CASE: after}).get(CASE)
 
 
 def status(store: Store, after: float | None) -> State:
-    [status] = {store.statistics(CASE, stalled_after=after).status, *store.health({CASE: after}).statuses.values()}
+    [status] = {
+        store.suites.statistics(CASE, stalled_after=after).status,
+        *store.suites.health({CASE: after}).statuses.values(),
+    }
     return status
 
 
@@ -121,9 +127,11 @@ def test_a_suite_is_stalled_once_in_each_period_without_a_test(store: Store) -> 
 
 
 def test_each_of_many_cases_has_its_own_time(store: Store) -> None:
-    assert store.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None}) == {}
+    assert store.suites.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None}) == {}
     found: set[str] = set()
-    wait_until(lambda: found.update(store.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None})) or len(found) == 2)
+    wait_until(
+        lambda: found.update(store.suites.stalled({"a": 0.2, "b": 60.0, "c": 0.2, "off": None})) or len(found) == 2
+    )
     assert found == {"a", "c"}
 
 
@@ -132,20 +140,20 @@ def test_one_case_that_cannot_be_checked_leaves_the_others_their_warning(
 ) -> None:
     redis_client.set(store.keys.state("broken"), "x")
     with pytest.raises(RedisUnavailable):
-        store.stalled({"broken": 0.1, CASE: 60.0})
-    redis_client.hset(store.keys.state(CASE), "watched_since", 1)
-    assert list(store.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
+        store.suites.stalled({"broken": 0.1, CASE: 60.0})
+    redis_client.hset(store.keys.state(CASE), "expected_since", 1)
+    assert list(store.suites.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
     redis_client.delete(store.keys.state("broken"))
 
 
 def test_a_case_that_never_saw_a_test_is_measured_from_when_it_is_watched(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    store.watch([CASE, "another"])
-    watched = redis_client.hget(store.keys.state(CASE), "watched_since")
-    store.watch([CASE])
+    store.suites.expect_tests([CASE, "another"])
+    watched = redis_client.hget(store.keys.state(CASE), "expected_since")
+    store.suites.expect_tests([CASE])
     assert stalled(store, 0.3) is None
-    assert redis_client.hget(store.keys.state(CASE), "watched_since") == watched
+    assert redis_client.hget(store.keys.state(CASE), "expected_since") == watched
     assert wait_until(lambda: stalled(store, 0.3)) > 0.3
 
 
@@ -166,8 +174,9 @@ def test_a_case_has_its_time_anew_when_it_is_active_again(store: Store, redis_cl
     assert 0.3 < wait_until(lambda: stalled(store, 0.3)) < 60
 
 
+@pytest.mark.promise("Every reader of a status sees a stall, with beat and all workers dead.", theme="schedules")
 def test_whoever_reads_the_status_sees_a_stall_before_and_after_the_warning(store: Store) -> None:
-    store.watch([CASE])
+    store.suites.expect_tests([CASE])
     assert status(store, 0.2) is State.INIT
     wait_until(lambda: status(store, 0.2) is State.STALL)
     assert (status(store, 60.0), status(store, None)) == (State.INIT, State.INIT)
@@ -179,14 +188,14 @@ def test_whoever_reads_the_status_sees_a_stall_before_and_after_the_warning(stor
 
 # -- slots
 
-HALF = Slot(0.6, 0.3)
+HALF = Window(0.6, 0.3)
 
 
-def claim_slot(store: Store, slot: Slot = HALF, token: str = "", lease: float = 30.0) -> int:
+def claim_slot(store: Store, slot: Window = HALF, token: str = "", lease: float = 30.0) -> int:
     """Claim a run; without a token it is made at once."""
-    attempt = store.claim_slot(CASE, slot, token=token or "now", lease=lease)
+    attempt = store.schedule_runs.claim(CASE, slot, token=token or "now", lease=lease)
     if attempt and not token:
-        assert store.finish_slot(CASE, "now")
+        assert store.schedule_runs.finish(CASE, "now")
     return attempt
 
 
@@ -200,66 +209,66 @@ def test_one_run_in_each_period(store: Store) -> None:
 
 
 def test_a_shorter_period_need_not_wait_for_the_longer_one_before_it(store: Store) -> None:
-    assert claim_slot(store, Slot(3600, 1800))
-    assert claim_slot(store, Slot(5, 2.5))
-    assert not claim_slot(store, Slot(5, 2.5))
+    assert claim_slot(store, Window(3600, 1800))
+    assert claim_slot(store, Window(5, 2.5))
+    assert not claim_slot(store, Window(5, 2.5))
 
 
 def test_after_a_long_silence_there_is_one_run_not_a_burst(store: Store, redis_client: redis.Redis) -> None:
     redis_client.hset(store.keys.state(CASE), "tat", store.time() - 1000)
-    assert claim_slot(store, Slot(10, 5))
-    assert not claim_slot(store, Slot(10, 5))
+    assert claim_slot(store, Window(10, 5))
+    assert not claim_slot(store, Window(10, 5))
 
 
 def test_a_run_that_takes_long_is_never_two(store: Store) -> None:
-    assert claim_slot(store, Slot(0.1, 0.05), "long", lease=9) == 1
+    assert claim_slot(store, Window(0.1, 0.05), "long", lease=9) == 1
     start = store.time()
     while store.time() < start + 0.5:
-        assert store.renew_slot(CASE, "long", lease=9)
-        assert claim_slot(store, Slot(0.1, 0.05)) == 0
-    assert store.finish_slot(CASE, "long")
-    assert claim_slot(store, Slot(0.1, 0.05)) == 1
+        assert store.schedule_runs.renew(CASE, "long", lease=9)
+        assert claim_slot(store, Window(0.1, 0.05)) == 0
+    assert store.schedule_runs.finish(CASE, "long")
+    assert claim_slot(store, Window(0.1, 0.05)) == 1
 
 
 def test_a_run_whose_maker_fell_silent_is_made_again(store: Store) -> None:
-    slot = Slot(60, 30)
+    slot = Window(60, 30)
     assert claim_slot(store, slot, "dead", lease=0.2) == 1
-    assert store.lapsed_slots([CASE, "another"], lease=0.2) == []
-    assert wait_until(lambda: store.lapsed_slots([CASE, "another"], lease=0.2)) == [CASE]
-    assert store.lapsed_slots([CASE], lease=0.2) == [], "one is told"
+    assert store.schedule_runs.lapsed([CASE, "another"], lease=0.2) == []
+    assert wait_until(lambda: store.schedule_runs.lapsed([CASE, "another"], lease=0.2)) == [CASE]
+    assert store.schedule_runs.lapsed([CASE], lease=0.2) == [], "one is told"
     assert claim_slot(store, slot, "second") == 2
-    assert not store.finish_slot(CASE, "dead")
-    assert not store.renew_slot(CASE, "dead", lease=9)
+    assert not store.schedule_runs.finish(CASE, "dead")
+    assert not store.schedule_runs.renew(CASE, "dead", lease=9)
     assert claim_slot(store, slot) == 0
-    assert store.finish_slot(CASE, "second")
+    assert store.schedule_runs.finish(CASE, "second")
     assert claim_slot(store, slot) == 0, "it was made"
-    assert store.lapsed_slots([CASE], lease=0.2) == []
+    assert store.schedule_runs.lapsed([CASE], lease=0.2) == []
 
 
 def test_a_run_nobody_takes_up_again_is_asked_for_after_each_lease(store: Store) -> None:
-    claim_slot(store, Slot(60, 30), "dead", lease=0.05)
-    wait_until(lambda: store.lapsed_slots([CASE], lease=0.2))
+    claim_slot(store, Window(60, 30), "dead", lease=0.05)
+    wait_until(lambda: store.schedule_runs.lapsed([CASE], lease=0.2))
     start = store.time()
-    wait_until(lambda: store.lapsed_slots([CASE], lease=0.2))
+    wait_until(lambda: store.schedule_runs.lapsed([CASE], lease=0.2))
     assert store.time() - start >= 0.15
 
 
 def test_a_run_that_kills_every_worker_is_given_up_until_the_next(store: Store) -> None:
-    slot = Slot(60, 30)
+    slot = Window(60, 30)
     for attempt in (1, 2, 3):
         assert wait_until(lambda attempt=attempt: claim_slot(store, slot, f"t{attempt}", lease=0.05)) == attempt
     start = store.time()
     while store.time() < start + 0.2:
         assert claim_slot(store, slot, "more", lease=0.05) == 0
-        assert store.lapsed_slots([CASE], lease=0.05) == []
+        assert store.schedule_runs.lapsed([CASE], lease=0.05) == []
 
 
 def test_a_run_whose_time_is_over_is_not_made_again(store: Store) -> None:
-    slot = Slot(0.4, 0.2)
+    slot = Window(0.4, 0.2)
     assert claim_slot(store, slot, "dead", lease=0.3) == 1
     start = store.time()
     while store.time() < start + 0.6:
-        assert store.lapsed_slots([CASE], lease=0.3) == []
+        assert store.schedule_runs.lapsed([CASE], lease=0.3) == []
     assert claim_slot(store, slot, "next") == 1, "the next run, not a second attempt"
 
 
@@ -269,7 +278,7 @@ def test_a_claim_that_is_asked_for_again_is_the_same(store: Store) -> None:
 
 def test_a_clock_that_was_set_back_does_not_block_the_runs(store: Store, redis_client: redis.Redis) -> None:
     assert claim_slot(store, HALF, "before")
-    redis_client.hset(store.keys.state(CASE), mapping={"slot_until": store.time() + 7200, "tat": store.time() + 7200})
+    redis_client.hset(store.keys.state(CASE), mapping={"run_until": store.time() + 7200, "tat": store.time() + 7200})
     assert claim_slot(store) == 1
 
 
@@ -277,7 +286,7 @@ def test_a_clock_that_was_set_back_does_not_block_the_runs(store: Store, redis_c
 
 
 def test_a_case_nobody_heard_of_has_empty_statistics(store: Store) -> None:
-    assert store.statistics("nobody").status is State.INIT
+    assert store.suites.statistics("nobody").status is State.INIT
 
 
 def test_statistics_that_cannot_be_read_name_the_key_and_no_other_case_suffers(
@@ -285,40 +294,40 @@ def test_statistics_that_cannot_be_read_name_the_key_and_no_other_case_suffers(
 ) -> None:
     redis_client.hset(store.keys.state(CASE), "status", "FINE")
     with pytest.raises(InvalidPayload, match=r"livecheck:\{shop.test_order\}:state"):
-        store.statistics(CASE)
-    assert store.statistics("shop.test_other").status is State.INIT
+        store.suites.statistics(CASE)
+    assert store.suites.statistics("shop.test_other").status is State.INIT
 
 
 def test_signs_of_life_are_seen_and_forgotten(store: Store, redis_client: redis.Redis) -> None:
-    assert store.signs_of_life() == (None, None)
-    store.beat_seen()
+    assert store.liveness.read() == (None, None)
+    store.liveness.beat_seen()
     assert 118 <= redis_client.ttl(store.keys.beat) <= 120
     redis_client.set(store.keys.beat, store.time() - 7, ex=120)
-    assert store.signs_of_life() == (pytest.approx(7, abs=1), None)
-    store.schedules_seen()
+    assert store.liveness.read() == (pytest.approx(7, abs=1), None)
+    store.liveness.schedules_seen()
     assert 118 <= redis_client.ttl(store.keys.schedules) <= 120
-    assert store.signs_of_life().schedules == pytest.approx(0, abs=1)
+    assert store.liveness.read().schedules == pytest.approx(0, abs=1)
 
 
 def test_how_long_the_sweep_has_been_missing_is_told(store: Store, redis_client: redis.Redis) -> None:
-    store.record(make_test(), expires_in=60)
-    assert store.health({CASE: None, "another": None}) == ({CASE: State.INIT, "another": State.INIT}, 0.0)
+    store.executions.record(make_test(), expires_in=60)
+    assert store.suites.health({CASE: None, "another": None}) == ({CASE: State.INIT, "another": State.INIT}, 0.0)
     redis_client.zadd(store.keys.open(CASE), {"id-1": store.time() - 500})
-    assert store.health({"another": None, CASE: None}).overdue == pytest.approx(500, abs=1)
+    assert store.suites.health({"another": None, CASE: None}).overdue == pytest.approx(500, abs=1)
 
 
 def test_one_heartbeat_in_each_period(store: Store) -> None:
-    assert store.claim_heartbeat(0.3)
+    assert store.liveness.claim_heartbeat(0.3)
     start = store.time()
-    assert not store.claim_heartbeat(0.3)
-    wait_until(lambda: store.claim_heartbeat(0.3))
+    assert not store.liveness.claim_heartbeat(0.3)
+    wait_until(lambda: store.liveness.claim_heartbeat(0.3))
     assert store.time() - start >= 0.25
 
 
 def test_a_service_that_answers_does_not_hide_tests_that_fail(store: Store) -> None:
     store.client.hset(store.keys.state(CASE), mapping={"status": "FAIL", "consecutive_failures": 2})
-    store.recovered(CASE, state_transition_delay=0)
-    assert store.statistics(CASE).status is State.FAIL
+    store.suites.service_recovered(CASE, state_transition_delay=0)
+    assert store.suites.statistics(CASE).status is State.FAIL
     store.client.hset(store.keys.state(CASE), "consecutive_failures", 0)
-    store.recovered(CASE, state_transition_delay=0)
-    assert store.statistics(CASE).status is State.PASS
+    store.suites.service_recovered(CASE, state_transition_delay=0)
+    assert store.suites.statistics(CASE).status is State.PASS

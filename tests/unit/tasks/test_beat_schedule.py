@@ -10,7 +10,7 @@ from celery.schedules import crontab, schedule
 
 from livecheck_celery import LiveCheck
 from livecheck_celery.store import Store
-from livecheck_celery.tasks.beat_schedule import period_of, slot_of
+from livecheck_celery.tasks.beat_schedule import period_of, window_of
 from tests.helpers.factories import CASE
 
 
@@ -23,6 +23,7 @@ def declare(livecheck: LiveCheck) -> None:
     livecheck.case(name="quiet")(type("quiet", (), {}))
 
 
+@pytest.mark.promise("Every entry that LiveCheck adds to beat is visible in `beat_schedule`.", theme="schedules")
 def test_every_entry_is_in_plain_sight() -> None:
     app = make_app()
     declare(LiveCheck(app))
@@ -79,7 +80,7 @@ def test_the_period_of_a_schedule_is_the_time_between_two_runs(every: float | cr
 
 @pytest.mark.parametrize("frequency", [30.0, schedule(30.0)])
 def test_a_run_may_come_half_a_period_early(frequency: float | schedule) -> None:
-    assert slot_of(frequency) == (30.0, 15.0)
+    assert window_of(frequency) == (30.0, 15.0)
 
 
 @pytest.mark.parametrize(
@@ -91,7 +92,7 @@ def test_the_run_after_one_of_an_uneven_schedule_is_when_the_schedule_says(now: 
         return datetime.fromisoformat(f"2026-03-02T{time}+00:00")
 
     uneven = crontab(minute="0,30,50", nowfun=lambda: at(now), app=make_app())
-    assert slot_of(uneven) == ((at(following) - at(now)).total_seconds(), 5.0)
+    assert window_of(uneven) == ((at(following) - at(now)).total_seconds(), 5.0)
 
 
 def test_a_crontab_may_be_a_frequency() -> None:
@@ -137,7 +138,7 @@ def test_of_an_uneven_schedule_each_run_is_made_once(
         for number, late in enumerate((-1.5, 0.2, 100.0)):
             clock = midnight + run + late
             token = f"{run}-{number}"
-            if store.claim_slot(CASE, slot_of(uneven), token=token, lease=9):
+            if store.schedule_runs.claim(CASE, window_of(uneven), token=token, lease=9):
                 made.append(run)
-                assert store.finish_slot(CASE, token)
+                assert store.schedule_runs.finish(CASE, token)
     assert made == [60 * minute + 3600 * hour for hour in range(5) for minute in (0, 30, 50)]

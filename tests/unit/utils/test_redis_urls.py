@@ -10,7 +10,7 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 from livecheck_celery import ConfigurationError, LiveCheck
 from livecheck_celery.store.redis.client import connect
 from livecheck_celery.store.redis.cluster import Cluster
-from livecheck_celery.utils.redis_urls import of_broker, servers, without_password
+from livecheck_celery.utils.redis_urls import from_broker, servers, without_password
 
 TWO = "sentinel://:p%40ss@one:1;sentinel://two/3?master_name=orders&sentinel_password=s%26cret"
 
@@ -92,7 +92,7 @@ def test_what_celery_is_told_of_a_broker_behind_sentinel_holds_for_the_state() -
 
 
 def test_what_the_url_says_goes_before() -> None:
-    assert of_broker("sentinel://one?master_name=a", {"master_name": "b"}, None) == "sentinel://one?master_name=a"
+    assert from_broker("sentinel://one?master_name=a", {"master_name": "b"}, None) == "sentinel://one?master_name=a"
 
 
 @pytest.mark.parametrize("url", ["redis://host/1", "rediss://host/1"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -14,11 +14,11 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution import inbox as inbox_module
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Slot
-from livecheck_celery.store.scripts import Script
+from livecheck_celery.store.schedule_runs import Window
+from livecheck_celery.store.scripts import Call, Script
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
-from tests.helpers.store_operations import OPERATIONS, batch, claim, judge, renew
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew
 from tests.helpers.waiting import at_once, wait_until
 
 #: Of cases on all three servers.
@@ -47,24 +47,23 @@ def store(cluster: RedisCluster) -> Iterator[Store]:
 def everything(store: Store) -> None:
     for act in (*OPERATIONS.values(), renew, batch, Store.check):
         act(store)
-    store.discard(CASE, "id-1")
+    store.executions.discard(CASE, "id-1")
     positions = {CASE: "0-0"}
-    assert [report.case_name for report in store.follow([CASE, *CASES], positions, block=0)]
-    assert store.follow([CASE, *CASES], positions, block=0.2) == []
+    assert [report.case_name for report in store.reports.follow([CASE, *CASES], positions, block=0)]
+    assert store.reports.follow([CASE, *CASES], positions, block=0.2) == []
 
 
-def test_every_script_works_and_keeps_to_one_slot(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_script_uses_keys_of_one_cluster_slot(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     called: dict[str, set[int]] = {}
-    names = {script.sha: name for name, script in vars(store._scripts).items()}
-    run = Script.__call__
+    init = Call.__init__
 
-    def noted(script: Script, keys: Any, args: Any, pipeline: Any = None) -> Any:
-        called.setdefault(names[script.sha], set()).add(len({key_slot(key.encode()) for key in keys}))
-        return run(script, keys, args, pipeline)
+    def noted(call: Call, script: Script, keys: Sequence[str], args: Any) -> None:
+        called.setdefault(script.name, set()).add(len({key_slot(key.encode()) for key in keys}))
+        init(call, script, keys, args)
 
-    monkeypatch.setattr(Script, "__call__", noted)
+    monkeypatch.setattr(Call, "__init__", noted)
     everything(store)
-    assert called == {name: {1} for name in names.values()}, "one was not called, or has keys of several slots"
+    assert called == {name: {1} for name in SCRIPTS}, "one was not called, or has keys of several slots"
 
 
 def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, cluster: RedisCluster) -> None:
@@ -83,7 +82,7 @@ def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> Non
     assert len(queued.outcomes) == 2 * len(CASES)
     assert all(isinstance(at, float) for at in queued.outcomes), queued.outcomes
     assert all(one.client.dbsize() for one in cluster.servers)
-    arrived = store.awaited([(case, "1", ["order_sent"]) for case in CASES])
+    arrived = store.signals.awaited([(case, "1", ["order_sent"]) for case in CASES])
     assert [list(found) for found in arrived] == [["order_sent"]] * len(CASES)
 
 
@@ -93,10 +92,10 @@ def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkey
     futures = []
     for case in CASES:
         mailbox = inbox.open(case, "1")
-        store.listen(case, "1", inbox.address, ttl=60)
+        store.signals.listen(case, "1", inbox.address, ttl=60)
         futures.append(mailbox.expect("order_sent"))
     for case in CASES:
-        store.signal(make_signal(key="1", case_name=case), ttl=60)
+        store.signals.send(make_signal(key="1", case_name=case), ttl=60)
     assert [future.result(20).case_name for future in futures] == CASES
     inbox.stop()
     for case in CASES:
@@ -120,7 +119,7 @@ def move(slot: int, source: RedisServer, target: RedisServer, during: Callable[[
 
 def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> None:
     assert claim(store).outcome == "run"
-    store.record(make_test("other"), expires_in=60)
+    store.executions.record(make_test("other"), expires_in=60)
     slot = key_slot(store.keys.state(CASE).encode())
     source = cluster.owner(store.keys.state(CASE))
     target = next(one for one in cluster.servers if one is not source)
@@ -136,13 +135,13 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     move(slot, source, target, during)
     threads[0].join(10)
     assert verdicts == [True]
-    assert sum(store.statistics(CASE).total_by_state.values()) == 1
+    assert sum(store.suites.statistics(CASE).total_by_state.values()) == 1
     with store.batch() as queued:
         queued.record(make_test("new"), expires_in=60)
         queued.record(make_test("new", CASES[0]), expires_in=60)
     assert all(isinstance(at, float) for at in queued.outcomes), queued.outcomes
     move(slot, target, source, lambda: None)
-    assert store.statistics(CASE).consecutive_failures == 1
+    assert store.suites.statistics(CASE).consecutive_failures == 1
     assert cluster.owner(store.keys.state(CASE)) is source
 
 
@@ -155,9 +154,9 @@ def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, clus
     target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
     source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
     try:
-        slot_of_a_run = Slot(60.0, 30.0)
-        assert store.claim_slot(name, slot_of_a_run, token="one", lease=9.0) == 1
-        assert store.claim_slot(name, slot_of_a_run, token="two", lease=9.0) == 0
+        window = Window(60.0, 30.0)
+        assert store.schedule_runs.claim(name, window, token="one", lease=9.0) == 1
+        assert store.schedule_runs.claim(name, window, token="two", lease=9.0) == 0
         assert target.client.execute_command("CLUSTER COUNTKEYSINSLOT", slot) == 1
     finally:
         target.client.flushall()
@@ -173,7 +172,7 @@ def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisC
     for one in cluster.servers:
         one.program.freeze()
     try:
-        for act in (claim, batch, Store.cases, everything_at_once):
+        for act in (claim, batch, OPERATIONS["registry.cases"], everything_at_once):
             started = time.monotonic()
             with pytest.raises(RedisUnavailable, match="timed out"):
                 act(store)

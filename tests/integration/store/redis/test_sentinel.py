@@ -61,9 +61,9 @@ def answers(store: Store) -> bool:
 
 
 def test_the_publisher_keeps_what_the_host_told_celery(livecheck: LiveCheck, shared_group: SentinelGroup) -> None:
-    livecheck.publisher.execute(make_test())
+    livecheck.runtime.publisher.execute(make_test())
     assert shared_group.servers[0].client.llen("shop:livecheck") == 1
-    channel = livecheck.publisher._connection.default_channel
+    channel = livecheck.runtime.publisher._connection.default_channel
     assert (channel.visibility_timeout, channel.master_name) == (77, MASTER_NAME)
     assert livecheck.app.conf.broker_transport_options == OPTIONS
 
@@ -73,26 +73,26 @@ def test_silent_sentinels_cost_no_more_than_a_silent_redis(livecheck: LiveCheck,
         program.freeze()
     started = time.monotonic()
     with pytest.raises(RedisUnavailable, match=r"did not answer \(No master found for 'orders'\)"):
-        livecheck.request_store.time()
+        livecheck.runtime.request_store.time()
     assert time.monotonic() - started < 1.5
     started = time.monotonic()
     with pytest.raises(BrokerUnavailable, match=r"\(No master found for 'orders'\)"):
-        livecheck.publisher.execute(make_test())
+        livecheck.runtime.publisher.execute(make_test())
     assert time.monotonic() - started < 1.5
     for _, program in shared_group.sentinels[1:]:
         program.thaw()
-    wait_until(lambda: answers(livecheck.request_store), 10, "an answer of two sentinels of three")
+    wait_until(lambda: answers(livecheck.runtime.request_store), 10, "an answer of two sentinels of three")
     shared_group.sentinels[0][1].thaw()
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
 def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: str) -> None:
-    store, old = livecheck.store, group.servers[0]
+    store, old = livecheck.runtime.store, group.servers[0]
     assert claim(store).outcome == "run"
-    livecheck.publisher.execute(make_test())
+    livecheck.runtime.publisher.execute(make_test())
     inbox = Inbox(store)
     mailbox = inbox.open(CASE, "id-1")
-    store.listen(CASE, "id-1", inbox.address, ttl=60)
+    store.signals.listen(CASE, "id-1", inbox.address, ttl=60)
     old.client.wait(1, 5000)
     if how == "killed":
         old.kill()
@@ -103,7 +103,7 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
     is_back = False
     while not is_back and time.monotonic() < deadline:
         started = time.monotonic()
-        is_back = answers(livecheck.request_store)
+        is_back = answers(livecheck.runtime.request_store)
         longest = max(longest, time.monotonic() - started)
     assert is_back
     assert longest < 2.0
@@ -119,7 +119,7 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
         wait_until(lambda: old.client.info("replication")["role"] == "slave", 40, "the old primary to be a replica")
         wait_until(lambda: all(answers(store) for _ in range(5)), 10, "answers in a row")
     first = mailbox.expect("first")
-    with_retry(store.signal, make_signal("first"), ttl=60)
+    with_retry(store.signals.send, make_signal("first"), ttl=60)
     assert first.result(20).key == "id-1"
     inbox.close(mailbox)
     inbox.stop()
@@ -128,7 +128,7 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
 
 def published(livecheck: LiveCheck) -> bool:
     try:
-        livecheck.publisher.execute(make_test("other"))
+        livecheck.runtime.publisher.execute(make_test("other"))
     except BrokerUnavailable:
         return False
     return True

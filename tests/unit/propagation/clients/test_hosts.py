@@ -1,4 +1,4 @@
-"""To which hosts HTTP clients carry the current test, once they are instrumented."""
+"""The hosts to which instrumented HTTP clients carry the current test."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def carries(client: Client | AsyncClient, instrument: Instrument) -> Client | As
     return client
 
 
-def test_a_listed_host_gets_the_signed_test_while_there_is_one(carries: Client, server: Server) -> None:
+def test_listed_host_gets_the_signed_test(carries: Client, server: Server) -> None:
     carries.send(server.url())
     with under_test(TEST):
         carries.send(server.url())
@@ -35,36 +35,36 @@ def test_a_listed_host_gets_the_signed_test_while_there_is_one(carries: Client, 
     assert server.tests() == [None, "order-1", None]
 
 
-def test_a_synthetic_test_is_marked(carries: Client, server: Server) -> None:
+def test_synthetic_test_is_marked(carries: Client, server: Server) -> None:
     with under_test(make_test("order-1", synthetic=True)):
         carries.send(server.url())
-    assert server.received[0].ours()["LiveCheck-Test-Synthetic"] == "1"
+    assert server.received[0].known_headers()["LiveCheck-Test-Synthetic"] == "1"
 
 
-def test_a_fake_request_carries_its_mark(carries: Client, server: Server) -> None:
+def test_mark_of_a_fake_request_is_sent_to_listed_hosts(carries: Client, server: Server) -> None:
     with fake_request("shop.test_order"):
         carries.send(server.url(), server.url("localhost"))
     listed, unlisted = server.received
-    assert listed.ours()["LiveCheck-Test-Synthetic"] == "1"
-    assert listed.ours()["LiveCheck-Test-Name"] == "shop.test_order"
-    assert unlisted.ours() == {}
+    assert listed.known_headers()["LiveCheck-Test-Synthetic"] == "1"
+    assert listed.known_headers()["LiveCheck-Test-Name"] == "shop.test_order"
+    assert unlisted.known_headers() == {}
 
 
-def test_without_a_key_nothing_is_added(client: Client, instrument: Instrument, server: Server) -> None:
+def test_no_headers_are_added_without_a_key(client: Client, instrument: Instrument, server: Server) -> None:
     instrument(client.library, make_gate(hosts=["127.0.0.1"]))
     with under_test(TEST):
         client.send(server.url())
     assert server.tests() == [None]
 
 
-def test_a_host_off_the_list_keeps_headers_that_the_caller_set(carries: Client, server: Server) -> None:
+def test_callers_headers_are_kept_for_unlisted_hosts(carries: Client, server: Server) -> None:
     with under_test(TEST):
         carries.send(Call(server.url("localhost"), headers={"livecheck-test-id": "mine", "X": "1"}))
-    assert server.received[0].ours() == {"LiveCheck-Test-Id": "mine"}
+    assert server.received[0].known_headers() == {"LiveCheck-Test-Id": "mine"}
 
 
 @pytest.mark.parametrize("name", ["LiveCheck-Test-Id", "livecheck-test-id", "LIVECHECK-TEST-ID"])
-def test_on_the_list_headers_that_the_caller_set_are_replaced(carries: Client, server: Server, name: str) -> None:
+def test_callers_headers_are_replaced_for_listed_hosts(carries: Client, server: Server, name: str) -> None:
     headers = {name: "mine", "X": "1"}
     with under_test(TEST):
         carries.send(Call(server.url(), headers=headers))
@@ -82,7 +82,7 @@ def test_on_the_list_headers_that_the_caller_set_are_replaced(carries: Client, s
         (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
     ],
 )
-def test_along_redirects_each_host_is_judged_by_itself(
+def test_each_redirect_hop_is_judged_by_its_host(
     carries: Client, server: Server, route: list[str], expected: list[str | None]
 ) -> None:
     url = ""
@@ -110,20 +110,20 @@ def test_along_redirects_each_host_is_judged_by_itself(
         ("http://shop.example./", False),
     ],
 )
-def test_through_a_proxy_the_target_is_judged(carries: Client, server: Server, url: str, carried: bool) -> None:
+def test_proxied_request_is_judged_by_its_target(carries: Client, server: Server, url: str, carried: bool) -> None:
     with under_test(TEST):
         carries.send(url, proxy=server.url("localhost"))
     assert server.received[0].target.startswith("http://")
     assert server.tests() == ["order-1" if carried else None]
 
 
-def test_a_proxy_on_the_list_gets_nothing_for_a_target_off_it(carries: Client, server: Server) -> None:
+def test_listed_proxy_gets_nothing_for_an_unlisted_target(carries: Client, server: Server) -> None:
     with under_test(TEST):
         carries.send("http://evil.example/", proxy=server.url("127.0.0.1"))
     assert server.tests() == [None]
 
 
-def test_along_redirects_through_a_proxy_each_target_is_judged_by_itself(carries: Client, server: Server) -> None:
+def test_each_redirect_hop_through_a_proxy_is_judged_by_its_target(carries: Client, server: Server) -> None:
     last = "http://shop.example/2"
     with under_test(TEST):
         carries.send(f"http://shop.example/?to=http://evil.example/?to={last}", proxy=server.url("localhost"))
@@ -131,7 +131,7 @@ def test_along_redirects_through_a_proxy_each_target_is_judged_by_itself(carries
 
 
 @pytest.mark.parametrize("target", ["shop.example", "evil.example"])
-def test_a_proxy_that_is_asked_for_a_tunnel_is_told_nothing(carries: Client, server: Server, target: str) -> None:
+def test_connect_request_to_a_proxy_carries_nothing(carries: Client, server: Server, target: str) -> None:
     with under_test(TEST), suppress(Exception):
         carries.send(f"https://{target}/", proxy=server.url("127.0.0.1"))
     assert [(received.method, received.target) for received in server.received] == [("CONNECT", f"{target}:443")]

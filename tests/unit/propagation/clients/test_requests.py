@@ -1,4 +1,4 @@
-"""How a requests session carries the current test, and to whom."""
+"""`carry()`: one requests session carries the current test to the listed hosts."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ def session() -> Iterator[requests.Session]:
         yield session
 
 
-def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: Server) -> None:
+def test_listed_host_gets_the_signed_test(session: requests.Session, server: Server) -> None:
     assert carry(session, make_gate(KEY, hosts=["127.0.0.1"])) is session
     with under_test(TEST):
         session.get(server.url("127.0.0.1"))
@@ -31,7 +31,7 @@ def test_a_listed_host_gets_the_signed_test(session: requests.Session, server: S
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.text(max_size=100))
-def test_any_id_arrives_as_it_was(test_id: str) -> None:
+def test_any_id_arrives_unchanged(test_id: str) -> None:
     with running() as server, requests.Session() as session:
         session.trust_env = False
         with under_test(make_test(test_id)):
@@ -39,16 +39,16 @@ def test_any_id_arrives_as_it_was(test_id: str) -> None:
         assert server.tests() == [test_id]
 
 
-def test_a_fake_request_carries_its_mark(session: requests.Session, server: Server) -> None:
+def test_mark_of_a_fake_request_is_sent(session: requests.Session, server: Server) -> None:
     carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     with fake_request("shop.tests.test_order"):
         session.get(server.url("127.0.0.1"))
-    ours = server.received[0].ours()
+    ours = server.received[0].known_headers()
     assert ours["LiveCheck-Test-Synthetic"] == "1"
     assert ours["LiveCheck-Test-Name"] == "shop.tests.test_order"
 
 
-def test_outside_a_test_nothing_is_added(session: requests.Session, server: Server) -> None:
+def test_no_headers_are_added_outside_a_test(session: requests.Session, server: Server) -> None:
     carry(session, make_gate(KEY, hosts=["127.0.0.1"])).get(server.url("127.0.0.1"))
     with under_test(TEST):
         session.get(server.url("127.0.0.1"))
@@ -56,21 +56,21 @@ def test_outside_a_test_nothing_is_added(session: requests.Session, server: Serv
     assert server.tests() == [None, "order-1", None]
 
 
-def test_without_a_key_nothing_is_added(session: requests.Session, server: Server) -> None:
+def test_no_headers_are_added_without_a_key(session: requests.Session, server: Server) -> None:
     with under_test(TEST):
         carry(session, make_gate(hosts=["127.0.0.1"])).get(server.url("127.0.0.1"))
     assert server.tests() == [None]
 
 
 @pytest.mark.parametrize("host", ["LocalHost", "localhost:1", " localhost ", "localhost:8000"])
-def test_hosts_compare_without_case_and_port(session: requests.Session, server: Server, host: str) -> None:
+def test_hosts_are_compared_ignoring_case_and_port(session: requests.Session, server: Server, host: str) -> None:
     with under_test(TEST):
         carry(session, make_gate(KEY, hosts=[host])).get(server.url("LOCALHOST"))
     assert server.tests() == ["order-1"]
 
 
 @pytest.mark.parametrize("hosts", [[], [""], ["local"], ["host"], ["localhost.example"], ["example"], ["*"], ["::1"]])
-def test_a_host_off_the_list_gets_nothing(session: requests.Session, server: Server, hosts: list[str]) -> None:
+def test_unlisted_host_gets_nothing(session: requests.Session, server: Server, hosts: list[str]) -> None:
     with under_test(TEST):
         carry(session, make_gate(KEY, hosts=hosts)).get(server.url("localhost"))
         carry(session, make_gate(KEY, hosts=hosts)).get(server.url("localhost").replace("//", "//example:secret@"))
@@ -78,7 +78,7 @@ def test_a_host_off_the_list_gets_nothing(session: requests.Session, server: Ser
 
 
 class Recorder(requests.adapters.BaseAdapter):
-    """Answers without a network, and remembers what it was asked."""
+    """Responds without a network, and records the requests."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -116,7 +116,7 @@ class Recorder(requests.adapters.BaseAdapter):
         ("https://sub.shop.example/", False),
     ],
 )
-def test_hosts_are_compared_whole(session: requests.Session, url: str, carried: bool) -> None:
+def test_hosts_must_match_exactly(session: requests.Session, url: str, carried: bool) -> None:
     recorder = Recorder()
     session.mount("http://", recorder)
     session.mount("https://", recorder)
@@ -126,7 +126,7 @@ def test_hosts_are_compared_whole(session: requests.Session, url: str, carried: 
     assert ("LiveCheck-Test-Id" in recorder.sent[0].headers) == carried
 
 
-def test_adapters_mounted_before_stay_in_use(session: requests.Session) -> None:
+def test_adapters_mounted_before_are_wrapped(session: requests.Session) -> None:
     special, usual = Recorder(), Recorder()
     session.mount("http://", usual)
     session.mount("http://shop.example/special", special)
@@ -149,7 +149,7 @@ def test_adapters_mounted_before_stay_in_use(session: requests.Session) -> None:
         (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
     ],
 )
-def test_along_redirects_each_host_is_judged_by_itself(
+def test_each_redirect_hop_is_judged_by_its_host(
     session: requests.Session, server: Server, route: list[str], expected: list[str | None]
 ) -> None:
     url = ""
@@ -160,7 +160,7 @@ def test_along_redirects_each_host_is_judged_by_itself(
     assert server.tests() == expected
 
 
-def test_the_callers_own_request_is_left_as_it_is(session: requests.Session, server: Server) -> None:
+def test_callers_request_is_not_modified(session: requests.Session, server: Server) -> None:
     carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     request = session.prepare_request(requests.Request("GET", server.url("127.0.0.1")))
     with under_test(TEST):

@@ -1,4 +1,4 @@
-"""Requests of instrumented HTTP clients are made as they would be, whatever happens to the test they carry."""
+"""Instrumented HTTP clients send the same requests as before, even if adding the headers fails."""
 
 from __future__ import annotations
 
@@ -28,40 +28,45 @@ every_client = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.k
 
 
 class Broken(Gate):
-    """Raises whatever it is asked, and notes that it was."""
+    """Raises on each call, and counts them."""
 
     def __init__(self) -> None:
-        super().__init__((KEY,), (), lambda _: None, lambda *_, **__: None, lambda: None)
-        self.asked = 0
+        super().__init__(
+            (KEY,),
+            (),
+            count_ignored=lambda _: None,
+            operation_finished=lambda *_, **__: None,
+            on_request=lambda: None,
+        )
+        self.calls = 0
 
     def headers_for(self, host: str | None) -> Mapping[str, str]:
-        self.asked += 1
+        self.calls += 1
         raise RuntimeError("broken")
 
 
+@pytest.mark.promise("A request is sent even if adding the headers fails.", theme="propagation")
 @every_client
-def test_an_error_of_the_gate_does_not_break_the_request(
-    client: Client, instrument: Instrument, server: Server
-) -> None:
+def test_error_in_the_gate_does_not_fail_the_request(client: Client, instrument: Instrument, server: Server) -> None:
     gate = Broken()
     instrument(client.library, gate)
     with under_test(TEST):
         client.send(server.url())
-    assert gate.asked == 1
+    assert gate.calls == 1
     assert server.tests() == [None]
 
 
 @every_client
-def test_outside_a_test_the_gate_is_not_asked(client: Client, instrument: Instrument, server: Server) -> None:
+def test_gate_is_not_called_outside_a_test(client: Client, instrument: Instrument, server: Server) -> None:
     gate = Broken()
     instrument(client.library, gate)
     client.send(server.url())
-    assert gate.asked == 0
+    assert gate.calls == 0
     assert server.tests() == [None]
 
 
 @every_client
-def test_bodies_are_streamed_and_connections_kept(client: Client, instrument: Instrument, server: Server) -> None:
+def test_bodies_are_streamed_and_connections_are_reused(client: Client, instrument: Instrument, server: Server) -> None:
     parts = [b"a" * 70_000, b"b", b"c" * 70_000]
     call = Call(server.url(), "POST", body=parts)
     instrument(client.library, LISTED)
@@ -72,8 +77,9 @@ def test_bodies_are_streamed_and_connections_kept(client: Client, instrument: In
     assert len(server.connections) == 1
 
 
+@pytest.mark.promise("Each thread sends its own test.", theme="propagation")
 @pytest.mark.parametrize("client", SYNC.values(), ids=SYNC.keys())
-def test_threads_keep_to_their_own_test(client: Client, instrument: Instrument, server: Server) -> None:
+def test_concurrent_threads_keep_their_own_test(client: Client, instrument: Instrument, server: Server) -> None:
     instrument(client.library, LISTED)
     with client.open(None) as send:
 
@@ -88,8 +94,9 @@ def test_threads_keep_to_their_own_test(client: Client, instrument: Instrument, 
     assert all(received.target == f"/{received.test_id()}" for received in server.received)
 
 
+@pytest.mark.promise("Each asyncio task sends its own test.", theme="propagation")
 @pytest.mark.parametrize("client", ASYNC.values(), ids=ASYNC.keys())
-def test_asyncio_tasks_keep_to_their_own_test(client: AsyncClient, instrument: Instrument, server: Server) -> None:
+def test_concurrent_tasks_keep_their_own_test(client: AsyncClient, instrument: Instrument, server: Server) -> None:
     instrument(client.library, LISTED)
 
     async def work(send: Callable[[Call], Any], number: int) -> None:
@@ -107,7 +114,7 @@ def test_asyncio_tasks_keep_to_their_own_test(client: AsyncClient, instrument: I
     assert all(received.target == f"/{received.test_id()}" for received in server.received)
 
 
-def test_requests_gives_back_the_callers_own_request(instrument: Instrument, server: Server) -> None:
+def test_requests_returns_the_callers_own_request(instrument: Instrument, server: Server) -> None:
     instrument("requests", LISTED)
     with requests.Session() as session, under_test(TEST):
         session.trust_env = False
@@ -122,9 +129,7 @@ def test_requests_gives_back_the_callers_own_request(instrument: Instrument, ser
     assert server.tests() == ["order-1"]
 
 
-def test_requests_after_a_challenge_are_sent_without_what_the_first_carried(
-    instrument: Instrument, server: Server
-) -> None:
+def test_request_resent_by_a_hook_to_another_host_carries_nothing(instrument: Instrument, server: Server) -> None:
     instrument("requests", LISTED)
 
     def elsewhere(response: requests.Response, **options: Any) -> requests.Response:
@@ -138,7 +143,7 @@ def test_requests_after_a_challenge_are_sent_without_what_the_first_carried(
     assert server.tests() == ["order-1", None]
 
 
-def test_httpx_gives_back_the_callers_own_request(instrument: Instrument, server: Server) -> None:
+def test_httpx_returns_the_callers_own_request(instrument: Instrument, server: Server) -> None:
     instrument("httpx", LISTED)
     with httpx.Client(trust_env=False) as client, under_test(TEST):
         request = client.build_request("GET", server.url())
@@ -148,7 +153,7 @@ def test_httpx_gives_back_the_callers_own_request(instrument: Instrument, server
     assert server.tests() == ["order-1"]
 
 
-def test_urllib3_leaves_the_headers_of_the_caller_and_the_pool(instrument: Instrument, server: Server) -> None:
+def test_urllib3_headers_of_caller_and_pool_are_not_modified(instrument: Instrument, server: Server) -> None:
     instrument("urllib3", LISTED)
     mine = HTTPHeaderDict([("X", "1"), ("X", "2")])
     pool_headers = {"Y": "1"}
@@ -165,9 +170,7 @@ def test_urllib3_leaves_the_headers_of_the_caller_and_the_pool(instrument: Instr
     assert server.tests() == ["order-1"] * 3
 
 
-def test_a_pool_of_urllib3_that_may_redirect_to_any_host_carries_nothing(
-    instrument: Instrument, server: Server
-) -> None:
+def test_urllib3_pool_redirecting_to_any_host_carries_nothing(instrument: Instrument, server: Server) -> None:
     instrument("urllib3", make_gate(KEY, hosts=["shop.example"]))
     with urllib3.ProxyManager(server.url()) as proxy, under_test(TEST):
         pool = proxy.connection_from_url("http://shop.example/")
@@ -177,21 +180,21 @@ def test_a_pool_of_urllib3_that_may_redirect_to_any_host_carries_nothing(
     assert server.tests() == [None, None, "order-1"]
 
 
-def test_a_pool_of_urllib3_goes_to_its_host_whatever_the_url_says(instrument: Instrument, server: Server) -> None:
+def test_urllib3_pool_is_judged_by_its_host_not_by_the_url(instrument: Instrument, server: Server) -> None:
     instrument("urllib3", make_gate(KEY, hosts=["shop.example"]))
     with urllib3.HTTPConnectionPool("localhost", server.server_address[1]) as pool, under_test(TEST):
         pool.urlopen("GET", "http://shop.example/", assert_same_host=False, redirect=False)
     assert server.tests() == [None]
 
 
-def test_what_urllib3_sends_through_a_tunnel_is_judged_by_its_target(instrument: Instrument) -> None:
+def test_urllib3_tunnel_is_judged_by_its_target(instrument: Instrument) -> None:
     from livecheck_celery.propagation.clients.urllib3 import _host
 
     with urllib3.ProxyManager("http://proxy.example/") as proxy:
         assert _host(proxy.connection_from_url("https://shop.example/"), "/orders") == "shop.example"
 
 
-def test_retries_of_urllib3_carry_the_test_too(instrument: Instrument, server: Server) -> None:
+def test_urllib3_retries_carry_the_test(instrument: Instrument, server: Server) -> None:
     instrument("urllib3", LISTED)
     retries = urllib3.Retry(2, status_forcelist=[200], raise_on_status=False)
     with urllib3.PoolManager() as pools, under_test(TEST):
@@ -200,7 +203,7 @@ def test_retries_of_urllib3_carry_the_test_too(instrument: Instrument, server: S
 
 
 @pytest.mark.skipif(not hasattr(aiohttp, "ClientMiddlewareType"), reason="aiohttp has middlewares since 3.12")
-def test_a_middleware_of_aiohttp_may_send_its_request_again(instrument: Instrument, server: Server) -> None:
+def test_aiohttp_middleware_can_resend_its_request(instrument: Instrument, server: Server) -> None:
     instrument("aiohttp", LISTED)
     kept: list[dict[str, str]] = []
 
@@ -220,7 +223,7 @@ def test_a_middleware_of_aiohttp_may_send_its_request_again(instrument: Instrume
     assert server.tests() == ["order-1", "order-1"]
 
 
-def test_a_websocket_of_aiohttp_carries_the_test(instrument: Instrument, server: Server) -> None:
+def test_aiohttp_websocket_carries_the_test(instrument: Instrument, server: Server) -> None:
     instrument("aiohttp", LISTED)
 
     async def main() -> None:

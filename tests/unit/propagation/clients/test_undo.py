@@ -1,4 +1,4 @@
-"""Instrumenting HTTP clients, in any number and order, is undone without a trace, and is told where it cannot be."""
+"""Instrumenting HTTP clients: undo restores the libraries, and what cannot be instrumented is rejected."""
 
 from __future__ import annotations
 
@@ -29,13 +29,14 @@ def gate_to(*hosts: str) -> Gate:
     return make_gate(KEY, hosts=hosts)
 
 
-def test_every_library_that_is_known_is_tested() -> None:
+def test_all_registered_clients_are_covered() -> None:
     assert sorted([*METHODS, "otel"]) == sorted(clients.CLIENTS)
 
 
+@pytest.mark.promise("`uninstrument()`, in any order, restores the libraries.", theme="propagation")
 @every_library
 @pytest.mark.parametrize("order", list(permutations(range(3))))
-def test_undone_in_any_order_the_methods_are_what_they_were(library: str, order: list[int]) -> None:
+def test_undo_in_any_order_restores_the_methods(library: str, order: list[int]) -> None:
     before = methods_of(library)
     undos = [clients.instrument(library, gate_to("127.0.0.1")) for _ in range(3)]
     for number in order:
@@ -47,7 +48,7 @@ def test_undone_in_any_order_the_methods_are_what_they_were(library: str, order:
 
 @every_client
 @pytest.mark.parametrize("undone", [0, 1])
-def test_what_is_undone_carries_nothing_and_what_is_not_goes_on(
+def test_undo_of_one_instrumentation_keeps_the_other(
     client: Client, instrument: Instrument, server: Server, undone: int
 ) -> None:
     hosts = ["127.0.0.1", "localhost"]
@@ -62,8 +63,12 @@ def test_what_is_undone_carries_nothing_and_what_is_not_goes_on(
     assert server.tests() == ["order-1", "order-1", *between, None, None]
 
 
+@pytest.mark.promise(
+    "A request carries the headers once, however often its library is instrumented.",
+    theme="propagation",
+)
 @every_client
-def test_instrumented_twice_the_headers_are_sent_once(client: Client, instrument: Instrument, server: Server) -> None:
+def test_headers_are_sent_once_if_instrumented_twice(client: Client, instrument: Instrument, server: Server) -> None:
     for _ in range(2):
         instrument(client.library, gate_to("127.0.0.1"))
     with under_test(TEST):
@@ -72,7 +77,7 @@ def test_instrumented_twice_the_headers_are_sent_once(client: Client, instrument
 
 
 @pytest.mark.parametrize("libraries", [["requests", "urllib3"], ["urllib3", "requests"]])
-def test_requests_and_the_urllib3_under_it_send_the_headers_once(
+def test_headers_are_sent_once_if_requests_and_urllib3_are_instrumented(
     libraries: list[str], instrument: Instrument, server: Server
 ) -> None:
     for library in libraries:
@@ -83,13 +88,15 @@ def test_requests_and_the_urllib3_under_it_send_the_headers_once(
 
 
 @every_client
-def test_what_others_put_on_top_stays(client: Client, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_later_replacement_by_another_library_survives_undo(
+    client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     calls: list[str] = []
     before = methods_of(client.library)
     undo = clients.instrument(client.library, gate_to("127.0.0.1"))
     with monkeypatch.context() as patching:
         for owner, name in METHODS[client.library]:
-            patching.setattr(owner, name, noting(calls, vars(owner)[name]))
+            patching.setattr(owner, name, recording(calls, vars(owner)[name]))
         theirs = methods_of(client.library)
         undo()
         assert methods_of(client.library) == theirs
@@ -101,8 +108,8 @@ def test_what_others_put_on_top_stays(client: Client, server: Server, monkeypatc
     assert methods_of(client.library) == before
 
 
-def noting(calls: list[str], inner: Any) -> Any:
-    """Somebody else's replacement of a method."""
+def recording(calls: list[str], inner: Any) -> Any:
+    """A replacement of a method by another library."""
 
     @wraps(inner)
     def replacement(*args: Any, **kwargs: Any) -> Any:
@@ -113,7 +120,7 @@ def noting(calls: list[str], inner: Any) -> Any:
 
 
 class Wrapped:
-    """A method as wrapt makes it, for OpenTelemetry and others: no function, but bound like one."""
+    """A method as wrapt replaces it, for OpenTelemetry and others: not a function, but bound like one."""
 
     def __init__(self, inner: Any, instance: Any = None, *, is_bound: bool = False) -> None:
         self.inner, self.instance, self.is_bound = inner, instance, is_bound
@@ -127,7 +134,7 @@ class Wrapped:
 
 
 @every_client
-def test_what_others_have_put_there_before_is_called_bound(
+def test_earlier_descriptor_of_another_library_is_called_bound(
     client: Client, server: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patching:
@@ -152,7 +159,7 @@ def test_what_others_have_put_there_before_is_called_bound(
         ((), {"method": "GET", "url": "/", "headers": None, "assert_same_host": True}),
     ],
 )
-def test_urllib3_gets_its_arguments_in_the_way_they_were_given(
+def test_urllib3_arguments_stay_positional_or_keyword(
     args: tuple[Any, ...], kwargs: dict[str, Any], instrument: Instrument, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     [[owner, name]] = METHODS["urllib3"]
@@ -171,24 +178,22 @@ def test_urllib3_gets_its_arguments_in_the_way_they_were_given(
     assert headers.items() >= {"LiveCheck-Test-Id": "order-1", **(given or {})}.items()
 
 
-def test_an_unknown_library_is_told_with_those_that_are_known() -> None:
+def test_unknown_client_is_rejected_with_the_choices() -> None:
     with pytest.raises(
-        ConfigurationError, match="'curl' is no client that is known: aiohttp, httpx, otel, requests, urllib3"
+        ConfigurationError, match="unknown client 'curl'; choose from aiohttp, httpx, otel, requests, urllib3"
     ):
         clients.instrument("curl", gate_to())
 
 
 @every_library
-def test_a_library_that_is_not_installed_is_told_with_the_command(
-    library: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_library_names_the_pip_command(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, library, None)
     monkeypatch.delitem(sys.modules, f"livecheck_celery.propagation.clients.{library}", raising=False)
-    with pytest.raises(ConfigurationError, match=f"{library} is not installed: pip install {library}"):
+    with pytest.raises(ConfigurationError, match=f"{library} is not installed; run: pip install {library}"):
         clients.instrument(library, gate_to())
 
 
-def test_an_error_in_importing_a_library_that_is_installed_is_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_import_error_of_an_installed_library_propagates(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "livecheck_celery.propagation.clients.instrumentation", None)
     monkeypatch.delitem(sys.modules, "livecheck_celery.propagation.clients.httpx", raising=False)
     with pytest.raises(ModuleNotFoundError):
@@ -196,8 +201,8 @@ def test_an_error_in_importing_a_library_that_is_installed_is_its_own(monkeypatc
 
 
 @every_library
-def test_a_version_without_the_method_is_told(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unsupported_version_is_rejected(library: str, monkeypatch: pytest.MonkeyPatch) -> None:
     owner, name = METHODS[library][0]
     monkeypatch.delattr(owner, name)
-    with pytest.raises(ConfigurationError, match=f"has no {name}.*: this version is not supported"):
+    with pytest.raises(ConfigurationError, match=f"has no {name}.*; this version is not supported"):
         clients.instrument(library, gate_to())

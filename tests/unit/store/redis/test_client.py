@@ -5,7 +5,7 @@ import redis
 
 from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
 from livecheck_celery.store import Store
-from livecheck_celery.store.redis.client import connect, reaching
+from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.utils.redis_urls import for_redis_py, without_password
 from tests.helpers.factories import make_settings
 
@@ -31,7 +31,7 @@ def test_the_password_is_not_shown(url: str, shown: str) -> None:
 
 
 def raised(error: redis.RedisError) -> str:
-    with pytest.raises(RedisUnavailable) as caught, reaching(URL):
+    with pytest.raises(RedisUnavailable) as caught, errors_translated(URL):
         raise error
     message = str(caught.value)
     assert message.startswith("Redis at redis://redis.example:6379/0 ")
@@ -79,7 +79,7 @@ def test_an_error_without_words_has_a_name() -> None:
 
 
 def test_other_errors_pass() -> None:
-    with pytest.raises(KeyError), reaching(URL):
+    with pytest.raises(KeyError), errors_translated(URL):
         raise KeyError("not about Redis")
 
 

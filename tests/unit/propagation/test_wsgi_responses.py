@@ -1,4 +1,4 @@
-"""What is told of the answer to a WSGI request: once, and to the tests it is part of or that were triggered in it."""
+"""The WSGI middleware reports the outcome of a request once, to all tests it is part of or triggered."""
 
 import io
 from collections.abc import Callable, Iterable, Iterator
@@ -10,86 +10,86 @@ import pytest
 
 from livecheck_celery.context import current_test, fake_request, synthetic_case_var, triggered_var, under_test
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import headers as carrier
-from livecheck_celery.propagation.request import MOST
+from livecheck_celery.propagation.headers import outgoing, sign
+from livecheck_celery.propagation.request import MAX_TESTS
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
-from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, told, triggers
+from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, succeeded, trigger
 
 App = Callable[..., Iterable[bytes]]
 
 
 @pytest.fixture
-def happened() -> list[dict[str, Any]]:
+def finished() -> list[dict[str, Any]]:
     return []
 
 
-def request(app: App, happened: list[dict[str, Any]], headers: dict[str, Any] = SIGNED, **environ: Any) -> Any:
-    """The body of the answer to a POST to /order/create/, in an application mounted at /shop."""
+def request(app: App, finished: list[dict[str, Any]], headers: dict[str, Any] = SIGNED, **environ: Any) -> Any:
+    """The body of the response to a POST to /order/create/, by ``app`` mounted at /shop."""
     made = environ_of(
         headers, REQUEST_METHOD="POST", SCRIPT_NAME="/shop", PATH_INFO="/order/create/", QUERY_STRING="a=b"
     )
-    return LiveCheckMiddleware(app, make_gate(*KEY, happened=happened))(
+    return LiveCheckMiddleware(app, make_gate(*KEY, finished=finished))(
         made | environ, lambda status, headers, exc_info=None: lambda data: None
     )
 
 
-def answering(body: Any, *triggered: TestExecution) -> App:
+def app_returning(body: Any, *triggered: TestExecution) -> App:
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Any:
         for test in triggered:
-            triggers(test)
+            trigger(test)
         start_response("201 Created", [])
         return body
 
     return app
 
 
-def test_the_answer_is_told_at_once_when_it_is_there_in_full(happened: list[dict[str, Any]]) -> None:
+def test_request_with_a_list_body_finishes_at_once(finished: list[dict[str, Any]]) -> None:
     for body in ([b"whole"], (b"whole",)):
-        assert request(answering(body), happened) is body
-        assert happened == [told(TEST)]
-        happened.clear()
+        assert request(app_returning(body), finished) is body
+        assert finished == [succeeded(TEST)]
+        finished.clear()
 
 
-def test_the_answer_is_told_when_the_last_part_has_been_sent(happened: list[dict[str, Any]]) -> None:
-    body = request(answering(iter([b"one", b"two"])), happened)
+def test_request_finishes_when_the_body_is_exhausted(finished: list[dict[str, Any]]) -> None:
+    body = request(app_returning(iter([b"one", b"two"])), finished)
     for _ in range(2):
         next(iter(body))
-        assert happened == []
+        assert finished == []
     assert list(body) == []
     body.close()
-    assert happened == [told(TEST)]
+    assert finished == [succeeded(TEST)]
 
 
-def test_the_answer_is_told_when_the_body_is_closed(happened: list[dict[str, Any]]) -> None:
-    body = request(answering(iter([b"one", b"two"])), happened)
+def test_request_finishes_when_the_body_is_closed(finished: list[dict[str, Any]]) -> None:
+    body = request(app_returning(iter([b"one", b"two"])), finished)
     next(iter(body))
     body.close()
     body.close()
-    assert happened == [told(TEST)]
+    assert finished == [succeeded(TEST)]
 
 
-def test_tests_triggered_in_a_request_hear_of_its_answer(happened: list[dict[str, Any]]) -> None:
+def test_request_is_reported_to_tests_triggered_in_it(finished: list[dict[str, Any]]) -> None:
     def parts() -> Iterator[bytes]:
-        triggers(make_test("second"))
+        trigger(make_test("second"))
         yield b"part"
 
-    assert list(request(answering(parts(), OTHER), happened, {})) == [b"part"]
-    list(request(answering(parts(), OTHER), happened))
-    assert [[test.id for test in one["tests"]] for one in happened] == [
+    assert list(request(app_returning(parts(), OTHER), finished, {})) == [b"part"]
+    list(request(app_returning(parts(), OTHER), finished))
+    assert [[test.id for test in one["tests"]] for one in finished] == [
         ["other", "second"],
         ["order-1", "other", "second"],
     ]
     assert triggered_var.get() is None
 
 
-def test_a_request_in_no_test_tells_nobody(happened: list[dict[str, Any]]) -> None:
-    request(answering([b""]), happened, {})
-    list(request(answering(iter([b""])), happened, {}))
-    assert happened == []
+def test_request_outside_a_test_is_not_reported(finished: list[dict[str, Any]]) -> None:
+    request(app_returning([b""]), finished, {})
+    list(request(app_returning(iter([b""])), finished, {}))
+    assert finished == []
 
 
-def test_an_error_is_told_instead_of_an_answer(happened: list[dict[str, Any]]) -> None:
+def test_application_error_is_reported_once(finished: list[dict[str, Any]]) -> None:
     def broken(*_: object) -> Iterable[bytes]:
         raise ValueError("no such side")
 
@@ -103,24 +103,24 @@ def test_an_error_is_told_instead_of_an_answer(happened: list[dict[str, Any]]) -
             raise ValueError("no such side")
 
     with pytest.raises(ValueError, match="no such side"):
-        request(broken, happened)
-    body = request(breaks_half_way, happened)
+        request(broken, finished)
+    body = request(breaks_half_way, finished)
     with pytest.raises(ValueError, match="no such side"):
         list(body)
     body.close()
     with pytest.raises(ValueError, match="no such side"):
-        request(answering(BreaksAtItsEnd([])), happened).close()
-    assert happened == [failed("raised ValueError: no such side", TEST)] * 3
+        request(app_returning(BreaksAtItsEnd([])), finished).close()
+    assert finished == [failed("raised ValueError: no such side", TEST)] * 3
 
 
-def test_an_answer_that_says_error_is_told_as_one(happened: list[dict[str, Any]]) -> None:
+def test_server_error_status_is_reported_as_an_error(finished: list[dict[str, Any]]) -> None:
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         start_response("200 OK", [])
         start_response("503 Service Unavailable", [], (None, None, None))
         return [b""]
 
-    request(app, happened)
-    assert happened == [failed("answered 503", TEST)]
+    request(app, finished)
+    assert finished == [failed("returned status 503", TEST)]
 
 
 @pytest.mark.parametrize(
@@ -133,20 +133,18 @@ def test_an_answer_that_says_error_is_told_as_one(happened: list[dict[str, Any]]
         ("", "", ""),
     ],
 )
-def test_the_path_is_the_one_the_client_typed(
-    happened: list[dict[str, Any]], script: str, info: str, path: str
-) -> None:
-    request(answering([b""]), happened, SCRIPT_NAME=script, PATH_INFO=info)
-    assert happened == [told(TEST, path=path)]
+def test_reported_path_is_the_full_path(finished: list[dict[str, Any]], script: str, info: str, path: str) -> None:
+    request(app_returning([b""]), finished, SCRIPT_NAME=script, PATH_INFO=info)
+    assert finished == [succeeded(TEST, path=path)]
 
 
-def test_files_are_left_for_the_server_to_send(happened: list[dict[str, Any]]) -> None:
+def test_file_bodies_are_returned_as_they_are(finished: list[dict[str, Any]]) -> None:
     for file in (FileWrapper(io.BytesIO()), io.BytesIO()):
-        assert request(answering(file, OTHER), happened, {}, **{"wsgi.file_wrapper": FileWrapper}) is file
-    assert happened == [told(OTHER)] * 2
+        assert request(app_returning(file, OTHER), finished, {}, **{"wsgi.file_wrapper": FileWrapper}) is file
+    assert finished == [succeeded(OTHER)] * 2
 
 
-def test_what_is_around_the_middleware_stays_in_force(happened: list[dict[str, Any]]) -> None:
+def test_context_of_outer_middleware_stays_current(finished: list[dict[str, Any]]) -> None:
     seen: list[object] = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
@@ -156,13 +154,13 @@ def test_what_is_around_the_middleware_stays_in_force(happened: list[dict[str, A
         seen.append((current_test(), synthetic_case_var.get()))
 
     with under_test(OTHER), fake_request("shop.test_order"):
-        body = request(app, happened, {})
+        body = request(app, finished, {})
     assert [current_test() for _ in body] == [None]
     assert seen == [(OTHER, "shop.test_order")] * 2
-    assert happened == [told(OTHER)]
+    assert finished == [succeeded(OTHER)]
 
 
-def test_a_fake_request_may_be_tested_around_the_middleware_already(happened: list[dict[str, Any]]) -> None:
+def test_mark_in_headers_is_combined_with_the_test_of_outer_middleware(finished: list[dict[str, Any]]) -> None:
     seen: list[object] = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -171,14 +169,14 @@ def test_a_fake_request_may_be_tested_around_the_middleware_already(happened: li
         return [b""]
 
     with fake_request("shop.test_order"):
-        marked = carrier.sign(carrier.outgoing(), KEY)
+        marked = sign(outgoing(), KEY)
     with under_test(OTHER):
-        request(app, happened, marked)
+        request(app, finished, marked)
     assert seen == [(OTHER, "shop.test_order")]
-    assert happened == [told(OTHER)]
+    assert finished == [succeeded(OTHER)]
 
 
-def test_the_server_hears_why_a_response_starts_anew() -> None:
+def test_exc_info_is_passed_to_the_server() -> None:
     starts: list[object] = []
     error = (ValueError, ValueError(), None)
 
@@ -191,7 +189,7 @@ def test_the_server_hears_why_a_response_starts_anew() -> None:
     assert starts == [("200 OK", [("A", "b")]), ("500 Internal Server Error", [], error)]
 
 
-def test_a_request_made_inside_another_is_part_of_what_it_carries_only(happened: list[dict[str, Any]]) -> None:
+def test_nested_request_does_not_inherit_the_outer_test(finished: list[dict[str, Any]]) -> None:
     seen: list[object] = []
 
     def inner(*_: object) -> Iterable[bytes]:
@@ -199,16 +197,16 @@ def test_a_request_made_inside_another_is_part_of_what_it_carries_only(happened:
         return [b""]
 
     def outer(*_: object) -> Iterable[bytes]:
-        request(inner, happened, {})
+        request(inner, finished, {})
         with fake_request("shop.test_order"), under_test(OTHER):
-            request(inner, happened, {})
+            request(inner, finished, {})
         return [b""]
 
-    request(outer, happened)
+    request(outer, finished)
     assert seen == [(None, None), (OTHER, None)]
 
 
-def test_what_a_request_leaves_running_is_not_remembered_for_ever(happened: list[dict[str, Any]]) -> None:
+def test_tests_triggered_after_the_response_are_not_collected(finished: list[dict[str, Any]]) -> None:
     left: list[Context] = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
@@ -216,11 +214,11 @@ def test_what_a_request_leaves_running_is_not_remembered_for_ever(happened: list
         start_response("201 Created", [])
         return [b""]
 
-    request(app, happened)
-    left[0].run(triggers, OTHER)
+    request(app, finished)
+    left[0].run(trigger, OTHER)
     assert left[0][triggered_var] == [TEST]
 
 
-def test_an_answer_without_end_is_told_to_so_many_tests_only(happened: list[dict[str, Any]]) -> None:
-    request(answering([b""], *[OTHER] * (2 * MOST)), happened)
-    assert happened == [told(TEST, *[OTHER] * (MOST - 1))]
+def test_number_of_notified_tests_is_limited(finished: list[dict[str, Any]]) -> None:
+    request(app_returning([b""], *[OTHER] * (2 * MAX_TESTS)), finished)
+    assert finished == [succeeded(TEST, *[OTHER] * (MAX_TESTS - 1))]

@@ -1,4 +1,4 @@
--- Brings the suite's status back after a service answered.
+-- Restores the suite's status after a service answered.
 --
 -- KEYS[1]  state  hash, the suite
 -- ARGV[1]  delay  seconds after a failure of the suite in which its status stays
@@ -6,7 +6,7 @@
 
 local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
 local status = suite[1] or 'INIT'
--- What works is the service, not the contract: while tests fail, only a test that passes brings the status back.
+-- The service works, which says nothing about the contract: while tests fail, only a passing test restores the status.
 if tonumber(suite[3] or 0) > 0 then
   return 0
 end

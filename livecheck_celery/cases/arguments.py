@@ -1,0 +1,111 @@
+"""Build executions from the arguments of a trigger, and limit their size."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from random import getrandbits
+from typing import Any, Final
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from livecheck_celery.cases.protocols import DeclaredCase
+from livecheck_celery.cases.serialization import as_json
+from livecheck_celery.context import current_test, synthetic_case_var, triggered_var
+from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.models import MAX_ID, TestExecution
+from livecheck_celery.propagation.traceparent import traceparent
+
+#: Longest JSON escape of one character.
+_LONGEST_ESCAPE: Final = 6
+_LARGE: Final = 2**63
+
+
+def build(
+    case: DeclaredCase,
+    id: str | None = None,  # noqa: A002 - the reference's name
+    args: tuple[Any, ...] = (),
+    kwargs: dict[str, Any] | None = None,
+    *,
+    expires_in: float | None = None,
+) -> TestExecution:
+    """Build an execution of ``case``, triggered now.
+
+    Raises:
+        InvalidPayload: the arguments are not JSON, or the id is too long.
+    """
+    test_id = _new_id() if id is None else str(id)
+    if len(test_id) > MAX_ID:
+        raise InvalidPayload(
+            f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
+        )
+    now = datetime.now(UTC)
+    current = current_test()
+    test = TestExecution(
+        id=test_id,
+        case_name=case.name,
+        timestamp=now,
+        test_args=list(args) if _json_length(args) is not None else as_json(args),
+        test_kwargs=as_json(kwargs) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
+        expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
+        synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
+        traceparent=traceparent(),
+    )
+    if (triggered := triggered_var.get()) is not None:
+        triggered.append(test)
+    return test
+
+
+def _new_id() -> str:
+    # Not uuid4(): it reads the system's random source, and releases the interpreter lock meanwhile.
+    return str(uuid.UUID(int=getrandbits(128), version=4))
+
+
+def split_id(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:
+    """Split the arguments of a trigger into the test's id and the arguments of ``run()``."""
+    if args:
+        return args[0], tuple(args[1:]), dict(kwargs)
+    return kwargs.get("id"), (), {name: value for name, value in kwargs.items() if name != "id"}
+
+
+def check_size(test: TestExecution, limit: int) -> int:
+    """Return the approximate size in bytes of the id and the arguments of ``test`` as JSON.
+
+    Args:
+        test: the execution.
+        limit: bytes allowed (``max_payload``).
+
+    Raises:
+        InvalidPayload: they have no JSON form, or are over the limit.
+    """
+    length = _json_length((test.id, *test.test_args, *test.test_kwargs, *test.test_kwargs.values()))
+    if length is not None and length * _LONGEST_ESCAPE < limit:
+        return length
+    try:
+        size = len(to_json((test.id, test.test_args, test.test_kwargs)))
+    except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument
+        raise InvalidPayload(f"case {test.case_name}: test {test.id!a:.40} is not JSON: {exc}") from exc
+    if size > limit:
+        raise InvalidPayload(
+            f"case {test.case_name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "
+            "(livecheck_max_payload)"
+        )
+    return size
+
+
+def _json_length(values: Iterable[Any]) -> int | None:
+    """Return the approximate length of ``values`` as JSON if each is plain ASCII text, a small integer, a bool or None.
+
+    None means that a serializer is needed. Most tests have an id and a word or two, and do without one.
+    """
+    characters = 0
+    for value in values:
+        kind = type(value)
+        if kind is str and value.isascii():
+            characters += len(value) + 3
+        elif kind is bool or value is None or (kind is int and -_LARGE < value < _LARGE):
+            characters += 20
+        else:
+            return None
+    return characters

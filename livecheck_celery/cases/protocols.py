@@ -1,0 +1,69 @@
+"""What a case uses of its LiveCheck, and what its signals and its trigger use of the case."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, Protocol
+
+import requests
+from celery import Celery
+
+from livecheck_celery.config import Settings
+from livecheck_celery.runtime import Runtime
+from livecheck_celery.utils.throttle import Throttle
+
+
+class CaseApp(Protocol):
+    """The `LiveCheck` of a case, as far as the case uses it."""
+
+    @property
+    def app(self) -> Celery:
+        """The Celery app."""
+
+    @property
+    def settings(self) -> Settings:
+        """The settings in force."""
+
+    @property
+    def runtime(self) -> Runtime:
+        """The parts of this process."""
+
+    @property
+    def throttle(self) -> Throttle:
+        """Limits log lines about requests."""
+
+    @property
+    def setting_sources(self) -> tuple[Callable[[str], Any], ...]:
+        """Where options of cases are looked up."""
+
+    def session(self) -> requests.Session:
+        """Return a requests session that propagates the current test."""
+
+
+class DeclaredCase(Protocol):
+    """A case, as far as its signals and its trigger use it."""
+
+    @property
+    def app(self) -> CaseApp:
+        """The LiveCheck it is declared on."""
+
+    @property
+    def name(self) -> str:
+        """Its full name."""
+
+    @property
+    def active(self) -> bool:
+        """Whether tests of it are triggered and run."""
+
+    @property
+    def probability(self) -> float:
+        """Share of requests that are tested."""
+
+    @property
+    def test_expires(self) -> timedelta:
+        """Time after the trigger from which a test is no longer run."""
+
+    @property
+    def signals(self) -> Mapping[str, Any]:
+        """Its signals, by name."""

@@ -1,0 +1,79 @@
+"""What one process needs to run and carry the tests of one LiveCheck: made as a whole, closed once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from celery import Celery
+
+from livecheck_celery.config import Settings
+from livecheck_celery.delivery.automatic_signals import AutomaticSignals
+from livecheck_celery.delivery.outbox import Outbox, Servers
+from livecheck_celery.delivery.publisher import Publisher
+from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.execution.leases import LEASE_SHARE, Leases
+from livecheck_celery.execution.runner import Resources
+from livecheck_celery.store import Store
+
+#: Timeout in seconds of Redis and the broker for code that can be part of a user's request.
+REQUEST_TIMEOUT: Final = 0.4
+#: Timeout for the outbox's thread, so that a server that is busy with a fork or a slow script costs no signal.
+OUTBOX_TIMEOUT: Final = 1.0
+
+
+class Runtime:
+    """The parts of one process, each given the parts it uses.
+
+    Making a runtime connects to nothing and starts no thread: each part does so when first used, also after a fork.
+
+    Args:
+        app: the Celery app.
+        settings: the settings in force.
+        on_data_loss: called with the shared configuration when Redis has lost its data.
+
+    Attributes:
+        settings: the settings in force.
+        store: the state in Redis, for workers.
+        request_store: the state in Redis with a short timeout, for code that can be part of a user's request.
+        publisher: publishes the messages that make workers execute tests.
+        shared_config: cache of runtime overrides and sources of automatic signals.
+        outbox: sends triggers and signals from a request.
+        automatic_signals: sends signals when operations finish.
+        event_loop: runs coroutines.
+        inbox: delivers signals to the tests waiting in this process.
+        leases: renews the leases of the tests running in this process.
+        deadlines: enforces the deadlines of the tests running in this process.
+
+    Raises:
+        ConfigurationError: ``redis_url`` is not a Redis URL.
+    """
+
+    def __init__(self, app: Celery, settings: Settings, on_data_loss: Callable[[SharedConfig], object]) -> None:
+        self.settings = settings
+        self.store = Store(settings)
+        self.request_store = Store(settings, timeout=REQUEST_TIMEOUT)
+        self.publisher = Publisher(app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT)
+        self.shared_config = SharedConfig(self.request_store, on_data_loss)
+        threaded = Servers(
+            Store(settings, timeout=OUTBOX_TIMEOUT),
+            Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT),
+        )
+        self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
+        self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)
+        self.event_loop = EventLoop()
+        self.inbox = Inbox(self.store)
+        self.leases = Leases(self.store, settings.recover_within * LEASE_SHARE)
+        self.deadlines = Deadlines()
+        self.runner_resources = Resources(self.store, self.inbox, self.leases, self.deadlines, self.event_loop)
+
+    def close(self) -> None:
+        """Stop in order: waiting tests, leases, deadlines, the event loop. The outbox is closed before, by `flush`."""
+        self.inbox.stop()
+        self.inbox.join(REQUEST_TIMEOUT)
+        self.leases.close()
+        self.deadlines.close()
+        self.event_loop.close()

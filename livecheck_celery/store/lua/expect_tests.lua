@@ -1,0 +1,8 @@
+-- Records that tests of a case are expected from now on, unless that is recorded already.
+--
+-- KEYS[1]  state  hash, the suite
+-- Reply    1 recorded; 0 it was recorded already
+
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+return redis.call('HSETNX', KEYS[1], 'expected_since', string.format('%.6f', now))

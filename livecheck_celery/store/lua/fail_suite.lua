@@ -1,0 +1,31 @@
+-- Marks the suite as failing, and reports that unless it failed a short time ago.
+--
+-- KEYS[1]  state        hash, the suite
+-- KEYS[2]  reports      stream
+-- ARGV[1]  status       new status of the suite
+-- ARGV[2]  delay        seconds after a failure of the suite in which another one is not reported
+-- ARGV[3]  report       the TestReport as a JSON object without "at"; empty if reports are not kept
+-- ARGV[4]  max_reports  maximum length of the stream
+-- Reply    1 reported; 0 not
+
+local state, reports, report = KEYS[1], KEYS[2], ARGV[3]
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local at = string.format('%.6f', now)
+local suite = redis.call('HMGET', state, 'status', 'last_fail')
+local status, last_fail = suite[1] or 'INIT', tonumber(suite[2])
+local was_ok = status == 'INIT' or status == 'PASS' or status == 'SKIP'
+local is_reported = was_ok or not last_fail or now - last_fail > tonumber(ARGV[2])
+local kind = redis.call('TYPE', reports).ok
+if kind ~= 'none' and kind ~= 'stream' then
+  return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
+end
+
+redis.call('HSET', state, 'status', ARGV[1], 'last_fail', at)
+if not is_reported then
+  return 0
+end
+if report ~= '' then
+  redis.call('XADD', reports, 'MAXLEN', ARGV[4], '*', 'report', string.sub(report, 1, -2) .. ',"at":' .. at .. '}')
+end
+return 1

@@ -1,0 +1,17 @@
+-- Decides whether to resend the message for a run whose lease lapsed. One caller resends it, once per lease.
+--
+-- KEYS[1]  state         hash, the suite
+-- ARGV[1]  lease         seconds
+-- ARGV[2]  max_attempts  maximum number of claims of one run
+-- Reply    1 resend it; 0 the run is claimed, finished or over, or was claimed max_attempts times
+
+local lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2])
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local stored = redis.call('HMGET', KEYS[1], 'run', 'run_until', 'run_over', 'run_attempts', 'run_sent')
+if not stored[1] or tonumber(stored[2]) > now or tonumber(stored[3]) <= now or tonumber(stored[4]) >= max_attempts
+  or tonumber(stored[5] or 0) > now then
+  return 0
+end
+redis.call('HSET', KEYS[1], 'run_sent', string.format('%.6f', now + lease))
+return 1

@@ -1,0 +1,48 @@
+"""Register cases in Redis, also again after Redis has lost its data."""
+
+from __future__ import annotations
+
+from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.store.retry import retry_forever
+from livecheck_celery.tasks.protocols import Installed
+from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
+
+
+def register_cases(livecheck: Installed) -> None:
+    """Store the settings of all cases in Redis, and expect tests of them from now on; wait while Redis is unavailable.
+
+    Raises:
+        RedisTooOld: Redis is older than 6.2.
+        InvalidPayload: the settings of a case are not JSON.
+    """
+    store = livecheck.runtime.store
+    retry_forever(store.check)
+    for case in livecheck.cases.values():
+        retry_forever(store.registry.register, case.name, case.describe())
+    retry_forever(store.suites.expect_tests, list(livecheck.cases))
+    livecheck.registers = True
+
+
+def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -> None:
+    """Register the cases again, if this process registered them before, and log what was lost.
+
+    Raises:
+        RedisUnavailable: Redis did not answer.
+    """
+    registered = ""
+    if livecheck.registers:
+        store, cases = livecheck.runtime.store, dict(livecheck.cases)
+        for case in cases.values():
+            store.registry.register(case.name, case.describe())
+        store.suites.expect_tests(list(cases))
+        registered = f"; registered {len(cases)} cases again"
+    lost = f", overrides of {', '.join(sorted(shared_config.overrides))}" if shared_config.overrides else ""
+    logger.warning(
+        "registration: Redis at %s has lost its data: counters, histories, reports, open tests%s%s",
+        without_password(livecheck.settings.redis_url),
+        lost,
+        registered,
+    )
