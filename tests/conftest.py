@@ -8,9 +8,9 @@ import pytest
 import redis
 
 from livecheck_celery.config import Settings
-from livecheck_celery.propagation import celery as celery_hops
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings
+from tests.helpers.livecheck_threads import close_livechecks, forget_livechecks, remaining_threads
 from tests.helpers.programs import installed
 from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
 from tests.helpers.redis_keys import unbounded_keys
@@ -63,9 +63,13 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture(autouse=True)
-def nobody_listens() -> None:
-    """No LiveCheck of an earlier test hears of this one's tasks."""
-    celery_hops._listeners.clear()
+def every_livecheck_is_closed() -> Iterator[None]:
+    """Close each LiveCheck that the test leaves open; fail the test when a thread of one does not end."""
+    forget_livechecks()
+    yield
+    close_livechecks()
+    remaining = remaining_threads()
+    assert not remaining, f"threads that outlive the test: {remaining}"
 
 
 @pytest.fixture(autouse=True)
