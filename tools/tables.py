@@ -13,7 +13,7 @@ from celery.schedules import BaseSchedule
 from pydantic import BaseModel, BeforeValidator
 
 from livecheck_celery.cases.case import Case
-from livecheck_celery.cases.descriptors import Live
+from livecheck_celery.cases.descriptors import SuiteAttribute
 from livecheck_celery.config import CaseSettings, Settings, seconds
 
 #: Models by name; the page has a marker of that name around each table.
@@ -49,7 +49,7 @@ def api_page(root: Path) -> str:
     """Return docs/api.md with the table of what a case shows over time generated anew; errors as for `fill`."""
     rows = ["| attribute | before the first test | description |", "| --- | --- | --- |"]
     for name, attribute in vars(Case).items():
-        if isinstance(attribute, Live):
+        if isinstance(attribute, SuiteAttribute):
             default = getattr(Case, name)
             shown = "empty" if default in (Counter(), deque()) else f"`{default}`"
             rows.append(f"| `{name}` | {shown} | {attribute.__doc__} |")

@@ -55,7 +55,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
 
     \b
     Exit codes:
-      0  the status was printed, whatever it is
+      0  the status was printed, even if a suite fails
       2  invalid arguments, or Redis did not answer
 
     \b

@@ -1,4 +1,4 @@
-"""Checks of Redis, and of what it says about beat, the workers and the outboxes."""
+"""Checks of Redis, and of what Redis records about beat, the workers and the outboxes."""
 
 from __future__ import annotations
 

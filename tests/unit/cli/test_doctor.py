@@ -23,7 +23,7 @@ from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings
 
 COMMANDS = Commands("celery worker", "celery beat")
-OURS = ("livecheck", "livecheck.schedule")
+QUEUES = ("livecheck", "livecheck.schedule")
 THREADS = "celery.concurrency.thread:TaskPool"
 PREFORK = "celery.concurrency.prefork:TaskPool"
 
@@ -46,7 +46,7 @@ def livecheck(store: Store, redis_client: redis.Redis, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "shop_app", module)
     monkeypatch.delenv("PYTHONOPTIMIZE", raising=False)
     monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "7.4.1"})
-    monkeypatch.setattr(workers, "query_workers", lambda _: [worker(*OURS)])
+    monkeypatch.setattr(workers, "query_workers", lambda _: [worker(*QUEUES)])
     store.liveness.beat_seen()
     store.liveness.schedules_seen()
     return livecheck
@@ -162,7 +162,7 @@ def test_broker_outage_is_an_error_that_hides_the_password(livecheck: LiveCheck)
     assert result.exit_code == 1
     found = lines(result)
     assert found["broker"][0].startswith("error: redis://127.0.0.1:1/0 did not answer (Error 111 connecting")
-    assert found["queue"] == [f"error: {name}: not checked: the broker is not available" for name in OURS]
+    assert found["queue"] == [f"error: {name}: not checked: the broker is not available" for name in QUEUES]
     assert "hunter2" not in result.output
 
 
@@ -197,15 +197,15 @@ def test_failure_to_query_the_workers_is_an_error(livecheck: LiveCheck, monkeypa
 @pytest.mark.parametrize(
     ("one", "words"),
     [
-        (worker(*OURS), []),
+        (worker(*QUEUES), []),
         (worker("celery", "livecheck.schedule", pool=PREFORK), []),
-        (worker("celery", *OURS), ["celery@one also consumes celery,"]),
-        (worker(*OURS, pool=PREFORK), ["celery@one runs tests in a prefork pool"]),
+        (worker("celery", *QUEUES), ["celery@one also consumes celery,"]),
+        (worker(*QUEUES, pool=PREFORK), ["celery@one runs tests in a prefork pool"]),
         (worker("livecheck", "mail", "celery", pool=PREFORK), ["also consumes celery, mail,", "in a prefork pool"]),
     ],
 )
 def test_unsuitable_worker_is_an_error(one: Worker, words: list[str]) -> None:
-    found = list(workers.judge_workers([one], "livecheck", OURS, COMMANDS))
+    found = list(workers.judge_workers([one], "livecheck", QUEUES, COMMANDS))
     assert len(found) == len(words)
     for finding, word in zip(found, words, strict=True):
         assert not finding.ok
@@ -214,7 +214,7 @@ def test_unsuitable_worker_is_an_error(one: Worker, words: list[str]) -> None:
 
 
 def test_workers_with_the_same_name_are_all_found(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
-    queues = [[{"name": "celery"}], [{"name": name} for name in OURS]]
+    queues = [[{"name": "celery"}], [{"name": name} for name in QUEUES]]
     answers = {
         "active_queues": [{"celery@one": consumed} for consumed in queues],
         "stats": [{"celery@one": {"pool": {"implementation": pool}}} for pool in (PREFORK, THREADS)],
@@ -222,8 +222,8 @@ def test_workers_with_the_same_name_are_all_found(livecheck: LiveCheck, monkeypa
     monkeypatch.undo()
     monkeypatch.setattr(livecheck.app.control, "broadcast", lambda command, **_: answers[command])
     found = workers.query_workers(livecheck)
-    assert found == [worker("celery", pool=""), worker(*OURS, pool="")]
-    [finding] = workers.judge_workers(found, "livecheck", OURS, COMMANDS)
+    assert found == [worker("celery", pool=""), worker(*QUEUES, pool="")]
+    [finding] = workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)
     assert (finding.ok, finding.found) == (True, "2 workers are named celery@one")
     assert "-n" in finding.fix
 
