@@ -152,7 +152,7 @@ def test_call_with_a_misspelt_name_is_refused(name: str) -> None:
 @NAMED
 def test_call_by_position_is_refused(name: str) -> None:
     with pytest.raises(TypeError):
-        SCRIPTS[name]("x")  # type: ignore[call-arg]
+        SCRIPTS[name]("x")
 
 
 @NAMED
