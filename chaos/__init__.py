@@ -1,1 +1,1 @@
-"""Kills everything while tests run, and then proves that each test had exactly one verdict: ``make chaos``."""
+"""Kill processes and servers while tests run, then check that every test has exactly one verdict: ``make chaos``."""

@@ -1,4 +1,4 @@
-"""The command: ``make chaos``, or ``python -m chaos``."""
+"""The command line: ``make chaos``, or ``python -m chaos``."""
 
 from __future__ import annotations
 
@@ -13,56 +13,65 @@ from typing import Any, Final
 import click
 from rich.console import Console
 
-from chaos import drama, show
-from chaos.drama import Script
+from chaos import output, run
+from chaos.run import Options
 
 _EPILOG: Final = """\b
 Examples:
-  make chaos                                     the whole of it, with a seed of its own choosing
-  make chaos ARGS="--seed 7"                     the same orders and the same faults again
-  make chaos ARGS="--executions 300 --kills 5"   less than a minute
-  make chaos ARGS="--broker same"                the state and the messages on one Redis
-  make chaos ARGS="--broker rabbitmq"            messages by RabbitMQ, which must be installed
+  make chaos                                     10,000 executions, 20 kills: about five minutes
+  make chaos ARGS="--seed 7"                     repeat the orders and the faults of seed 7
+  make chaos ARGS="--executions 300 --kills 5"   a short run: less than a minute
+  make chaos ARGS="--broker same"                one Redis for the state and for the messages
+  make chaos ARGS="--broker rabbitmq"            RabbitMQ as the broker; it must be installed
 """
+_PIPED_WIDTH: Final = 140
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "show_default": True}, epilog=_EPILOG)
-@click.option("--seed", type=int, help="What everything random derives from.  [default: a new one, which is printed]")
+@click.option("--seed", type=int, help="Seed of the orders and of the faults.  [default: random; it is printed]")
 @click.option("--executions", type=click.IntRange(1), default=10_000, help="Executions to trigger.")
-@click.option("--kills", type=click.IntRange(0), default=20, help="Processes to end; as many other faults come beside.")
-@click.option("--limit", type=click.IntRange(1), default=600, help="Seconds after which the run has failed.")
-@click.option("--rate", type=click.FloatRange(0, min_open=True), default=50.0, help="Orders a second, at most.")
-@click.option("--broker", type=click.Choice(drama.BROKERS), default="separate", help="What brings the messages.")
-@click.option("--keep", is_flag=True, help="Keep the logs of a run that went well, too.")
+@click.option(
+    "--kills", type=click.IntRange(0), default=20, help="SIGKILLs and SIGTERMs; as many other faults are added."
+)
+@click.option("--limit", type=click.IntRange(1), default=600, help="Maximum duration in seconds; a longer run fails.")
+@click.option("--rate", type=click.FloatRange(0, min_open=True), default=50.0, help="Maximum orders per second.")
+@click.option(
+    "--broker",
+    type=click.Choice(run.BROKERS),
+    default="separate",
+    help="Broker: a Redis of its own, the Redis with the state, or RabbitMQ.",
+)
+@click.option("--keep", is_flag=True, help="Keep the logs even if the audit passes.")
 def main(*, seed: int | None, keep: bool, **options: Any) -> None:
-    """Kill everything while tests run, and prove that each test had exactly one verdict.
+    """Kill processes and servers while tests run, then check that every test has exactly one verdict.
 
-    An order system of two web services and an ordinary Celery worker is tested by four LiveCheck workers and two
-    beats. Workers, beats, web services, the Redis that holds the state, and the broker are killed, stopped and frozen;
-    connections are closed by the servers, and the network between any two is disturbed. A ledger of its own, which
-    nothing befalls, knows what was triggered and what each signal carried. In the end, what Redis holds is compared
-    with that.
+    The system under test is an order system: two web services, a Celery worker, four LiveCheck workers, two beats, a
+    Redis with the state, and a broker. Processes and servers are killed, stopped and frozen; servers close the
+    connections of their clients; proxies refuse, delay and cut connections.
 
-    Exits with 1 when anything is wrong, and says where the logs of all programs are.
+    A Redis that no fault affects records which tests were triggered and which signals were sent. At the end, an audit
+    compares that record with the state in Redis, and prints a table of its checks.
+
+    Exit code: 0 if every check passed; 1 otherwise, and the logs of all processes are kept.
     """
     seed = random.SystemRandom().randrange(1_000_000) if seed is None else seed
     directory = Path(tempfile.mkdtemp(prefix="livecheck-chaos-"))
-    script = Script(seed, **options)
-    again = " ".join(f"--{name} {value}" for name, value in {"seed": seed, **options}.items())
-    click.echo(f'seed {seed}; the same again: make chaos ARGS="{again}"\nlogs: {directory}')
+    chosen = Options(seed, **options)
+    repeat = " ".join(f"--{name} {value}" for name, value in {"seed": seed, **options}.items())
+    click.echo(f'seed {seed}; to repeat this run: make chaos ARGS="{repeat}"\nlogs: {directory}')
     console = Console()
     if not console.is_terminal:
-        console.width = 140
+        console.width = _PIPED_WIDTH
     try:
-        outcome = asyncio.run(drama.perform(script, directory, show.Progress(script)))
-    except AssertionError as exc:  # of a program that did not come up
+        result = asyncio.run(run.run(chosen, directory, output.ProgressLine(chosen)))
+    except AssertionError as exc:  # a process that did not start
         raise click.ClickException(str(exc)) from exc
-    show.conclude(console, outcome)
-    if keep or not outcome.went_well:
-        click.echo(f"The logs of all programs are in {directory}")
+    output.print_result(console, result)
+    if keep or not result.passed:
+        click.echo(f"The logs of all processes are in {directory}")
     else:
         shutil.rmtree(directory)
-    sys.exit(not outcome.went_well)
+    sys.exit(not result.passed)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
-"""The independent ledger: what was triggered, and what each signal carried, in a Redis that nothing befalls.
+"""The independent ledger: which tests were triggered and which signals were sent, in a Redis that no fault affects.
 
-What is about to be done is written down before, what came of it after; so the ledger never knows less than there is.
+Each step is recorded before it is taken, and its success afterwards, so the ledger never knows less than LiveCheck.
 """
 
 from __future__ import annotations
@@ -13,112 +13,125 @@ from typing import Any, Final
 
 import redis
 
-from chaos.plan import Order
+from chaos.plan import EXPECTED, SCHEDULED, Order
 
 _ORDERS: Final = "orders"
-_PULSES: Final = "pulses"
-_HUSHED: Final = "hushed"
-_NOTED: Final = "noted:"
+_FAKE_REQUESTS: Final = "fake-requests"
+_STOPPED: Final = "fake-requests-stopped"
+_TEST: Final = "test:"
 
 
 @dataclass
 class Entry:
-    """What is known of one test.
+    """What the ledger knows of one test.
 
     Attributes:
         id: of the test.
-        order: what it tests; None for one that a fake request triggered.
-        known: whether it is certain that it was triggered; if not, it may have been.
-        sent: by signal, the value it carries, written down before it was sent.
-        taken: by signal, when it was known that Redis had taken it, in seconds since the epoch.
-        strays: what should not have been seen, such as another test's identity.
+        order: that triggered it; None for a fake request.
+        triggered: whether the trigger succeeded; if False, it may have succeeded.
+        sent: value of each signal, by name, recorded before the signal was sent.
+        stored: when Redis was known to have the signal, by name, in seconds since the epoch.
+        anomalies: what should not have been seen, such as the identity of another test.
     """
 
     id: str
     order: Order | None
-    known: bool = False
+    triggered: bool = False
     sent: dict[str, str] = field(default_factory=dict)
-    taken: dict[str, float] = field(default_factory=dict)
-    strays: list[str] = field(default_factory=list)
+    stored: dict[str, float] = field(default_factory=dict)
+    anomalies: list[str] = field(default_factory=list)
+
+    @property
+    def expected(self) -> str:
+        """The expected verdict."""
+        return "PASS" if self.order is None else EXPECTED[self.order.kind]
+
+    @property
+    def case(self) -> str:
+        """Name of the case that tests it."""
+        return SCHEDULED if self.order is None else self.order.case
 
 
 class Ledger:
-    """Notes, by any process of a run."""
+    """Records and reads entries, from any process of a run."""
 
     def __init__(self, url: str) -> None:
         self._client: redis.Redis = redis.Redis.from_url(url, decode_responses=True)
 
-    # -- while it runs
+    # -- during the run
 
-    def will_order(self, order: Order) -> None:
-        """Note that ``order`` is about to be placed."""
+    def placing_order(self, order: Order) -> None:
+        """Record that ``order`` is about to be placed."""
         self._client.hset(_ORDERS, order.id, json.dumps(asdict(order)))
 
-    def will_pulse(self, test_id: str) -> None:
-        """Note that a fake request is about to trigger a test."""
-        self._client.hset(_PULSES, test_id, time.time())
+    def making_fake_request(self, test_id: str) -> None:
+        """Record that a fake request is about to trigger a test."""
+        self._client.hset(_FAKE_REQUESTS, test_id, time.time())
 
     def triggered(self, test_id: str) -> None:
-        """Note that a test has been triggered for certain."""
-        self._client.hset(_NOTED + test_id, "known", time.time())
+        """Record that a test was triggered."""
+        self._client.hset(_TEST + test_id, "triggered", time.time())
 
-    def will_send(self, test_id: str, signal: str, value: str) -> None:
-        """Note that a signal is about to be sent."""
-        self._client.hset(_NOTED + test_id, f"sent:{signal}", value)
+    def sending(self, test_id: str, signal: str, value: str) -> None:
+        """Record that a signal is about to be sent."""
+        self._client.hset(_TEST + test_id, f"sent:{signal}", value)
 
-    def taken(self, test_id: str, signal: str) -> None:
-        """Note that Redis has taken a signal."""
-        self._client.hsetnx(_NOTED + test_id, f"taken:{signal}", str(time.time()))
+    def stored(self, test_id: str, signal: str) -> None:
+        """Record that Redis has a signal."""
+        self._client.hsetnx(_TEST + test_id, f"stored:{signal}", str(time.time()))
 
-    def stray(self, test_id: str, what: str) -> None:
-        """Note something that should not have been seen."""
-        self._client.hset(_NOTED + test_id, f"stray:{what}", "")
+    def anomaly(self, test_id: str, what: str) -> None:
+        """Record what should not have been seen."""
+        self._client.hset(_TEST + test_id, f"anomaly:{what}", "")
 
-    def hush(self) -> None:
-        """Have no more fake requests made."""
-        self._client.set(_HUSHED, "1")
+    def stop_fake_requests(self) -> None:
+        """Have all processes make no more fake requests."""
+        self._client.set(_STOPPED, "1")
 
     @property
-    def is_hushed(self) -> bool:
-        """Whether no more fake requests are to be made."""
-        return bool(self._client.exists(_HUSHED))
+    def fake_requests_stopped(self) -> bool:
+        """Whether `stop_fake_requests` was called."""
+        return bool(self._client.exists(_STOPPED))
 
-    def noted(self, test_id: str) -> dict[str, str]:
-        """What is noted of a test so far."""
-        noted: Any = self._client.hgetall(_NOTED + test_id)
-        return dict(noted)
+    def is_triggered(self, test_id: str) -> bool:
+        """Whether a test is known to have been triggered."""
+        return bool(self._client.hexists(_TEST + test_id, "triggered"))
 
-    def pulses(self) -> list[float]:
-        """When fake requests were made, in seconds since the epoch, the earliest first."""
-        times: Any = self._client.hvals(_PULSES)
+    def is_stored(self, test_id: str, signal: str) -> bool:
+        """Whether Redis is known to have a signal."""
+        return bool(self._client.hexists(_TEST + test_id, f"stored:{signal}"))
+
+    def fake_requests(self) -> list[float]:
+        """Return when fake requests were made, in seconds since the epoch, the earliest first."""
+        times: Any = self._client.hvals(_FAKE_REQUESTS)
         return sorted(float(at) for at in times)
 
-    # -- afterwards
+    # -- after the run
 
     def entries(self) -> dict[str, Entry]:
-        """All that is known, by id of the test."""
+        """Return all entries, by id of the test."""
         orders: Any = self._client.hgetall(_ORDERS)
-        pulses: Any = self._client.hkeys(_PULSES)
+        fakes: Any = self._client.hkeys(_FAKE_REQUESTS)
         found = {test_id: Entry(test_id, Order(**json.loads(text))) for test_id, text in orders.items()}
-        found.update({test_id: Entry(test_id, None) for test_id in pulses})
-        for entry, noted in self._all_noted(found):
-            entry.known = "known" in noted
-            for name, value in noted.items():
-                what, _, which = name.partition(":")
-                if what == "sent":
-                    entry.sent[which] = value
-                elif what == "taken":
-                    entry.taken[which] = float(value)
-                elif what == "stray":
-                    entry.strays.append(which)
+        found.update({test_id: Entry(test_id, None) for test_id in fakes})
+        for entry, fields in self._fields(found):
+            entry.triggered = "triggered" in fields
+            for name, value in fields.items():
+                kind, _, rest = name.partition(":")
+                if kind == "sent":
+                    entry.sent[rest] = value
+                elif kind == "stored":
+                    entry.stored[rest] = float(value)
+                elif kind == "anomaly":
+                    entry.anomalies.append(rest)
         return found
 
-    def _all_noted(self, entries: dict[str, Entry]) -> Iterator[tuple[Entry, dict[str, str]]]:
+    def _fields(self, entries: dict[str, Entry]) -> Iterator[tuple[Entry, dict[str, str]]]:
         pipeline = self._client.pipeline(transaction=False)
         for test_id in entries:
-            pipeline.hgetall(_NOTED + test_id)
+            pipeline.hgetall(_TEST + test_id)
         yield from zip(entries.values(), pipeline.execute(), strict=True)
 
     def close(self) -> None:
-        """Leave the server."""
+        """Close the connections."""
         self._client.close()

@@ -1,4 +1,4 @@
-"""What a run does, all of it drawn from the seed: the orders that are placed, and what befalls whom when."""
+"""Draw a run's orders and faults from its seed."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import Final, Literal
 Case = Literal["plain", "async"]
 Kind = Literal["pass", "fail", "raise", "skip", "timeout", "expire"]
 
-#: The verdict that is due to each kind of order.
-DUE: Final[dict[str, str]] = {
+#: Name of the case that fake requests trigger.
+SCHEDULED: Final = "scheduled"
+#: The expected verdict of each kind of order.
+EXPECTED: Final[dict[str, str]] = {
     "pass": "PASS",
     "fail": "FAIL",
     "raise": "ERROR",
@@ -21,29 +23,29 @@ DUE: Final[dict[str, str]] = {
     "expire": "TIMEOUT",
 }
 FREEZE: Final = "SIGSTOP"
-_LONGEST: Final = 4.0
+_LONGEST_FAULT: Final = 4.0
 _SHARES: Final[dict[Kind, int]] = {"pass": 80, "fail": 6, "raise": 4, "skip": 2, "timeout": 4, "expire": 4}
 
 
 @dataclass(frozen=True)
 class Order:
-    """One order, whose handling is tested once.
+    """One order, which triggers one test.
 
     Attributes:
-        id: of the order and of its test; never used again.
-        case: which case tests it.
-        trigger: ``inline``, by who wants to know; with Celery's ``options``; or by ``chance``, in a request.
-        kind: what is to become of the test; both ``timeout`` and ``expire`` wait for a signal that never comes.
-        value: what both signals carry when all is well; nobody could guess it.
-        pay: whether the first signal is sent ``here``, where the order is placed, or by another service over ``http``.
-        ship: whether the second signal is sent by a Celery ``task``, ``later`` by the driver, or ``never``.
+        id: of the order and of its test; used once.
+        case: name of the case that tests it.
+        trigger: ``inline``: ``trigger()``; ``options``: ``trigger.apply_async()``; ``request``: ``maybe_trigger()``.
+        kind: determines the expected verdict; with ``timeout`` and ``expire``, the second signal is never sent.
+        value: random value that both signals carry, unless the test is to fail.
+        pay: where the first signal is sent: ``here``, by the service that placed the order; ``http``, by another one.
+        ship: what sends the second signal: a Celery ``task``; the driver, ``later``; or nothing, ``never``.
         delay: seconds until the second signal is sent.
-        countdown: seconds until the test is to run, where it is triggered with options.
+        countdown: of ``apply_async()``, in seconds.
     """
 
     id: str
     case: Case
-    trigger: Literal["inline", "options", "chance"]
+    trigger: Literal["inline", "options", "request"]
     kind: Kind
     value: str
     pay: Literal["here", "http"]
@@ -53,53 +55,53 @@ class Order:
 
     @property
     def signals(self) -> dict[str, str]:
-        """The signals that are sent, and what they carry."""
+        """The value of each signal that is sent, by name."""
         if self.ship == "never":
             return {"paid": self.value}
         return {"paid": self.value, "shipped": f"not {self.value}" if self.kind == "fail" else self.value}
 
 
 def orders(seed: int, longest_delay: float) -> Iterator[Order]:
-    """The orders of a run, without end; each is a matter of the seed and its number alone."""
+    """Yield orders without end; each depends on the seed and its number only."""
     number = 0
     while True:
         number += 1
-        chance = Random(f"{seed} order {number}")  # noqa: S311 - to be repeated, not to be secret
-        [kind] = chance.choices(list(_SHARES), list(_SHARES.values()))
-        late = chance.random() < 1 / 20
+        random = Random(f"{seed} order {number}")  # noqa: S311 - repeatable, not secret
+        [kind] = random.choices(list(_SHARES), list(_SHARES.values()))
+        late = random.random() < 1 / 20
         yield Order(
-            id=f"{number:06}-{chance.getrandbits(32):08x}",
-            case=chance.choice(["plain", "async"]),
-            trigger="options" if kind == "expire" else chance.choice(["inline", "options", "chance", "chance"]),
+            id=f"{number:06}-{random.getrandbits(32):08x}",
+            case=random.choice(["plain", "async"]),
+            trigger="options" if kind == "expire" else random.choice(["inline", "options", "request", "request"]),
             kind=kind,
-            value=f"{chance.getrandbits(64):016x}",
-            pay=chance.choice(["here", "http"]),
-            ship="never" if kind in ("timeout", "expire") else chance.choice(["task", "later"]),
-            delay=chance.uniform(0, longest_delay) if late else chance.expovariate(1.5),
-            countdown=0.0 if kind == "expire" else chance.uniform(0, longest_delay / 3),
+            value=f"{random.getrandbits(64):016x}",
+            pay=random.choice(["here", "http"]),
+            ship="never" if kind in ("timeout", "expire") else random.choice(["task", "later"]),
+            delay=random.uniform(0, longest_delay) if late else random.expovariate(1.5),
+            countdown=0.0 if kind == "expire" else random.uniform(0, longest_delay / 3),
         )
 
 
 @dataclass(frozen=True)
 class Fault:
-    """Something that befalls someone.
+    """A fault to inject.
 
     Attributes:
-        number: its place among the run's faults, from 1.
-        at: how many executions must have been triggered before.
-        rule: what happens; see `chaos.rules`.
-        target: to whom.
-        seconds: how long it lasts: until the next start, the thaw, or the mending of the network.
+        number: position among the run's faults, from 1.
+        at: how many executions must have been triggered first.
+        action: what is done; see `chaos.faults`.
+        target: name of a process, a server or a link.
+        seconds: duration: until the restart, the SIGCONT, or the end of a network fault.
     """
 
     number: int
     at: int
-    rule: str
+    action: str
     target: str
     seconds: float
 
     def __str__(self) -> str:
-        return f"{self.rule} {self.target}"
+        return f"{self.action} {self.target}"
 
 
 def faults(
@@ -111,26 +113,33 @@ def faults(
     *,
     longest_freeze: float,
 ) -> list[Fault]:
-    """``kills`` faults of the (rule, target) pairs ``ending`` and as many of the ``others``, in equal parts of each.
+    """Draw ``kills`` faults from ``ending`` and as many from ``others``, spread over the executions.
 
-    They are spread over the executions, and none comes a second time before all of its like have come once. A frozen
-    program is frozen for up to ``longest_freeze`` seconds, all else lasts for up to 4.
+    Args:
+        seed: of the run.
+        executions: how many the run triggers.
+        kills: how many processes to end.
+        ending: (action, target) pairs that end a process.
+        others: groups of other pairs; each group gives an equal part.
+        longest_freeze: maximum duration of a freeze, in seconds; of all other faults, it is 4.
+
+    Within a group, no pair is repeated before all others were drawn.
     """
-    chance = Random(f"{seed} faults")  # noqa: S311 - to be repeated, not to be secret
-    decks = [_dealt(chance, pairs) for pairs in others]
-    chosen = [*islice(_dealt(chance, ending), kills), *(next(deck) for deck in islice(cycle(decks), kills))]
-    chance.shuffle(chosen)
+    random = Random(f"{seed} faults")  # noqa: S311 - repeatable, not secret
+    decks = [_shuffled(random, pairs) for pairs in others]
+    chosen = [*islice(_shuffled(random, ending), kills), *(next(deck) for deck in islice(cycle(decks), kills))]
+    random.shuffle(chosen)
     found = []
-    for number, (rule, target) in enumerate(chosen, 1):
-        # Not before anything runs, nor so late that nothing is left to be disturbed.
-        place = 0.02 + 0.9 * (number - 1 + chance.random()) / len(chosen)
-        seconds = chance.uniform(0.2, longest_freeze if rule == FREEZE else _LONGEST)
-        found.append(Fault(number, int(executions * place), rule, target, round(seconds, 1)))
+    for number, (action, target) in enumerate(chosen, 1):
+        # From 2 % to 92 %: when tests are running, and while some are still to be triggered.
+        place = 0.02 + 0.9 * (number - 1 + random.random()) / len(chosen)
+        seconds = random.uniform(0.2, longest_freeze if action == FREEZE else _LONGEST_FAULT)
+        found.append(Fault(number, int(executions * place), action, target, round(seconds, 1)))
     return found
 
 
-def _dealt(chance: Random, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
+def _shuffled(random: Random, pairs: Sequence[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     deck = list(pairs)
     while True:
-        chance.shuffle(deck)
+        random.shuffle(deck)
         yield from deck

@@ -1,4 +1,4 @@
-"""The servers of a run, each of which can be killed and started again on the same port."""
+"""The servers of a run, each of which can be killed and started again."""
 
 from __future__ import annotations
 
@@ -17,42 +17,42 @@ from livecheck_celery.cli.processes import free_port
 from tests.helpers.rabbitmq import RabbitMQ
 
 HOST: Final = "127.0.0.1"
-#: Whatever is acknowledged survives SIGKILL.
-_PATIENCE: Final = 10.0
+_TIMEOUT: Final = 10.0
 _ATTEMPTS: Final = 5
+#: Every write that was acknowledged survives SIGKILL.
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
 
 
 class Server(Protocol):
-    """What can be done to a server.
+    """A server that faults can be injected into.
 
     Attributes:
-        port: where it listens, on ``127.0.0.1``, since it was started last.
+        port: on ``127.0.0.1``, since the last start.
     """
 
     port: int
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Shut the server down."""
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill the server with SIGKILL."""
 
     def freeze(self) -> None:
-        """Stop it in its tracks."""
+        """Stop the server with SIGSTOP."""
 
     def thaw(self) -> None:
-        """Let it go on, with all that clients said meanwhile and may have given up."""
+        """Continue the server, which then reads what clients sent meanwhile."""
 
-    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """How many messages nobody has taken, by queue, or has not acknowledged."""
+    def pending_messages(self, queues: Sequence[str]) -> dict[str, int]:
+        """Count the messages that are queued, by queue, or not acknowledged."""
 
 
 class Redis:
-    """A Redis; ``durable`` is whether it keeps its data when it ends."""
+    """A Redis; if ``durable``, it keeps its data over a restart."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self.port = 0
@@ -62,9 +62,9 @@ class Redis:
         self._pid = 0
 
     def start(self) -> None:
-        """Start it, and wait until it answers."""
+        """Start the server, and wait until it answers."""
         for attempt in range(_ATTEMPTS):
-            # Another each time: while it was away, somebody else may have got the last one.
+            # A new port each time: another process may have taken the last one.
             self.port = free_port()
             try:
                 self._start()
@@ -78,55 +78,55 @@ class Redis:
     def _start(self) -> None:
         config = {"maxclients": 4000, **(_DURABLE if self._durable else {})}
         server = ValkeyServer(port=self.port, data_dir=self._directory, persist=self._durable, config=config)
-        server.start(timeout=_PATIENCE)
+        server.start(timeout=_TIMEOUT)
         self._server = server
 
     @property
     def url(self) -> str:
-        """Where it is now."""
+        """URL of the server, past all proxies; it changes with each start."""
         return f"redis://{HOST}:{self.port}/0"
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Shut the server down."""
         if self._server is not None:
             self._server.stop()
             self._server = None
 
     def kill(self) -> None:
-        """End it without a chance to clean up."""
+        """Kill the server with SIGKILL."""
         if self._server is not None:
             self._server.terminate()
             self._server = None
 
     def freeze(self) -> None:
-        """Stop it in its tracks."""
+        """Stop the server with SIGSTOP."""
         os.kill(self._pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on, with all that clients said meanwhile and may have given up."""
+        """Continue the server, which then reads what clients sent meanwhile."""
         os.kill(self._pid, signal.SIGCONT)
 
-    def cut(self) -> None:
-        """Have it close all connections of its clients."""
+    def close_connections(self) -> None:
+        """Have the server close the connections of all clients."""
         with self.client() as client:
             for kind in ("normal", "pubsub"):
                 client.client_kill_filter(_type=kind, skipme=True)
 
-    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """How many messages nobody has taken, by queue, or has not acknowledged."""
+    def pending_messages(self, queues: Sequence[str]) -> dict[str, int]:
+        """Count the messages that are queued, by queue, or not acknowledged."""
         with self.client() as client:
             return {**{queue: client.llen(queue) for queue in queues}, "unacked": client.hlen("unacked")}
 
     def client(self) -> Any:
-        """A client of its own, past the network."""
-        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=_PATIENCE)
+        """Return a new client that is connected directly, not through a proxy."""
+        return redis.Redis.from_url(self.url, decode_responses=True, socket_timeout=_TIMEOUT)
 
 
 class Rabbit(RabbitMQ):
-    """A RabbitMQ, whose durable queues outlive it."""
+    """A RabbitMQ; its durable queues survive a restart."""
 
-    def waiting(self, queues: Sequence[str]) -> dict[str, int]:
-        """How many messages nobody has taken, by queue."""
+    def pending_messages(self, queues: Sequence[str]) -> dict[str, int]:
+        """Count the messages that are queued, by queue."""
         with Connection(f"{HOST}:{self.port}") as connection:
             channel: Any = connection.channel()
             return {queue: channel.queue_declare(queue, passive=True).message_count for queue in queues}
@@ -134,7 +134,7 @@ class Rabbit(RabbitMQ):
 
 @contextmanager
 def running(*servers: Server) -> Iterator[None]:
-    """Each of the servers, of which some may be the same, until the end of the block."""
+    """Run the servers, some of which may be the same one, until the end of the block."""
     with ExitStack() as stack:
         for server in dict.fromkeys(servers):
             if isinstance(server, Rabbit):

@@ -1,4 +1,4 @@
-"""Places the orders, and sees to it that their signals are sent, whatever befalls whom."""
+"""Place the orders of a run, and have each signal sent until Redis has it."""
 
 from __future__ import annotations
 
@@ -14,36 +14,35 @@ import aiohttp
 from chaos.ledger import Ledger
 from chaos.plan import Order
 
-#: Orders that are being handled at the same time, at most.
-_AT_ONCE: Final = 400
+#: Maximum number of orders in progress.
+_CONCURRENCY: Final = 400
 _REQUEST: Final = aiohttp.ClientTimeout(total=15.0)
-#: Seconds that a task on the ordinary worker has to send a signal, before the driver does so itself.
+#: Seconds for the Celery task to send the second signal; after that, the driver has it sent.
 _TASK: Final = 3.0
-_AGAIN: Final = 0.3
+_INTERVAL: Final = 0.3
 
 
 class Traffic:
-    """Customers of the shop.
+    """The customers of the order system.
 
     Attributes:
         triggered: executions that are known to have been triggered.
-        unknown: those of which that is not known.
     """
 
-    def __init__(self, ledger: Ledger, webs: list[str], orders: Iterator[Order]) -> None:
+    def __init__(self, ledger: Ledger, web_urls: list[str], orders: Iterator[Order]) -> None:
         self._ledger = ledger
-        self._webs = cycle(webs)
+        self._web_urls = cycle(web_urls)
         self._orders = orders
         self.triggered = 0
-        self.unknown = 0
-        self._more = asyncio.Condition()
+        self._progress = asyncio.Condition()
 
     async def run(self, executions: int, rate: float, deadline: float) -> None:
-        """Place orders, ``rate`` a second at most, until ``executions`` were triggered or it is ``deadline``.
+        """Place at most ``rate`` orders per second until ``executions`` were triggered, then wait for their signals.
 
-        Returns when all that was to be sent has been sent.
+        Raises:
+            TimeoutError: it took longer than until ``deadline``, of the monotonic clock.
         """
-        begun, placed, places = time.monotonic(), 0, asyncio.Semaphore(_AT_ONCE)
+        begun, placed, places = time.monotonic(), 0, asyncio.Semaphore(_CONCURRENCY)
         async with (
             aiohttp.ClientSession(timeout=_REQUEST, connector=aiohttp.TCPConnector(force_close=True)) as session,
             asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - begun),
@@ -56,52 +55,49 @@ class Traffic:
                 task = group.create_task(self._order(session, next(self._orders)))
                 task.add_done_callback(lambda _: places.release())
 
-    async def reach(self, executions: int) -> None:
-        """Wait until so many executions were triggered."""
-        async with self._more:
-            await self._more.wait_for(lambda: self.triggered >= executions)
+    async def wait_triggered(self, executions: int) -> None:
+        """Wait until ``executions`` were triggered."""
+        async with self._progress:
+            await self._progress.wait_for(lambda: self.triggered >= executions)
 
     async def _order(self, session: aiohttp.ClientSession, order: Order) -> None:
-        self._ledger.will_order(order)
-        await self._post(session, "/order", order, again=True)
-        if "known" in self._ledger.noted(order.id):
-            async with self._more:
+        self._ledger.placing_order(order)
+        await self._post(session, "/order", order, retry=True)
+        if self._ledger.is_triggered(order.id):
+            async with self._progress:
                 self.triggered += 1
-                self._more.notify_all()
-        else:
-            self.unknown += 1
+                self._progress.notify_all()
         begun = time.monotonic()
         if "paid" in order.signals:
-            await self._see_to(session, order, "paid")
+            await self._send_until_stored(session, order, "paid")
         if order.ship == "later":
             await asyncio.sleep(begun + order.delay - time.monotonic())
         elif order.ship == "task":
             await self._wait_for_task(order)
         if "shipped" in order.signals:
-            await self._see_to(session, order, "shipped")
+            await self._send_until_stored(session, order, "shipped")
 
-    async def _see_to(self, session: aiohttp.ClientSession, order: Order, signal: str) -> None:
-        """Have ``signal`` sent until Redis has certainly taken it."""
-        while f"taken:{signal}" not in self._ledger.noted(order.id):
+    async def _send_until_stored(self, session: aiohttp.ClientSession, order: Order, signal: str) -> None:
+        while not self._ledger.is_stored(order.id, signal):
             await self._post(session, f"/signal/{signal}", order)
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_INTERVAL)
 
     async def _wait_for_task(self, order: Order) -> None:
-        for _ in range(round(_TASK / _AGAIN)):
-            if "taken:shipped" in self._ledger.noted(order.id):
+        for _ in range(round(_TASK / _INTERVAL)):
+            if self._ledger.is_stored(order.id, "shipped"):
                 return
-            await asyncio.sleep(_AGAIN)
+            await asyncio.sleep(_INTERVAL)
 
-    async def _post(self, session: aiohttp.ClientSession, path: str, order: Order, *, again: bool = False) -> None:
-        """Ask one of the web services; ``again`` asks on while none can be connected to."""
+    async def _post(self, session: aiohttp.ClientSession, path: str, order: Order, *, retry: bool = False) -> None:
+        """Post to one of the web services; ``retry`` until a connection is made."""
         while True:
             try:
-                async with session.post(next(self._webs) + path, json=asdict(order)) as answer:
+                async with session.post(next(self._web_urls) + path, json=asdict(order)) as answer:
                     answer.raise_for_status()
                     return
             except aiohttp.ClientConnectorError:
-                if not again:
+                if not retry:
                     return
-                await asyncio.sleep(_AGAIN)
+                await asyncio.sleep(_INTERVAL)
             except (aiohttp.ClientError, TimeoutError, OSError):
                 return

@@ -1,4 +1,4 @@
-"""The ledger with many callers at once, each on a connection of its own: one of them wins, and the counters add up."""
+"""Executions with many concurrent callers, each on its own connection: one of them wins, and the counters add up."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import DuplicateTest
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Claim, Store, Verdict
-from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import executions as store_executions
 from tests.helpers import executions
 from tests.helpers.executions import due
 from tests.helpers.factories import CASE, make_signal, make_test
@@ -21,7 +21,7 @@ MANY = 50
 
 @pytest.fixture
 def stores(settings: Settings) -> Iterator[list[Store]]:
-    """As many stores as callers, connected, so that they start together."""
+    """A connected store for each caller, so that all start together."""
     stores = [Store(settings) for _ in range(MANY)]
     for store in stores:
         store.time()
@@ -213,7 +213,7 @@ def sweep(stores: list[Store]) -> Counter[str]:
 
 
 def test_one_of_many_sweepers_resends_an_unclaimed_test(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "RESEND_AFTER", 1.0)
+    monkeypatch.setattr(store_executions, "RESEND_AFTER", 1.0)
     stores[0].executions.record(make_test(), expires_in=60)
     due(stores[0])
     assert sweep(stores) == {"send": 1, "none": MANY - 1}
@@ -252,7 +252,7 @@ def test_one_of_many_sweepers_closes_a_test_past_its_expiry_and_only_its_verdict
 def test_one_of_many_sweepers_closes_a_test_whose_last_worker_died(
     stores: list[Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(store_executions, "MAX_ATTEMPTS", 1)
     claim(stores[0], make_test(), "dead", lease=0.2)
     due(stores[0])
     assert sweep(stores) == {"lost": 1, "none": MANY - 1}

@@ -1,4 +1,4 @@
-"""What is forgotten of an execution after its verdict, and that nothing runs twice for it."""
+"""What Redis keeps of an execution after its verdict, and that no execution runs twice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import redis
 from livecheck_celery import Case, LiveCheck, State, TestExecution, TooManyTests
 from livecheck_celery.delivery.publisher import EXECUTE, TEST_KEYWORD
 from livecheck_celery.store import Store
-from livecheck_celery.store import executions as ledger
-from livecheck_celery.store import signals as arrivals
+from livecheck_celery.store import executions as store_executions
+from livecheck_celery.store import signals as store_signals
 from livecheck_celery.store.database import FORGET_AFTER
 from livecheck_celery.store.retry import RETRY_FOR
 from livecheck_celery.tasks.recovery import sweep
@@ -26,9 +26,9 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has its verdict is forgotten at once."""
-    monkeypatch.setattr(ledger, "FORGET_AFTER", 0)
-    monkeypatch.setattr(arrivals, "FORGET_AFTER", 0)
+    """Forget executions at their verdict."""
+    monkeypatch.setattr(store_executions, "FORGET_AFTER", 0)
+    monkeypatch.setattr(store_signals, "FORGET_AFTER", 0)
 
 
 def finish(store: Store, test: TestExecution, token: str = "t1") -> None:
@@ -90,7 +90,7 @@ def test_finished_execution_keeps_little_for_a_short_time(store: Store, redis_cl
 
 def test_execution_that_came_without_a_record_is_remembered_for_longer(store: Store, redis_client: redis.Redis) -> None:
     finish(store, make_test())
-    assert FORGET_AFTER < redis_client.ttl(store.keys.test(CASE, "id-1")) <= ledger.REMEMBER
+    assert FORGET_AFTER < redis_client.ttl(store.keys.test(CASE, "id-1")) <= store_executions.REMEMBER
 
 
 def test_signals_that_another_test_listens_for_are_kept(store: Store, redis_client: redis.Redis) -> None:
@@ -103,7 +103,7 @@ def test_signals_that_another_test_listens_for_are_kept(store: Store, redis_clie
 def test_signal_that_overtakes_its_trigger_is_kept_as_long_as_the_test(store: Store, redis_client: redis.Redis) -> None:
     signals = store.keys.signals(CASE, "id-1")
     store.signals.send(make_signal(), ttl=0)
-    assert redis_client.ttl(signals) <= arrivals.SIGNAL_TTL
+    assert redis_client.ttl(signals) <= store_signals.SIGNAL_TTL
     store.executions.record(make_test(), expires_in=600)
     assert 590 < redis_client.ttl(signals) <= 600
 
@@ -166,7 +166,7 @@ def replace_max_open(livecheck: LiveCheck, max_open: int) -> Any:
     return livecheck.settings.model_copy(update={"max_open": max_open})
 
 
-# -- every message of a recorded test says that there was a record
+# -- the message of a recorded test has recorded_at
 
 
 def recorded_at(message: bytes | str) -> float | None:
@@ -174,28 +174,28 @@ def recorded_at(message: bytes | str) -> float | None:
     return TestExecution(**body[1][TEST_KEYWORD]).recorded_at
 
 
-def by_hand(case: Any) -> None:
+def by_trigger(case: Any) -> None:
     case.trigger("o-1")
 
 
-def delayed(case: Any) -> None:
+def by_delay(case: Any) -> None:
     case.trigger.delay("o-1")
 
 
-def by_chance(case: Any) -> None:
+def by_maybe_trigger(case: Any) -> None:
     with case.maybe_trigger("o-1"):
         pass
     assert case.app.runtime.outbox.flush()
 
 
-def by_the_sweep(case: Any) -> None:
+def by_sweep(case: Any) -> None:
     case.trigger("o-1")
     case.app.runtime.store.client.delete("livecheck")
     case.app.runtime.store.executions.look_again(CASE, ["o-1"])
     sweep(case)
 
 
-@pytest.mark.parametrize("send", [by_hand, delayed, by_chance, by_the_sweep])
+@pytest.mark.parametrize("send", [by_trigger, by_delay, by_maybe_trigger, by_sweep])
 def test_message_has_the_time_its_test_was_recorded(
     livecheck: LiveCheck, redis_client: redis.Redis, send: Callable[[Any], None]
 ) -> None:
@@ -207,8 +207,8 @@ def test_message_has_the_time_its_test_was_recorded(
     message = wait_until(lambda: redis_client.lpop("livecheck"), what="a message")
     stored = redis_client.hget(livecheck.runtime.store.keys.test(CASE, "o-1"), "recorded_at")
     assert recorded_at(message) == float(str(stored))
-    told = replace(make_test("o-1"), recorded_at=recorded_at(message))
-    assert test_order.execute(told).state is State.PASS
+    test = replace(make_test("o-1"), recorded_at=recorded_at(message))
+    assert test_order.execute(test).state is State.PASS
 
 
 def test_message_without_a_record_that_is_delivered_twice_runs_once(livecheck: LiveCheck) -> None:

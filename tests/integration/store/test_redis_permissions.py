@@ -1,4 +1,4 @@
-"""A user who may do what docs/servers.md says and nothing else; TLS; and what is said where something is refused."""
+"""Redis users with exactly the rights of docs/servers.md, TLS, and the errors where something is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = quote(PASSWORD, safe="")
 PAGE = (REPOSITORY / "docs" / "servers.md").read_text()
 [LINE] = re.findall(r"^ACL SETUSER livecheck (.+)$", PAGE, re.MULTILINE)
 ALLOWED = set(re.findall(r"\+(\S+)", LINE))
-#: What is called by no script.
+#: Commands that are sent outside scripts.
 CALLED = {"del", "eval", "evalsha", "hgetall", "hkeys", "hmget", "info", "ping", "subscribe"}
 CALLED |= {"xread", "xrevrange", "zrem"}
 
@@ -54,7 +54,7 @@ ACTS: dict[str, Callable[[Store], Any]] = {
 
 
 def user(redis_server: RedisServer, *changes: str) -> Store:
-    """A store of a new user with the rights of the page, and ``changes``."""
+    """A store of a new user with the documented rights, and ``changes``."""
     redis_server.client.flushall()
     redis_server.client.script_flush()
     redis_server.client.execute_command("ACL", "DELUSER", "livecheck")

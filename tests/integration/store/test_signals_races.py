@@ -1,4 +1,4 @@
-"""Signals with many senders and listeners at once: none is lost between reading and listening."""
+"""Signals with many concurrent senders and listeners: none is lost between reading and listening."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def stores(settings: Settings) -> Iterator[list[Store]]:
 
 
 def announced(client: redis.Redis, address: str) -> Iterator[list[SignalEvent]]:
-    """Subscribed to ``address`` once the first (empty) list is out; then what came since."""
+    """Yield an empty list when subscribed to ``address``; then what was published since."""
     with client.pubsub() as channel:
         channel.subscribe(inbox("livecheck", address))
         message = channel.get_message(timeout=5)

@@ -1,4 +1,4 @@
-"""The suite with many callers at once: one is told, and two beats make one run."""
+"""Suites, schedule runs and reports with many concurrent callers."""
 
 import random
 import threading
@@ -58,21 +58,21 @@ def test_one_of_many_callers_reports_a_stall(stores: list[Store]) -> None:
     assert Counter(name for one in found for name in one) == {CASE: 1, "another": 1}
 
 
-def claim_slot(store: Store, period: float, token: str, lease: float = 30.0) -> int:
+def claim_run(store: Store, period: float, token: str, lease: float = 30.0) -> int:
     return store.schedule_runs.claim(CASE, Window(period, period / 2), token=token, lease=lease)
 
 
 @pytest.mark.promise("Of several beats that ask for one run at the same time, one gets it.", theme="schedules")
 def test_one_of_many_beats_claims_the_run(stores: list[Store]) -> None:
-    assert sum(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == 1
+    assert sum(at_once(MANY, lambda number: claim_run(stores[number], 60, str(number)))) == 1
 
 
 def test_one_of_many_callers_claims_a_lapsed_run(stores: list[Store]) -> None:
-    assert claim_slot(stores[0], 60, "dead", lease=0.05)
+    assert claim_run(stores[0], 60, "dead", lease=0.05)
     started = stores[0].time()
     wait_until(lambda: stores[0].time() > started + 0.05)
     assert sum(map(len, at_once(MANY, lambda number: stores[number].schedule_runs.lapsed([CASE], lease=30)))) == 1
-    assert sorted(at_once(MANY, lambda number: claim_slot(stores[number], 60, str(number)))) == [0] * (MANY - 1) + [2]
+    assert sorted(at_once(MANY, lambda number: claim_run(stores[number], 60, str(number)))) == [0] * (MANY - 1) + [2]
 
 
 def test_two_beats_out_of_step_make_one_run_in_each_period(stores: list[Store]) -> None:
@@ -84,7 +84,7 @@ def test_two_beats_out_of_step_make_one_run_in_each_period(stores: list[Store]) 
         step.wait(number * period / 2)
         while (now := stores[number].time()) < start + 8 * period:
             token = f"{number} at {now}"
-            if claim_slot(stores[number], period, token):
+            if claim_run(stores[number], period, token):
                 runs.append(now)
                 assert stores[number].schedule_runs.finish(CASE, token)
             step.wait(period / 10)
@@ -95,7 +95,7 @@ def test_two_beats_out_of_step_make_one_run_in_each_period(stores: list[Store]) 
 
 
 def test_runs_never_overlap_and_continue_while_workers_die(stores: list[Store]) -> None:
-    """Workers that race for the runs of a schedule, of which a third die in the middle of one."""
+    """Workers race for the runs of a schedule, and abandon a third of them."""
     period, lease, workers = 0.6, 0.1, 6
     end = stores[0].time() + 6 * period
     made: list[tuple[str, float, float]] = []
@@ -107,7 +107,7 @@ def test_runs_never_overlap_and_continue_while_workers_die(stores: list[Store]) 
         while store.time() < end:
             turn += 1
             token = f"{number}-{turn}"
-            if claim_slot(store, period, token, lease):
+            if claim_run(store, period, token, lease):
                 started = store.time()
                 if chance.random() < 1 / 3:
                     died.append(started)
@@ -115,15 +115,15 @@ def test_runs_never_overlap_and_continue_while_workers_die(stores: list[Store]) 
                 over = started + chance.choice([0.01, 2 * lease])
                 while (now := store.time()) < over and store.schedule_runs.renew(CASE, token, lease=lease):
                     pause.wait(lease / 5)
-                if store.schedule_runs.finish(CASE, token):  # a thread may freeze for a lease, as a worker may
+                if store.schedule_runs.finish(CASE, token):  # a thread can be delayed by a lease, like a worker
                     made.append((token, started, now))
             pause.wait(0.005)
 
     at_once(workers, work)
     made.sort(key=lambda run: run[1])
-    assert died, "somebody was to die"
-    assert all(earlier[2] <= later[1] for earlier, later in pairwise(made)), "never two at once"
-    assert 3 <= len(made) <= 8, "a run a period, by whoever is left"
+    assert died, "no worker died"
+    assert all(earlier[2] <= later[1] for earlier, later in pairwise(made)), "two runs at the same time"
+    assert 3 <= len(made) <= 8, "one run in each period"
 
 
 def test_concurrent_reports_stay_within_the_cap(redis_url: str) -> None:
@@ -182,7 +182,7 @@ def test_number_of_fields_of_a_suite_is_bounded(store: Store, redis_client: redi
         judge(store, test, state, state_transition_delay=0)
         fail(store)
         store.suites.stalled({CASE: 0})
-        claim_slot(store, 0.001, str(number), lease=0)
+        claim_run(store, 0.001, str(number), lease=0)
         store.schedule_runs.lapsed([CASE], lease=0)
     fields = redis_client.hkeys(store.keys.state(CASE))
     assert len(fields) <= 14 + len(State)

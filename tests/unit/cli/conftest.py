@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 from rich.console import Console
-from tests.helpers.terminals import Screen
 
 from livecheck_celery.cli import console
+from tests.helpers.terminals import Screen
 
 
 @pytest.fixture

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from tests.helpers.terminals import Screen
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.models import State
+from tests.helpers.terminals import Screen
 
 
 @pytest.mark.parametrize(

@@ -293,7 +293,7 @@ def test_follow_shows_each_report_once(store: Store, monkeypatch: pytest.MonkeyP
         store.reports.post(make_report(State.PASS, case_name=CASE))
         return read(*args, **kwargs)
 
-    monkeypatch.setattr(store.reports.latest, "latest", post_and_read)
+    monkeypatch.setattr(store.reports, "latest", post_and_read)
     tail = Tail(store, None)
     assert [report.state for report in tail.last(10)] == [State.FAIL, State.PASS]
     assert tail.new(0) == []

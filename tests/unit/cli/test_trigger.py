@@ -198,7 +198,7 @@ def test_ctrl_c_while_waiting_exits_with_2(
             raise KeyboardInterrupt
         return []
 
-    monkeypatch.setattr(store.reports.latest, "follow", interrupt)
+    monkeypatch.setattr(store.reports, "follow", interrupt)
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: stopped waiting; {CASE}:x keeps running\n")

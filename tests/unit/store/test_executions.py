@@ -1,4 +1,4 @@
-"""The ledger, one caller at a time: what each operation answers, and what it leaves behind."""
+"""Executions, one caller at a time: what each operation replies, and what it stores."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Key names: one hash tag for each case, whatever the case is called."""
+"""Key names: one hash tag for each case, for every case name."""
 
 import pytest
 from redis.crc import key_slot

@@ -1,4 +1,4 @@
-"""The sweep, one sweeper at a time: what is due, and what becomes of it."""
+"""The sweep, one sweeper at a time: which executions are due, and what to do about each."""
 
 import pytest
 import redis
@@ -6,7 +6,7 @@ import redis
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import executions as store_executions
 from tests.helpers.executions import claim, due, judge
 from tests.helpers.factories import CASE, make_test
 from tests.helpers.waiting import wait_until
@@ -14,9 +14,9 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sweep's waits, a thousandth as long."""
+    """Divide the delays of the sweep by a thousand."""
     for name in ("RESEND_AFTER", "MAX_RESEND", "CLOSING_LEASE"):
-        monkeypatch.setattr(ledger, name, getattr(ledger, name) / 1000)
+        monkeypatch.setattr(store_executions, name, getattr(store_executions, name) / 1000)
 
 
 def test_due_lists_the_longest_overdue_first_up_to_the_limit(store: Store, quick: None) -> None:

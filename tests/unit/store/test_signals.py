@@ -1,12 +1,19 @@
-"""Signals, one caller at a time: stored, read, announced."""
+"""Signals, one caller at a time: stored, read, published."""
 
+from typing import Self
+
+import pytest
 import redis
 
+from livecheck_celery.config import Settings
+from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import EVENT
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import inbox
+from livecheck_celery.store.redis.client import no_retry
 from tests.helpers.executions import claim
 from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.waiting import wait_until
 
 
 def test_signal_sent_before_listening_is_returned(store: Store) -> None:
@@ -76,3 +83,47 @@ def test_signals_are_kept_for_at_least_a_minute_and_a_shorter_ttl_is_ignored(
     store.signals.listen(CASE, "id-1", "here", ttl=600)
     store.signals.send(make_signal("b"), ttl=70)
     assert 598 <= redis_client.ttl(key) <= 600
+
+
+def test_subscription_receives_published_signals_and_pongs(store: Store) -> None:
+    with store.signals.subscription("here") as subscription:
+        assert wait_until(lambda: subscription.receive(0.1)) == ("subscribed", "")
+        store.signals.listen(CASE, "id-1", "here", ttl=60)
+        store.signals.send(make_signal(value="1"), ttl=60)
+        kind, event = wait_until(lambda: subscription.receive(0.1))
+        assert (kind, EVENT.validate_json(event).value) == ("signal", "1")
+        assert subscription.receive(0.01) is None
+        subscription.ping()
+        assert wait_until(lambda: subscription.receive(0.1)) == ("pong", "")
+
+
+class BrokenPubSub:
+    """A subscription whose connection breaks at the first use after subscribing."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def subscribe(self, channel: str) -> None: ...
+
+    def get_message(self, timeout: float) -> None:
+        raise redis.ConnectionError("closed")
+
+    def ping(self) -> None:
+        raise redis.ConnectionError("closed")
+
+
+def test_broken_subscription_is_redis_unavailable(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store.client, "pubsub", BrokenPubSub)
+    with store.signals.subscription("here") as subscription:
+        for act in (lambda: subscription.receive(0.1), subscription.ping):
+            with pytest.raises(RedisUnavailable, match=r"did not answer \(closed\)"):
+                act()
+
+
+def test_subscription_that_cannot_be_opened_is_redis_unavailable(settings: Settings) -> None:
+    with redis.Redis(port=1, retry=no_retry()) as nowhere:
+        store = Store(settings, nowhere)
+        with pytest.raises(RedisUnavailable, match="did not answer"), store.signals.subscription("here"):
+            pass

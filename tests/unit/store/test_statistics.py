@@ -1,4 +1,4 @@
-"""What is stored about a suite, as people read it."""
+"""Statistics, parsed from what is stored about a suite."""
 
 from collections import Counter
 

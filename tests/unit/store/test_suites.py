@@ -1,6 +1,4 @@
-"""The suite, one caller at a time."""
-
-import logging
+"""Suites, one caller at a time."""
 
 import pytest
 import redis
@@ -8,7 +6,6 @@ import redis
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_test
 from tests.helpers.waiting import wait_until
@@ -22,36 +19,7 @@ def receive_test(store: Store, test_id: str = "id-1") -> float:
     return claim(store, make_test(test_id)).now
 
 
-# -- cases
-
-
-def test_registered_cases_are_listed_by_name_with_their_last_settings(store: Store) -> None:
-    store.registry.register("b", {"probability": 0.5, "frequency": None})
-    store.registry.register("a", {"probability": 1.0})
-    store.registry.register("a", {"probability": 0.1})
-    assert list(store.registry.cases().items()) == [
-        ("a", {"probability": 0.1}),
-        ("b", {"probability": 0.5, "frequency": None}),
-    ]
-
-
-def test_settings_that_are_not_json_are_refused_with_the_case_named(store: Store) -> None:
-    with pytest.raises(InvalidPayload, match="a: the settings are not JSON"):
-        store.registry.register("a", {"base": object()})
-
-
-@pytest.mark.parametrize("text", ["{not json", "3", '["ab"]x'])
-def test_unreadable_case_is_left_out_and_logged(
-    store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, text: str
-) -> None:
-    store.registry.register("good", {})
-    redis_client.hset(store.keys.cases, "bad", text)
-    with caplog.at_level(logging.WARNING):
-        assert store.registry.cases() == {"good": {}}
-    assert "livecheck:{cases}:settings, field bad" in caplog.text
-
-
-# -- suite_fail, recovered
+# -- fail, service_recovered
 
 
 def test_second_suite_failure_within_the_delay_is_not_reported(store: Store) -> None:
@@ -152,10 +120,10 @@ def test_case_without_a_test_stalls_from_when_tests_were_first_expected(
     store: Store, redis_client: redis.Redis
 ) -> None:
     store.suites.expect_tests([CASE, "another"])
-    watched = redis_client.hget(store.keys.state(CASE), "expected_since")
+    expected_since = redis_client.hget(store.keys.state(CASE), "expected_since")
     store.suites.expect_tests([CASE])
     assert stalled(store, 0.3) is None
-    assert redis_client.hget(store.keys.state(CASE), "expected_since") == watched
+    assert redis_client.hget(store.keys.state(CASE), "expected_since") == expected_since
     assert wait_until(lambda: stalled(store, 0.3)) > 0.3
 
 
@@ -183,108 +151,12 @@ def test_status_is_stall_before_and_after_the_stall_is_reported(store: Store) ->
     wait_until(lambda: status(store, 0.2) is State.STALL)
     assert (status(store, 60.0), status(store, None)) == (State.INIT, State.INIT)
     assert wait_until(lambda: stalled(store, 0.2))
-    assert status(store, 0.2) is State.STALL, "the warning is no test"
+    assert status(store, 0.2) is State.STALL, "the report of a stall is not a test"
     receive_test(store)
     assert status(store, 60.0) is State.INIT
 
 
-# -- slots
-
-HALF = Window(0.6, 0.3)
-
-
-def claim_slot(store: Store, slot: Window = HALF, token: str = "", lease: float = 30.0) -> int:
-    """Claim a run; without a token it is made at once."""
-    attempt = store.schedule_runs.claim(CASE, slot, token=token or "now", lease=lease)
-    if attempt and not token:
-        assert store.schedule_runs.finish(CASE, "now")
-    return attempt
-
-
-def test_one_run_is_claimed_in_each_period(store: Store) -> None:
-    start = store.time()
-    assert claim_slot(store)
-    assert not claim_slot(store)
-    wait_until(lambda: claim_slot(store))
-    assert store.time() - start >= 0.3
-    assert not claim_slot(store)
-
-
-def test_shorter_period_does_not_wait_for_the_longer_one_before_it(store: Store) -> None:
-    assert claim_slot(store, Window(3600, 1800))
-    assert claim_slot(store, Window(5, 2.5))
-    assert not claim_slot(store, Window(5, 2.5))
-
-
-def test_one_run_follows_a_long_silence(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.hset(store.keys.state(CASE), "tat", store.time() - 1000)
-    assert claim_slot(store, Window(10, 5))
-    assert not claim_slot(store, Window(10, 5))
-
-
-def test_run_that_takes_longer_than_its_period_is_not_claimed_twice(store: Store) -> None:
-    assert claim_slot(store, Window(0.1, 0.05), "long", lease=9) == 1
-    start = store.time()
-    while store.time() < start + 0.5:
-        assert store.schedule_runs.renew(CASE, "long", lease=9)
-        assert claim_slot(store, Window(0.1, 0.05)) == 0
-    assert store.schedule_runs.finish(CASE, "long")
-    assert claim_slot(store, Window(0.1, 0.05)) == 1
-
-
-def test_lapsed_run_is_claimed_again(store: Store) -> None:
-    slot = Window(60, 30)
-    assert claim_slot(store, slot, "dead", lease=0.2) == 1
-    assert store.schedule_runs.lapsed([CASE, "another"], lease=0.2) == []
-    assert wait_until(lambda: store.schedule_runs.lapsed([CASE, "another"], lease=0.2)) == [CASE]
-    assert store.schedule_runs.lapsed([CASE], lease=0.2) == [], "one is told"
-    assert claim_slot(store, slot, "second") == 2
-    assert not store.schedule_runs.finish(CASE, "dead")
-    assert not store.schedule_runs.renew(CASE, "dead", lease=9)
-    assert claim_slot(store, slot) == 0
-    assert store.schedule_runs.finish(CASE, "second")
-    assert claim_slot(store, slot) == 0, "it was made"
-    assert store.schedule_runs.lapsed([CASE], lease=0.2) == []
-
-
-def test_lapsed_run_is_resent_after_each_lease(store: Store) -> None:
-    claim_slot(store, Window(60, 30), "dead", lease=0.05)
-    wait_until(lambda: store.schedule_runs.lapsed([CASE], lease=0.2))
-    start = store.time()
-    wait_until(lambda: store.schedule_runs.lapsed([CASE], lease=0.2))
-    assert store.time() - start >= 0.15
-
-
-def test_run_is_abandoned_after_three_attempts(store: Store) -> None:
-    slot = Window(60, 30)
-    for attempt in (1, 2, 3):
-        assert wait_until(lambda attempt=attempt: claim_slot(store, slot, f"t{attempt}", lease=0.05)) == attempt
-    start = store.time()
-    while store.time() < start + 0.2:
-        assert claim_slot(store, slot, "more", lease=0.05) == 0
-        assert store.schedule_runs.lapsed([CASE], lease=0.05) == []
-
-
-def test_lapsed_run_is_not_claimed_after_its_time(store: Store) -> None:
-    slot = Window(0.4, 0.2)
-    assert claim_slot(store, slot, "dead", lease=0.3) == 1
-    start = store.time()
-    while store.time() < start + 0.6:
-        assert store.schedule_runs.lapsed([CASE], lease=0.3) == []
-    assert claim_slot(store, slot, "next") == 1, "the next run, not a second attempt"
-
-
-def test_repeated_claim_of_a_run_is_the_same_attempt(store: Store) -> None:
-    assert claim_slot(store, HALF, "same") == claim_slot(store, HALF, "same") == 1
-
-
-def test_runs_continue_after_the_clock_was_set_back(store: Store, redis_client: redis.Redis) -> None:
-    assert claim_slot(store, HALF, "before")
-    redis_client.hset(store.keys.state(CASE), mapping={"run_until": store.time() + 7200, "tat": store.time() + 7200})
-    assert claim_slot(store) == 1
-
-
-# -- statistics, beat
+# -- statistics, health
 
 
 def test_statistics_of_an_unknown_case_are_empty(store: Store) -> None:
@@ -300,30 +172,11 @@ def test_unreadable_statistics_are_an_error_with_the_key_and_affect_no_other_cas
     assert store.suites.statistics("shop.test_other").status is State.INIT
 
 
-def test_signs_of_life_expire_after_two_minutes(store: Store, redis_client: redis.Redis) -> None:
-    assert store.liveness.read() == (None, None)
-    store.liveness.beat_seen()
-    assert 118 <= redis_client.ttl(store.keys.beat) <= 120
-    redis_client.set(store.keys.beat, store.time() - 7, ex=120)
-    assert store.liveness.read() == (pytest.approx(7, abs=1), None)
-    store.liveness.schedules_seen()
-    assert 118 <= redis_client.ttl(store.keys.schedules) <= 120
-    assert store.liveness.read().schedules == pytest.approx(0, abs=1)
-
-
 def test_health_has_how_long_the_sweep_is_overdue(store: Store, redis_client: redis.Redis) -> None:
     store.executions.record(make_test(), expires_in=60)
     assert store.suites.health({CASE: None, "another": None}) == ({CASE: State.INIT, "another": State.INIT}, 0.0)
     redis_client.zadd(store.keys.open(CASE), {"id-1": store.time() - 500})
     assert store.suites.health({"another": None, CASE: None}).overdue == pytest.approx(500, abs=1)
-
-
-def test_heartbeat_is_claimed_once_in_each_period(store: Store) -> None:
-    assert store.liveness.claim_heartbeat(0.3)
-    start = store.time()
-    assert not store.liveness.claim_heartbeat(0.3)
-    wait_until(lambda: store.liveness.claim_heartbeat(0.3))
-    assert store.time() - start >= 0.25
 
 
 def test_recovery_of_a_service_does_not_hide_failing_tests(store: Store) -> None:

@@ -1,4 +1,4 @@
-"""Reaching a real server: round trips, a flushed script cache, outages, passwords."""
+"""The client of a real server: round trips, a flushed script cache, outages, passwords."""
 
 import socket
 import time
@@ -20,7 +20,7 @@ from tests.helpers.waiting import at_once
 
 
 class Counting(redis.Connection):
-    """Counts how often something is sent; the store sends once, then reads."""
+    """Counts the packets sent; a round trip is one."""
 
     sent = 0
 

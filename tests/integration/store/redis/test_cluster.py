@@ -1,4 +1,4 @@
-"""The state in a real cluster of three servers: every operation, slots that move, servers that fall silent."""
+"""The store on a real cluster of three servers: every operation, slots that move, servers that stop answering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_c
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew
 from tests.helpers.waiting import at_once, wait_until
 
-#: Of cases on all three servers.
+#: Names of cases that are spread over all three servers.
 CASES = [f"shop.test_{number}" for number in range(30)]
 
 
@@ -87,7 +87,7 @@ def test_batch_is_sent_to_all_servers(store: Store, cluster: RedisCluster) -> No
 
 
 def test_signals_stored_on_any_server_reach_the_inbox(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # what is found before was announced
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # so a signal that is found sooner was published
     inbox = Inbox(store)
     futures = []
     for case in CASES:
@@ -104,7 +104,7 @@ def test_signals_stored_on_any_server_reach_the_inbox(store: Store, monkeypatch:
 
 
 def move(slot: int, source: RedisServer, target: RedisServer, during: Callable[[], object]) -> None:
-    """Move a slot; ``during`` is called when its keys are half here, half there."""
+    """Move a slot; call ``during`` when its keys are on both servers."""
     ids = {one: one.client.cluster("MYID") for one in (source, target)}
     target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
     source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
@@ -127,7 +127,7 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     verdicts: list[bool] = []
 
     def during() -> None:
-        # Its keys are on both servers: it is told to try again, until all are on one.
+        # While its keys are on both servers, the reply is TRYAGAIN.
         threads.append(threading.Thread(target=lambda: verdicts.append(judge(store).accepted)))
         threads[0].start()
         assert store.time() > 0
@@ -172,7 +172,7 @@ def test_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisClu
     for one in cluster.servers:
         one.program.freeze()
     try:
-        for act in (claim, batch, OPERATIONS["registry.cases"], everything_at_once):
+        for act in (claim, batch, OPERATIONS["registry.cases"], send_to_all_servers):
             started = time.monotonic()
             with pytest.raises(RedisUnavailable, match="timed out"):
                 act(store)
@@ -184,7 +184,7 @@ def test_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisClu
     store.client.close()
 
 
-def everything_at_once(store: Store) -> None:
+def send_to_all_servers(store: Store) -> None:
     with store.batch() as queued:
         for case in CASES:
             queued.signal(make_signal(case_name=case), ttl=60)
@@ -192,7 +192,7 @@ def everything_at_once(store: Store) -> None:
 
 def reachable(store: Store) -> bool:
     try:
-        everything_at_once(store)
+        send_to_all_servers(store)
     except RedisUnavailable:
         return False
     return True
@@ -200,7 +200,7 @@ def reachable(store: Store) -> bool:
 
 def test_one_frozen_server_does_not_block_the_others(cluster: RedisCluster) -> None:
     store = Store(make_settings(cluster.url), timeout=0.4)
-    everything_at_once(store)
+    send_to_all_servers(store)
     frozen = cluster.servers[1]
     frozen.program.freeze()
     try:

@@ -1,4 +1,4 @@
-"""Errors about Redis: one line that names the URL without its password, what happened, and the mend."""
+"""Redis errors: one line with the URL without its password, what happened, and how to fix it."""
 
 import pytest
 import redis
@@ -104,7 +104,7 @@ def test_invalid_url_is_a_configuration_error_without_the_password(url: str) -> 
 
 
 class Versioned:
-    """Stands in for a server that says how old it is; the fake one does not."""
+    """In place of a server that reports its version, which the fake one does not."""
 
     def __init__(self, version: str) -> None:
         self.version = version

@@ -1,4 +1,4 @@
-"""What is left of a run in the state's Redis, as it is, without asking LiveCheck."""
+"""Read the state that a run leaves in Redis, without LiveCheck's own code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _BATCH: Final = 500
 
 
 @dataclass
-class Suite:
-    """What there is of one case; names are those of the keys."""
+class SuiteSnapshot:
+    """The keys of one case; attributes are named after them."""
 
     state: dict[str, str] = field(default_factory=dict)
     tests: dict[str, dict[str, str]] = field(default_factory=dict)
@@ -30,30 +30,30 @@ class Suite:
 
 
 @dataclass
-class Evidence:
-    """All there is.
+class Snapshot:
+    """The state of all cases.
 
     Attributes:
         suites: by name of the case.
-        keys: every key in the state's Redis, with the seconds it has to live; None when it stays.
-        waiting: messages that nobody has taken or acknowledged, by queue.
+        keys: TTL in seconds of every key in Redis; None for a key without one.
+        pending_messages: messages that are queued or not acknowledged, by queue.
     """
 
-    suites: dict[str, Suite]
+    suites: dict[str, SuiteSnapshot]
     keys: dict[str, int | None]
-    waiting: dict[str, int]
+    pending_messages: dict[str, int]
 
 
-def gather(client: Any, cases: Sequence[str], prefix: str = "livecheck") -> Evidence:
-    """Read everything that ``client``, of the state's Redis, has."""
+def take_snapshot(client: Any, cases: Sequence[str], prefix: str = "livecheck") -> Snapshot:
+    """Read all keys of the state's Redis; ``pending_messages`` stays empty."""
     names = sorted(client.scan_iter(count=_BATCH))
-    lives = [one for some in _batches(client, names, "ttl") for one in some]
-    keys = {name: None if life == -1 else life for name, life in zip(names, lives, strict=True) if life != -2}  # noqa: PLR2004 - TTL's own
-    return Evidence({case: _suite(client, f"{prefix}:{{{case}}}:", names) for case in cases}, keys, {})
+    ttls = [one for some in _batches(client, names, "ttl") for one in some]
+    keys = {name: None if ttl == -1 else ttl for name, ttl in zip(names, ttls, strict=True) if ttl != -2}  # noqa: PLR2004 - TTL's own
+    return Snapshot({case: _suite(client, f"{prefix}:{{{case}}}:", names) for case in cases}, keys, {})
 
 
 def attempts(client: Any, case: str, prefix: str = "livecheck") -> dict[str, int]:
-    """How often each open test of a case has been claimed."""
+    """Return how often each open test of a case was claimed, by id."""
     start = f"{prefix}:{{{case}}}:"
     ids = client.zrange(f"{start}open", 0, -1)
     pipeline = client.pipeline(transaction=False)
@@ -62,8 +62,8 @@ def attempts(client: Any, case: str, prefix: str = "livecheck") -> dict[str, int
     return {test_id: int(times or 0) for test_id, times in zip(ids, pipeline.execute(), strict=True)}
 
 
-def _suite(client: Any, start: str, names: Sequence[str]) -> Suite:
-    return Suite(
+def _suite(client: Any, start: str, names: Sequence[str]) -> SuiteSnapshot:
+    return SuiteSnapshot(
         state=client.hgetall(f"{start}state"),
         tests=_hashes(client, f"{start}test:", names),
         signals=_hashes(client, f"{start}signals:", names),
@@ -78,7 +78,7 @@ def _suite(client: Any, start: str, names: Sequence[str]) -> Suite:
 def _hashes(client: Any, start: str, names: Sequence[str]) -> dict[str, dict[str, str]]:
     wanted = [name for name in names if name.startswith(start)]
     found = [one for some in _batches(client, wanted, "hgetall") for one in some]
-    # One that is empty was forgotten just now.
+    # An empty one has expired since the names were read.
     return {name.removeprefix(start): one for name, one in zip(wanted, found, strict=True) if one}
 
 

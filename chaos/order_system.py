@@ -1,7 +1,7 @@
-"""An order system that is tested while it runs, and killed while it is tested.
+"""The system under test: an order system with LiveCheck cases.
 
-All programs of a run but the servers are made of this module: LiveCheck workers, beats, web services, and an ordinary
-Celery worker. Each has its own way to each server, given in its environment.
+All processes of a run are started from this module: LiveCheck workers, beats, web services, and the shop's own Celery
+worker. Each has proxies of its own to the servers, whose URLs are in its environment.
 """
 
 from __future__ import annotations
@@ -19,30 +19,29 @@ from celery import Celery
 from flask import Flask, request
 
 from chaos.ledger import Ledger
-from chaos.plan import Order
+from chaos.plan import SCHEDULED, Order
 from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal
 from livecheck_celery.errors import BrokerUnavailable, DuplicateTest, RedisUnavailable
-from livecheck_celery.store import executions as store_ledger
-from livecheck_celery.store import signals as arrivals
+from livecheck_celery.store import executions, signals
 
 logger = logging.getLogger("chaos")
 
-#: Seconds a test waits for a signal that comes, however long that takes; and for one that never comes.
-RETRY_FOR: Final = float(os.environ["CHAOS_PATIENCE"])
-IMPATIENCE: Final = float(os.environ["CHAOS_IMPATIENCE"])
-#: Seconds in which a test runs that is to expire.
-LIFETIME: Final = 3.0
+#: Seconds a test waits for a signal that is sent, and for one that is never sent.
+SIGNAL_TIMEOUT: Final = float(os.environ["CHAOS_SIGNAL_TIMEOUT"])
+MISSING_SIGNAL_TIMEOUT: Final = float(os.environ["CHAOS_MISSING_SIGNAL_TIMEOUT"])
+#: Seconds until a test of kind "expire" expires.
+EXPIRES: Final = 3.0
 #: Seconds between two fake requests.
-PULSE: Final = 1.0
+PERIOD: Final = 1.0
 ORDERS: Final = "orders"
 
-_WEBS: Final = os.environ["CHAOS_WEBS"].split(",")
+_WEB_URLS: Final = os.environ["CHAOS_WEB_URLS"].split(",")
 _FLUSH: Final = 3.0
 
-# A short run cannot wait for as long as it takes as shipped.
+# A short run has no time for the default timing.
 if "CHAOS_RESEND_AFTER" in os.environ:
-    vars(store_ledger)["RESEND_AFTER"] = float(os.environ["CHAOS_RESEND_AFTER"])
-    for module in (store_ledger, arrivals):
+    vars(executions)["RESEND_AFTER"] = float(os.environ["CHAOS_RESEND_AFTER"])
+    for module in (executions, signals):
         vars(module)["FORGET_AFTER"] = int(os.environ["CHAOS_FORGET_AFTER"])
 
 ledger = Ledger(os.environ["CHAOS_LEDGER_URL"])
@@ -54,9 +53,9 @@ app.conf.update(
     task_routes={"chaos.ship": {"queue": ORDERS}},
 )
 if app.conf.broker_url.startswith("redis:"):
-    # What a killed worker had fetched comes again soon, beside what LiveCheck sends again by itself.
+    # Soon redeliver what a killed worker had fetched.
     app.conf.broker_transport_options = {
-        "visibility_timeout": float(os.environ["CHAOS_VISIBILITY"]),
+        "visibility_timeout": float(os.environ["CHAOS_VISIBILITY_TIMEOUT"]),
         "unacked_restore_interval": 1,
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 5,
@@ -66,7 +65,7 @@ livecheck = LiveCheck(
     app,
     redis_url=os.environ["CHAOS_STATE_URL"],
     broker_url=os.environ["CHAOS_BROKER_URL"],
-    secret_key="of a run",  # noqa: S106 - nothing to be kept
+    secret_key="of a run",  # noqa: S106 - protects nothing
     max_reports=10_000_000,
 )
 
@@ -81,46 +80,46 @@ _OPTIONS: Final[dict[str, Any]] = {
 
 @livecheck.case(name="plain", **_OPTIONS)
 class Plain(Case):
-    """An order is paid and shipped."""
+    """Tests that an order is paid and shipped."""
 
     paid: Signal[str]
     shipped: Signal[str]
 
     def run(self, kind: str, value: str) -> None:
-        """Wait for both, in turn."""
-        _expect(self.paid.wait(timeout=RETRY_FOR), value)
-        _interlude(kind)
-        _expect(self.shipped.wait(timeout=IMPATIENCE if kind == "timeout" else RETRY_FOR), value)
+        """Wait for both signals in turn."""
+        _expect(self.paid.wait(timeout=SIGNAL_TIMEOUT), value)
+        _raise_if_planned(kind)
+        _expect(self.shipped.wait(timeout=_shipped_timeout(kind)), value)
 
 
 @livecheck.case(name="async", **_OPTIONS)
 class Async(Case):
-    """The same, in a coroutine."""
+    """As `Plain`, with a coroutine."""
 
     paid: Signal[str]
     shipped: Signal[str]
 
     async def run(self, kind: str, value: str) -> None:
-        """Wait for both, in turn."""
-        _expect(await self.paid.wait_async(timeout=RETRY_FOR), value)
-        _interlude(kind)
-        _expect(await self.shipped.wait_async(timeout=IMPATIENCE if kind == "timeout" else RETRY_FOR), value)
+        """Wait for both signals in turn."""
+        _expect(await self.paid.wait_async(timeout=SIGNAL_TIMEOUT), value)
+        _raise_if_planned(kind)
+        _expect(await self.shipped.wait_async(timeout=_shipped_timeout(kind)), value)
 
 
-@livecheck.case(name="pulse", frequency=PULSE, **_OPTIONS)
-class Pulse(Case):
-    """A test that beat asks for, once in each period."""
+@livecheck.case(name=SCHEDULED, frequency=PERIOD, **_OPTIONS)
+class Scheduled(Case):
+    """Tests that beat makes one fake request a period."""
 
     def make_fake_request(self) -> None:
         """Trigger a test."""
-        if ledger.is_hushed:
+        if ledger.fake_requests_stopped:
             return
         test_id = uuid4().hex
-        ledger.will_pulse(test_id)
+        ledger.making_fake_request(test_id)
         _trigger(self, test_id)
 
     def run(self) -> None:
-        """Be content."""
+        """Pass."""
 
 
 CASES: Final[dict[str, Any]] = {"plain": Plain, "async": Async}
@@ -130,11 +129,15 @@ def _expect(got: str, value: str) -> None:
     assert got == value, f"{got}, not {value}"  # noqa: S101 - as in any test
 
 
-def _interlude(kind: str) -> None:
+def _raise_if_planned(kind: str) -> None:
     if kind == "raise":
-        raise RuntimeError("as ordered")
+        raise RuntimeError("planned")
     if kind == "skip":
-        raise LiveCheckTestSkipped("as ordered")
+        raise LiveCheckTestSkipped("planned")
+
+
+def _shipped_timeout(kind: str) -> float:
+    return MISSING_SIGNAL_TIMEOUT if kind == "timeout" else SIGNAL_TIMEOUT
 
 
 # -- the shop
@@ -147,35 +150,35 @@ def _trigger(case: Case, test_id: str, *args: str, **options: Any) -> None:
         else:
             case.trigger(test_id, *args)
     except BrokerUnavailable:
-        pass  # it is recorded, and recovery sends it
+        pass  # it is recorded; recovery sends the message
     except RedisUnavailable:
-        return  # it may be recorded all the same
+        return  # it may be recorded
     except DuplicateTest:
-        ledger.stray(test_id, "DuplicateTest, at its first trigger")
+        ledger.anomaly(test_id, "DuplicateTest at its first trigger")
         return
     ledger.triggered(test_id)
 
 
 @contextmanager
 def _sending(test_id: str, **signals: str) -> Iterator[None]:
-    """Note that signals are about to be sent, and then whether Redis took what left this process in between."""
+    """Record that the block sends ``signals``, and then whether Redis stored them."""
     for name, value in signals.items():
-        ledger.will_send(test_id, name, value)
+        ledger.sending(test_id, name, value)
     dropped = livecheck.runtime.outbox.dropped
     yield
     if livecheck.flush(_FLUSH) and livecheck.runtime.outbox.dropped == dropped:
         for name in signals:
-            ledger.taken(test_id, name)
+            ledger.stored(test_id, name)
 
 
 @app.task(name="chaos.ship")
 def ship(order: dict[str, Any]) -> None:
-    """Send the second signal of an order, on the ordinary worker."""
+    """Send the second signal of an order, on the shop's own worker."""
     one = Order(**order)
     current = livecheck.current_test
     carried = None if current is None else current.id
-    if carried != (one.id if one.trigger == "chance" else None):
-        ledger.stray(one.id, f"carried {carried} to the task")
+    if carried != (one.id if one.trigger == "request" else None):
+        ledger.anomaly(one.id, f"the task has the test {carried}")
     with _sending(one.id, shipped=one.signals["shipped"]):
         CASES[one.case].shipped.send(one.signals["shipped"], key=one.id, force=True)
 
@@ -186,12 +189,12 @@ livecheck.init_flask(web)
 
 @web.post("/order")
 def place() -> dict[str, Any]:
-    """Place an order, which triggers its test, has it paid, and perhaps shipped by a task."""
+    """Place an order: trigger its test, and send or request its signals."""
     order = Order(**request.get_json())
     case = CASES[order.case]
-    if order.trigger != "chance":
-        lifetime = {"expires": LIFETIME} if order.kind == "expire" else {"countdown": order.countdown}
-        _trigger(case, order.id, order.kind, order.value, **(lifetime if order.trigger == "options" else {}))
+    if order.trigger != "request":
+        options = {"expires": EXPIRES} if order.kind == "expire" else {"countdown": order.countdown}
+        _trigger(case, order.id, order.kind, order.value, **(options if order.trigger == "options" else {}))
         _handle(order)
         return {}
     dropped = livecheck.runtime.outbox.dropped
@@ -203,16 +206,16 @@ def place() -> dict[str, Any]:
 
 
 def _handle(order: Order) -> None:
-    if order.pay == "http" and order.trigger == "chance":
+    if order.pay == "http" and order.trigger == "request":
         with suppress(requests.RequestException), livecheck.session() as session:
-            session.post(f"{choice(_WEBS)}/pay", json=vars(order), timeout=2.0)  # noqa: S311
+            session.post(f"{choice(_WEB_URLS)}/pay", json=vars(order), timeout=2.0)  # noqa: S311
     else:
         _pay(order)
     if order.ship == "task":
         try:
             ship.apply_async((vars(order),), retry=False)
-        except Exception as exc:  # noqa: BLE001 - whatever the broker's driver raises
-            logger.warning("%s: not shipped by a task: %s", order.id, exc)
+        except Exception as exc:  # noqa: BLE001 - the errors depend on the broker's driver
+            logger.warning("chaos: order %s: task not sent: %s", order.id, exc)
 
 
 def _pay(order: Order) -> None:
@@ -222,11 +225,11 @@ def _pay(order: Order) -> None:
 
 @web.post("/pay")
 def pay() -> dict[str, Any]:
-    """Have an order paid; called within a request that is under test."""
+    """Send the first signal of an order; called by another web service, in a request that is under test."""
     order = Order(**request.get_json())
     current = livecheck.current_test
     if current is None or current.id != order.id:
-        ledger.stray(order.id, f"carried {current and current.id} over HTTP")
+        ledger.anomaly(order.id, f"the HTTP request has the test {current and current.id}")
     with _sending(order.id, paid=order.value):
         CASES[order.case].paid.send(order.value)
     return {}
@@ -234,7 +237,7 @@ def pay() -> dict[str, Any]:
 
 @web.post("/signal/<name>")
 def signal(name: str) -> dict[str, Any]:
-    """Send a signal of an order, again perhaps."""
+    """Send a signal of an order, which may have been sent before."""
     order = Order(**request.get_json())
     value = order.signals[name]
     with _sending(order.id, **{name: value}):
