@@ -9,14 +9,19 @@ import livecheck_celery
 
 
 @pytest.mark.promise("Every public name is listed in `__all__`.", theme="cases")
-def test_everything_public_is_there_and_listed_in_order() -> None:
-    assert livecheck_celery.__all__ == sorted(livecheck_celery.__all__, key=lambda name: (name.islower(), name))
+def test_every_public_name_is_listed_in_all() -> None:
     for name in livecheck_celery.__all__:
         assert getattr(livecheck_celery, name) is not None
+    public = {
+        name
+        for name, value in vars(livecheck_celery).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("livecheck_celery")
+    }
+    assert public <= set(livecheck_celery.__all__)
 
 
 @pytest.mark.promise("Importing the package creates no Celery app, and does not change `current_app`.", theme="cases")
-def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() -> None:
+def test_import_creates_no_celery_app_and_keeps_current_app() -> None:
     code = (
         "import livecheck_celery, sys, celery._state as state\n"
         "assert 'livecheck_celery.worker' not in sys.modules\n"
@@ -30,7 +35,7 @@ def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() ->
     assert done.returncode == 0, done.stderr
 
 
-def test_a_wrong_attribute_is_said_by_name() -> None:
+def test_unknown_attribute_is_named_in_the_error() -> None:
     with pytest.raises(AttributeError, match="celery_app"):
         _ = livecheck_celery.celery_app
 
@@ -39,7 +44,7 @@ def test_a_wrong_attribute_is_said_by_name() -> None:
     "Importing the package, declaring cases and wrapping an application open no connection and start no thread.",
     theme="requests",
 )
-def test_importing_and_declaring_connects_to_nothing_and_starts_no_thread() -> None:
+def test_import_and_declaration_open_no_connection_and_start_no_thread() -> None:
     script = """
 import sys, threading
 touched = []
@@ -60,3 +65,23 @@ print(touched, threading.active_count())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
+
+
+def test_package_does_not_import_opentelemetry() -> None:
+    # Others may: redis-py does where it is installed.
+    code = (
+        "import builtins\n"
+        "original, wanted = builtins.__import__, []\n"
+        "def watch(name, globals=None, *rest):\n"
+        "    importer = (globals or {}).get('__name__', '')\n"
+        "    if name.startswith('opentelemetry') and importer.startswith('livecheck_celery'):\n"
+        "        wanted.append((importer, name))\n"
+        "    return original(name, globals, *rest)\n"
+        "builtins.__import__ = watch\n"
+        "import livecheck_celery.worker, livecheck_celery.execution.spans, livecheck_celery.propagation.baggage\n"
+        "assert wanted == [], wanted\n"
+        "import livecheck_celery.propagation.otel\n"
+        "assert wanted\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -41,7 +41,7 @@ def is_tested(case: Any) -> bool:
 
 
 @pytest.mark.promise("An override reaches every process within 5 s.", theme="cases")
-def test_an_override_reaches_other_processes_and_goes_again(here: Any, there: Any) -> None:
+def test_override_reaches_other_processes_and_can_be_removed(here: Any, there: Any) -> None:
     assert not is_tested(there)
     here.override(probability=1.0)
     assert is_tested(here), "at once where it was made"
@@ -54,13 +54,13 @@ def test_an_override_reaches_other_processes_and_goes_again(here: Any, there: An
     assert (there.probability, here.probability) == (0.0, 0.0)
 
 
-def test_an_override_that_was_made_before_is_known_to_a_new_process(here: Any, redis_url: str) -> None:
+def test_new_process_has_an_earlier_override(here: Any, redis_url: str) -> None:
     here.override(active=False)
     with process(redis_url, probability=1.0) as case:
         wait_until(lambda: not is_tested(case), WITHIN, "the override is there")
 
 
-def test_a_process_comes_back_to_what_it_had(here: Any, there: Any) -> None:
+def test_removed_override_restores_the_value_of_the_process(here: Any, there: Any) -> None:
     there.probability = 0.25
     here.override(probability=1.0)
     wait_until(lambda: is_tested(there), WITHIN)
@@ -70,7 +70,7 @@ def test_a_process_comes_back_to_what_it_had(here: Any, there: Any) -> None:
 
 
 @pytest.mark.promise("No request reads an override from Redis.", theme="cases")
-def test_no_request_asks(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_do_not_read_overrides_from_redis(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     asked_by: list[threading.Thread] = []
     wired = there.app.runtime.request_store.registry.snapshot
 
@@ -86,7 +86,7 @@ def test_no_request_asks(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch)
     assert threading.current_thread() not in asked_by
 
 
-def test_a_wrong_value_is_refused_and_in_redis_ignored(here: Any, caplog: pytest.LogCaptureFixture) -> None:
+def test_invalid_override_is_refused_and_in_redis_ignored(here: Any, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigurationError, match="case c: probability: .*less than or equal to 1"):
         here.override(probability=1.5)
     here.apply_overrides({"probability": "often"})

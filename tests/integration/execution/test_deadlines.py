@@ -67,7 +67,7 @@ def timed_out(case: Any) -> str:
     "unless it blocks the whole process).",
     theme="recovery",
 )
-def test_a_thread_that_cannot_be_stopped(
+def test_thread_that_cannot_be_stopped_times_out_and_is_logged(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     def run(self: Any) -> None:
@@ -89,7 +89,7 @@ def test_a_thread_that_cannot_be_stopped(
     assert len(case.timeouts) == 1
 
 
-def test_it_is_said_again_while_the_slot_is_held(
+def test_held_slot_is_logged_repeatedly(
     livecheck: LiveCheck,
     pool: ThreadPoolExecutor,
     stop: threading.Event,
@@ -103,7 +103,7 @@ def test_it_is_said_again_while_the_slot_is_held(
     assert len(case.timeouts) == 1
 
 
-def test_without_a_limit_of_its_own_a_test_may_run_until_it_expires(
+def test_test_without_max_runtime_can_run_until_it_expires(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event
 ) -> None:
     case = declare(livecheck, lambda self: stop.wait(30), test_expires=0.3)
@@ -111,7 +111,7 @@ def test_without_a_limit_of_its_own_a_test_may_run_until_it_expires(
     assert timed_out(case) == "run() was still running when the test expired"
 
 
-def test_a_coroutine_is_stopped_and_frees_its_slot(
+def test_coroutine_is_cancelled_and_frees_its_slot(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: Any) -> None:
@@ -123,7 +123,7 @@ def test_a_coroutine_is_stopped_and_frees_its_slot(
     assert "holds a slot" not in caplog.text
 
 
-def test_a_coroutine_that_will_not_be_stopped(
+def test_coroutine_that_blocks_the_event_loop_times_out(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_coroutine_that_will_not_be_stopped(
     wait_until(lambda: f"it is at {__file__}:{run.__code__.co_firstlineno + 1}" in caplog.text)
 
 
-def test_the_errors_of_a_coroutine_are_its_own(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
+def test_timeout_error_raised_by_a_coroutine_is_an_error(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
     async def run(self: Any) -> None:
         raise TimeoutError("of the service")
 
@@ -144,7 +144,7 @@ def test_the_errors_of_a_coroutine_are_its_own(livecheck: LiveCheck, pool: Threa
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_wait_ends_with_the_time_there_is_and_says_what_did_not_come(
+def test_wait_ends_at_max_runtime_and_names_the_missing_signal(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, kind: str
 ) -> None:
     def run(self: Any) -> None:
@@ -160,7 +160,7 @@ def test_a_wait_ends_with_the_time_there_is_and_says_what_did_not_come(
     assert timed_out(case).startswith("signal sent (1 of 1) did not arrive within 0.")
 
 
-def test_a_test_within_its_time_is_left_alone(
+def test_test_within_its_deadline_is_not_affected(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = time.monotonic()
@@ -171,7 +171,7 @@ def test_a_test_within_its_time_is_left_alone(
     assert livecheck.runtime.deadlines._due == {}
 
 
-def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
+def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
     """The time is that of one attempt: who runs the test again has all of it."""
     case = declare(livecheck, lambda self: None, max_runtime=0.2)
     test = build(case, "o-1")

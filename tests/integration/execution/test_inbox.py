@@ -34,7 +34,7 @@ def waiting(case: Any, count: int) -> bool:
 
 
 @pytest.mark.promise("Many tests wait on one Redis connection per process.", theme="signals")
-def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: redis.Redis) -> None:
+def test_many_tests_wait_on_one_connection(case: Any, redis_client: redis.Redis) -> None:
     many = 300
     with ThreadPoolExecutor(many) as pool:
         futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
@@ -48,7 +48,7 @@ def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: 
 
 
 @pytest.mark.promise("A signal whose announcement is lost is found by reading it.", theme="signals")
-def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, redis_client: redis.Redis) -> None:
+def test_signal_is_found_when_its_announcement_is_lost(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
@@ -59,7 +59,7 @@ def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, re
 
 
 @pytest.mark.promise("A broken connection loses no signal.", theme="signals")
-def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
+def test_broken_connection_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
     count = 20
     stop = threading.Event()
 
@@ -81,7 +81,7 @@ def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis
     assert states == {State.PASS: count}
 
 
-def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client: redis.Redis) -> None:
+def test_malformed_announcement_is_ignored(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
@@ -90,7 +90,7 @@ def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client
         assert future.result(10).state is State.PASS
 
 
-def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_client: redis.Redis) -> None:
+def test_stopped_process_hands_back_its_waiting_tests(case: Any, redis_client: redis.Redis) -> None:
     test = case.trigger("o-1")
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, test)
@@ -109,7 +109,7 @@ def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_clie
     other.close()
 
 
-def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: Any) -> None:
+def test_stopping_process_takes_no_new_test_and_continues_running_ones(case: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
         waits = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
@@ -121,7 +121,7 @@ def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: 
     assert case.total_by_state == Counter({State.PASS: 1})
 
 
-def test_mailboxes_are_closed_when_the_test_is_over(case: Any) -> None:
+def test_mailbox_is_closed_after_the_test(case: Any) -> None:
     case.sent.send(7, key="o-1", force=True)
     case.execute(build(case, "o-1"))
     assert case.app.runtime.inbox._open_mailboxes() == []

@@ -45,13 +45,13 @@ def ping(suite: LiveCheck) -> None:
     Tasks([suite]).heartbeat()
 
 
-def test_a_url_is_asked_for_while_all_is_well(suite: LiveCheck, switch: Server) -> None:
+def test_url_is_pinged_while_all_cases_are_healthy(suite: LiveCheck, switch: Server) -> None:
     ping(suite)
     [received] = switch.received
     assert (received.method, received.target, received.known_headers()) == ("GET", "/ping/a-secret", {})
 
 
-def test_of_many_beats_and_workers_one_asks(suite: LiveCheck, switch: Server) -> None:
+def test_url_is_pinged_once_by_many_workers(suite: LiveCheck, switch: Server) -> None:
     at_once(10, lambda _: Tasks([suite]).heartbeat())
     assert len(switch.received) == 1
     assert 0 < suite.runtime.store.client.pttl(suite.runtime.store.keys.heartbeat) <= 60_000
@@ -81,7 +81,7 @@ def lose_the_sweep(suite: LiveCheck) -> None:
         (lose_the_sweep, "recovery is overdue by 301 s"),
     ],
 )
-def test_it_is_not_while_something_is_wrong(
+def test_ping_is_skipped_and_its_reason_logged(
     suite: LiveCheck,
     switch: Server,
     caplog: pytest.LogCaptureFixture,
@@ -95,7 +95,7 @@ def test_it_is_not_while_something_is_wrong(
     assert record.getMessage() == f"heartbeat: skipped: {reason}"
 
 
-def test_a_case_that_is_not_active_may_be_as_it_is(suite: LiveCheck, switch: Server) -> None:
+def test_inactive_case_does_not_prevent_the_ping(suite: LiveCheck, switch: Server) -> None:
     fail(suite)
     fall_silent(suite)
     suite.cases[CASE].active = False
@@ -103,7 +103,7 @@ def test_a_case_that_is_not_active_may_be_as_it_is(suite: LiveCheck, switch: Ser
     assert len(switch.received) == 1
 
 
-def test_without_a_url_nothing_is_done(suite: LiveCheck, switch: Server) -> None:
+def test_nothing_is_pinged_without_a_url(suite: LiveCheck, switch: Server) -> None:
     suite.settings = suite.settings.model_copy(update={"heartbeat_url": None})
     Tasks([suite]).heartbeat()
     assert switch.received == []
@@ -119,7 +119,7 @@ def silent(_: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(("act", "reason"), [(refused, "Connection refused"), (silent, "no complete answer within")])
-def test_a_url_that_does_not_answer_is_a_line_in_the_log(
+def test_url_that_does_not_answer_is_logged(
     suite: LiveCheck,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -142,7 +142,7 @@ def test_a_url_that_does_not_answer_is_a_line_in_the_log(
     assert "a-secret" not in caplog.text
 
 
-def test_an_answer_that_is_an_error_is_a_line_in_the_log(
+def test_error_response_is_logged(
     suite: LiveCheck, switch: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(handler: Any) -> None:
@@ -155,7 +155,7 @@ def test_an_answer_that_is_an_error_is_a_line_in_the_log(
     ]
 
 
-def test_the_longest_a_worker_can_be_held_up_is_what_is_documented() -> None:
+def test_ping_takes_at_most_the_documented_time() -> None:
     limits = heartbeat._HTTP
     assert limits.timeout_total is not None
     assert (limits.error_retries + 1) * limits.timeout_total + limits.error_retries * limits.error_delay_max <= 11

@@ -91,7 +91,9 @@ def warnings_of_outbox(caplog: pytest.LogCaptureFixture) -> list[str]:
     theme="requests",
 )
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: pytest.LogCaptureFixture) -> None:
+def test_request_is_unaffected_by_the_outage(
+    row: Row, rabbit: Callable[[], RabbitMQ], caplog: pytest.LogCaptureFixture
+) -> None:
     with row(rabbit) as place:
         warm = make(place.redis_url, place.broker_url, place.result_backend)
         arrivals = Arrivals(place, Store(warm.app.settings))
@@ -144,7 +146,9 @@ def circle() -> list[Any]:
 
 
 @pytest.mark.parametrize("value", [Odd(), circle(), {Odd(): 1}, "\ud800"], ids=["object", "circle", "key", "surrogate"])
-def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+def test_arguments_that_are_not_json_are_counted_and_logged_once(
+    value: Any, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     case = make(redis_url)
     with no_socket_is_touched():
         for number in range(REQUESTS):
@@ -155,7 +159,7 @@ def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, ca
     assert len(caplog.records) == 1
 
 
-def test_a_signal_whose_value_is_no_json_tells_the_test_and_is_said_once(
+def test_signal_value_that_is_not_json_is_sent_as_an_error_and_logged_once(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = make(redis_url)
@@ -168,7 +172,7 @@ def test_a_signal_whose_value_is_no_json_tells_the_test_and_is_said_once(
     assert "value cannot be sent as JSON" in stored
 
 
-def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_full_outbox_is_counted_logged_once_and_recovers(caplog: pytest.LogCaptureFixture) -> None:
     with embedded() as server, frozen_server(server) as (freeze, thaw):
         case = make(f"{server.connection_url}/0")
         livecheck = case.app
