@@ -1,3 +1,5 @@
+"""Settings: where they are read from, and which values are refused."""
+
 from __future__ import annotations
 
 import pytest

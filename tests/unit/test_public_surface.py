@@ -1,3 +1,5 @@
+"""The public names of the package, and what importing it does not do."""
+
 from __future__ import annotations
 
 import subprocess
@@ -47,9 +49,9 @@ def test_unknown_attribute_is_named_in_the_error() -> None:
 def test_import_and_declaration_open_no_connection_and_start_no_thread() -> None:
     script = """
 import sys, threading
-touched = []
-reaching = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
-sys.addaudithook(lambda event, _: touched.append(event) if event in reaching else None)
+connected = []
+network = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
+sys.addaudithook(lambda event, _: connected.append(event) if event in network else None)
 from celery import Celery
 from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.integrations.celery import install
@@ -61,27 +63,27 @@ livecheck.wsgi(lambda environ, start_response: [])
 livecheck.instrument("requests")
 install(Celery("orders", broker="redis://127.0.0.1:1/0", set_as_current=False))
 assert livecheck.flush()
-print(touched, threading.active_count())
+print(connected, threading.active_count())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
 
 
 def test_package_does_not_import_opentelemetry() -> None:
-    # Others may: redis-py does where it is installed.
+    # Other packages can import it: redis-py does if it is installed.
     code = (
         "import builtins\n"
-        "original, wanted = builtins.__import__, []\n"
-        "def watch(name, globals=None, *rest):\n"
+        "original, imported = builtins.__import__, []\n"
+        "def note(name, globals=None, *rest):\n"
         "    importer = (globals or {}).get('__name__', '')\n"
         "    if name.startswith('opentelemetry') and importer.startswith('livecheck_celery'):\n"
-        "        wanted.append((importer, name))\n"
+        "        imported.append((importer, name))\n"
         "    return original(name, globals, *rest)\n"
-        "builtins.__import__ = watch\n"
+        "builtins.__import__ = note\n"
         "import livecheck_celery.worker, livecheck_celery.execution.spans, livecheck_celery.propagation.baggage\n"
-        "assert wanted == [], wanted\n"
+        "assert imported == [], imported\n"
         "import livecheck_celery.propagation.otel\n"
-        "assert wanted\n"
+        "assert imported\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr

@@ -1,45 +1,16 @@
-"""What makes a suite fail besides its tests: a service that is down, a fake request that raises, silence."""
+"""Failures of a suite: a service that is down, consecutive failures of tests, and `on_suite_fail()`."""
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 import pytest
 
 from livecheck_celery import Case, LiveCheck, State, SuiteFailed
-from tests.helpers.order_case import declare, execute
+from tests.helpers.order_case import declare, execute, outcomes, reports
 from tests.helpers.plain_asserts import wrong_side
-
-
-class Service(BaseHTTPRequestHandler):
-    status = 200
-    seen: list[dict[str, str]]
-
-    def do_GET(self) -> None:
-        self.seen.append(dict(self.headers))
-        self.send_response(self.status)
-        self.end_headers()
-        self.wfile.write(b"hello")
-
-    do_POST = do_GET  # noqa: N815 - the name is http.server's
-
-    def log_message(self, *args: object) -> None: ...
-
-
-@pytest.fixture
-def service() -> Iterator[Any]:
-    handler = type("Handler", (Service,), {"seen": []})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        handler.url = f"http://127.0.0.1:{server.server_port}/"
-        yield handler
-        server.shutdown()
-        thread.join()
+from tests.helpers.scripted_http import ok, running, status
 
 
 @pytest.fixture
@@ -50,31 +21,25 @@ def case(livecheck: LiveCheck) -> Any:
     return test_order
 
 
-def reports(case: Any) -> list[tuple[State, str | None]]:
-    return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=10)]
-
-
-def test_url_methods_return_the_body(case: Any, service: Any) -> None:
-    assert case.get_url(service.url) == b"hello"
-    assert case.post_url(service.url, json={"side": "buy"}) == b"hello"
+def test_url_methods_return_the_body(case: Any) -> None:
+    with running(ok(b"hello")) as server:
+        assert case.get_url(server.url) == b"hello"
+        assert case.post_url(server.url, json={"side": "buy"}) == b"hello"
     assert case.status is State.INIT
 
 
-def test_suite_fails_with_a_service_and_recovers_with_it(case: Any, service: Any) -> None:
-    service.status = 503
-    assert case.get_url(service.url) is None
-    assert len(service.seen) == 2
-    assert case.status is State.FAIL
-    [(state, error)] = reports(case)
-    assert state is State.FAIL
-    assert error == f"GET {service.url}: 503 Service Unavailable (2 attempts)"
+def test_suite_fails_with_a_service_and_recovers_with_it(case: Any) -> None:
+    with running(status(503), status(503), ok(b"hello")) as server:
+        assert case.get_url(server.url) is None
+        assert len(server.hits) == 2
+        assert case.status is State.FAIL
+        assert outcomes(case) == [(State.FAIL, f"GET {server.url}: 503 Service Unavailable (2 attempts)")]
 
-    service.status = 200
-    assert case.get_url(service.url) == b"hello"
-    assert case.status is State.FAIL, "not before state_transition_delay has passed"
-    case.state_transition_delay = 0.0
-    assert case.get_url(service.url) == b"hello"
-    assert case.status is State.PASS
+        assert case.get_url(server.url) == b"hello"
+        assert case.status is State.FAIL, "not before state_transition_delay has passed"
+        case.state_transition_delay = 0.0
+        assert case.get_url(server.url) == b"hello"
+        assert case.status is State.PASS
 
 
 def test_suite_fails_after_consecutive_failures_and_passes_restore_it(livecheck: LiveCheck) -> None:
@@ -83,16 +48,16 @@ def test_suite_fails_after_consecutive_failures_and_passes_restore_it(livecheck:
     def run(self: Case) -> None:
         assert not outcome["fails"], "broken"
 
-    told: list[str] = []
+    calls: list[str] = []
 
-    class Told(Case):
+    class Recording(Case):
         def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
-            told.append(f"{new_state}: {exc}")
+            calls.append(f"{new_state}: {exc}")
 
-    case = declare(livecheck, run, base=Told, max_consecutive_failures=3)
+    case = declare(livecheck, run, base=Recording, max_consecutive_failures=3)
     for number in range(4):
         execute(case, id=f"fails-{number}")
-    assert told == [
+    assert calls == [
         "FAIL: 3 tests failed in a row (limit 3)",
         "FAIL: 4 tests failed in a row (limit 3)",
     ]

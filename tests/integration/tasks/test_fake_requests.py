@@ -10,30 +10,22 @@ from typing import Any
 import pytest
 import redis
 
-from livecheck_celery import Case, LiveCheck, State, current_test
+from livecheck_celery import State, current_test
 from livecheck_celery.context import synthetic_case_var
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks.handlers import Tasks
+from tests.helpers.order_case import outcomes
+from tests.helpers.servers import running
 from tests.helpers.waiting import wait_until
 
 
-@pytest.fixture
-def case(livecheck: LiveCheck) -> Any:
-    @livecheck.case(name="shop.test_order", url_error_retries=1, url_error_delay_min=0.01, frequency=0.2)
-    class test_order(Case): ...
-
-    return test_order
-
-
-def reports(case: Any) -> list[tuple[State, str | None]]:
-    return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=10)]
-
-
-def test_fake_request_sends_its_mark_signed(case: Any, service: Any) -> None:
-    type(case).make_fake_request = lambda self: self.get_url(service.url)
-    Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
-    [headers] = service.seen
+def test_fake_request_sends_its_mark_signed(case: Any) -> None:
+    with running() as server:
+        type(case).make_fake_request = lambda self: self.get_url(server.url())
+        Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
+    [request] = server.received
+    headers = request.known_headers()
     assert headers["LiveCheck-Test-Synthetic"] == "1"
     assert headers["LiveCheck-Test-Name"] == "shop.test_order"
     assert headers["LiveCheck-Test-Signature"]
@@ -49,8 +41,9 @@ def test_fake_request_is_tested_at_any_probability(case: Any, probability: float
             seen.append((test, current_test(), synthetic_case_var.get()))
 
     type(case).make_fake_request = make_fake_request
+    tasks = Tasks([case.app])
     for _ in range(5):
-        wait_until(lambda: Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name}) or seen, what="its slot")
+        wait_until(lambda: tasks.make_fake_request(**{CASE_KEYWORD: case.name}) or seen, what="the next run")
         test, current, name = seen.pop()
         assert test is current
         assert test.synthetic
@@ -64,7 +57,7 @@ def test_fake_request_that_raises_fails_the_suite(case: Any) -> None:
     type(case).make_fake_request = make_fake_request
     Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
     assert case.status is State.ERROR
-    assert reports(case) == [(State.ERROR, "make_fake_request() raised ValueError: no such market")]
+    assert outcomes(case) == [(State.ERROR, "make_fake_request() raised ValueError: no such market")]
 
 
 def test_fake_request_is_made_once_per_period(case: Any) -> None:
@@ -79,28 +72,28 @@ def test_fake_request_is_made_once_per_period(case: Any) -> None:
 def test_long_fake_request_keeps_its_lease(case: Any) -> None:
     made: list[int] = []
     case.app.runtime.leases.lease = 0.6
-    begun, over = threading.Event(), threading.Event()
+    started, over = threading.Event(), threading.Event()
 
     def make_fake_request(self: Any) -> None:
         made.append(1)
-        begun.set()
+        started.set()
         over.wait(10)
 
     type(case).make_fake_request = make_fake_request
     tasks = Tasks([case.app])
-    asked = {CASE_KEYWORD: case.name}
+    message = {CASE_KEYWORD: case.name}
     with ThreadPoolExecutor(1) as pool:
-        running = pool.submit(tasks.make_fake_request, **asked)
-        assert begun.wait(10)
+        running = pool.submit(tasks.make_fake_request, **message)
+        assert started.wait(10)
         start = case.app.runtime.store.time()
         while case.app.runtime.store.time() < start + 1.5:  # more than two leases, and seven periods
-            tasks.make_fake_request(**asked)
+            tasks.make_fake_request(**message)
             tasks.recover()
         assert made == [1]
         assert case.app.runtime.store.client.llen("livecheck.schedule") == 0
         over.set()
         running.result(10)
-    wait_until(lambda: tasks.make_fake_request(**asked) or len(made) == 2, what="the next run")
+    wait_until(lambda: tasks.make_fake_request(**message) or len(made) == 2, what="the next run")
 
 
 def test_sweep_resends_the_fake_request_of_a_dead_worker(
@@ -134,16 +127,16 @@ def test_fake_request_of_a_stopped_worker_is_made_by_another(case: Any) -> None:
     made: list[int] = []
     type(case).make_fake_request = exit_once
     tasks = Tasks([case.app])
-    asked = {CASE_KEYWORD: case.name}
+    message = {CASE_KEYWORD: case.name}
     with pytest.raises(SystemExit):
-        tasks.make_fake_request(**asked)
-    wait_until(lambda: tasks.make_fake_request(**asked) or made, what="another attempt")
-    tasks.make_fake_request(**asked)
+        tasks.make_fake_request(**message)
+    wait_until(lambda: tasks.make_fake_request(**message) or made, what="another attempt")
+    tasks.make_fake_request(**message)
     assert made == [1]
 
 
 def test_fake_request_that_outlasts_its_lease_is_logged(case: Any, caplog: pytest.LogCaptureFixture) -> None:
-    def make_fake_request(self: Any) -> None:  # the worker froze, and its slot was claimed, as seen here
+    def make_fake_request(self: Any) -> None:  # as if the worker had frozen, and another one had claimed the run
         self.app.runtime.store.client.hset(self.app.runtime.store.keys.state(self.name), "run", "another's")
 
     type(case).make_fake_request = make_fake_request

@@ -1,4 +1,4 @@
-"""The tasks that beat and triggers send: stall checks, and messages that cannot be executed."""
+"""The tasks: stalled checks, signs of life, and messages that cannot be executed."""
 
 from __future__ import annotations
 
@@ -6,23 +6,11 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck, State
+from livecheck_celery import LiveCheck, State
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
-from livecheck_celery.tasks import lifecycle
 from livecheck_celery.tasks.handlers import Tasks
+from tests.helpers.order_case import outcomes
 from tests.helpers.waiting import wait_until
-
-
-@pytest.fixture
-def case(livecheck: LiveCheck) -> Any:
-    @livecheck.case(name="shop.test_order", url_error_retries=1, url_error_delay_min=0.01, frequency=0.2)
-    class test_order(Case): ...
-
-    return test_order
-
-
-def reports(case: Any) -> list[tuple[State, str | None]]:
-    return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=10)]
 
 
 def test_stalled_suite_fails_once_per_period(case: Any) -> None:
@@ -31,41 +19,41 @@ def test_stalled_suite_fails_once_per_period(case: Any) -> None:
 
     def check() -> int:
         tasks.check_stalled()
-        return sum(state is State.STALL for state, _ in reports(case))
+        return sum(state is State.STALL for state, _ in outcomes(case))
 
-    assert check() == 0, "the time allowed begins with the first look"
+    assert check() == 0, "the limit counts from the first check"
     wait_until(lambda: check() == 1, what="the first warning")
     assert case.status is State.STALL
     assert case.last_fail is not None
     assert check() == 1, "not again within the same period"
-    assert "no test received for 0." in str(reports(case)[0][1])
-    assert "(limit 0.3 s)" in str(reports(case)[0][1])
+    assert "no test received for 0." in str(outcomes(case)[0][1])
+    assert "(limit 0.3 s)" in str(outcomes(case)[0][1])
 
 
 def test_stalled_check_covers_every_case_of_every_livecheck(livecheck: LiveCheck, redis_url: str) -> None:
     other = LiveCheck(livecheck.app, prefix="livecheck-other")
-    suites = [livecheck, other]
+    livechecks = [livecheck, other]
     cases = [
-        suite.case(name=f"shop.test_{number}", warn_stalled_after=0.2)(type(f"test_{number}", (), {}))
-        for suite in suites
+        each.case(name=f"shop.test_{number}", warn_stalled_after=0.2)(type(f"test_{number}", (), {}))
+        for each in livechecks
         for number in range(3)
     ]
-    calm = livecheck.case(name="calm", warn_stalled_after=60)(type("calm", (), {}))
-    tasks = Tasks(suites)
-    wait_until(lambda: tasks.check_stalled() or all(reports(case) for case in cases), what="a warning for each case")
-    assert {state for case in cases for state, _ in reports(case)} == {State.STALL}
-    assert reports(calm) == []
+    patient = livecheck.case(name="patient", warn_stalled_after=60)(type("patient", (), {}))
+    tasks = Tasks(livechecks)
+    wait_until(lambda: tasks.check_stalled() or all(outcomes(case) for case in cases), what="a warning for each case")
+    assert {state for case in cases for state, _ in outcomes(case)} == {State.STALL}
+    assert outcomes(patient) == []
     other.close()
 
 
 def test_inactive_case_is_neither_requested_nor_stalled(case: Any) -> None:
     case.active = False
     case.warn_stalled_after = 0.0
-    type(case).make_fake_request = lambda self: pytest.fail("it is not active")
+    type(case).make_fake_request = lambda self: pytest.fail("the case is not active")
     for _ in range(3):
         Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
         Tasks([case.app]).check_stalled()
-    assert reports(case) == []
+    assert outcomes(case) == []
     assert case.status is State.INIT
 
 
@@ -77,17 +65,8 @@ def test_reactivated_case_is_not_stalled_at_once(case: Any) -> None:
     case.active = True
     assert case.status is State.INIT
     tasks.check_stalled()
-    assert reports(case) == []
+    assert outcomes(case) == []
     wait_until(lambda: case.status is State.STALL)
-
-
-def test_case_can_stall_from_the_first_worker_start_without_beat(case: Any) -> None:
-    case.warn_stalled_after = 0.3
-    assert case.status is State.INIT
-    for _ in range(2):
-        lifecycle._start(case.app)
-    wait_until(lambda: case.status is State.STALL, what="a stall that nobody checked")
-    assert reports(case) == []
 
 
 def test_scheduled_tasks_record_a_sign_of_life(livecheck: LiveCheck) -> None:
@@ -106,8 +85,8 @@ def test_message_for_an_unknown_case_is_reported(case: Any) -> None:
 
 @pytest.mark.parametrize("carried", ["nonsense", {"id": "o-1"}, 3])
 def test_message_without_a_valid_execution_is_reported(case: Any, carried: Any) -> None:
-    asked = {CASE_KEYWORD: case.name, "livecheck_test": carried}
-    assert Tasks([case.app]).execute(**asked) == "ERROR"
-    [(state, error)] = reports(case)
+    message = {CASE_KEYWORD: case.name, "livecheck_test": carried}
+    assert Tasks([case.app]).execute(**message) == "ERROR"
+    [(state, error)] = outcomes(case)
     assert state is State.ERROR
     assert str(error).startswith("a message for case shop.test_order has no valid execution: ")

@@ -1,4 +1,4 @@
-"""Signs of life of beat, and its stale entries."""
+"""Signs of life of beat, its stale entries, and the start of a worker."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from celery import Celery
 from celery.signals import after_task_publish
 from kombu.exceptions import OperationalError
 
-from livecheck_celery import LiveCheck
+from livecheck_celery import LiveCheck, State
+from livecheck_celery.tasks import lifecycle
 from livecheck_celery.tasks.lifecycle import Lifecycle
+from tests.helpers.order_case import outcomes
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture(autouse=True)
-def nobody_else_listens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No beat of an earlier test notes what this one sends."""
+def no_other_receivers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Disconnect the beats of earlier tests."""
     monkeypatch.setattr(after_task_publish, "receivers", [])
 
 
 class Beat:
-    """As the signals of Celery's beat show it."""
+    """The sender of the signals of Celery's beat."""
 
     def __init__(self, app: Celery, schedule: dict[str, Any] | None = None) -> None:
         self.app = app
@@ -30,12 +33,12 @@ class Beat:
 
 @pytest.mark.parametrize("task", ["livecheck.recover", "livecheck.stalled"])
 def test_beat_records_a_sign_of_life_when_the_broker_accepts_a_message(livecheck: LiveCheck, task: str) -> None:
-    ours = Lifecycle(livecheck.app, [livecheck])
-    ours.start_beat(sender=Beat(Celery("another", set_as_current=False)))
+    receiver = Lifecycle(livecheck.app, [livecheck])
+    receiver.start_beat(sender=Beat(Celery("another", set_as_current=False)))
     livecheck.app.send_task(task, queue="livecheck.schedule")
     assert livecheck.runtime.store.liveness.read() == (None, None)
-    ours.start_beat(sender=Beat(livecheck.app))
-    assert livecheck.runtime.store.liveness.read() == (None, None), "it may be waiting for another beat to end"
+    receiver.start_beat(sender=Beat(livecheck.app))
+    assert livecheck.runtime.store.liveness.read() == (None, None), "it can be waiting for another beat to end"
     livecheck.app.send_task("shop.other", queue="livecheck.schedule")
     assert livecheck.runtime.store.liveness.read() == (None, None)
     livecheck.app.send_task(task, queue="livecheck.schedule")
@@ -53,18 +56,27 @@ def test_beat_records_no_sign_of_life_when_sending_fails(redis_url: str) -> None
 
 
 def test_stored_beat_entries_of_removed_cases_are_deleted(case: Any) -> None:
-    """From django-celery-beat's database, whose entries have a model."""
+    """Those of django-celery-beat's database, which have a model."""
     deleted: list[str] = []
 
-    def kept(name: str, queue: str = "livecheck.schedule") -> Any:
+    def stored(name: str, queue: str = "livecheck.schedule") -> Any:
         model = SimpleNamespace(delete=lambda: deleted.append(name))
         return SimpleNamespace(options={"queue": queue}, model=model)
 
     names = ["livecheck:gone:frequency", "livecheck:gone:stalled", "livecheck:recover", "hosts:own"]
-    schedule = {name: kept(name) for name in names}
-    schedule["livecheck:elsewhere:frequency"] = kept("livecheck:elsewhere:frequency", "another.schedule")
-    schedule["livecheck:forgotten:frequency"] = SimpleNamespace(options={"queue": "livecheck.schedule"})
-    schedule[f"livecheck:{case.name}:frequency"] = kept("the case that is there")
+    schedule = {name: stored(name) for name in names}
+    schedule["livecheck:elsewhere:frequency"] = stored("livecheck:elsewhere:frequency", "another.schedule")
+    schedule["livecheck:not-stored:frequency"] = SimpleNamespace(options={"queue": "livecheck.schedule"})
+    schedule[f"livecheck:{case.name}:frequency"] = stored("an entry of a declared case")
     case.app.schedule_all()
     Lifecycle(case.app.app, [case.app]).start_beat(sender=Beat(case.app.app, schedule))
     assert deleted == ["livecheck:gone:frequency", "livecheck:gone:stalled"]
+
+
+def test_case_can_stall_from_the_first_worker_start_without_beat(case: Any) -> None:
+    case.warn_stalled_after = 0.3
+    assert case.status is State.INIT
+    for _ in range(2):
+        lifecycle._start(case.app)
+    wait_until(lambda: case.status is State.STALL, what="STALL without a check")
+    assert outcomes(case) == []

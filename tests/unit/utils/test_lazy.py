@@ -1,3 +1,5 @@
+"""Attributes that are made when first used."""
+
 from __future__ import annotations
 
 import os
@@ -13,7 +15,7 @@ class Slow:
 
     @lazy
     def thing(self) -> object:
-        """Made slowly, so that all who ask at the same moment meet."""
+        """Made slowly, so that simultaneous threads overlap."""
         self.made += 1
         threading.Event().wait(0.05)
         return object()

@@ -1,4 +1,4 @@
-"""What the URL of a Redis says, and what Celery's configuration adds to it."""
+"""URLs of Redis, Sentinel and Cluster, and options of the broker that apply to them."""
 
 import ssl
 from typing import Any
@@ -22,12 +22,12 @@ def test_sentinel_url_has_the_format_of_kombu() -> None:
     kwargs = client.get_connection_kwargs()
     assert (kwargs["password"], kwargs["db"], kwargs["socket_timeout"]) == ("p@ss", 3, 1.0)
     assert issubclass(pool.connection_class, SentinelManagedConnection)
-    asked = [one.get_connection_kwargs() for one in pool.sentinel_manager.sentinels]
-    assert [(one["host"], one["port"], one["password"]) for one in asked] == [
+    sentinels = [one.get_connection_kwargs() for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"], one["password"]) for one in sentinels] == [
         ("one", 1, "s&cret"),
         ("two", 26379, "s&cret"),
     ]
-    assert {one["socket_timeout"] for one in asked} == {0.5}, "together as long as the one they lead to"
+    assert {one["socket_timeout"] for one in sentinels} == {0.5}, "the timeout, divided by their number"
     client.close()
 
 
@@ -47,7 +47,7 @@ def test_cluster_connects_when_first_used() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "wanted"),
+    ("url", "problem"),
     [
         ("sentinel://one;sentinel://two/0", "master_name=mymaster.*broker_transport_options"),
         ("sentinel://one;two?master_name=m", "sentinel://:password@host"),
@@ -58,8 +58,8 @@ def test_cluster_connects_when_first_used() -> None:
         ("redis+cluster://", r"redis\+cluster://:password@localhost"),
     ],
 )
-def test_invalid_url_is_explained_in_one_line(url: str, wanted: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"redis_url is not a.*{wanted}") as caught:
+def test_invalid_url_is_explained_in_one_line(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"redis_url is not a.*{problem}") as caught:
         connect(url, 1.0)
     assert "hunter" not in str(caught.value)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What comes from outside makes one line in a log, and steers no terminal."""
+"""Text from outside is one line in a log, without control characters."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Hostile:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What a logger of ours writes."""
+    """The output of LiveCheck's loggers."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -70,9 +70,9 @@ def test_logged_traceback_is_indented(logged: io.StringIO) -> None:
     try:
         _ = {}[Hostile()]
     except KeyError:
-        get_logger(f"livecheck_celery.{uuid4().hex}").exception("it broke: %s", HOSTILE)
+        get_logger(f"livecheck_celery.{uuid4().hex}").exception("failed: %s", HOSTILE)
     first, *others = logged.getvalue().splitlines()
-    assert first == f"ERROR it broke: {HARMLESS}"
+    assert first == f"ERROR failed: {HARMLESS}"
     assert others[0] == "Traceback (most recent call last):"
     assert others[-2:] == ["  KeyError: ?[31mred", "  FAKE LOG LINE"]
     assert all(line.startswith("  ") for line in others[1:])
