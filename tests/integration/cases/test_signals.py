@@ -1,4 +1,4 @@
-"""Signals from the sender to `wait()`, on a real server."""
+"""Signals, from `send()` to `wait()`, on a real server."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_signal_wakes_a_waiting_test(livecheck: LiveCheck) -> None:
         case.sent.send(7, key="o-1", force=True)
         runner = future.result(10)
     assert runner.state is State.PASS, runner.error
-    # Well under the two seconds after which the backstop would have found it.
+    # Below the 2 s after which the backstop reads it.
     assert runner.signal_latency["sent"] < 1.5
 
 
@@ -80,35 +80,35 @@ def test_coroutine_awaits_a_signal(livecheck: LiveCheck) -> None:
 @pytest.mark.promise("`wait()` ends at its one deadline, however often it is woken.", theme="signals")
 @pytest.mark.parametrize("is_async", [False, True])
 def test_wait_ends_at_its_deadline_despite_wakeups(livecheck: LiveCheck, is_async: bool) -> None:
-    took: list[float] = []
+    durations: list[float] = []
 
     def run(self: Case) -> None:
         started = time.monotonic()
         try:
             self.sent.wait(timeout=0.6)
         finally:
-            took.append(time.monotonic() - started)
+            durations.append(time.monotonic() - started)
 
     async def run_async(self: Case) -> None:
         started = time.monotonic()
         try:
             await self.sent.wait_async(timeout=0.6)
         finally:
-            took.append(time.monotonic() - started)
+            durations.append(time.monotonic() - started)
 
     case = declare(livecheck, run_async if is_async else run)
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(execute, case)
         number = 0
         while not future.done():
-            # Each announcement to the test wakes its mailbox, and none is the signal it waits for.
+            # Each one wakes the mailbox of the test, which waits for another signal.
             number += 1
             case.done.send(str(number), key="o-1", force=True)
             livecheck.runtime.outbox.flush()
         runner = future.result()
     assert runner.state is State.TIMEOUT
     assert number > 20
-    assert took[0] == pytest.approx(0.6, abs=0.25)
+    assert durations[0] == pytest.approx(0.6, abs=0.25)
 
 
 def test_timeout_names_the_missing_and_the_arrived_signals(livecheck: LiveCheck) -> None:

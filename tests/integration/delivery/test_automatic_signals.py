@@ -1,4 +1,4 @@
-"""Signals that nobody sends: resolved by what happens anyway, in a process that does not know the case."""
+"""Automatic signals, sent in a process that does not declare the case."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def case(livecheck: LiveCheck) -> Any:
 
 @pytest.fixture
 def orders(redis_url: str) -> Iterator[Celery]:
-    """Another service's Celery app, its tasks run in the caller's thread."""
+    """The Celery app of another service, whose tasks run in the calling thread."""
     app = Celery("orders", broker=redis_url, set_as_current=False)
     app.conf.task_always_eager = True
     livecheck = install(app)
@@ -84,7 +84,7 @@ def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Cele
             pass
         return "done"
 
-    token = triggered_var.set([])  # as in a worker; eager tasks are part of what called them
+    token = triggered_var.set([])  # as in a worker: an eager task belongs to its caller
     try:
         execute.delay()
     finally:
@@ -110,12 +110,12 @@ def test_operation_without_a_matching_signal_sends_nothing(case: Any, orders: Ce
     assert service.flush()
     assert not arrived(case, "o-1")
     assert not arrived(case, "o-2")
-    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "not even for the other case"
+    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "nor for the other case"
     sent = service.runtime.outbox.sent
     with under_test(current("o-2")):
         other.delay()
     assert service.flush()
-    assert service.runtime.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
+    assert service.runtime.outbox.sent == sent, "once the sources are known, other operations do not reach the outbox"
 
 
 @pytest.mark.promise(
@@ -165,7 +165,7 @@ def test_ignored_headers_and_dropped_items_are_counted_across_processes(case: An
 def test_invalid_setting_of_one_livecheck_does_not_affect_another(
     case: Any, orders: Celery, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrong = LiveCheck(Celery("wrong", broker=redis_url, set_as_current=False), test_concurrency=0)
+    invalid = LiveCheck(Celery("invalid", broker=redis_url, set_as_current=False), test_concurrency=0)
 
     @orders.task(name="orders.execute")
     def execute() -> str:
@@ -176,8 +176,8 @@ def test_invalid_setting_of_one_livecheck_does_not_affect_another(
             execute.delay()
     wait_until(lambda: arrived(case, "o-2"))
     assert arrived(case, "o-1")["executed"].value == '"done"'
-    assert caplog.text.count("failed to record task orders.execute") == 1, "said once, not for each task"
-    del wrong
+    assert caplog.text.count("failed to record task orders.execute") == 1, "logged once, not for each task"
+    del invalid
 
 
 def test_first_request_loads_the_shared_configuration(case: Any, orders: Celery) -> None:

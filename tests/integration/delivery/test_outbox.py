@@ -1,4 +1,4 @@
-"""Redis or the broker refuses, is silent, or freezes: who asks inline is told, and processes start, fork and end."""
+"""The outbox: its limit, the exit of the process, forks, gevent, and hosts without threads."""
 
 from __future__ import annotations
 
@@ -24,8 +24,6 @@ from livecheck_celery.delivery.items import SentSignal
 from tests.helpers.factories import make_signal
 from tests.helpers.unavailable_redis import frozen, silent
 from tests.helpers.waiting import wait_until
-
-WITHIN_A_SECOND = 1.0
 
 
 def make(url: str, **options: Any) -> Any:
@@ -105,9 +103,6 @@ def test_forked_child_has_its_own_outbox(redis_url: str) -> None:
     assert case.app.runtime.store.client.exists(case.app.runtime.store.keys.signals(case.name, "child"))
 
 
-# -- and where nothing is wrong with the servers
-
-
 @pytest.mark.promise("Where no thread can be started, the calling thread delivers.", theme="requests")
 def test_caller_sends_when_no_thread_can_be_started(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def start(self: Any) -> None:
@@ -125,7 +120,7 @@ def test_caller_sends_when_no_thread_can_be_started(redis_url: str, monkeypatch:
     monkeypatch.setattr("livecheck_celery.delivery.outbox._RETRY_AFTER", 0.0)
     wait_until(
         lambda: case.app.runtime.outbox.put(make_item("o-2")) and case.app.runtime.outbox.running,
-        what="a thread runs again",
+        what="a running thread",
     )
     assert case.app.flush()
 
@@ -139,7 +134,7 @@ def test_outage_without_threads_does_not_delay_every_call(monkeypatch: pytest.Mo
             with case.maybe_trigger(f"o-{number}") as test:
                 assert test is not None
                 case.sent.send("x")
-        assert time.monotonic() - started < 5 * WITHIN_A_SECOND
+        assert time.monotonic() - started < 5.0
         assert case.app.runtime.outbox.dropped == 600
 
 
@@ -155,7 +150,7 @@ def test_close_sends_queued_items_and_ends_the_thread(redis_url: str) -> None:
     assert not thread.is_alive()
     with case.maybe_trigger("o-2"):
         pass
-    assert case.app.flush(), "it may be used again"
+    assert case.app.flush(), "it can be used again"
     assert case.app.runtime.outbox.sent == 3
     case.app.close()
 
@@ -215,7 +210,7 @@ def test_uwsgi_has_an_outbox_thread_only_with_enable_threads(
 def test_forked_children_send_their_own_items(redis_url: str, redis_client: redis.Redis) -> None:
     case = make(redis_url)
     with case.maybe_trigger("parent"):
-        pass  # so that there is a thread, and a connection, to be lost in the fork
+        pass  # starts the thread and connects, before the fork
     assert case.app.flush()
     children = []
     for number in range(4):

@@ -1,4 +1,4 @@
-"""What is particular about RabbitMQ as a broker."""
+"""RabbitMQ as the broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.rabbitmq import RabbitMQ
 
 @pytest.fixture
 def queue(rabbitmq_server: RabbitMQ) -> Iterator[str]:
-    """Name of a queue of this test alone."""
+    """The name of a queue used only by this test."""
     name = f"livecheck-{uuid4().hex}"
     yield name
     with Connection(rabbitmq_server.url) as connection:

@@ -1,4 +1,4 @@
-"""A test that runs for too long has its TIMEOUT, whether or not it can be stopped."""
+"""A test that exceeds its deadline is a TIMEOUT, whether or not it can be stopped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
 from livecheck_celery.cases.arguments import build
-from livecheck_celery.execution import deadlines as slots
+from livecheck_celery.execution import deadlines
 from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
 def stop() -> Iterator[threading.Event]:
-    """What stubborn tests wait for."""
+    """The event that stuck tests wait for; set at the end of the test."""
     stop = threading.Event()
     yield stop
     stop.set()
@@ -29,7 +29,7 @@ def stop() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def pool(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
-    """The slots of a worker."""
+    """A worker with two slots."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
         stop.set()
@@ -55,7 +55,7 @@ def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
 
 
 def timed_out(case: Any) -> str:
-    """The error of its one report, as soon as there is one."""
+    """Wait for the report of ``case``, which must be a TIMEOUT, and return its error."""
     [report] = wait_until(lambda: case.app.runtime.store.reports.latest([case.name], count=10), what="a report")
     assert report.state is State.TIMEOUT
     assert case.total_by_state == Counter(TIMEOUT=1)
@@ -81,11 +81,11 @@ def test_thread_that_cannot_be_stopped_times_out_and_is_logged(
     held = "deadlines: shop.test_order:o-1 has its verdict but still holds a slot: its run() cannot be stopped"
     assert f"{held}; it is at {__file__}:{line}" in caplog.messages
     assert not running.done()
-    assert livecheck.runtime.leases._held == set(), "nobody waits for this process"
+    assert livecheck.runtime.leases._held == set(), "the lease is dropped"
     stop.set()
     assert running.result(10).state is State.TIMEOUT
     assert "deadlines: shop.test_order:o-1: run() has returned; its slot is free again" in caplog.messages
-    assert case.total_by_state == Counter(TIMEOUT=1), "what it came to in the end counts nowhere"
+    assert case.total_by_state == Counter(TIMEOUT=1), "the later outcome is not counted"
     assert len(case.timeouts) == 1
 
 
@@ -96,7 +96,7 @@ def test_held_slot_is_logged_repeatedly(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slots, "REMIND", 0.1)
+    monkeypatch.setattr(deadlines, "REMIND", 0.1)
     case = declare(livecheck, lambda self: stop.wait(30), max_runtime=0.1)
     start(pool, case)
     wait_until(lambda: caplog.text.count("holds a slot") >= 3)
@@ -172,7 +172,6 @@ def test_test_within_its_deadline_is_not_affected(
 
 
 def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
-    """The time is that of one attempt: who runs the test again has all of it."""
     case = declare(livecheck, lambda self: None, max_runtime=0.2)
     test = build(case, "o-1")
     livecheck.runtime.store.executions.record(test, expires_in=60)

@@ -1,4 +1,4 @@
-"""One execution, from trigger to verdict, against a real server."""
+"""The runner: verdicts, the current test, hooks and reports, on a real server."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_asserts import wrong_side, wrong_side_in_words
 from tests.helpers.waiting import wait_until
 
-# -- verdicts
-
 
 def test_run_that_returns_is_a_pass(livecheck: LiveCheck) -> None:
     seen = []
@@ -53,7 +51,7 @@ def raise_error(self: Case) -> None:
     raise KeyError("price")
 
 
-def leave(self: Case) -> None:
+def exit_process(self: Case) -> None:
     raise SystemExit(3)
 
 
@@ -89,7 +87,7 @@ def test_exception_of_run_decides_the_verdict(livecheck: LiveCheck, run: Any, st
 
 
 def test_system_exit_is_an_error_verdict(livecheck: LiveCheck) -> None:
-    case = declare(livecheck, leave)
+    case = declare(livecheck, exit_process)
     with pytest.raises(SystemExit):
         execute(case)
     assert case.total_by_state == Counter(ERROR=1)
@@ -109,7 +107,7 @@ def test_execution_of_an_inactive_case_is_a_skip(livecheck: LiveCheck) -> None:
     runner = execute(case)
     assert runner.state is State.SKIP
     assert reports(livecheck)[0].error == "the case is not active"
-    assert case.last_test_received is None, "a skipped test is no sign of life"
+    assert case.last_test_received is None, "a skipped test does not count as received"
 
 
 def test_expired_test_is_a_skip(livecheck: LiveCheck) -> None:
@@ -134,9 +132,6 @@ def test_simultaneous_executions_run_a_test_once(livecheck: LiveCheck) -> None:
     assert states == {State.PASS: 1, State.INIT: 7}
     assert len(ran) == 1
     assert case.total_by_state == Counter(PASS=1)
-
-
-# -- what the code inside sees
 
 
 def test_current_test_and_execution_belong_to_the_calling_thread(livecheck: LiveCheck) -> None:
@@ -187,7 +182,7 @@ def test_current_test_and_execution_belong_to_the_calling_coroutine(livecheck: L
 
 
 class Hooked(Case):
-    """Forgets super() everywhere, and raises too."""
+    """Every hook raises, and calls no super()."""
 
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
@@ -263,7 +258,7 @@ def test_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livechec
         assert self.sent.wait(timeout=5) == 7
 
     case = declare(livecheck, run)
-    execute(case, id="warm")  # loads the scripts, and makes the connections
+    execute(case, id="warm")  # loads the scripts, and connects
     test = case.trigger("o-1")
     case.sent.send(7, key="o-1", force=True)
     livecheck.runtime.outbox.flush()
@@ -274,7 +269,7 @@ def test_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livechec
 
 
 def calls(livecheck: LiveCheck) -> dict[str, int]:
-    """Commands that clients sent; those that scripts call are left out by looking at what clients can send here."""
+    """Number of calls of each command that clients send; commands that only scripts call are left out."""
     stats = livecheck.runtime.store.client.info("commandstats")
     sent = ("evalsha", "eval", "subscribe", "ping", "info", "hmget", "exists", "script|exists")
     return {
@@ -299,7 +294,7 @@ def test_times_are_aware_and_in_utc(livecheck: LiveCheck, monkeypatch: pytest.Mo
 
 
 def test_message_that_outlives_its_record_is_not_run(livecheck: LiveCheck) -> None:
-    case = declare(livecheck, lambda self: pytest.fail("it expired long ago"))
+    case = declare(livecheck, lambda self: pytest.fail("it has expired"))
     now = datetime.now(UTC)
     test = TestExecution("old", case.name, now - timedelta(days=2), [], {}, now - timedelta(days=1))
     assert case.execute(test).state is State.SKIP

@@ -1,4 +1,4 @@
-"""An execution is a span, linked to the request that asked for it."""
+"""Spans of executions, linked to the request that triggered them."""
 
 from __future__ import annotations
 
@@ -141,9 +141,11 @@ def test_span_of_a_request_is_recorded_in_redis_and_in_the_message(
     assert livecheck.runtime.outbox.flush()
     body = base64.b64decode(json.loads(redis_client.lindex("livecheck", 0))["body"])
     sent = EXECUTION.validate_python(json.loads(body)[1][TEST_KEYWORD])
-    kept = EXECUTION.validate_json(redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload"))
+    recorded = EXECUTION.validate_json(
+        redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload")
+    )
     expected = f"00-{request.trace_id:032x}-{request.span_id:016x}-{request.trace_flags:02x}"
-    assert sent.traceparent == kept.traceparent == expected
+    assert sent.traceparent == recorded.traceparent == expected
 
 
 def test_span_of_a_synthetic_test_is_marked(livecheck: LiveCheck, spans: Spans) -> None:
@@ -170,7 +172,7 @@ def test_invalid_traceparent_gives_no_link(livecheck: LiveCheck, spans: Spans, t
     assert not span.links
 
 
-def spans_inside(seen: dict[str, int]) -> None:
+def note_span(seen: dict[str, int]) -> None:
     test = current_test()
     assert test is not None
     seen[test.id] = trace.get_current_span().get_span_context().span_id
@@ -187,7 +189,7 @@ def test_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Span
 
     def run(self: Any) -> None:
         together.wait(10)
-        spans_inside(seen)
+        note_span(seen)
         together.wait(10)
 
     case = declare(livecheck, run)
@@ -209,7 +211,7 @@ def test_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -
         arrived.append(self.current_test.id)
         while len(arrived) < together:
             await asyncio.sleep(0.001)
-        spans_inside(seen)
+        note_span(seen)
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(together) as pool:
@@ -243,10 +245,10 @@ def test_execution_span_sends_no_automatic_signal(livecheck: LiveCheck, spans: S
     case = declare(livecheck, run)
     case.execute(build(case, "o-1"))
     undo()
-    assert [told["name"] for told in finished] == ["look"]
+    assert [operation["name"] for operation in finished] == ["look"]
 
 
-# -- executions that do not end like that
+# -- executions that end without a verdict of their own
 
 
 def result_of(span: ReadableSpan) -> tuple[Any, StatusCode]:
@@ -285,9 +287,9 @@ def test_refused_verdict_is_not_on_the_span(livecheck: LiveCheck, spans: Spans) 
         wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
-    of_the_sweep, of_the_run = spans.named(NAME)
-    assert result_of(of_the_sweep) == ("fail", StatusCode.ERROR)
-    assert result_of(of_the_run) == (None, StatusCode.UNSET)
+    span_of_sweep, span_of_run = spans.named(NAME)
+    assert result_of(span_of_sweep) == ("fail", StatusCode.ERROR)
+    assert result_of(span_of_run) == (None, StatusCode.UNSET)
 
 
 def test_span_of_a_handed_back_test_has_no_result(livecheck: LiveCheck, spans: Spans) -> None:
@@ -311,19 +313,19 @@ def test_span_of_a_handed_back_test_has_no_result(livecheck: LiveCheck, spans: S
 def test_span_of_an_unwritten_verdict_is_an_error_without_result(
     livecheck: LiveCheck, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any, **__: Any) -> None:
-        raise RedisUnavailable("Redis is away")
+    def fail(*_: Any, **__: Any) -> None:
+        raise RedisUnavailable("Redis is unavailable")
 
     monkeypatch.setattr(
         "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
     )
-    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", away)
+    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", fail)
     case = declare(livecheck, lambda self: None)
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))
     [span] = spans.named(NAME)
     assert result_of(span) == (None, StatusCode.ERROR)
-    assert span.status.description == "Redis is away"
+    assert span.status.description == "Redis is unavailable"
 
 
 class Broken(SpanProcessor):
@@ -331,7 +333,7 @@ class Broken(SpanProcessor):
         setattr(self, method, self.fail)
 
     def fail(self, *_: Any, **__: Any) -> None:
-        raise OSError("the collector is on fire")
+        raise OSError("the collector failed")
 
 
 @pytest.mark.promise("Tracing that fails changes no verdict.", theme="otel")
@@ -345,7 +347,7 @@ def test_failing_span_processor_changes_no_verdict(livecheck: LiveCheck, spans: 
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-# -- without it
+# -- without OpenTelemetry
 
 WITHOUT = """
 import sys
@@ -377,7 +379,7 @@ try:
 except ModuleNotFoundError as exc:
     assert exc.name.startswith("opentelemetry"), exc
 else:
-    raise AssertionError("nothing is missing")
+    raise AssertionError("opentelemetry was imported")
 """
 
 

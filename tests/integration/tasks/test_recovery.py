@@ -1,4 +1,4 @@
-"""Whatever dies, every execution comes to one verdict."""
+"""Recovery: executions that no worker finished are re-sent or closed with one verdict."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_execution_whose_workers_keep_dying_is_an_error(case: Any, redis_client:
     assert last_report(case) == (State.ERROR, "worker lost: it stopped without a verdict")
     assert case.total_by_state == Counter(ERROR=1)
     assert case.status is State.ERROR
-    assert case.execute(test).state is State.INIT, "the verdict stands"
+    assert case.execute(test).state is State.INIT, "the verdict is final"
 
 
 @pytest.mark.promise("A test that is still running when it expires is a TIMEOUT.", theme="recovery")
@@ -102,7 +102,7 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
     started = time.monotonic()
 
     def run(self: Any) -> None:
-        # Three times the lease: without renewal the sweep would find it lapsed.
+        # Three leases: without renewal the sweep would find it lapsed.
         wait_until(lambda: time.monotonic() - started > 1.0)
 
     type(case).run = run
@@ -153,16 +153,16 @@ def test_sweep_sends_its_claimed_executions_when_redis_fails(
         case.app.runtime.store.executions.record(test, expires_in=60)
         claim(case, test, "dead")
     wait_until(lambda: len(case.app.runtime.store.executions.due(case.name, 10)) == 3, what="three are due")
-    recover, asked = case.app.runtime.store.executions.recover, []
+    recover, calls = case.app.runtime.store.executions.recover, []
 
-    def break_off(*args: Any) -> Any:
-        asked.append(args)
-        if len(asked) == 3:
-            raise RedisUnavailable("broke off")
+    def fail_at_third(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise RedisUnavailable("unavailable")
         return recover(*args)
 
     with monkeypatch.context() as broken:
-        broken.setattr(case.app.runtime.store.executions, "recover", break_off)
+        broken.setattr(case.app.runtime.store.executions, "recover", fail_at_third)
         with pytest.raises(RedisUnavailable):
             sweep(case)
     assert redis_client.llen("livecheck") == 2
@@ -195,4 +195,6 @@ def test_unreadable_record_does_not_stop_the_sweep(
     state, error = last_report(case)
     assert state is State.ERROR
     assert str(error).startswith("test broken discarded: Redis key ")
-    assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"
+    assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], (
+        "the unreadable one is not retried"
+    )
