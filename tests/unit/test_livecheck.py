@@ -95,7 +95,7 @@ def test_case_in_a_script_is_named_after_the_app(livecheck: LiveCheck) -> None:
 def test_each_part_of_a_livecheck_is_created_once(name: str) -> None:
     for _ in range(20):
         livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False))
-        assert len({id(part) for part in at_once(20, lambda _, lc=livecheck: getattr(lc, name))}) == 1  # type: ignore[misc]
+        assert len({id(part) for part in at_once(20, lambda _, lc=livecheck: getattr(lc, name))}) == 1
 
 
 def test_for_app_is_equivalent_to_the_constructor() -> None:

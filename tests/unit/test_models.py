@@ -2,6 +2,7 @@
 
 import inspect
 import json
+from datetime import UTC, datetime
 
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
 from tests.helpers.factories import make_test
@@ -42,3 +43,9 @@ def test_models_have_the_names_and_fields_of_the_reference() -> None:
         "error",
         "traceback",
     ]
+
+
+def test_date_for_people_is_short_on_the_same_day() -> None:
+    test = make_test(timestamp=datetime.now(UTC))
+    assert test.human_date == f"Today {test.timestamp:%H:%M:%S}"
+    assert make_test(timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)).human_date == "2026-01-02 03:04:05"

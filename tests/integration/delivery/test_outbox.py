@@ -196,7 +196,7 @@ def test_uwsgi_has_an_outbox_thread_only_with_enable_threads(
     redis_url: str, monkeypatch: pytest.MonkeyPatch, options: dict[str, Any], in_a_thread: bool
 ) -> None:
     uwsgi = ModuleType("uwsgi")
-    uwsgi.opt = options  # type: ignore[attr-defined]
+    uwsgi.opt = options
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
     case = make(redis_url)
     with case.maybe_trigger("o-1"):

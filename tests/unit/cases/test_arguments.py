@@ -70,3 +70,9 @@ def test_execution_records_the_span_of_its_trigger() -> None:
     assert build(case).traceparent is None
     with TracerProvider(shutdown_on_exit=False).get_tracer("shop").start_as_current_span("POST /order"):
         assert build(case).traceparent == traceparent() is not None
+
+
+def test_id_over_the_limit_is_refused() -> None:
+    assert build(case, "x" * 512).id == "x" * 512
+    with pytest.raises(InvalidPayload, match="the id 'x+ … is 513 characters, over the limit of 512"):
+        build(case, "x" * 513)

@@ -23,9 +23,9 @@ class Order:
 
 def test_signals_are_numbered_annotated_ones_first(livecheck: LiveCheck) -> None:
     @livecheck.case()
-    class test_order(livecheck.Case):  # type: ignore[name-defined]
+    class test_order(livecheck.Case):
         first: Signal[str]
-        second: livecheck.Signal[int]  # type: ignore[name-defined]
+        second: livecheck.Signal[int]
         number: int
         by_hand = Signal[Order]()
         bare: Signal
@@ -93,7 +93,7 @@ def test_local_names_are_not_kept_alive_by_the_declaration(livecheck: LiveCheck)
 
         @livecheck.case(name="local")
         class test_local:
-            number: type(local)  # type: ignore[valid-type]
+            number: type(local)
             sent: Signal[int]
 
         return test_local
@@ -108,7 +108,7 @@ def test_local_names_are_not_kept_alive_by_the_declaration(livecheck: LiveCheck)
 def test_annotation_that_is_not_a_signal_need_not_be_evaluable(livecheck: LiveCheck) -> None:
     @livecheck.case()
     class test_order:
-        nowhere: Nowhere  # type: ignore[name-defined]  # noqa: F821
+        nowhere: Nowhere  # noqa: F821
         sent: ClassVar[Signal[int]]
 
     assert [(signal.name, signal.value_type) for signal in test_order.signals.values()] == [("sent", int)]
@@ -127,7 +127,7 @@ def test_signal_of_an_unsupported_type_is_refused(livecheck: LiveCheck) -> None:
 
         @livecheck.case(name="y")
         class y:
-            sent: Signal[Nowhere]  # type: ignore[name-defined]  # noqa: F821
+            sent: Signal[Nowhere]  # noqa: F821
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from typing import Any, TypedDict
 import pytest
 from pydantic import BaseModel
 
-from livecheck_celery import Case, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
+from livecheck_celery import Case, ConfigurationError, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
 
 
 @dataclasses.dataclass
@@ -65,3 +65,44 @@ def test_value_of_another_type_fails_the_test_with_the_fields_named(livecheck: L
     assert text.startswith("signal sent (1 of 1): value is not of type Order: ")
     assert "id: Input should be a valid integer" in text
     assert "at: Field required" in text
+
+
+def test_value_type_is_any_without_an_annotation(livecheck: LiveCheck) -> None:
+    assert Signal("sent").value_type is Any
+    assert Signal[int]("sent").value_type is int
+    case = Case(app=livecheck, name="typed", signals=[Signal[int]("sent")])
+    assert case.signals["sent"].value_type is int
+
+
+def test_signal_without_a_name_is_refused(livecheck: LiveCheck) -> None:
+    with pytest.raises(ConfigurationError, match="case typed: a signal has no name"):
+        Case(app=livecheck, name="typed", signals=[Signal()])
+
+
+def test_signal_of_a_class_that_is_not_registered_names_the_remedy() -> None:
+    class test_order:
+        sent = Signal[str]("sent")
+
+    with pytest.raises(ConfigurationError, match=r"signal sent: .*decorate it with @livecheck\.case\(\)"):
+        test_order.sent.send("x", key="o-1", force=True)
+
+
+def test_send_outside_a_test_does_nothing_unless_forced_with_a_key(livecheck: LiveCheck) -> None:
+    case = Case(app=livecheck, name="typed", signals=[Signal("sent")])
+    case.signals["sent"].send("x")
+    assert livecheck._runtime is None, "nothing was queued"
+    with pytest.raises(ConfigurationError, match=r"case typed: signal sent: .*send\(force=True\) requires key="):
+        case.signals["sent"].send("x", force=True)
+
+
+def test_error_of_send_is_logged_once_and_not_raised(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    case = Case(app=livecheck, name="typed", signals=[Signal("sent")])
+    monkeypatch.setattr(livecheck.runtime.outbox, "put", fail)
+    for _ in range(3):
+        case.signals["sent"].send("x", key="o-1", force=True)
+    assert caplog.messages == ["case typed: failed to send signal sent; continuing"]

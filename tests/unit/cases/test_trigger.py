@@ -1,10 +1,15 @@
-"""Triggers in a request, without a server."""
+"""Triggers without a server: in a request, and in Celery's ways."""
 
-from typing import Any
+from __future__ import annotations
+
+import asyncio
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck
+from livecheck_celery import Case, InvalidPayload, LiveCheck, TestExecution
 
 
 @pytest.mark.promise("A request that is not tested creates no execution.", theme="requests")
@@ -22,3 +27,128 @@ def test_request_that_is_not_tested_creates_no_execution(
         assert test is None
     assert created == []
     livecheck.close()
+
+
+# -- Celery's ways to call a trigger
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    return livecheck.add_case(Case, name="shop.test_order", test_expires=100.0)
+
+
+class Triggered(NamedTuple):
+    """What was recorded, and how its message was sent."""
+
+    test: TestExecution
+    expires_in: float
+    delay: float
+    options: dict[str, Any]
+
+
+@pytest.fixture
+def triggered(case: Any, monkeypatch: pytest.MonkeyPatch) -> list[Triggered]:
+    """What the triggers of the case record and send, without servers."""
+    calls: list[Triggered] = []
+    recorded: list[tuple[float, float]] = []
+
+    def record(test: TestExecution, *, expires_in: float, delay: float = 0.0) -> TestExecution:
+        recorded.append((expires_in, delay))
+        return test
+
+    def execute(test: TestExecution, **options: Any) -> None:
+        calls.append(Triggered(test, *recorded.pop(), options))
+
+    monkeypatch.setattr(case.app.runtime.request_store.executions, "record", record)
+    monkeypatch.setattr(case.app.runtime.publisher, "execute", execute)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("options", "delay", "expires_in"),
+    [
+        ({}, 0.0, 100.0),
+        ({"countdown": 5}, 5.0, 100.0),
+        ({"countdown": -5}, 0.0, 100.0),
+        ({"expires": 30}, 0.0, 30.0),
+        ({"expires": "1m"}, 0.0, 60.0),
+        ({"expires": timedelta(seconds=30)}, 0.0, 30.0),
+        ({"expires": 500}, 0.0, 100.0),
+        ({"expires": -1}, 0.0, 0.0),
+        ({"countdown": 20, "expires": 30}, 20.0, 10.0),
+        ({"countdown": 20, "expires": 10}, 20.0, 0.0),
+    ],
+)
+def test_apply_async_bounds_the_lifetime_by_test_expires(
+    case: Any, triggered: list[Triggered], options: dict[str, Any], delay: float, expires_in: float
+) -> None:
+    case.trigger.apply_async(("o-1", "buy"), {"amount": 3}, priority=5, **options)
+    [call] = triggered
+    assert (call.delay, call.expires_in) == (delay, expires_in)
+    assert call.options == {"keep_result": True, "priority": 5} | ({"countdown": delay} if delay else {})
+    assert (call.test.id, call.test.test_args, call.test.test_kwargs) == ("o-1", ["buy"], {"amount": 3})
+    lifetime = call.test.expires - call.test.timestamp
+    assert lifetime == timedelta(seconds=delay + expires_in)
+
+
+@pytest.mark.parametrize("timezone", [UTC, None], ids=["aware", "naive"])
+def test_apply_async_accepts_times(case: Any, triggered: list[Triggered], timezone: Any) -> None:
+    now = datetime.now(UTC).replace(tzinfo=timezone)
+    case.app.app.conf.timezone = "UTC"
+    case.trigger.apply_async(eta=now + timedelta(seconds=50), expires=now + timedelta(seconds=80))
+    [call] = triggered
+    assert call.delay == pytest.approx(50, abs=2)
+    assert call.expires_in == pytest.approx(30, abs=0.1)
+
+
+def test_delay_has_the_arguments_of_the_test(case: Any, triggered: list[Triggered]) -> None:
+    case.trigger.delay("o-1", "buy", amount=3)
+    case.trigger.delay(id="o-2", amount=4)
+    case.trigger.delay()
+    assert [(call.test.test_args, call.test.test_kwargs) for call in triggered] == [
+        (["buy"], {"amount": 3}),
+        ([], {"amount": 4}),
+        ([], {}),
+    ]
+    assert [call.test.id for call in triggered[:2]] == ["o-1", "o-2"]
+
+
+@pytest.mark.parametrize(("method", "immutable"), [("s", False), ("si", True)])
+def test_signature_has_json_arguments_and_the_case_by_keyword(case: Any, method: str, immutable: bool) -> None:
+    signature = getattr(case.trigger, method)("o-1", Decimal("9.90"), at=datetime(2026, 1, 2, tzinfo=UTC))
+    assert signature.task == "livecheck.execute"
+    assert signature.immutable is immutable
+    assert signature.args == ("o-1", "9.90")
+    assert signature.kwargs == {"at": "2026-01-02T00:00:00Z", "livecheck_case": "shop.test_order"}
+    assert signature.options == {"queue": "livecheck"}
+
+
+def test_signature_with_arguments_that_are_not_json_is_refused(case: Any) -> None:
+    with pytest.raises(InvalidPayload):
+        case.trigger.s("o-1", object())
+
+
+# -- errors in a request
+
+
+def test_error_of_maybe_trigger_is_logged_once_and_the_request_continues(
+    case: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError
+
+    case.probability = 1.0
+    monkeypatch.setattr(case.app.runtime.outbox, "put", fail)
+    for _ in range(3):
+        with case.maybe_trigger("o-1") as test:
+            assert test is None
+    assert caplog.messages == ["case shop.test_order: maybe_trigger() failed; continuing without a test"]
+
+
+def test_untested_request_can_use_async_with(case: Any) -> None:
+    async def request() -> TestExecution | None:
+        async with case.maybe_trigger("o-1") as test:
+            return test
+
+    case.probability = 0.0
+    assert asyncio.run(request()) is None

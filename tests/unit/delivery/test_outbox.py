@@ -1,0 +1,110 @@
+"""The outbox, on a store that raises unexpected errors."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from livecheck_celery.delivery import outbox as outbox_module
+from livecheck_celery.delivery.items import SentSignal
+from livecheck_celery.delivery.outbox import Outbox, Servers
+from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.store import Store
+from tests.helpers.factories import make_signal
+from tests.helpers.waiting import wait_until
+
+ITEM = SentSignal(make_signal(), 60.0)
+
+
+@pytest.fixture
+def outbox(store: Store) -> Iterator[Outbox]:
+    publisher: Any = None
+    servers = Servers(store, publisher)
+    outbox = Outbox(servers, servers, SharedConfig(store, print))
+    yield outbox
+    outbox.close()
+
+
+def test_unexpected_error_drops_the_batch_is_logged_once_and_does_not_end_the_thread(
+    outbox: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as broken:
+        broken.setattr(store, "batch", fail)
+        for _ in range(3):
+            outbox.put(ITEM)
+            assert outbox.flush(10)
+    assert outbox.counts == {"error": 3}
+    assert caplog.messages == [
+        "outbox: dropped 1 items so far (error): unexpected error",
+        "outbox: failed to send a batch",
+    ]
+    outbox.put(ITEM)
+    assert outbox.flush(10)
+    assert outbox.sent == 1
+
+
+def test_unexpected_error_of_the_refresh_is_logged_once_and_it_is_tried_again(
+    outbox: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    calls: list[str] = []
+
+    def fail(revision: str) -> None:
+        calls.append(revision)
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(outbox_module, "REFRESH_EVERY", 0.01)
+    monkeypatch.setattr(store.registry, "snapshot", fail)
+    outbox.start()
+    wait_until(lambda: len(calls) > 3)
+    assert caplog.messages == ["outbox: failed to refresh the shared configuration"]
+
+
+def test_counts_are_kept_until_redis_accepts_them(
+    outbox: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(counts: object) -> None:
+        raise RedisUnavailable("refused")
+
+    outbox.count("headers ignored: forged", 2)
+    with monkeypatch.context() as broken:
+        broken.setattr(store.counters, "add", fail)
+        outbox.start()
+        assert outbox.flush(10)
+    assert store.counters.read().counts == {}
+    outbox.count("headers ignored: forged", 3)
+    assert outbox.flush(10)
+    assert store.counters.read().counts == {"headers ignored: forged": 5}
+
+
+def test_outbox_over_its_item_limit_drops_items(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    servers = Servers(store, None)
+    outbox = Outbox(servers, servers, SharedConfig(store, print), max_items=2)
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    assert [outbox.put(ITEM) for _ in range(4)] == [True, True, False, False]
+    assert (outbox.dropped, outbox.counts) == (2, {"full": 2})
+    assert outbox.flush()
+    assert outbox.sent == 2
+
+
+def test_server_that_just_failed_is_not_tried_again_by_the_calling_thread(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        calls.append("batch")
+        raise RedisUnavailable("refused")
+
+    calls: list[str] = []
+    servers = Servers(store, None)
+    outbox = Outbox(servers, servers, SharedConfig(store, print))
+    monkeypatch.setattr(outbox, "_start_thread", lambda: False)
+    monkeypatch.setattr(store, "batch", fail)
+    for _ in range(5):
+        outbox.put(ITEM)
+    assert calls == ["batch"]
+    assert outbox.counts == {"redis": 5}

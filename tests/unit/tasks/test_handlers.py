@@ -1,0 +1,164 @@
+"""The tasks of LiveCheck: their errors, their arguments, and tests that are handed back."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from celery.exceptions import Ignore, Reject, Retry
+
+from livecheck_celery import Case, LiveCheck, RedisUnavailable, TestExecution, UnknownCase
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
+from livecheck_celery.models import EXECUTION
+from livecheck_celery.tasks import handlers
+from livecheck_celery.tasks.handlers import Tasks
+from tests.helpers.factories import CASE, make_test
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Any:
+    return livecheck.add_case(Case, name=CASE)
+
+
+@pytest.fixture
+def executed(case: Any, monkeypatch: pytest.MonkeyPatch) -> list[TestExecution]:
+    """The tests that are executed, and pass."""
+    tests: list[TestExecution] = []
+
+    def execute(test: TestExecution) -> Any:
+        tests.append(test)
+        return SimpleNamespace(handed_back=False, state=SimpleNamespace(value="PASS"))
+
+    monkeypatch.setattr(case, "execute", execute)
+    return tests
+
+
+def test_all_tasks_are_registered_once_per_app(livecheck: LiveCheck) -> None:
+    tasks = {name for name in livecheck.app.tasks if name.startswith("livecheck.")}
+    assert tasks == {
+        "livecheck.execute",
+        "livecheck.fake_request",
+        "livecheck.heartbeat",
+        "livecheck.recover",
+        "livecheck.stalled",
+    }
+    execute = livecheck.app.tasks["livecheck.execute"]
+    LiveCheck(livecheck.app, redis_url="redis://127.0.0.1:1/0")
+    assert livecheck.app.tasks["livecheck.execute"] is execute
+
+
+def test_error_of_livecheck_in_a_task_is_one_log_line(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any) -> None:
+        raise RedisUnavailable("refused")
+
+    livecheck.add_case(Case, name="c")
+    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", fail)
+    assert livecheck.app.tasks["livecheck.recover"]() is None
+    assert [record.levelname + " " + record.getMessage() for record in caplog.records] == [
+        "ERROR livecheck.recover: refused"
+    ]
+
+
+def test_other_error_in_a_task_is_raised(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", fail)
+    with pytest.raises(ZeroDivisionError):
+        livecheck.app.tasks["livecheck.recover"]()
+
+
+@pytest.mark.parametrize("name", [None, 7, ["c"], "shop.gone"])
+def test_case_that_is_not_declared_is_unknown(livecheck: LiveCheck, case: Any, name: Any) -> None:
+    with pytest.raises(UnknownCase, match="unknown case"):
+        Tasks([livecheck]).make_fake_request(**{CASE_KEYWORD: name})
+
+
+def test_execution_in_the_message_is_executed(case: Any, executed: list[TestExecution]) -> None:
+    test = make_test("o-1", test_args=["buy"])
+    message = {CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
+    assert Tasks([case.app]).execute(**message) == "PASS"
+    assert executed == [test]
+
+
+@pytest.mark.parametrize(
+    ("args", "kwargs", "expected"),
+    [
+        (("o-1", "buy"), {"amount": 3}, ("o-1", ["buy"], {"amount": 3})),
+        ((), {"id": "o-1", "amount": 3}, ("o-1", [], {"amount": 3})),
+    ],
+)
+def test_arguments_of_a_chain_become_an_execution(
+    case: Any, executed: list[TestExecution], args: Any, kwargs: Any, expected: Any
+) -> None:
+    Tasks([case.app]).execute(*args, **{CASE_KEYWORD: CASE}, **kwargs)
+    [test] = executed
+    assert (test.id, test.test_args, test.test_kwargs) == expected
+
+
+def test_execution_without_an_id_has_the_id_of_its_task(
+    case: Any, executed: list[TestExecution], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handlers, "current_task", SimpleNamespace(request=SimpleNamespace(id="task-1")))
+    Tasks([case.app]).execute(**{CASE_KEYWORD: CASE})
+    monkeypatch.setattr(handlers, "current_task", None)
+    Tasks([case.app]).execute(**{CASE_KEYWORD: CASE})
+    first, second = executed
+    assert first.id == "task-1"
+    assert len(second.id) > 20, "outside a worker, a new one"
+
+
+def test_arguments_of_a_chain_over_the_limit_are_refused(
+    case: Any, executed: list[TestExecution], caplog: pytest.LogCaptureFixture
+) -> None:
+    arguments = ("o-1", "x" * case.app.settings.max_payload)
+    assert Tasks([case.app]).execute(*arguments, **{CASE_KEYWORD: CASE}) == "ERROR"
+    assert executed == []
+    assert caplog.messages[0].startswith("refused a message: ")
+    assert "over the limit" in caplog.messages[0]
+
+
+class Task:
+    """A task whose retry succeeds, or is rejected by the broker."""
+
+    def __init__(self, error: Exception | None = None) -> None:
+        self.error = error
+        self.retries: list[dict[str, Any]] = []
+
+    def retry(self, **options: Any) -> Retry:
+        self.retries.append(options)
+        if self.error is not None:
+            raise self.error
+        return Retry()
+
+
+@pytest.fixture
+def handed_back(case: Any, monkeypatch: pytest.MonkeyPatch) -> TestExecution:
+    """A test that the stopping worker hands back."""
+    test = make_test("o-1")
+    runner = SimpleNamespace(handed_back=True, case=case, test=test)
+    monkeypatch.setattr(case, "execute", lambda test: runner)
+    return test
+
+
+def test_test_that_is_handed_back_is_sent_again_by_celery(
+    case: Any, handed_back: TestExecution, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = Task()
+    monkeypatch.setattr(handlers, "current_task", task)
+    carried = {CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")}
+    with pytest.raises(Retry):
+        Tasks([case.app]).execute(**carried)
+    assert task.retries == [{"args": (), "kwargs": carried, "countdown": 0, "throw": False}]
+
+
+def test_test_that_cannot_be_sent_again_is_left_to_recovery(
+    case: Any, handed_back: TestExecution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(handlers, "current_task", Task(Reject("the broker is unavailable")))
+    with pytest.raises(Ignore):
+        Tasks([case.app]).execute(**{CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")})
+    assert caplog.messages == [f"{CASE}:o-1: not handed back, recovery takes over: the broker is unavailable"]
