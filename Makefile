@@ -49,7 +49,7 @@ endif
 
 docs: .venv/installed-docs ## generate the generated pages, and build the site into site/
 	$(BIN)/python -m tools.docs
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: .venv/installed-bench ## what LiveCheck costs, compared with faust.livecheck
 	@$(BIN)/python -m benchmarks.bench

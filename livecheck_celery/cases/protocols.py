@@ -40,6 +40,12 @@ class CaseApp(Protocol):
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test."""
 
+    def flush(self, timeout: float = ...) -> bool:
+        """Wait until all triggers and signals so far have left this process."""
+
+    def close(self) -> None:
+        """Close the LiveCheck."""
+
 
 class DeclaredCase(Protocol):
     """A case, as far as its signals and its trigger use it."""

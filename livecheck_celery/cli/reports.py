@@ -1,28 +1,40 @@
-"""``reports``: the verdicts, as they are reached."""
+"""``reports``: the latest reports, and new ones as they arrive."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
+from typing import Final
 
 import click
+from rich.text import Text
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import case_called, distinct, find_livechecks, known_cases
+from livecheck_celery.cli.discovery import distinct, find_livechecks
+from livecheck_celery.cli.known_cases import full_case_name, known_cases
+from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import REPORT, TestReport
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
 
-#: Seconds one look at the streams may take; new cases are noticed between two looks.
-LOOK = 1.0
-_STATE_WIDTH = 7
+#: Seconds to block on the report streams before new cases are looked up.
+BLOCK: Final = 1.0
+_STATE_WIDTH: Final = 7
+_COLUMNS: Final = (
+    Column("TIME", drop=2),
+    Column("STATE"),
+    Column("TEST", min_width=20),
+    Column("RUNTIME", drop=1),
+    Column("ERROR", min_width=20),
+)
 
 
 class Tail:
-    """The last reports of one store, then those that come, none twice and none left out.
+    """The latest reports of one store, then each new report once.
 
-    Of one case, or of all: those ``declared`` here, those registered by workers, and those nobody declared.
+    Covers one case if ``case_name`` is given; otherwise the cases declared in this process, those registered by
+    workers, and the reports of unknown cases.
     """
 
     def __init__(self, store: Store, case_name: str | None, declared: Iterable[str] = ()) -> None:
@@ -33,18 +45,18 @@ class Tail:
         self._shown: list[TestReport] = []
 
     def last(self, count: int) -> list[TestReport]:
-        """The last ``count`` reports, newest last; `new` goes on from there."""
-        # The place to go on from is noted first, so what comes in between is read twice, and shown once.
+        """Return the last ``count`` reports, newest last; `new` continues after them."""
+        # Positions are read before the reports, so that none is missed. One that arrives in between is read twice.
         new = self._store.reports.follow(self._names(), self._positions, block=0)
         last = self._store.reports.latest(self._names(), count=count)
         self._shown = [*(report for report in new if report not in last), *last]
         return self._shown
 
     def new(self, block: float) -> list[TestReport]:
-        """Those since the last call, waiting up to ``block`` seconds for one."""
+        """Return the reports since the last call; waits up to ``block`` seconds for one."""
         names = self._names()
         for name in names:
-            # A case that was not there when the tail began is new with all its reports.
+            # All reports are new of a case that did not exist when the tail started.
             self._positions.setdefault(name, "0-0")
         reports = self._store.reports.follow(names, self._positions, block=block)
         shown, self._shown = self._shown, []
@@ -57,15 +69,21 @@ class Tail:
 
 
 @click.command()
-@click.option("-n", "count", type=click.IntRange(min=0), default=20, show_default=True, help="How many, at most.")
-@click.option("--case", "wanted", metavar="CASE", help="Only those of one case.")
-@click.option("--follow", is_flag=True, help="Go on with new ones, until Ctrl-C.")
-@click.option("--json", "as_json", is_flag=True, help="Print a JSON object a line.")
+@click.option("-n", "count", type=click.IntRange(min=0), default=20, show_default=True, help="Number of reports.")
+@click.option("--case", "case_name", metavar="CASE", help="Only reports of this case: its name, or its last part.")
+@click.option("--follow", is_flag=True, help="Then print new reports as they arrive, until Ctrl-C.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with all fields.")
 @click.pass_context
-def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool, as_json: bool) -> None:
-    r"""Show the last verdicts, newest last.
+def reports(ctx: click.Context, *, count: int, case_name: str | None, follow: bool, as_json: bool) -> None:
+    r"""Show the latest reports, newest last.
 
-    When (UTC), verdict, test, how long it ran, what broke. A line that names no test is about the suite.
+    One line per report: time (UTC), verdict, test (case:id), runtime, error. A report without an id is about the
+    suite. A terminal that is too narrow cuts ids and errors. Pipes and --json get everything.
+
+    \b
+    Exit codes:
+      0  the reports were printed, or --follow was stopped with Ctrl-C
+      2  invalid arguments, or Redis did not answer
 
     \b
     Examples:
@@ -74,45 +92,47 @@ def reports(ctx: click.Context, *, count: int, wanted: str | None, follow: bool,
       livecheck -A shop reports --follow
     """
     try:
-        tails = _tails(find_livechecks(ctx), wanted)
-        _show(sorted((report for tail in tails for report in tail.last(count)), key=_when)[-count:], as_json=as_json)
+        tails = _tails(find_livechecks(ctx), case_name)
+        _print(sorted((report for tail in tails for report in tail.last(count)), key=_time)[-count:], as_json=as_json)
         while follow:
             for tail in tails:
-                _show(tail.new(LOOK / len(tails)), as_json=as_json)
+                _print(tail.new(BLOCK / len(tails)), as_json=as_json)
     except KeyboardInterrupt:
         if not follow:
             raise
 
 
-def _tails(livechecks: Sequence[LiveCheck], wanted: str | None) -> list[Tail]:
-    if wanted is None:
+def _tails(livechecks: Sequence[LiveCheck], case_name: str | None) -> list[Tail]:
+    if case_name is None:
         declared = [name for each in livechecks for name in each.cases]
         return [Tail(each.runtime.store, None, declared) for each in distinct(livechecks, "redis_url", "prefix")]
     known = known_cases(livechecks)
-    name = case_called(wanted, list(known), otherwise=f"there are: {', '.join(known) or 'none'}")
+    name = full_case_name(case_name, list(known), otherwise=f"known cases: {', '.join(known) or 'none'}")
     return [Tail(known[name].store, name)]
 
 
-def _when(report: TestReport) -> float:
+def _time(report: TestReport) -> float:
     return report.at or 0.0
 
 
-def _show(reports: Sequence[TestReport], *, as_json: bool) -> None:
-    for report in reports:
-        if as_json:
-            # All in ASCII, as a terminal heeds some control characters that JSON need not escape; and it flushes.
+def _print(reports: Sequence[TestReport], *, as_json: bool) -> None:
+    if as_json:
+        for report in reports:
+            # ASCII only: some control characters that JSON allows steer a terminal. click flushes each line.
             click.echo(json.dumps(REPORT.dump_python(report, mode="json")))
-        else:
-            as_line(report)
+    elif reports and console.is_terminal():
+        console.table(FittedTable(_COLUMNS, [_cells(report) for report in reports], header=False))
+    else:
+        for report in reports:
+            parts = [part for cell in _cells(report) if str(cell) for part in ("  ", cell)]
+            console.line(*parts[1:])
 
 
-def as_line(report: TestReport) -> None:
-    """Print a report on one line."""
-    console.line(
-        console.clock(_when(report)),
-        "  ",
+def _cells(report: TestReport) -> list[str | Text]:
+    return [
+        console.clock(_time(report)),
         console.state(report.state, _STATE_WIDTH),
-        f"  {report.test.ident if report.test else report.case_name}",
-        f"  {console.duration(report.runtime)}" if report.runtime is not None else "",
-        f"  {report.error}" if report.error else "",
-    )
+        report.test.ident if report.test else report.case_name,
+        console.duration(report.runtime) if report.runtime is not None else "",
+        report.error or "",
+    ]

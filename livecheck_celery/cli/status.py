@@ -1,40 +1,62 @@
-"""``status``: how every case does."""
+"""``status``: the state of each suite."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Final
 
 import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.support import distinct, find_livechecks, known_cases, silent_parts
+from livecheck_celery.cli.discovery import distinct, find_livechecks
+from livecheck_celery.cli.known_cases import known_cases
+from livecheck_celery.cli.liveness import silence_warnings
+from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.models import State
 from livecheck_celery.store.statistics import Statistics, stalled_after
 
-NO_CASES = "No case is declared, and no worker has registered one."
-HEADERS = ("CASE", "STATUS", "RUNS", "TESTS", "FAILURES", "RUNTIME", "LATENCY", "FREQUENCY", "LAST TEST", "LAST FAIL")
+NO_CASES: Final = "No cases: none is declared here, and no worker has registered one."
+COLUMNS: Final = (
+    Column("CASE", min_width=22, cut_start=True),
+    Column("STATUS"),
+    Column("TRIGGERS", drop=3),
+    Column("TESTS", min_width=30),
+    Column("FAILURES", drop=5),
+    Column("RUNTIME", drop=6),
+    Column("LATENCY", drop=1),
+    Column("FREQUENCY", drop=2),
+    Column("LAST TEST", drop=7),
+    Column("LAST FAIL", drop=4),
+)
 
 
 @click.command()
-@click.option("--json", "as_json", is_flag=True, help='Print {"cases": [...], ...}, all that is known.')
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all fields of all cases.")
 @click.pass_context
 def status(ctx: click.Context, *, as_json: bool) -> None:
-    r"""Show how every case does.
+    r"""Show the status of each case.
 
     \b
-    RUNS       the share of requests that is tested, and how often a fake one is made
-    TESTS      verdicts so far
-    FAILURES   in a row / in all
-    RUNTIME    median of the last tests that passed
-    LATENCY    median of how much later than its frequency a test came
-    FREQUENCY  median of the time between two tests
-    LAST FAIL  when the suite, not one test, last failed
+    CASE       name of the case
+    STATUS     state of the suite; STALL if no test ran for warn_stalled_after
+    TRIGGERS   share of real requests that are tested, interval of fake requests
+    TESTS      verdicts so far, by state
+    FAILURES   consecutive failures/all failures
+    RUNTIME    median runtime of tests that passed
+    LATENCY    median delay of tests, compared with the frequency of the case
+    FREQUENCY  median time between two tests
+    LAST TEST  time since a test was received
+    LAST FAIL  time since the suite failed; a single failed test does not count
 
-    A suite without a test for its warn_stalled_after is STALL, even with beat and all workers dead; a line says when
-    beat, or every worker, is silent.
+    A terminal that is too narrow shows fewer columns and cuts long names. Pipes and --json get everything. A stall is
+    shown even while beat and all workers are down; a line below the table says if they are.
+
+    \b
+    Exit codes:
+      0  the status was printed, even if a suite fails
+      2  invalid arguments, or Redis did not answer
 
     \b
     Examples:
@@ -52,15 +74,15 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps({"cases": records, "signs_of_life": [each._asdict() for each in signs]}, indent=2))
     elif rows:
-        console.table(HEADERS, rows)
-        for sentence in dict.fromkeys(sentence for each in signs for sentence in silent_parts(each)):
-            console.line(Text(sentence, style="bold red"))
+        console.table(FittedTable(COLUMNS, rows))
+        for warning in dict.fromkeys(warning for each in signs for warning in silence_warnings(each)):
+            console.line(Text(warning, style="bold red"))
     else:
         console.line(NO_CASES)
 
 
 def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) -> dict[str, Any]:
-    """Everything about a case, under the names of the attributes of ``Case``."""
+    """Return all fields of a case, named as the attributes of ``Case``."""
     return {
         "name": name,
         "status": statistics.status,
@@ -82,11 +104,11 @@ def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) ->
 
 
 def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics) -> list[str | Text]:
-    """A case as a line of the table."""
+    """Return the row of a case, in the order of `COLUMNS`."""
     return [
         name,
         console.state(statistics.status),
-        _runs(settings),
+        _triggers(settings),
         _tests(statistics),
         f"{statistics.consecutive_failures}/{statistics.total_failures}",
         console.duration(statistics.runtime_avg),
@@ -97,14 +119,14 @@ def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics) -> li
     ]
 
 
-def _runs(settings: Mapping[str, Any]) -> str:
+def _triggers(settings: Mapping[str, Any]) -> str:
     if not settings.get("active", True):
         return "inactive"
     share = f"{settings.get('probability', 1) * 100:.3g}%"
     frequency = settings.get("frequency")
     if frequency is None:
         return share
-    # A Celery schedule is there as text.
+    # Redis holds a Celery schedule as text.
     return f"{share}, {frequency if isinstance(frequency, str) else f'every {console.duration(frequency)}'}"
 
 

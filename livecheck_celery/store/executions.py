@@ -189,7 +189,7 @@ class Executions:
 
         A test without a record is recorded now, to expire in ``expires_in`` seconds, if its message came without one
         or Redis lost it; but not if it has had its verdict. From now on signals of the test are published to the
-        process at ``address``. If the test is to run, the statistics of the suite count it.
+        process at ``address``. A claim with the outcome ``run`` counts in the statistics of the suite.
 
         Args:
             test: the execution, as its message has it.
@@ -358,5 +358,5 @@ class Executions:
         action, payload, recorded_at = self._database.run(call)
         if action == "none":
             return Recovery(action, None)
-        test = readable(key, lambda: EXECUTION.validate_json(payload))
-        return Recovery(action, replace(test, recorded_at=float(recorded_at)))
+        test = readable(key, lambda: replace(EXECUTION.validate_json(payload), recorded_at=float(recorded_at)))
+        return Recovery(action, test)

@@ -24,7 +24,7 @@ LISTEN: Final = Script("listen", keys=("signals",), args=("address", "ttl"))
 
 
 class Received(NamedTuple):
-    """Something received on a subscription.
+    """A message on a subscription.
 
     Attributes:
         kind: ``subscribed`` (first, and again after redis-py reconnected), ``signal``, or ``pong`` (reply to a ping).
@@ -43,7 +43,7 @@ class Subscription:
         self._pubsub = pubsub
 
     def receive(self, timeout: float) -> Received | None:
-        """Wait up to ``timeout`` seconds for what is received next; None if that is nothing.
+        """Wait up to ``timeout`` seconds for the next message; None if there was none.
 
         Raises:
             RedisUnavailable: the connection is lost.

@@ -69,7 +69,7 @@ def test_a_payload_that_is_no_execution(worker: Program, client: Client, carried
     wait_until(lambda: len(reports_of(case)) > before, what="a report")
     report = reports_of(case)[-1]
     assert (report.state, report.test) == (State.ERROR, None)
-    assert report.error.startswith("a message for case checks.test_plain carries no execution: ")
+    assert report.error.startswith("a message for case checks.test_plain has no valid execution: ")
 
 
 def test_arguments_over_the_limit(client: Client) -> None:

@@ -81,7 +81,7 @@ def test_ordinary_workers_of_a_host_may_do_without_asserts(programs: Programs) -
 @pytest.mark.parametrize("program", ["worker", "beat"])
 def test_a_module_of_cases_that_is_not_there(programs: Programs, prefix: str, program: str) -> None:
     said = refused(programs, f"{prefix} {program}", LIVECHECK_CASES="checks,nowhere.checks")
-    problem = "LiveCheck: cases: module 'nowhere.checks' cannot be imported: No module named 'nowhere'"
+    problem = "LiveCheck: cases: cannot import module 'nowhere.checks': No module named 'nowhere'"
     assert said[-1].endswith(problem)
 
 
@@ -106,7 +106,7 @@ def test_a_redis_that_is_not_there_yet(programs: Programs) -> None:
     program = programs.start(f"{OWN} -l INFO", LIVECHECK_CASES="checks", LIVECHECK_BROKER_URL=url)
     problem = f"Redis at {url} did not answer (Connection refused); is it running, and is livecheck_redis_url right?"
     for delay in ("1.0", "2.0"):
-        program.wait_for(f"{problem}; trying again in {delay} s\n")
+        program.wait_for(f"{problem}; retrying in {delay} s\n")
     with ValkeyServer(port=port):
         program.wait_for(" ready.")
         client = Client(url)

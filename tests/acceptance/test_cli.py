@@ -1,4 +1,4 @@
-"""Each command as a user types it, with a worker and beat running."""
+"""Each command with a worker and beat running."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ import re
 import signal
 
 import pytest
+from rich.text import Text
 
-from tests.helpers.programs import Programs, Terminal
+from tests.helpers.programs import Programs
+from tests.helpers.terminals import Terminal
 from tests.helpers.waiting import wait_until
 
 WORKER = "worker -Q livecheck,livecheck.schedule -P threads -c 10 -l info"
@@ -20,16 +22,16 @@ both = pytest.mark.parametrize("livecheck", COMMANDS, ids=["livecheck", "celery"
 
 @pytest.fixture(scope="module")
 def desk(shared_programs: Programs) -> Terminal:
-    """The commands reach a worker and beat that run."""
+    """A terminal; a worker and beat are running."""
     desk = Terminal(shared_programs)
     desk.start("celery -A desk beat")
     desk.start(f"celery -A desk {WORKER} -n tests@%h").wait_for(" ready.")
-    wait_until(lambda: desk.run("livecheck -A desk doctor")[0] == 0, 30, "a sign of life of beat")
+    wait_until(lambda: desk.run("livecheck -A desk doctor")[0] == 0, 30, "beat and the worker to be alive")
     return desk
 
 
 @both
-def test_trigger_waits_for_the_verdict_and_exits_with_it(desk: Terminal, livecheck: str) -> None:
+def test_trigger_waits_for_the_verdict_and_sets_the_exit_code(desk: Terminal, livecheck: str) -> None:
     code, output = desk.run(f"{livecheck} trigger test_order 42 -k side=sell --wait")
     assert code == 0, output
     ident, verdict = output.splitlines()
@@ -44,7 +46,7 @@ def test_trigger_waits_for_the_verdict_and_exits_with_it(desk: Terminal, liveche
     assert "  paid: did not arrive\n" in output
 
 
-def test_status_counts_what_ran(desk: Terminal) -> None:
+def test_status_counts_verdicts(desk: Terminal) -> None:
     desk.lines("livecheck -A desk trigger test_order 1 --wait")
     header, order, payment = desk.lines("livecheck -A desk status")
     assert header.startswith("CASE ")
@@ -58,14 +60,14 @@ def test_status_counts_what_ran(desk: Terminal) -> None:
     assert cases[0]["runtime_avg"] < 1
 
 
-def test_cases_names_signals_and_settings(desk: Terminal) -> None:
+def test_cases_lists_signals_and_settings(desk: Terminal) -> None:
     lines = [line.split() for line in desk.lines("livecheck -A desk cases")]
     assert lines[0] == ["desk.test_order"]
     assert ["probability", "0.25"] in lines
     assert ["signals", "paid"] in lines
 
 
-def test_reports_as_json_are_an_object_a_line(desk: Terminal) -> None:
+def test_reports_as_json_are_one_object_per_line(desk: Terminal) -> None:
     _, output = desk.run("livecheck -A desk trigger test_order 1 buy --wait")
     ident = output.splitlines()[0]
     [line] = desk.lines("livecheck -A desk reports -n 1 --case test_order --json")
@@ -77,7 +79,7 @@ def test_reports_as_json_are_an_object_a_line(desk: Terminal) -> None:
 
 
 @both
-def test_following_shows_a_report_as_it_comes_and_ends_quietly_at_ctrl_c(desk: Terminal, livecheck: str) -> None:
+def test_follow_prints_new_reports_and_exits_with_0_at_ctrl_c(desk: Terminal, livecheck: str) -> None:
     follower = desk.start(f"{livecheck} reports -n 5 --follow --json")
     ident = f"followed-{livecheck.split(maxsplit=1)[0]}"
     desk.lines(f"livecheck -A desk trigger test_order 1 --id {ident}-1 --wait")
@@ -90,16 +92,16 @@ def test_following_shows_a_report_as_it_comes_and_ends_quietly_at_ctrl_c(desk: T
     follower.end()
 
 
-def test_doctor_finds_nothing_wrong(desk: Terminal) -> None:
+def test_doctor_finds_no_errors(desk: Terminal) -> None:
     lines = desk.lines("livecheck -A desk doctor")
     assert [line.split("  ")[0].strip() for line in lines] == ["ok"] * 11
     assert sum("consumed by tests@" in line for line in lines) == 2
     assert any("Valkey 9" in line for line in lines)
-    assert lines[-2].startswith("ok     http        no secret_key, so no test is sent or accepted over HTTP; set ")
+    assert lines[-2].startswith("ok     http        secret_key is not set: no test is sent or accepted over HTTP; ")
     assert lines[-1] == "ok     outbox      nothing dropped or ignored in the last day"
 
 
-def test_doctor_finds_a_hosts_worker_that_would_run_tests(desk: Terminal) -> None:
+def test_doctor_finds_an_unsuitable_worker(desk: Terminal) -> None:
     host = desk.start("celery -A desk worker -Q celery,livecheck -P prefork -c 1 -l info -n host@%h")
     try:
         host.wait_for(" ready.")
@@ -108,35 +110,42 @@ def test_doctor_finds_a_hosts_worker_that_would_run_tests(desk: Terminal) -> Non
         host.end()
     assert code == 1
     assert re.search(
-        r"^wrong +worker +host@\S+ also consumes celery,.*; start .*: celery -A desk worker", output, re.MULTILINE
+        r"^error +worker +host@\S+ also consumes celery,.*; start .*: celery -A desk worker", output, re.MULTILINE
     )
-    assert re.search(r"^wrong +worker +host@\S+ runs tests in a prefork pool,.*-P threads", output, re.MULTILINE)
+    assert re.search(r"^error +worker +host@\S+ runs tests in a prefork pool,.*-P threads", output, re.MULTILINE)
 
 
-def test_at_a_terminal_there_are_colours(desk: Terminal) -> None:
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_tables_at_a_terminal_are_coloured_and_as_wide_as_the_terminal(desk: Terminal, columns: int) -> None:
     desk.lines("livecheck -A desk trigger test_order 1 --wait")
-    spawn = "python -c 'import pty, sys; pty.spawn(sys.argv[1:])' livecheck -A desk status"
-    wide = desk.lines(spawn, COLUMNS="200", TERM="xterm-256color")
-    assert "───" in wide[1]
-    assert "\x1b[32mPASS" in wide[2]
-    narrow = desk.lines(spawn, COLUMNS="40", TERM="xterm-256color")
-    assert any(line.split() == ["runs", "25%"] for line in narrow)
+    desk.run("livecheck -A desk trigger test_order 1 buy --wait")
+    header, rule, order, payment = desk.screen("livecheck -A desk status", columns)
+    assert "───" in rule
+    assert "\x1b[32mPASS" in order + desk.screen("livecheck -A desk reports", columns)[-2]
+    assert "LATENCY" in header if columns == 200 else "LATENCY" not in header or columns == 120
+    assert "desk.test_payment" in payment
+    failed = desk.screen("livecheck -A desk reports -n 1", columns)
+    assert len(failed) == 1
+    assert "the side is buy" in failed[0]
+    assert ("…" in failed[0]) == (columns < 200)
+    for line in (header, rule, order, payment, *failed):
+        assert Text.from_ansi(line).cell_len <= columns
 
 
 @pytest.mark.parametrize("prefix", ["livecheck", "celery livecheck"])
-def test_without_an_app_the_cases_of_the_workers_are_read_from_redis(desk: Terminal, prefix: str) -> None:
+def test_commands_without_an_app_read_the_cases_of_the_workers_from_redis(desk: Terminal, prefix: str) -> None:
     desk.lines("livecheck -A desk trigger test_order 1 --wait")
     assert any(line.startswith("desk.test_order ") for line in desk.lines(f"{prefix} status"))
     assert "desk.test_payment" in desk.lines(f"{prefix} cases")
     assert desk.lines(f"{prefix} reports -n 1")
     code, output = desk.run(f"{prefix} trigger test_order 1")
     assert code == 2
-    assert output.startswith("Error: no case is declared here\nHint: ")
+    assert output.startswith("Error: no case is declared in this process\nHint: ")
 
 
 @pytest.mark.promise("The examples in the help of every command run.", theme="tools")
-@pytest.mark.parametrize("command", ["", "status", "reports", "cases", "trigger", "doctor"])
-def test_the_examples_in_the_help_run(desk: Terminal, command: str) -> None:
+@pytest.mark.parametrize("command", ["", "status", "reports", "cases", "trigger", "doctor", "override"])
+def test_examples_in_the_help_run(desk: Terminal, command: str) -> None:
     text = "\n".join(desk.lines(f"livecheck {command} --help"))
     examples = re.findall(r"^    (.*-A shop.*)$", text.partition("Examples:")[2], re.MULTILINE)
     assert examples

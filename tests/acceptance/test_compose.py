@@ -59,7 +59,7 @@ class Host:
         env = {key: self.translated(value) for key, value in service.get("environment", {}).items()}
         if env:
             env |= {"PYTHONPATH": str(ROOT / "examples"), "PYTHONUNBUFFERED": "1", "LIVECHECK_HTTP_HOSTS": "127.0.0.1"}
-        return processes.start(name, command, ready=READY[name], env=env, cwd=ROOT, foundation=name == "valkey")
+        return processes.start(name, command, ready=READY[name], env=env, cwd=ROOT, stop_last=name == "valkey")
 
     def store(self) -> Store:
         url = f"redis://127.0.0.1:{self.valkey_port}/0"

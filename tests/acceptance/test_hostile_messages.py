@@ -192,7 +192,7 @@ def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client
 def test_a_message_of_another_version_with_less_in_it_is_refused(
     worker: Program, client: Client, case: Case, field: str
 ) -> None:
-    why = f"a message for case {case.name} carries no execution: {field}: Field required"
+    why = f"a message for case {case.name} has no valid execution: {field}: Field required"
     is_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
 
 
@@ -260,7 +260,7 @@ def test_an_id_forges_no_log_line_and_steers_no_terminal(
     case.trigger(passing, HOSTILE)
     send(case, passing, HOSTILE)
     assert report_of(case, passing).state is State.PASS
-    worker.wait_for("PASS, having logged:")
+    worker.wait_for("PASS; logged:")
     commands = [
         shared_programs.start(f"livecheck -A lenient {command}", LIVECHECK_REDIS_URL=shared_programs.url)
         for command in ("reports", "reports --json", "status", "cases")

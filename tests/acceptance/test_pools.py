@@ -82,5 +82,5 @@ def test_a_test_that_goes_on_after_its_time_has_its_timeout_and_is_named(
     report = report_of(case, test.id)
     assert (report.state, report.error) == (State.TIMEOUT, "run() was still running after 0.5 s")
     assert report.runtime < 3.0, "given while it went on"
-    worker.wait_for(f"{test.ident} holds a slot of this worker though it has its verdict")
-    worker.wait_for(f"{test.ident}: run() has ended at last, and its slot is free again")
+    worker.wait_for(f"{test.ident} has its verdict but still holds a slot")
+    worker.wait_for(f"{test.ident}: run() has returned; its slot is free again")

@@ -1,4 +1,4 @@
-"""Commands as a user types them, run as real processes, and what they leave behind."""
+"""A command run as a real process, and the processes it starts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.helpers.waiting import wait_until
 BIN = Path(sys.executable).parent
 
 
-def running(pid: int) -> bool:
-    """Whether the process lives; a zombie that its parent has not reaped yet does not."""
+def is_running(pid: int) -> bool:
+    """Return whether the process exists and is not a zombie."""
     try:
         os.kill(pid, 0)
         return not Path("/proc/self").exists() or _state(pid) != "Z"
@@ -29,12 +29,12 @@ def _state(pid: int) -> str:
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
 
 
-class Typed:
-    """One command while it runs, and all processes that come of it; they are known by their directory, ``cwd``.
+class Command:
+    """A running command, whose child processes are recognised by their working directory ``cwd``.
 
     Attributes:
         process: the command itself.
-        output: what it has said so far, errors included.
+        output: its output so far, standard error included.
     """
 
     def __init__(self, *command: str, cwd: Path, env: Mapping[str, str] | None = None) -> None:
@@ -59,48 +59,48 @@ class Typed:
             for line in lines:
                 self.output += line
 
-    def says(self, text: str, timeout: float = 40.0) -> None:
-        """Wait until it has said ``text``."""
+    def wait_for(self, text: str, timeout: float = 40.0) -> None:
+        """Wait until the output contains ``text``."""
         wait_until(
             lambda: text in self.output or self.process.poll() is not None, timeout, f"{text!r} in:\n{self.output}"
         )
         assert text in self.output
 
-    def ends(self, timeout: float = 60.0) -> int:
-        """Wait until it ended; its exit code."""
+    def wait_exit(self, timeout: float = 60.0) -> int:
+        """Wait for the command to exit; returns its exit code."""
         code = self.process.wait(timeout)
         self._reader.join(10)
         return code
 
     def press_ctrl_c(self) -> None:
-        """As a terminal does: to the whole foreground process group."""
+        """Send SIGINT to the foreground process group, as a terminal does."""
         os.killpg(self.process.pid, signal.SIGINT)
 
     def processes(self) -> dict[int, str]:
-        """Every live process in the command's directory, by id, with its command line; itself included."""
+        """Return the command lines, by id, of all running processes in ``cwd``, the command itself included."""
         found = {}
         for directory in Path("/proc").glob("[0-9]*"):
             try:
                 inside = str((directory / "cwd").readlink()).startswith(self._directory)
-                if inside and running(int(directory.name)):
+                if inside and is_running(int(directory.name)):
                     found[int(directory.name)] = (directory / "cmdline").read_bytes().replace(b"\0", b" ").decode()
             except OSError:
                 continue
         return found
 
     def pid_of(self, words: str) -> int:
-        """Id of the one process whose command line has ``words``."""
+        """Return the id of the only process whose command line contains ``words``."""
         (pid,) = [pid for pid, command in self.processes().items() if words in command]
         return pid
 
 
 @contextmanager
-def typed(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Typed]:
-    """Run ``command``; whatever is left of it after the block is killed, after the test has had its say."""
-    one = Typed(*command, cwd=cwd, env=env)
+def run_command(*command: str, cwd: Path, env: Mapping[str, str] | None = None) -> Iterator[Command]:
+    """Run ``command`` while the block runs, then kill all processes that are left."""
+    running = Command(*command, cwd=cwd, env=env)
     try:
-        yield one
+        yield running
     finally:
-        for pid in one.processes():
+        for pid in running.processes():
             os.kill(pid, signal.SIGKILL)
-        one.ends()
+        running.wait_exit()

@@ -1,13 +1,11 @@
-"""What must hold for the executions, signals and suite of one case, in plain Python.
+"""A model of the executions, signals and suite of one case, in plain Python, to compare a server with.
 
-Written from what the headers of the scripts promise, to be compared with a server: each method answers as the store
-does, and `fields`, `suite`, `signals` … are what is to be found under the keys. Times are seconds since the epoch.
+It is written from the headers of the scripts: each method replies as the store does, and `fields`, `suite`, `signals`
+and so on are the values the keys should have. Times are seconds since the epoch.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from dataclasses import dataclass, field
 from math import ceil
 
 from livecheck_celery.models import State
@@ -16,6 +14,7 @@ from livecheck_celery.store import schedule_runs
 from livecheck_celery.store.database import FORGET_AFTER, KEEP
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
+from tests.helpers.execution_records import Execution, Message, Run, StoredSignals, Suite
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
@@ -27,139 +26,6 @@ STALLED_AFTER = [5.0, 30.0]
 OPEN = "open"
 
 
-def stamp(time: float) -> str:
-    """A time as it is stored."""
-    return f"{time:.6f}"
-
-
-@dataclass(frozen=True)
-class Message:
-    """What asks for a run: ``number`` tells requests apart; ``recorded_at`` is None when it came without a record."""
-
-    number: int
-    test_id: str
-    recorded_at: float | None = None
-
-
-@dataclass
-class Execution:
-    """One requested run; ``held_by`` is the token whose verdict would be accepted."""
-
-    number: int
-    payload: str | None
-    recorded_at: float
-    expires_at: float
-    not_before: float | None = None
-    held_by: str | None = None
-    lease_until: float | None = None
-    outcome: str | None = None
-    attempts: int | None = None
-    sends: int = 0
-    started: bool = False
-    closing: str | None = None
-    was_triggered: bool = False
-    verdict: State | None = None
-    verdict_by: str | None = None
-    answer: tuple[bool, float, int, State] | None = None
-
-    def is_leased(self, now: float) -> bool:
-        return self.lease_until is not None and self.lease_until > now
-
-    def judge(self, verdict: State, token: str, answer: tuple[bool, float, int, State]) -> None:
-        """All that is known of it from now on."""
-        self.verdict, self.verdict_by, self.answer = verdict, token, answer
-        self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
-        self.sends, self.started, self.closing = 0, False, None
-
-    def fields(self) -> dict[str, str]:
-        """As it is stored, without the answer to its verdict."""
-        stored = {
-            "payload": self.payload,
-            "recorded_at": stamp(self.recorded_at),
-            "expires_at": stamp(self.expires_at),
-            "not_before": None if self.not_before is None else stamp(self.not_before),
-            "token": self.held_by,
-            "lease_until": None if self.lease_until is None else stamp(self.lease_until),
-            "outcome": self.outcome,
-            "attempts": None if self.attempts is None else str(self.attempts),
-            "sends": str(self.sends) if self.sends else None,
-            "started": "1" if self.started else None,
-            "closing": self.closing,
-            "verdict": self.verdict,
-            "verdict_token": self.verdict_by,
-        }
-        return {name: str(value) for name, value in stored.items() if value is not None}
-
-
-@dataclass
-class Run:
-    """A run of a schedule that is being made, or whose maker fell silent."""
-
-    token: str
-    lease_until: float
-    over_at: float
-    attempts: int = 1
-    told_until: float | None = None
-
-    def fields(self) -> dict[str, str]:
-        stored = {"run": self.token, "run_attempts": str(self.attempts)}
-        stored |= {"run_until": stamp(self.lease_until), "run_over": stamp(self.over_at)}
-        return stored if self.told_until is None else {**stored, "run_sent": stamp(self.told_until)}
-
-
-@dataclass
-class Suite:
-    """How the case is doing; ``since`` is when the first of its tests was recorded."""
-
-    since: float | None = None
-    status: State | None = None
-    consecutive_failures: int | None = None
-    total_failures: int = 0
-    totals: Counter[State] = field(default_factory=Counter)
-    last_fail: float | None = None
-    received_at: float | None = None
-    last_test_received: float | None = None
-    expected_since: float | None = None
-    next_run: float | None = None
-    run: Run | None = None
-
-    @property
-    def is_ok(self) -> bool:
-        return self.status is None or self.status.is_ok()
-
-    def failed_within(self, delay: float, now: float) -> bool:
-        return self.last_fail is not None and now - self.last_fail <= delay
-
-    def fields(self) -> dict[str, str]:
-        times = {
-            "since": self.since,
-            "last_fail": self.last_fail,
-            "received_at": self.received_at,
-            "last_test_received": self.last_test_received,
-            "expected_since": self.expected_since,
-            "tat": self.next_run,
-        }
-        stored = {name: stamp(time) for name, time in times.items() if time is not None}
-        stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
-        if self.run is not None:
-            stored.update(self.run.fields())
-        if self.status is not None:
-            stored["status"] = str(self.status)
-        if self.consecutive_failures is not None:
-            stored["consecutive_failures"] = str(self.consecutive_failures)
-        if self.total_failures:
-            stored["total_failures"] = str(self.total_failures)
-        return stored
-
-
-@dataclass
-class Told:
-    """Signals of one test (name to value and time), and the processes that listen."""
-
-    arrived: dict[str, tuple[str, float]] = field(default_factory=dict)
-    listeners: set[str] = field(default_factory=set)
-
-
 class ExecutionModel:
     """One case; ``now`` is the server's clock."""
 
@@ -167,30 +33,30 @@ class ExecutionModel:
         self.now = now
         #: Every verdict that was accepted: number of the execution, token, state.
         self.verdicts: list[tuple[int, str, State]] = []
-        #: Executions of which no more can be said, as what was known of them is lost.
+        #: Numbers of executions whose record or verdict was lost.
         self.lost: set[int] = set()
         self._numbers = 0
         self.lose_everything()
 
     def lose_everything(self) -> None:
-        """The server begins anew."""
+        """Forget everything, as a server that lost its data."""
         self.lost.update(range(self._numbers + 1))
         self.verdicts.clear()
         self.executions: dict[str, Execution] = {}
         self.open: dict[str, float] = {}
-        self.told: dict[str, Told] = {}
+        self.signals: dict[str, StoredSignals] = {}
         self.suite = Suite()
         self.frequency: list[float] = []
         self.latency: list[float] = []
         self.runtime: list[float] = []
         self.reports: list[tuple[str, str | None, float]] = []
-        #: By what the key is of, when the key is gone.
+        #: Kind of key and test id, to when the key expires.
         self.gone_at: dict[tuple[str, str], float] = {}
 
     # -- time
 
     def move(self, seconds: float) -> None:
-        """Let time pass; what has outlived its TTL is gone."""
+        """Let time pass; expired keys are deleted."""
         self.now += seconds
         for what, test_id in [key for key, at in self.gone_at.items() if at <= self.now]:
             one = self.executions.get(test_id)
@@ -199,7 +65,7 @@ class ExecutionModel:
             self._forget(what, test_id)
 
     def moments(self) -> list[float]:
-        """When, from now on, something changes or is allowed."""
+        """Times from now on at which something changes."""
         suite, ones = self.suite, self.executions.values()
         times = [*self.open.values(), *self.gone_at.values()]
         times += [
@@ -209,7 +75,7 @@ class ExecutionModel:
             times += [suite.next_run - window.early for window in WINDOWS]
             times += [suite.next_run - window.period * 1.5 for window in WINDOWS]
         if suite.run is not None:
-            times += [suite.run.lease_until, suite.run.over_at, suite.run.told_until or 0.0]
+            times += [suite.run.lease_until, suite.run.over_at, suite.run.resent_until or 0.0]
         if suite.last_fail is not None:
             times.append(suite.last_fail + DELAY)
         if suite.expected_since is not None:
@@ -224,10 +90,10 @@ class ExecutionModel:
         elif what == "test":
             self.executions.pop(test_id, None)
         else:
-            self.told.pop(test_id, None)
+            self.signals.pop(test_id, None)
 
     def _keep(self, what: str, test_id: str, seconds: float) -> None:
-        """Keep a key for at least so long."""
+        """Keep a key for at least ``seconds``."""
         at = self.now + max(1, ceil(seconds))
         self.gone_at[what, test_id] = max(at, self.gone_at.get((what, test_id), 0.0))
 
@@ -242,7 +108,7 @@ class ExecutionModel:
         return Message(self._numbers, test_id, recorded_at)
 
     def record(self, test_id: str, payload: str, expires_in: float, delay: float) -> Message | str:
-        """The message to send; or why there is none."""
+        """The message to send, or why the test was not recorded."""
         earlier = self.executions.get(test_id)
         if earlier is not None and earlier.verdict is None:
             return "duplicate"
@@ -255,7 +121,7 @@ class ExecutionModel:
         message = self.message(test_id, self.now)
         execution = self._new(message, payload, not_before + expires_in)
         execution.not_before, execution.was_triggered = not_before, True
-        if test_id in self.told and expires_in + delay > 0:
+        if test_id in self.signals and expires_in + delay > 0:
             self._keep("signals", test_id, expires_in + delay)
         self.open[test_id] = min(not_before + store_executions.RESEND_AFTER, execution.expires_at)
         self._keep(OPEN, "", execution.expires_at - self.now + KEEP)
@@ -271,9 +137,11 @@ class ExecutionModel:
         return execution
 
     def _is_forgotten(self, message: Message) -> bool:
-        """Whether an execution without a record had its verdict; else it is new, or Redis lost its record."""
-        told_at, since = message.recorded_at, self.suite.since
-        return told_at is not None and since is not None and since <= told_at <= self.now - FORGET_AFTER
+        """Whether an execution without a record had its verdict; if not, it is new, or Redis lost its record."""
+        sent_recorded_at, since = message.recorded_at, self.suite.since
+        return (
+            sent_recorded_at is not None and since is not None and since <= sent_recorded_at <= self.now - FORGET_AFTER
+        )
 
     def claim(
         self,
@@ -288,16 +156,16 @@ class ExecutionModel:
         expires_in: float,
     ) -> tuple[str, int, float, float]:
         """Outcome, attempt, recorded_at, expires_at."""
-        test_id, told_at = message.test_id, message.recorded_at
+        test_id, sent_recorded_at = message.test_id, message.recorded_at
         one = self.executions.get(test_id)
-        if one is None and told_at is not None and self._is_forgotten(message):
-            return "done", 0, told_at, told_at
+        if one is None and sent_recorded_at is not None and self._is_forgotten(message):
+            return "done", 0, sent_recorded_at, sent_recorded_at
         one = one or self._new(message, payload, self.now + expires_in)
         is_repeated = one.held_by == token
-        if told_at is not None and told_at < one.recorded_at:
+        if sent_recorded_at is not None and sent_recorded_at < one.recorded_at:
             outcome = "done"
         else:
-            outcome = str(one.outcome) if is_repeated else self._outcome(one, active)
+            outcome = str(one.outcome) if is_repeated else one.claim_outcome(self.now, active)
         if outcome not in ("done", "busy"):
             if not is_repeated:
                 one.attempts = (one.attempts or 0) + 1
@@ -309,16 +177,6 @@ class ExecutionModel:
                 one.started = True
                 self._received(period)
         return outcome, one.attempts or 0, one.recorded_at, one.expires_at
-
-    def _outcome(self, one: Execution, active: bool) -> str:
-        if one.verdict is not None:
-            return "done"
-        if one.closing or one.is_leased(self.now):
-            return "busy"
-        if one.expires_at <= self.now:
-            # Whoever had it lost it: that is for the sweep to say.
-            return "busy" if one.attempts else "expired"
-        return "run" if active else "inactive"
 
     def _received(self, period: float | None) -> None:
         suite = self.suite
@@ -379,7 +237,7 @@ class ExecutionModel:
             suite.consecutive_failures = (suite.consecutive_failures or 0) + 1
             suite.total_failures += 1
         self._close(test_id)
-        self._deaf(test_id, address)
+        self._stop_listening(test_id, address)
         self.report(state, test_id)
         answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT)
         held.judge(state, token, answer)
@@ -390,13 +248,13 @@ class ExecutionModel:
         if not self.open:
             self._forget(OPEN, "")
 
-    def _deaf(self, test_id: str, address: str) -> None:
-        told = self.told.get(test_id)
-        if told is not None:
-            told.listeners.discard(address)
-            if not told.listeners and not told.arrived:
+    def _stop_listening(self, test_id: str, address: str) -> None:
+        stored = self.signals.get(test_id)
+        if stored is not None:
+            stored.listeners.discard(address)
+            if not stored.listeners and not stored.arrived:
                 self._forget("signals", test_id)
-            elif not told.listeners and self.gone_at["signals", test_id] > self.now + FORGET_AFTER:
+            elif not stored.listeners and self.gone_at["signals", test_id] > self.now + FORGET_AFTER:
                 self._keep_exactly("signals", test_id, FORGET_AFTER)
 
     def due(self) -> list[str]:
@@ -404,7 +262,7 @@ class ExecutionModel:
         return sorted((one for one, at in self.open.items() if at <= self.now), key=lambda one: (self.open[one], one))
 
     def discard(self, test_id: str) -> None:
-        """Also what happens when a failover loses the record."""
+        """Delete the record, as `Executions.discard` or a failover does."""
         if test_id in self.executions:
             self.lost.add(self.executions[test_id].number)
         self._forget("test", test_id)
@@ -445,22 +303,22 @@ class ExecutionModel:
     # -- signals
 
     def signal(self, key: str, name: str, value: str, ttl: float) -> set[str]:
-        """The addresses it is published to."""
-        told = self.told.setdefault(key, Told())
-        told.arrived[name] = (value, self.now)
+        """Addresses to which it is published."""
+        stored = self.signals.setdefault(key, StoredSignals())
+        stored.arrived[name] = (value, self.now)
         one = self.executions.get(key)
         if one is not None and one.verdict is not None:
             self._keep("signals", key, FORGET_AFTER)
         else:
             self._keep("signals", key, max(SIGNAL_TTL, ttl, 0 if one is None else one.expires_at - self.now))
-        return set(told.listeners)
+        return set(stored.listeners)
 
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:
-        """What has arrived."""
-        told = self.told.setdefault(key, Told())
-        told.listeners.add(address)
+        """Signals that have arrived."""
+        stored = self.signals.setdefault(key, StoredSignals())
+        stored.listeners.add(address)
         self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
-        return told.arrived
+        return stored.arrived
 
     # -- the suite
 
@@ -484,7 +342,7 @@ class ExecutionModel:
             self.suite.expected_since = self.now
 
     def stalled(self, limit: float | None) -> float | None:
-        """No limit: the case is not active, and its time begins when it is."""
+        """Seconds since the last test, if the stall is reported now; without ``limit`` the case is inactive."""
         suite = self.suite
         if limit is None:
             suite.expected_since = self.now
@@ -495,22 +353,14 @@ class ExecutionModel:
         suite.last_test_received = self.now
         return self.now - max(suite.expected_since or 0.0, suite.received_at or 0.0)
 
-    def status(self, limit: float | None) -> State:
-        """What a reader sees who knows how long the case may be silent."""
-        suite = self.suite
-        since = max(suite.received_at or 0.0, suite.expected_since or 0.0)
-        if limit is not None and since and self.now - since > limit:
-            return State.STALL
-        return suite.status or State.INIT
-
     # -- the runs of a schedule
 
     def claim_run(self, window: Window, token: str, lease: float) -> int:
-        """Which attempt the caller is to make."""
+        """Number of the attempt, or 0."""
         suite, run = self.suite, self.suite.run
         if run is not None and run.token == token:
             return run.attempts
-        # A time that no run leaves so far away is no promise.
+        # A time that no run leaves so far away is ignored.
         if run is not None and self.now < run.lease_until <= self.now + 2 * lease:
             return 0
         planned = suite.next_run
@@ -543,7 +393,7 @@ class ExecutionModel:
         run = self.suite.run
         if run is None or run.attempts >= schedule_runs.MAX_ATTEMPTS or not run.lease_until <= self.now < run.over_at:
             return False
-        if run.told_until is not None and run.told_until > self.now:
+        if run.resent_until is not None and run.resent_until > self.now:
             return False
-        run.told_until = self.now + lease
+        run.resent_until = self.now + lease
         return True

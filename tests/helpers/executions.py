@@ -1,4 +1,4 @@
-"""The steps of an execution with everything a test does not care about filled in."""
+"""The steps of an execution, with defaults for what a test does not care about."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from tests.helpers.waiting import wait_until
 
 
 def claim(store: Store, test: TestExecution, token: str = "t1", **options: Any) -> Claim:
-    """Claim for 30 s; 60 s to expire, histories of 3."""
+    """Claim for 30 s, with an expiry of 60 s and histories of 3."""
     values = {"address": "here", "lease": 30.0, "active": True, "frequency": None, "max_history": 3, "expires_in": 60.0}
     return store.executions.claim(test, token=token, **{**values, **options})
 
 
 def judge(store: Store, test: TestExecution, state: State = State.PASS, token: str = "t1", **options: Any) -> Verdict:
-    """Write a verdict; fields of the report may be among the options."""
+    """Write a verdict; ``options`` are of `Executions.verdict`, the others fields of the report."""
     values = {"address": "here", "max_history": 3, "state_transition_delay": 60.0}
     given = {name: options.pop(name) for name in values.keys() & options.keys()}
     return store.executions.verdict(make_report(state, test, **options), token, **{**values, **given})
 
 
 def due(store: Store) -> list[str]:
-    """What the sweep should look at, once there is something."""
+    """Wait until an execution is due; the ids of all that are."""
     return wait_until(lambda: store.executions.due(CASE, 100), what="an execution that is due")

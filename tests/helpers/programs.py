@@ -156,30 +156,6 @@ class Programs:
                 program.end()
 
 
-class Terminal:
-    """Runs commands one after the other, with ``env`` in their environment; their output is not a terminal."""
-
-    def __init__(self, programs: Programs, **env: str) -> None:
-        self._programs = programs
-        self._env = env
-
-    def start(self, command: str, **env: str) -> Program:
-        return self._programs.start(command, **{**self._env, **env})
-
-    def run(self, command: str, timeout: float = 30.0, **env: str) -> tuple[int, str]:
-        """Run a command; return its exit code and its output."""
-        program = self.start(command, **env)
-        code = program.wait_exit(timeout)
-        program.end()
-        return code, program.output()
-
-    def lines(self, command: str, **env: str) -> list[str]:
-        """Run a command that must succeed; return the lines of its output."""
-        code, output = self.run(command, **env)
-        assert code == 0, output
-        return output.splitlines()
-
-
 def installed(program: str | None, package: str) -> str:
     """Return ``program``; if it is None, skip the test, or fail it in CI, and name the Debian ``package``."""
     if program is None:

@@ -1,4 +1,4 @@
-"""A Redis server of the tests' own, beside any other on the machine; most tests run on Valkey, which a wheel brings."""
+"""A Redis server for tests, on a free port; most tests run on Valkey, which is installed as a wheel."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from tests.helpers.waiting import wait_until
 
 
 def redis_program() -> str | None:
-    """Where Redis' server is; None where it is not installed."""
+    """Path of ``redis-server``; None if it is not installed."""
     return shutil.which("redis-server")
 
 
 @contextmanager
 def redis_server(program: str, directory: Path) -> Iterator[str]:
-    """A server on a port of the system's choosing that keeps nothing; its URL."""
+    """Run a server without persistence on a free port; its URL."""
     port = free_port()
     command = f"{program} --bind 127.0.0.1 --port {port} --save '' --dir {directory}"
     server = Program(command, cwd=directory, env=dict(os.environ), log=directory / "redis.log")

@@ -1,7 +1,7 @@
-"""Redis servers as they stand in production: behind Sentinel, with TLS, with ACL users, as a cluster.
+"""Redis servers as in production: behind Sentinel, with TLS, with ACL users, as a cluster.
 
-All are the Valkey of the ``embedded`` extra, a program each, so that they can be killed and frozen one by one. That
-one is built without TLS; a forwarder of the tests' own speaks it in front of the server.
+All are the Valkey of the ``embedded`` extra, each its own process, so that they can be killed and frozen one by one.
+That build has no TLS; a forwarder terminates it in front of the server.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _START: Final = 20.0
 
 
 class RedisServer:
-    """One server, which is emptied when it restarts unless ``persistent``.
+    """One server, which loses its data at a restart unless ``persistent``.
 
     Attributes:
         port: on ``127.0.0.1``.
         url: of its first database.
-        client: an administrator of it.
+        client: with all rights.
     """
 
     def __init__(self, directory: Path, *options: str, persistent: bool = False, password: str = "") -> None:
@@ -52,14 +52,14 @@ class RedisServer:
         self.start()
 
     def start(self) -> None:
-        """Start it, again or for the first time."""
+        """Start the server and wait until it answers."""
         self.program = Program(
             self._command, cwd=self.directory, env=dict(os.environ), log=self.directory / "server.log"
         )
         wait_until(self._answers, _START, "a server that answers")
 
     def kill(self) -> None:
-        """End it without a chance to write anything."""
+        """Kill the server, which writes nothing more."""
         self.program.kill()
         self.program.end()
 
@@ -89,14 +89,14 @@ def server(directory: Path, *options: str, **more: Any) -> Iterator[RedisServer]
 
 
 class SentinelGroup:
-    """A primary, a replica of it, and three sentinels, which agree on a failover within about two seconds.
+    """A primary, a replica, and three sentinels, which agree on a failover within about two seconds.
 
-    Sooner, and on a busy machine they take a primary for dead that is not.
+    With a shorter delay, sentinels on a busy machine take a running primary for dead.
 
     Attributes:
-        servers: the primary is the first, until a failover.
+        servers: primary and replica, in this order until a failover.
         sentinels: the three.
-        hosts: the sentinels as kombu writes them.
+        hosts: URLs of the sentinels, in the form of kombu.
     """
 
     def __init__(self, directory: Path, stack: ExitStack, *, password: str = "", sentinel_password: str = "") -> None:
@@ -144,17 +144,17 @@ class SentinelGroup:
 
     @property
     def url(self) -> str:
-        """Of the state, complete."""
+        """URL of the primary, for ``redis_url``."""
         return f"{self.hosts}/0?master_name={MASTER_NAME}"
 
     def _is_complete(self) -> bool:
         with suppress(redis.RedisError):
-            told = [client.sentinel_masters()[MASTER_NAME] for client in self.clients]
-            return all(one["num-other-sentinels"] == 2 and one["num-slaves"] == 1 for one in told)
+            masters = [client.sentinel_masters()[MASTER_NAME] for client in self.clients]
+            return all(one["num-other-sentinels"] == 2 and one["num-slaves"] == 1 for one in masters)
         return False
 
     def primary(self) -> int:
-        """The port of the primary, as the sentinels tell it."""
+        """Port of the primary, according to a sentinel."""
         return int(self.clients[0].sentinel_get_master_addr_by_name(MASTER_NAME)[1])
 
     def wait_failover(self, old: RedisServer) -> None:
@@ -173,16 +173,16 @@ def sentinel_group(directory: Path, **options: str) -> Iterator[SentinelGroup]:
 
 
 class RedisCluster:
-    """Three primaries that share the slots, each with ``replicas`` replicas.
+    """Three primaries that share the cluster slots, each with ``replicas`` replicas.
 
     Attributes:
         servers: the primaries, then their replicas in the same order.
-        url: as LiveCheck writes it.
+        url: for ``redis_url``.
     """
 
     def __init__(self, directory: Path, stack: ExitStack, *, replicas: int = 0, password: str = "") -> None:
         options = ("--cluster-enabled yes", "--cluster-node-timeout 1000", "--cluster-replica-validity-factor 0")
-        # By default it is the port and 10000, which may be beyond all ports.
+        # The default is the port plus 10000, which can be above the highest port.
         buses = [free_port() for _ in range(3 * (1 + replicas))]
         self.servers = [
             stack.enter_context(server(directory, *options, f"--cluster-port {bus}", password=password))
@@ -236,11 +236,11 @@ def redis_cluster(directory: Path, **options: Any) -> Iterator[RedisCluster]:
 
 
 class TlsForwarder:
-    """Speaks TLS, with a certificate for ``127.0.0.1``, and forwards to a server that does not.
+    """Terminates TLS, with a certificate for ``127.0.0.1``, and forwards to a server without it.
 
     Attributes:
         port: on ``127.0.0.1``.
-        authority: file with the certificate of who vouches for it.
+        authority: file with the certificate of its authority.
         certificate: file with the certificate and key of a client; others are refused.
     """
 
@@ -263,7 +263,7 @@ class TlsForwarder:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What Celery's ``broker_use_ssl`` is to be."""
+        """Value for Celery's ``broker_use_ssl``."""
         return {
             "ssl_cert_reqs": ssl.CERT_REQUIRED,
             "ssl_ca_certs": str(self.authority),
@@ -294,7 +294,7 @@ class TlsForwarder:
         for task in open_ones:
             task.cancel()
         await asyncio.gather(*open_ones, return_exceptions=True)
-        for _ in range(5):  # in which the loop closes what was aborted
+        for _ in range(5):  # so that the loop closes aborted transports
             await asyncio.sleep(0)
 
 

@@ -89,6 +89,6 @@ def test_no_request_asks(here: Any, there: Any, monkeypatch: pytest.MonkeyPatch)
 def test_a_wrong_value_is_refused_and_in_redis_ignored(here: Any, caplog: pytest.LogCaptureFixture) -> None:
     with pytest.raises(ConfigurationError, match="case c: probability: .*less than or equal to 1"):
         here.override(probability=1.5)
-    here.use({"probability": "often"})
+    here.apply_overrides({"probability": "often"})
     assert here.probability == 0.0
-    assert "case c: overrides in Redis are ignored: probability" in caplog.text
+    assert "case c: ignoring invalid overrides in Redis: probability" in caplog.text

@@ -230,7 +230,7 @@ def test_the_fake_request_of_a_dead_worker_is_asked_for_by_the_sweep(
     message = json.loads(redis_client.lpop("livecheck.schedule"))
     assert message["headers"]["task"] == "livecheck.fake_request"
     assert message["headers"]["expires"]
-    assert "shop.test_order: its fake request was not finished" in caplog.text
+    assert "shop.test_order: run not finished by its worker" in caplog.text
     for _ in range(3):
         tasks.make_fake_request(**{CASE_KEYWORD: case.name})
         tasks.recover()
@@ -262,14 +262,14 @@ def test_a_fake_request_that_another_made_meanwhile_is_told(case: Any, caplog: p
 
     type(case).make_fake_request = make_fake_request
     Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
-    assert "took so long that another worker made it too" in caplog.text
+    assert "outlasted its lease; another worker made it, too" in caplog.text
 
 
 def test_a_message_for_a_case_nobody_declared_is_reported_and_over(case: Any) -> None:
     assert Tasks([case.app]).execute("o-1", **{CASE_KEYWORD: "shop.test_gone"}) == "ERROR"
     [report] = case.app.runtime.store.reports.latest(None, count=10)
     assert (report.case_name, report.state) == ("shop.test_gone", State.ERROR)
-    assert report.error == "no case 'shop.test_gone' is declared in this worker; name its module in imports or cases"
+    assert report.error == "unknown case 'shop.test_gone'; add its module to this worker's imports or livecheck_cases"
 
 
 @pytest.mark.parametrize("carried", ["nonsense", {"id": "o-1"}, 3])
@@ -278,7 +278,7 @@ def test_a_message_that_carries_no_execution_is_reported_and_over(case: Any, car
     assert Tasks([case.app]).execute(**asked) == "ERROR"
     [(state, error)] = reports(case)
     assert state is State.ERROR
-    assert str(error).startswith("a message for case shop.test_order carries no execution: ")
+    assert str(error).startswith("a message for case shop.test_order has no valid execution: ")
 
 
 @pytest.fixture(autouse=True)
@@ -298,10 +298,10 @@ class Beat:
 @pytest.mark.parametrize("task", ["livecheck.recover", "livecheck.stalled"])
 def test_a_beat_is_alive_once_the_broker_took_what_it_sends(livecheck: LiveCheck, task: str) -> None:
     ours = Lifecycle(livecheck.app, [livecheck])
-    ours.watch_beat(sender=Beat(Celery("another", set_as_current=False)))
+    ours.start_beat(sender=Beat(Celery("another", set_as_current=False)))
     livecheck.app.send_task(task, queue="livecheck.schedule")
     assert livecheck.runtime.store.liveness.read() == (None, None)
-    ours.watch_beat(sender=Beat(livecheck.app))
+    ours.start_beat(sender=Beat(livecheck.app))
     assert livecheck.runtime.store.liveness.read() == (None, None), "it may be waiting for another beat to end"
     livecheck.app.send_task("shop.other", queue="livecheck.schedule")
     assert livecheck.runtime.store.liveness.read() == (None, None)
@@ -312,7 +312,7 @@ def test_a_beat_is_alive_once_the_broker_took_what_it_sends(livecheck: LiveCheck
 def test_a_beat_that_cannot_send_is_not_alive(redis_url: str) -> None:
     app = Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False)
     livecheck = LiveCheck(app, redis_url=redis_url)
-    Lifecycle(app, [livecheck]).watch_beat(sender=Beat(app))
+    Lifecycle(app, [livecheck]).start_beat(sender=Beat(app))
     with pytest.raises(OperationalError):
         app.send_task("livecheck.recover", queue="livecheck.schedule", retry=False)
     assert livecheck.runtime.store.liveness.read() == (None, None)
@@ -349,5 +349,5 @@ def test_what_is_kept_of_a_case_that_is_gone_is_deleted(case: Any) -> None:
     schedule["livecheck:forgotten:frequency"] = SimpleNamespace(options={"queue": "livecheck.schedule"})
     schedule[f"livecheck:{case.name}:frequency"] = kept("the case that is there")
     case.app.schedule_all()
-    Lifecycle(case.app.app, [case.app]).watch_beat(sender=Beat(case.app.app, schedule))
+    Lifecycle(case.app.app, [case.app]).start_beat(sender=Beat(case.app.app, schedule))
     assert deleted == ["livecheck:gone:frequency", "livecheck:gone:stalled"]

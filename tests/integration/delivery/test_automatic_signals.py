@@ -182,6 +182,6 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
 
 def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
     service = install(orders)
-    assert service.runtime.shared_config.wanted is None
+    assert service.runtime.shared_config.sources is None
     assert service.gate.accept([("Host", "shop")]).test is None
-    wait_until(lambda: service.runtime.shared_config.wanted)
+    wait_until(lambda: service.runtime.shared_config.sources)

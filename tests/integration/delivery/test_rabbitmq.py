@@ -41,7 +41,7 @@ def test_who_triggers_is_told_within_a_second_that_rabbitmq_froze(
     rabbitmq_server.freeze()
     try:
         started = time.monotonic()
-        with pytest.raises(BrokerUnavailable, match="did not take the message for .*; is it running"):
+        with pytest.raises(BrokerUnavailable, match="did not accept the message for .*; is it running"):
             case.trigger()
         assert time.monotonic() - started < 1.0
     finally:

@@ -78,13 +78,13 @@ def test_a_thread_that_cannot_be_stopped(
     assert timed_out(case) == "run() was still running after 0.2 s"
     wait_until(lambda: "holds a slot" in caplog.text)
     line = run.__code__.co_firstlineno + 1
-    held = "shop.test_order:o-1 holds a slot of this worker though it has its verdict: its run() cannot be stopped"
-    assert f"{held}, it is at {__file__}:{line}" in caplog.messages
+    held = "deadlines: shop.test_order:o-1 has its verdict but still holds a slot: its run() cannot be stopped"
+    assert f"{held}; it is at {__file__}:{line}" in caplog.messages
     assert not running.done()
     assert livecheck.runtime.leases._held == set(), "nobody waits for this process"
     stop.set()
     assert running.result(10).state is State.TIMEOUT
-    assert "shop.test_order:o-1: run() has ended at last, and its slot is free again" in caplog.messages
+    assert "deadlines: shop.test_order:o-1: run() has returned; its slot is free again" in caplog.messages
     assert case.total_by_state == Counter(TIMEOUT=1), "what it came to in the end counts nowhere"
     assert len(case.timeouts) == 1
 
@@ -168,7 +168,7 @@ def test_a_test_within_its_time_is_left_alone(
     with caplog.at_level(logging.WARNING):
         assert start(pool, case).result(10).state is State.PASS
     assert caplog.messages == []
-    assert livecheck.runtime.deadlines._next_word == {}
+    assert livecheck.runtime.deadlines._due == {}
 
 
 def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:

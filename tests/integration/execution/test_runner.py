@@ -323,7 +323,9 @@ def test_a_value_that_does_not_fit_fails_readably(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
     case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", '"seven"'))
     assert execute(case).state is State.FAIL
-    assert "signal sent (1 of 2): value is no int: Input should be a valid integer" in str(reports(livecheck)[0].error)
+    assert "signal sent (1 of 2): value is not of type int: Input should be a valid integer" in str(
+        reports(livecheck)[0].error
+    )
 
 
 def test_a_value_that_cannot_be_sent_fails_the_test_at_once(livecheck: LiveCheck) -> None:
@@ -377,7 +379,7 @@ def test_an_event_is_routed_to_the_signal_it_names(livecheck: LiveCheck) -> None
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
     case.resolve_signal("o-1", SignalEvent("sent", case.name, "o-1", "3"))
     assert execute(case).state is State.PASS
-    with pytest.raises(UnknownSignal, match="has no signal 'sold'; it has: sent, done"):
+    with pytest.raises(UnknownSignal, match="unknown signal 'sold'; choose from: sent, done"):
         case.resolve_signal("o-1", SignalEvent("sold", case.name, "o-1", "3"))
 
 
@@ -442,7 +444,7 @@ def test_lines_logged_by_a_passing_test_come_as_one_record(
     with caplog.at_level(logging.INFO, "livecheck_celery.cases.case"):
         assert execute(case).state is State.PASS
     [record] = caplog.records
-    assert record.getMessage() == "[test_order:o-1] PASS, having logged:\n  first line\n  second"
+    assert record.getMessage() == "[test_order:o-1] PASS; logged:\n  first line\n  second"
 
 
 def test_realtime_logs_come_as_they_happen(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,4 +1,4 @@
-"""What a case and a worker may hold: no more than docs/memory.md says, however many executions there were."""
+"""Memory of a case and of a worker: what docs/memory.md says, independent of the number of executions."""
 
 from __future__ import annotations
 
@@ -11,14 +11,13 @@ import pytest
 import redis
 
 from livecheck_celery import Case, LiveCheck, Signal, State
-from livecheck_celery.cases.arguments import build
-from livecheck_celery.store import executions as ledger
-from livecheck_celery.store import signals as arrivals
-from tests.helpers.factories import CASE, make_settings, make_signal, make_test
+from livecheck_celery.cases.trigger import build
+from livecheck_celery.store import executions as store_executions
+from livecheck_celery.store import signals as store_signals
 from tests.helpers.footprints import BulkStore, claim, judge, per_test, run_executions, used
 from tests.helpers.waiting import wait_until
 
-#: Of what is reckoned: servers and allocators differ.
+#: Relative deviation from the formula: servers and allocators differ.
 MARGIN = 0.15
 
 MAX_REPORTS, MAX_HISTORY, OPEN, FINISHED, SIGNALS, SIZE = 400, 300, 300, 200, 4, 2_000
@@ -26,8 +25,8 @@ MAX_REPORTS, MAX_HISTORY, OPEN, FINISHED, SIGNALS, SIZE = 400, 300, 300, 200, 4,
 TRACEBACK = "y" * SIZE
 
 
-def reckoned(arguments: int, report: int) -> int:
-    """Bytes of the case that `fill` fills, by the formula of docs/memory.md."""
+def expected_bytes(arguments: int, report: int) -> int:
+    """Memory of the case that `fill` fills, by the formula of docs/memory.md."""
     fixed = 2_000 + 3 * 15 * MAX_HISTORY
     open_ = OPEN * (1_100 + arguments + SIGNALS * (300 + SIZE))
     finished = FINISHED * (600 + SIGNALS * (300 + SIZE))
@@ -42,7 +41,7 @@ def bulk(redis_url: str) -> Iterator[BulkStore]:
 
 
 def fill(store: BulkStore) -> None:
-    """All that one case may hold: of each kind, more than is kept."""
+    """Store more of everything than is kept of one case."""
     finished = [make_test(f"finished-{number:023}") for number in range(FINISHED)]
     waiting = [make_test(f"open-{number:027}", test_args=["x" * SIZE]) for number in range(OPEN)]
     for tests in (finished, waiting):
@@ -57,13 +56,13 @@ def fill(store: BulkStore) -> None:
         "backlog"
     }
     for _ in range(2):
-        # Of the same tests again, so that there are more starts and reports than are kept.
+        # The same tests again, so that there are more starts and reports than are kept.
         store.client.delete(*[store.keys.test(CASE, one.id) for one in finished])
         store.send(lambda one=one: claim(store, one, MAX_HISTORY) for one in finished)
         store.send(lambda one=one: judge(store, one, max_history=MAX_HISTORY, traceback=TRACEBACK) for one in finished)
 
 
-def test_a_case_that_is_full_holds_what_the_formula_says(bulk: BulkStore, redis_client: redis.Redis) -> None:
+def test_memory_of_a_full_case_matches_the_documented_formula(bulk: BulkStore, redis_client: redis.Redis) -> None:
     redis_client.execute_command("FLUSHALL", "SYNC")
     before = used(redis_client)
     fill(bulk)
@@ -75,7 +74,7 @@ def test_a_case_that_is_full_holds_what_the_formula_says(bulk: BulkStore, redis_
     assert per_test(redis_client) == 2 * (OPEN + FINISHED)
     entries: Any = redis_client.xrange(keys.reports(CASE))
     report = sum(len(fields["report"]) for _, fields in entries) / len(entries)
-    expected = reckoned(SIZE, int(report))
+    expected = expected_bytes(SIZE, int(report))
     assert sum(redis_client.memory_usage(key, samples=0) or 0 for key in redis_client.scan_iter()) == pytest.approx(
         expected, rel=MARGIN
     )
@@ -84,21 +83,21 @@ def test_a_case_that_is_full_holds_what_the_formula_says(bulk: BulkStore, redis_
 
 @pytest.fixture
 def forgotten_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a second in place of two minutes."""
-    monkeypatch.setattr(ledger, "FORGET_AFTER", 1)
-    monkeypatch.setattr(arrivals, "FORGET_AFTER", 1)
+    """Forget executions after a second instead of two minutes."""
+    monkeypatch.setattr(store_executions, "FORGET_AFTER", 1)
+    monkeypatch.setattr(store_signals, "FORGET_AFTER", 1)
 
 
 @pytest.mark.usefixtures("forgotten_soon")
-def test_many_executions_leave_what_few_leave(bulk: BulkStore, redis_client: redis.Redis) -> None:
+def test_memory_after_many_executions_is_that_after_few(bulk: BulkStore, redis_client: redis.Redis) -> None:
     def left(first: int, count: int) -> tuple[set[Any], int]:
         run_executions(bulk, first, count)
-        wait_until(lambda: per_test(redis_client) == 0, 60, "nothing of single executions is left")
+        wait_until(lambda: per_test(redis_client) == 0, 60, "no keys of single executions")
         return set(redis_client.keys()), used(redis_client)
 
     few, many = left(0, 500), left(500, 5_000)
     assert len(few[0]) == len(many[0]) == 5
-    # The server's own buffers come and go; a key of each would be 1.5 MB.
+    # The server's own buffers vary; a key per execution would be 1.5 MB.
     assert many[1] < few[1] + 500_000
     assert bulk.client.xlen(bulk.keys.reports(CASE)) == MAX_REPORTS
 
@@ -114,19 +113,19 @@ def executed(case: Any, first: int, count: int) -> None:
 
 
 def held(case: Any) -> dict[str, int]:
-    """How much of what belongs to single executions is in this process."""
+    """What this process holds of single executions, by part."""
     suite = case.app
     return {
         "mailboxes": len(suite.runtime.inbox._mailboxes),
         "leases": len(suite.runtime.leases._held),
-        "slots": len(suite.runtime.deadlines._next_word),
+        "slots": len(suite.runtime.deadlines._due),
         "outbox": suite.runtime.outbox._queue.qsize(),
     }
 
 
 @pytest.fixture
 def silence() -> Iterator[None]:
-    """Nothing is logged, since pytest keeps what is."""
+    """Log nothing, since pytest keeps log records."""
     logging.disable()
     yield
     logging.disable(logging.NOTSET)

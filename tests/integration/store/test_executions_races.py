@@ -1,4 +1,4 @@
-"""The ledger with many callers at once, each on a connection of its own: one of them wins, and the counters add up."""
+"""Executions with many concurrent callers, each on its own connection: one of them wins, and the counters add up."""
 
 from collections import Counter
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import DuplicateTest
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Claim, Store, Verdict
-from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import executions as store_executions
 from tests.helpers import executions
 from tests.helpers.executions import due
 from tests.helpers.factories import CASE, make_signal, make_test
@@ -21,7 +21,7 @@ MANY = 50
 
 @pytest.fixture
 def stores(settings: Settings) -> Iterator[list[Store]]:
-    """As many stores as callers, connected, so that they start together."""
+    """A connected store for each caller, so that all start together."""
     stores = [Store(settings) for _ in range(MANY)]
     for store in stores:
         store.time()
@@ -42,7 +42,7 @@ def open_ids(store: Store, client: redis.Redis) -> list[str]:
     return list(client.zrange(store.keys.open(CASE), 0, -1))
 
 
-def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_one_of_many_triggers_with_one_id_is_recorded(stores: list[Store], redis_client: redis.Redis) -> None:
     def trigger(number: int) -> bool:
         try:
             stores[number].executions.record(make_test(test_args=[number]), expires_in=60)
@@ -58,7 +58,7 @@ def test_of_many_triggers_with_one_id_one_is_recorded(stores: list[Store], redis
 
 @pytest.mark.promise("When several workers receive one message, one of them runs the test.", theme="verdicts")
 @pytest.mark.parametrize("recorded", [True, False])
-def test_of_many_claims_one_runs(stores: list[Store], recorded: bool) -> None:
+def test_one_of_many_claims_runs(stores: list[Store], recorded: bool) -> None:
     claim(stores[0], make_test("earlier"), "earlier")
     if recorded:
         stores[0].executions.record(make_test(), expires_in=60)
@@ -68,7 +68,7 @@ def test_of_many_claims_one_runs(stores: list[Store], recorded: bool) -> None:
     assert len(stores[0].suites.statistics(CASE).frequency_history) == 1
 
 
-def test_one_claim_asked_for_many_times_runs_once_and_counts_once(stores: list[Store]) -> None:
+def test_claim_repeated_many_times_runs_once_and_counts_once(stores: list[Store]) -> None:
     claim(stores[0], make_test("earlier"), "earlier")
     claims = at_once(MANY, lambda number: claim(stores[number], make_test(), "same"))
     assert {(one.outcome, one.attempt, one.recorded_at, one.expires_at) for one in claims} == {claims[0][:4]}
@@ -76,7 +76,7 @@ def test_one_claim_asked_for_many_times_runs_once_and_counts_once(stores: list[S
     assert len(stores[0].suites.statistics(CASE).frequency_history) == 1
 
 
-def test_of_many_claims_of_a_lapsed_lease_one_runs(stores: list[Store]) -> None:
+def test_one_of_many_claims_of_a_lapsed_lease_runs(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "dead", lease=0.2)
     due(stores[0])
     claims = at_once(MANY, lambda number: claim(stores[number], make_test(), f"t{number}"))
@@ -86,7 +86,7 @@ def test_of_many_claims_of_a_lapsed_lease_one_runs(stores: list[Store]) -> None:
 
 
 @pytest.mark.promise("The first verdict from the holder of the lease stands; later ones are refused.", theme="verdicts")
-def test_of_many_verdicts_with_different_tokens_one_counts(stores: list[Store]) -> None:
+def test_one_of_many_verdicts_with_different_tokens_counts(stores: list[Store]) -> None:
     stores[0].executions.record(make_test(), expires_in=60)
     claim(stores[0], make_test(), "t7")
     verdicts = at_once(MANY, lambda number: judge(stores[number], make_test(), f"t{number}", State.FAIL))
@@ -96,7 +96,7 @@ def test_of_many_verdicts_with_different_tokens_one_counts(stores: list[Store]) 
 
 
 @pytest.mark.promise("A call whose reply was lost can be repeated; it counts once.", theme="verdicts")
-def test_one_verdict_written_many_times_counts_once_and_always_gets_the_same_answer(stores: list[Store]) -> None:
+def test_verdict_repeated_many_times_counts_once_and_gets_the_same_answer(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "t")
     verdicts = at_once(MANY, lambda number: judge(stores[number], make_test(), "t"))
     assert set(verdicts) == {verdicts[0]}
@@ -110,7 +110,7 @@ def test_one_verdict_written_many_times_counts_once_and_always_gets_the_same_ans
     "Counters and reports change in the same step as the verdict, so they agree with it under concurrent workers.",
     theme="verdicts",
 )
-def test_the_counters_of_many_executions_at_once_add_up(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_counters_of_many_concurrent_executions_add_up(stores: list[Store], redis_client: redis.Redis) -> None:
     states = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
     def run(number: int) -> bool:
@@ -131,7 +131,7 @@ def test_the_counters_of_many_executions_at_once_add_up(stores: list[Store], red
     assert open_ids(stores[0], redis_client) == []
 
 
-def test_consecutive_failures_count_every_failure_once(stores: list[Store]) -> None:
+def test_consecutive_failures_count_each_concurrent_failure_once(stores: list[Store]) -> None:
     def fail(number: int) -> int:
         claim(stores[number], make_test(str(number)), "t")
         return judge(stores[number], make_test(str(number)), "t", State.FAIL).consecutive_failures
@@ -139,7 +139,7 @@ def test_consecutive_failures_count_every_failure_once(stores: list[Store]) -> N
     assert sorted(at_once(MANY, fail)) == list(range(1, MANY + 1))
 
 
-def test_the_histories_stay_within_their_cap(stores: list[Store]) -> None:
+def test_histories_stay_within_their_cap(stores: list[Store]) -> None:
     def run(number: int) -> None:
         test = make_test(str(number))
         claim(stores[number], test, "t", max_history=7)
@@ -150,7 +150,7 @@ def test_the_histories_stay_within_their_cap(stores: list[Store]) -> None:
     assert len(found.runtime_history) == len(found.frequency_history) == len(found.latency_history) == 7
 
 
-def test_leases_renewed_from_many_threads_hold_and_a_strangers_do_not(stores: list[Store]) -> None:
+def test_concurrent_renewals_keep_leases_and_refuse_other_tokens(stores: list[Store]) -> None:
     started = [claim(stores[0], make_test(str(number)), f"t{number}", lease=0.3).now for number in range(MANY)]
     lost = at_once(
         MANY,
@@ -163,7 +163,7 @@ def test_leases_renewed_from_many_threads_hold_and_a_strangers_do_not(stores: li
     assert {claim(stores[0], make_test(str(number)), "thief").outcome for number in range(MANY)} == {"busy"}
 
 
-def test_a_verdict_among_renewals_leaves_nothing_open(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_verdict_among_renewals_leaves_nothing_open(stores: list[Store], redis_client: redis.Redis) -> None:
     claim(stores[0], make_test(), "t")
     held = [(CASE, "id-1", "t")]
 
@@ -177,7 +177,7 @@ def test_a_verdict_among_renewals_leaves_nothing_open(stores: list[Store], redis
     assert stores[0].executions.renew(held, 30.0) == held
 
 
-def test_a_test_is_given_back_once(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_one_of_many_releases_takes_effect(stores: list[Store], redis_client: redis.Redis) -> None:
     stores[0].executions.record(make_test(), expires_in=60)
     claim(stores[0], make_test(), "t")
     assert sum(at_once(MANY, lambda number: stores[number].executions.release(CASE, "id-1", "t"))) == 1
@@ -185,7 +185,7 @@ def test_a_test_is_given_back_once(stores: list[Store], redis_client: redis.Redi
     assert stores[0].executions.due(CASE, 10) == ["id-1"]
 
 
-def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> None:
+def test_either_a_verdict_or_a_concurrent_release_takes_effect(stores: list[Store]) -> None:
     for round_ in range(10):
         test = make_test(f"race-{round_}")
         claim(stores[0], test, "t")
@@ -198,7 +198,7 @@ def test_of_a_verdict_and_a_release_one_takes_effect(stores: list[Store]) -> Non
         assert sorted(outcomes) == [False, True]
 
 
-def test_what_is_due_is_the_same_for_all_who_ask(stores: list[Store]) -> None:
+def test_due_is_the_same_for_concurrent_callers(stores: list[Store]) -> None:
     for number in range(5):
         stores[0].executions.record(make_test(str(number)), expires_in=0.01)
     wait_until(lambda: len(stores[0].executions.due(CASE, 10)) == 5)
@@ -212,26 +212,26 @@ def sweep(stores: list[Store]) -> Counter[str]:
     return Counter(at_once(MANY, lambda number: stores[number].executions.recover(CASE, "id-1", f"s{number}").action))
 
 
-def test_of_many_sweepers_one_sends_what_nobody_claimed(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "RESEND_AFTER", 1.0)
+def test_one_of_many_sweepers_resends_an_unclaimed_test(stores: list[Store], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_executions, "RESEND_AFTER", 1.0)
     stores[0].executions.record(make_test(), expires_in=60)
     due(stores[0])
     assert sweep(stores) == {"send": 1, "none": MANY - 1}
 
 
-def test_of_many_sweepers_one_sends_what_lost_its_worker(stores: list[Store]) -> None:
+def test_one_of_many_sweepers_resends_a_test_whose_worker_died(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "dead", lease=0.2)
     due(stores[0])
     assert sweep(stores) == {"send": 1, "none": MANY - 1}
 
 
-def test_of_many_sweepers_one_closes_what_nobody_claimed_in_time(stores: list[Store]) -> None:
+def test_one_of_many_sweepers_closes_a_test_not_claimed_in_time(stores: list[Store]) -> None:
     stores[0].executions.record(make_test(), expires_in=0.2)
     due(stores[0])
     assert sweep(stores) == {"expired": 1, "none": MANY - 1}
 
 
-def test_of_many_sweepers_one_closes_what_ran_past_its_expiry_and_only_its_verdict_counts(stores: list[Store]) -> None:
+def test_one_of_many_sweepers_closes_a_test_past_its_expiry_and_only_its_verdict_counts(stores: list[Store]) -> None:
     claim(stores[0], make_test(), "runner", expires_in=0.2)
     due(stores[0])
     actions = at_once(MANY, lambda number: stores[number].executions.recover(CASE, "id-1", f"s{number}").action)
@@ -249,16 +249,16 @@ def test_of_many_sweepers_one_closes_what_ran_past_its_expiry_and_only_its_verdi
     assert stores[0].suites.statistics(CASE).total_by_state == {State.TIMEOUT: 1}
 
 
-def test_of_many_sweepers_one_closes_what_lost_its_last_worker(
+def test_one_of_many_sweepers_closes_a_test_whose_last_worker_died(
     stores: list[Store], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(ledger, "MAX_ATTEMPTS", 1)
+    monkeypatch.setattr(store_executions, "MAX_ATTEMPTS", 1)
     claim(stores[0], make_test(), "dead", lease=0.2)
     due(stores[0])
     assert sweep(stores) == {"lost": 1, "none": MANY - 1}
 
 
-def test_a_sweeper_and_a_late_message_do_not_both_get_an_expired_test(stores: list[Store]) -> None:
+def test_expired_test_goes_either_to_a_sweeper_or_to_a_late_message(stores: list[Store]) -> None:
     for round_ in range(10):
         test = make_test(f"race-{round_}")
         stores[0].executions.record(test, expires_in=0.01)
@@ -275,7 +275,7 @@ def test_a_sweeper_and_a_late_message_do_not_both_get_an_expired_test(stores: li
 
 
 @pytest.mark.promise("Every key that an execution leaves in Redis expires or is capped.", theme="bounds")
-def test_every_key_an_execution_leaves_expires_or_is_capped(store: Store, redis_client: redis.Redis) -> None:
+def test_every_key_of_an_execution_expires(store: Store, redis_client: redis.Redis) -> None:
     store.executions.record(make_test("waiting"), expires_in=600, delay=100)
     store.signals.send(make_signal(key="ran"), ttl=60)
     claim(store, make_test("ran"), "t", expires_in=300)

@@ -1,4 +1,4 @@
-"""What is forgotten of an execution after its verdict, and that nothing runs twice for it."""
+"""What Redis keeps of an execution after its verdict, and that no execution runs twice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ import redis
 from livecheck_celery import Case, LiveCheck, State, TestExecution, TooManyTests
 from livecheck_celery.delivery.publisher import EXECUTE, TEST_KEYWORD
 from livecheck_celery.store import Store
-from livecheck_celery.store import executions as ledger
-from livecheck_celery.store import signals as arrivals
+from livecheck_celery.store import executions as store_executions
+from livecheck_celery.store import signals as store_signals
 from livecheck_celery.store.database import FORGET_AFTER
 from livecheck_celery.store.retry import RETRY_FOR
 from livecheck_celery.tasks.recovery import sweep
@@ -26,9 +26,9 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What has its verdict is forgotten at once."""
-    monkeypatch.setattr(ledger, "FORGET_AFTER", 0)
-    monkeypatch.setattr(arrivals, "FORGET_AFTER", 0)
+    """Forget executions at their verdict."""
+    monkeypatch.setattr(store_executions, "FORGET_AFTER", 0)
+    monkeypatch.setattr(store_signals, "FORGET_AFTER", 0)
 
 
 def finish(store: Store, test: TestExecution, token: str = "t1") -> None:
@@ -36,7 +36,7 @@ def finish(store: Store, test: TestExecution, token: str = "t1") -> None:
     assert judge(store, test, token=token).accepted
 
 
-def test_a_record_outlives_its_verdict_for_longer_than_a_worker_asks_for_it() -> None:
+def test_record_outlives_its_verdict_for_longer_than_a_worker_retries() -> None:
     assert FORGET_AFTER > 1.5 * RETRY_FOR
 
 
@@ -45,9 +45,7 @@ def test_a_record_outlives_its_verdict_for_longer_than_a_worker_asks_for_it() ->
     theme="verdicts",
 )
 @pytest.mark.usefixtures("at_once")
-def test_a_message_that_comes_after_its_execution_is_forgotten_runs_nothing(
-    store: Store, redis_client: redis.Redis
-) -> None:
+def test_message_of_a_forgotten_execution_runs_nothing(store: Store, redis_client: redis.Redis) -> None:
     test = store.executions.record(make_test(), expires_in=60)
     finish(store, test)
     assert not redis_client.exists(store.keys.test(CASE, "id-1"), store.keys.signals(CASE, "id-1"))
@@ -56,7 +54,7 @@ def test_a_message_that_comes_after_its_execution_is_forgotten_runs_nothing(
     assert store.suites.statistics(CASE).total_by_state == {State.PASS: 1}
 
 
-def test_a_message_whose_record_redis_lost_in_a_failover_runs(store: Store, redis_client: redis.Redis) -> None:
+def test_message_whose_record_was_lost_in_a_failover_runs(store: Store, redis_client: redis.Redis) -> None:
     test = store.executions.record(make_test(), expires_in=60)
     redis_client.delete(store.keys.test(CASE, "id-1"))
     found = claim(store, test)
@@ -65,14 +63,14 @@ def test_a_message_whose_record_redis_lost_in_a_failover_runs(store: Store, redi
 
 
 @pytest.mark.usefixtures("at_once")
-def test_a_message_from_before_redis_lost_everything_runs(store: Store, redis_client: redis.Redis) -> None:
+def test_message_from_before_redis_lost_its_data_runs(store: Store, redis_client: redis.Redis) -> None:
     before = store.executions.record(make_test("before"), expires_in=60)
     redis_client.flushall()
     finish(store, store.executions.record(make_test("after"), expires_in=60))
     finish(store, before, "t2")
 
 
-def test_a_message_of_an_earlier_use_of_the_id_does_not_run_in_place_of_the_new_one(store: Store) -> None:
+def test_message_of_an_earlier_use_of_the_id_runs_nothing(store: Store) -> None:
     earlier = store.executions.record(make_test(test_args=["earlier"]), expires_in=60)
     finish(store, earlier)
     later = store.executions.record(make_test(test_args=["later"]), expires_in=60)
@@ -80,9 +78,7 @@ def test_a_message_of_an_earlier_use_of_the_id_does_not_run_in_place_of_the_new_
     assert claim(store, later, "t2").outcome == "run"
 
 
-def test_what_stays_of_a_finished_execution_is_little_and_for_a_short_time(
-    store: Store, redis_client: redis.Redis
-) -> None:
+def test_finished_execution_keeps_little_for_a_short_time(store: Store, redis_client: redis.Redis) -> None:
     test = store.executions.record(make_test(test_args=["x" * 10_000]), expires_in=3600)
     store.signals.send(make_signal(), ttl=3600)
     finish(store, test)
@@ -92,39 +88,33 @@ def test_what_stays_of_a_finished_execution_is_little_and_for_a_short_time(
     assert 0 < redis_client.ttl(signals) <= FORGET_AFTER
 
 
-def test_an_execution_that_came_without_a_record_is_remembered_for_longer(
-    store: Store, redis_client: redis.Redis
-) -> None:
+def test_execution_that_came_without_a_record_is_remembered_for_longer(store: Store, redis_client: redis.Redis) -> None:
     finish(store, make_test())
-    assert FORGET_AFTER < redis_client.ttl(store.keys.test(CASE, "id-1")) <= ledger.REMEMBER
+    assert FORGET_AFTER < redis_client.ttl(store.keys.test(CASE, "id-1")) <= store_executions.REMEMBER
 
 
-def test_signals_that_another_test_listens_for_stay(store: Store, redis_client: redis.Redis) -> None:
+def test_signals_that_another_test_listens_for_are_kept(store: Store, redis_client: redis.Redis) -> None:
     test = store.executions.record(make_test(), expires_in=600)
     store.signals.listen(CASE, "id-1", "elsewhere", ttl=600)
     finish(store, test)
     assert redis_client.ttl(store.keys.signals(CASE, "id-1")) > FORGET_AFTER
 
 
-def test_a_signal_that_overtakes_its_trigger_is_kept_as_long_as_the_test(
-    store: Store, redis_client: redis.Redis
-) -> None:
+def test_signal_that_overtakes_its_trigger_is_kept_as_long_as_the_test(store: Store, redis_client: redis.Redis) -> None:
     signals = store.keys.signals(CASE, "id-1")
     store.signals.send(make_signal(), ttl=0)
-    assert redis_client.ttl(signals) <= arrivals.SIGNAL_TTL
+    assert redis_client.ttl(signals) <= store_signals.SIGNAL_TTL
     store.executions.record(make_test(), expires_in=600)
     assert 590 < redis_client.ttl(signals) <= 600
 
 
-def test_a_signal_is_kept_as_long_as_its_test(store: Store, redis_client: redis.Redis) -> None:
+def test_signal_is_kept_as_long_as_its_test(store: Store, redis_client: redis.Redis) -> None:
     store.executions.record(make_test(), expires_in=600)
     store.signals.send(make_signal(), ttl=0)
     assert 590 < redis_client.ttl(store.keys.signals(CASE, "id-1")) <= 600
 
 
-def test_a_signal_that_comes_after_the_verdict_is_kept_for_a_short_time(
-    store: Store, redis_client: redis.Redis
-) -> None:
+def test_signal_after_the_verdict_is_kept_for_a_short_time(store: Store, redis_client: redis.Redis) -> None:
     finish(store, store.executions.record(make_test(), expires_in=600))
     store.signals.send(make_signal(), ttl=600)
     assert 0 < redis_client.ttl(store.keys.signals(CASE, "id-1")) <= FORGET_AFTER
@@ -138,7 +128,7 @@ def small(redis_url: str) -> Store:
     return Store(make_settings(redis_url, max_open=2))
 
 
-def test_more_open_tests_than_may_be_are_refused_until_one_has_its_verdict(small: Store) -> None:
+def test_test_over_max_open_is_refused_until_one_has_its_verdict(small: Store) -> None:
     first = small.executions.record(make_test("1"), expires_in=60)
     small.executions.record(make_test("2"), expires_in=60)
     with pytest.raises(TooManyTests, match=r"shop.test_order:3: 2 tests .* \(livecheck_max_open\)"):
@@ -148,13 +138,13 @@ def test_more_open_tests_than_may_be_are_refused_until_one_has_its_verdict(small
     small.executions.record(make_test("3"), expires_in=60)
 
 
-def test_a_test_without_a_record_runs_however_many_are_open(small: Store) -> None:
+def test_test_without_a_record_runs_even_over_max_open(small: Store) -> None:
     for number in range(2):
         small.executions.record(make_test(str(number)), expires_in=60)
     finish(small, make_test("chained"))
 
 
-def test_what_a_request_triggers_beyond_that_is_dropped_and_counted(
+def test_trigger_of_a_request_over_max_open_is_dropped_and_counted(
     livecheck: LiveCheck, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     livecheck.settings = replace_max_open(livecheck, 1)
@@ -168,7 +158,7 @@ def test_what_a_request_triggers_beyond_that_is_dropped_and_counted(
             pass
     assert livecheck.runtime.outbox.flush()
     assert livecheck.runtime.outbox.counts == {"backlog": 2}
-    assert "too many tests of the case have no verdict yet (livecheck_max_open)" in caplog.text
+    assert "too many tests of the case have no verdict (livecheck_max_open)" in caplog.text
     assert redis_client.llen("livecheck") == 1
 
 
@@ -176,7 +166,7 @@ def replace_max_open(livecheck: LiveCheck, max_open: int) -> Any:
     return livecheck.settings.model_copy(update={"max_open": max_open})
 
 
-# -- every message of a recorded test says that there was a record
+# -- the message of a recorded test has recorded_at
 
 
 def recorded_at(message: bytes | str) -> float | None:
@@ -184,29 +174,29 @@ def recorded_at(message: bytes | str) -> float | None:
     return TestExecution(**body[1][TEST_KEYWORD]).recorded_at
 
 
-def by_hand(case: Any) -> None:
+def by_trigger(case: Any) -> None:
     case.trigger("o-1")
 
 
-def delayed(case: Any) -> None:
+def by_delay(case: Any) -> None:
     case.trigger.delay("o-1")
 
 
-def by_chance(case: Any) -> None:
+def by_maybe_trigger(case: Any) -> None:
     with case.maybe_trigger("o-1"):
         pass
     assert case.app.runtime.outbox.flush()
 
 
-def by_the_sweep(case: Any) -> None:
+def by_sweep(case: Any) -> None:
     case.trigger("o-1")
     case.app.runtime.store.client.delete("livecheck")
     case.app.runtime.store.executions.look_again(CASE, ["o-1"])
     sweep(case)
 
 
-@pytest.mark.parametrize("send", [by_hand, delayed, by_chance, by_the_sweep])
-def test_the_message_says_when_the_test_was_recorded(
+@pytest.mark.parametrize("send", [by_trigger, by_delay, by_maybe_trigger, by_sweep])
+def test_message_has_the_time_its_test_was_recorded(
     livecheck: LiveCheck, redis_client: redis.Redis, send: Callable[[Any], None]
 ) -> None:
     @livecheck.case(name=CASE, probability=1.0)
@@ -217,11 +207,11 @@ def test_the_message_says_when_the_test_was_recorded(
     message = wait_until(lambda: redis_client.lpop("livecheck"), what="a message")
     stored = redis_client.hget(livecheck.runtime.store.keys.test(CASE, "o-1"), "recorded_at")
     assert recorded_at(message) == float(str(stored))
-    told = replace(make_test("o-1"), recorded_at=recorded_at(message))
-    assert test_order.execute(told).state is State.PASS
+    test = replace(make_test("o-1"), recorded_at=recorded_at(message))
+    assert test_order.execute(test).state is State.PASS
 
 
-def test_a_message_without_a_record_that_the_broker_delivers_twice_is_one_test(livecheck: LiveCheck) -> None:
+def test_message_without_a_record_that_is_delivered_twice_runs_once(livecheck: LiveCheck) -> None:
     @livecheck.case(name=CASE)
     class test_order(Case):
         def run(self, side: str) -> None: ...
@@ -234,7 +224,7 @@ def test_a_message_without_a_record_that_the_broker_delivers_twice_is_one_test(l
     assert livecheck.runtime.store.suites.statistics(CASE).total_by_state == {State.PASS: 2}
 
 
-def test_one_that_came_without_a_record_has_one_when_the_sweep_sends_it_again(store: Store) -> None:
+def test_resent_test_has_the_record_that_its_claim_created(store: Store) -> None:
     claimed = claim(store, make_test(), lease=0.02)
     due(store)
     action, test = store.executions.recover(CASE, "id-1", "sweeper")

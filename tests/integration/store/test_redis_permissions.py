@@ -1,4 +1,4 @@
-"""A user who may do what docs/servers.md says and nothing else; TLS; and what is said where something is refused."""
+"""Redis users with exactly the rights of docs/servers.md, TLS, and the errors where something is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SECRET = quote(PASSWORD, safe="")
 PAGE = (REPOSITORY / "docs" / "servers.md").read_text()
 [LINE] = re.findall(r"^ACL SETUSER livecheck (.+)$", PAGE, re.MULTILINE)
 ALLOWED = set(re.findall(r"\+(\S+)", LINE))
-#: What is called by no script.
+#: Commands that are sent outside scripts.
 CALLED = {"del", "eval", "evalsha", "hgetall", "hkeys", "hmget", "info", "ping", "subscribe"}
 CALLED |= {"xread", "xrevrange", "zrem"}
 
@@ -54,7 +54,7 @@ ACTS: dict[str, Callable[[Store], Any]] = {
 
 
 def user(redis_server: RedisServer, *changes: str) -> Store:
-    """A store of a new user with the rights of the page, and ``changes``."""
+    """A store of a new user with the documented rights, and ``changes``."""
     redis_server.client.flushall()
     redis_server.client.script_flush()
     redis_server.client.execute_command("ACL", "DELUSER", "livecheck")
@@ -63,7 +63,7 @@ def user(redis_server: RedisServer, *changes: str) -> Store:
     return Store(make_settings(f"redis://livecheck:{SECRET}@{HOST}:{redis_server.port}/0"))
 
 
-def test_the_rights_of_the_page_are_enough(redis_server: RedisServer) -> None:
+def test_documented_rights_are_sufficient(redis_server: RedisServer) -> None:
     redis_server.client.acl_log_reset()
     store = user(redis_server)
     for act in ACTS.values():
@@ -73,14 +73,14 @@ def test_the_rights_of_the_page_are_enough(redis_server: RedisServer) -> None:
     store.client.close()
 
 
-def test_the_page_names_every_command_of_the_scripts_and_no_other() -> None:
+def test_documented_rights_name_exactly_the_commands_used() -> None:
     scripts = [path.read_text() for path in files("livecheck_celery.store").joinpath("lua").iterdir()]
     of_scripts = {name.lower() for text in scripts for name in re.findall(r"redis\.call\('([A-Z]+)'", text)}
     assert of_scripts | CALLED == ALLOWED
 
 
 @pytest.mark.parametrize("command", sorted(CALLED))
-def test_without_one_of_them_the_log_says_which(redis_server: RedisServer, command: str) -> None:
+def test_missing_right_is_named_in_the_error(redis_server: RedisServer, command: str) -> None:
     store = user(redis_server, f"-{command}")
     said = []
     for act in ACTS.values():
@@ -94,7 +94,7 @@ def test_without_one_of_them_the_log_says_which(redis_server: RedisServer, comma
     store.client.close()
 
 
-def test_other_keys_and_channels_are_not_the_users(redis_server: RedisServer) -> None:
+def test_keys_under_another_prefix_are_refused(redis_server: RedisServer) -> None:
     store = user(redis_server)
     other = Store(make_settings(store.settings.redis_url, prefix="other"))
     for name in ("suites.statistics", "executions.record", "registry.cases"):
@@ -104,7 +104,9 @@ def test_other_keys_and_channels_are_not_the_users(redis_server: RedisServer) ->
     store.client.close()
 
 
-def test_an_inbox_that_may_not_listen_says_so(redis_server: RedisServer, caplog: pytest.LogCaptureFixture) -> None:
+def test_inbox_without_the_right_to_subscribe_logs_that(
+    redis_server: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
     store = user(redis_server, "resetchannels")
     inbox = Inbox(store)
     mailbox = inbox.open(CASE, "id-1")
@@ -126,7 +128,7 @@ def tls_url(forwarder: TlsForwarder, **options: object) -> str:
     return f"rediss://:{SECRET}@{HOST}:{forwarder.port}/0?{query}"
 
 
-def test_tls_with_a_certificate_of_ones_own(forwarder: TlsForwarder) -> None:
+def test_tls_with_a_client_certificate(forwarder: TlsForwarder) -> None:
     options = {**forwarder.options, "ssl_cert_reqs": "CERT_REQUIRED"}
     store = Store(make_settings(tls_url(forwarder, **options)))
     for act in (Store.check, OPERATIONS["executions.claim"], batch, listen):
@@ -135,7 +137,7 @@ def test_tls_with_a_certificate_of_ones_own(forwarder: TlsForwarder) -> None:
 
 
 @pytest.mark.parametrize("left_out", ["ssl_ca_certs", "ssl_certfile"])
-def test_a_certificate_that_is_not_trusted_is_said(forwarder: TlsForwarder, left_out: str) -> None:
+def test_untrusted_certificate_is_named_in_the_error(forwarder: TlsForwarder, left_out: str) -> None:
     options = {**forwarder.options, "ssl_cert_reqs": "required"}
     del options[left_out]
     if left_out == "ssl_certfile":

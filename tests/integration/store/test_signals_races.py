@@ -1,4 +1,4 @@
-"""Signals with many senders and listeners at once: none is lost between reading and listening."""
+"""Signals with many concurrent senders and listeners: none is lost between reading and listening."""
 
 from collections.abc import Iterator
 
@@ -27,7 +27,7 @@ def stores(settings: Settings) -> Iterator[list[Store]]:
 
 
 def announced(client: redis.Redis, address: str) -> Iterator[list[SignalEvent]]:
-    """Subscribed to ``address`` once the first (empty) list is out; then what came since."""
+    """Yield an empty list when subscribed to ``address``; then what was published since."""
     with client.pubsub() as channel:
         channel.subscribe(inbox("livecheck", address))
         message = channel.get_message(timeout=5)
@@ -41,7 +41,9 @@ def announced(client: redis.Redis, address: str) -> Iterator[list[SignalEvent]]:
 
 
 @pytest.mark.parametrize("how", ["claim", "listen"])
-def test_each_signal_is_in_the_reply_or_announced(stores: list[Store], redis_client: redis.Redis, how: str) -> None:
+def test_each_signal_is_either_in_the_reply_or_published(
+    stores: list[Store], redis_client: redis.Redis, how: str
+) -> None:
     listening = announced(redis_client, "here")
     next(listening)
 
@@ -63,7 +65,7 @@ def test_each_signal_is_in_the_reply_or_announced(stores: list[Store], redis_cli
     assert stores[0].signals.listen(CASE, "id-1", "here", ttl=60) == stored
 
 
-def test_every_listener_hears_every_signal(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_every_listener_receives_every_signal(stores: list[Store], redis_client: redis.Redis) -> None:
     channels = [announced(redis_client, address) for address in ("a", "b", "c")]
     for address, channel in zip("abc", channels, strict=True):
         next(channel)
@@ -73,7 +75,9 @@ def test_every_listener_hears_every_signal(stores: list[Store], redis_client: re
         assert sorted(event.signal_name for event in next(channel)) == sorted(f"s{n}" for n in range(SENDERS))
 
 
-def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Store], redis_client: redis.Redis) -> None:
+def test_listener_still_receives_signals_after_the_verdict_of_another(
+    stores: list[Store], redis_client: redis.Redis
+) -> None:
     first, second = announced(redis_client, "runner"), announced(redis_client, "watcher")
     next(first)
     next(second)
@@ -86,7 +90,7 @@ def test_after_the_verdict_of_one_process_the_other_still_hears(stores: list[Sto
     assert [event.signal_name for event in next(second)] == ["order_sent"]
 
 
-def test_a_value_of_a_mebibyte_arrives_whole(store: Store) -> None:
+def test_value_of_one_mebibyte_arrives_whole(store: Store) -> None:
     value = '"' + "é" * 524_288 + '"'
     store.signals.send(make_signal(value=value), ttl=60)
     assert store.signals.listen(CASE, "id-1", "here", ttl=60)["order_sent"].value == value

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -77,7 +78,7 @@ def lose_the_sweep(suite: LiveCheck) -> None:
     [
         (fail, f"case {CASE} is FAIL"),
         (fall_silent, f"case {CASE} is STALL"),
-        (lose_the_sweep, "recovery has not looked at a test for 301 s"),
+        (lose_the_sweep, "recovery is overdue by 301 s"),
     ],
 )
 def test_it_is_not_while_something_is_wrong(
@@ -91,7 +92,7 @@ def test_it_is_not_while_something_is_wrong(
     ping(suite)
     assert switch.received == []
     [record] = caplog.records
-    assert record.getMessage() == f"heartbeat_url is not asked for, as not all is well: {reason}"
+    assert record.getMessage() == f"heartbeat: skipped: {reason}"
 
 
 def test_a_case_that_is_not_active_may_be_as_it_is(suite: LiveCheck, switch: Server) -> None:
@@ -125,7 +126,9 @@ def test_a_url_that_does_not_answer_is_a_line_in_the_log(
     act: Callable[[socket.socket], None],
     reason: str,
 ) -> None:
-    monkeypatch.setattr(heartbeat, "_HTTP", heartbeat._HTTP._replace(timeout_total=0.2, delay_min=0.01, delay_max=0.01))
+    monkeypatch.setattr(
+        heartbeat, "_HTTP", replace(heartbeat._HTTP, timeout_total=0.2, error_delay_min=0.01, error_delay_max=0.01)
+    )
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/ping/a-secret"
         suite.settings = suite.settings.model_copy(update={"heartbeat_url": url})
@@ -134,7 +137,7 @@ def test_a_url_that_does_not_answer_is_a_line_in_the_log(
         ping(suite)
     assert time.monotonic() - started < 5
     [record] = caplog.records
-    assert "heartbeat_url did not answer" in record.getMessage()
+    assert "heartbeat: heartbeat_url did not answer" in record.getMessage()
     assert reason in record.getMessage()
     assert "a-secret" not in caplog.text
 
@@ -148,11 +151,11 @@ def test_an_answer_that_is_an_error_is_a_line_in_the_log(
     monkeypatch.setattr(switch.RequestHandlerClass, "do_GET", gone)
     ping(suite)
     assert [record.getMessage() for record in caplog.records] == [
-        "heartbeat_url did not answer: 404 Not Found (1 attempt)"
+        "heartbeat: heartbeat_url did not answer: 404 Not Found (1 attempt)"
     ]
 
 
 def test_the_longest_a_worker_can_be_held_up_is_what_is_documented() -> None:
     limits = heartbeat._HTTP
     assert limits.timeout_total is not None
-    assert (limits.retries + 1) * limits.timeout_total + limits.retries * limits.delay_max <= 11
+    assert (limits.error_retries + 1) * limits.timeout_total + limits.error_retries * limits.error_delay_max <= 11

@@ -196,5 +196,5 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
     assert redis_client.llen("livecheck") == 1
     state, error = last_report(case)
     assert state is State.ERROR
-    assert str(error).startswith("test broken is given up: Redis key ")
+    assert str(error).startswith("test broken discarded: Redis key ")
     assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"

@@ -138,7 +138,7 @@ def test_a_value_that_does_not_fit_is_said_in_words(livecheck: LiveCheck) -> Non
     with pytest.raises(LiveCheckTestFailed) as caught:
         signal.decode(SignalEvent("sent", "typed", "k", '{"id": "x", "price": "1"}'))
     text = str(caught.value)
-    assert text.startswith("signal sent (1 of 1): value is not a Order: ")
+    assert text.startswith("signal sent (1 of 1): value is not of type Order: ")
     assert "id: Input should be a valid integer" in text
     assert "at: Field required" in text
 

@@ -1,6 +1,7 @@
-"""What the demo says, and what it says when it cannot start."""
+"""``demo``: its table and summary, and its errors at the start."""
 
 import os
+import re
 import time
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError
@@ -12,14 +13,14 @@ from rich.console import Console
 
 from livecheck_celery.cli import demo as demo_module
 from livecheck_celery.cli import embedded, livecheck
-from livecheck_celery.cli.board import Board
+from livecheck_celery.cli.demo_table import DemoTable
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store import Store
 from tests.helpers.factories import CASE, make_report, make_test
 
 
 def judge(store: Store, test_id: str, state: State, **fields: object) -> None:
-    """Have one execution get its verdict."""
+    """Record, claim and finish one execution."""
     test = make_test(test_id)
     store.executions.record(test, expires_in=60)
     store.executions.claim(
@@ -30,88 +31,104 @@ def judge(store: Store, test_id: str, state: State, **fields: object) -> None:
 
 
 @pytest.fixture
-def board(store: Store) -> Board:
+def table(store: Store) -> DemoTable:
     store.registry.register(CASE, {"signals": ["order_sent"]})
-    return Board(store)
+    return DemoTable(store)
 
 
-def seen(board: Board) -> str:
-    """The table as people see it, on 80 columns."""
-    console = Console(width=80)
+def printed(table: DemoTable, width: int = 80) -> list[str]:
+    """Return the lines of the table at a terminal."""
+    console = Console(width=width)
     with console.capture() as capture:
-        console.print(board.table())
-    return capture.get()
+        console.print(table)
+    return [line.rstrip() for line in capture.get().splitlines()]
 
 
-def test_nothing_ran(board: Board) -> None:
-    board.refresh()
-    assert board.summary() == "No test got a verdict."
-    assert not board.all_passed()
-    assert board.lines() == ["test_order INIT: no verdict yet; - passed, median runtime -"]
+def test_table_without_tests(table: DemoTable) -> None:
+    table.refresh()
+    assert table.summary() == "No test got a verdict."
+    assert not table.all_passed()
+    assert table.lines() == ["test_order INIT: no verdict yet; - passed, median runtime -"]
 
 
-def test_who_is_silent_is_said_once_there_was_time_to_speak(
-    board: Board, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    board.refresh()
-    assert "silent" not in seen(board)
+def test_silence_is_reported_after_a_minute(table: DemoTable, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    table.refresh()
+    assert "silent" not in " ".join(printed(table))
     later = time.monotonic() + 61
     monkeypatch.setattr(time, "monotonic", lambda: later)
-    board.refresh()
-    assert "Beat is silent" in seen(board)
-    assert board.lines()[1].startswith("Beat is silent")
+    table.refresh()
+    assert "Beat is silent" in " ".join(printed(table))
+    assert table.lines()[1].startswith("Beat is silent")
     store.liveness.beat_seen()
     store.liveness.schedules_seen()
-    board.refresh()
-    assert len(board.lines()) == 1
+    table.refresh()
+    assert len(table.lines()) == 1
 
 
-def test_a_case_without_tests_is_a_stall(board: Board, store: Store) -> None:
+def test_stalled_case_has_not_passed(table: DemoTable, store: Store) -> None:
     store.registry.register(CASE, {"warn_stalled_after": 60.0})
     judge(store, "one", State.PASS)
     store.client.hset(store.keys.state(CASE), "received_at", 1)
-    board.refresh()
-    assert board.lines()[0].startswith("test_order STALL: PASS 1;")
-    assert not board.all_passed()
+    table.refresh()
+    assert table.lines()[0].startswith("test_order STALL: PASS 1;")
+    assert not table.all_passed()
 
 
-def test_all_passed(board: Board, store: Store) -> None:
+def test_all_tests_passed(table: DemoTable, store: Store) -> None:
     for test_id in ("one", "two"):
         judge(store, test_id, State.PASS)
-    board.refresh()
-    assert board.summary() == "2 of 2 tests passed."
-    assert board.all_passed()
-    assert board.lines() == ["test_order PASS: PASS 2; 100% passed, median runtime 0.500 s"]
+    table.refresh()
+    assert table.summary() == "2 of 2 tests passed."
+    assert table.all_passed()
+    assert table.lines() == ["test_order PASS: PASS 2; 100% passed, median runtime 0.500 s"]
 
 
-def test_open_tests_are_not_counted(board: Board, store: Store) -> None:
+def test_open_tests_are_not_counted(table: DemoTable, store: Store) -> None:
     judge(store, "one", State.PASS)
     store.executions.record(make_test("open"), expires_in=60)
-    board.refresh()
-    assert board.summary() == "1 of 1 tests passed."
+    table.refresh()
+    assert table.summary() == "1 of 1 tests passed."
 
 
-def test_a_skipped_test_is_no_test_that_ran(board: Board, store: Store) -> None:
+def test_skipped_tests_are_not_counted(table: DemoTable, store: Store) -> None:
     judge(store, "one", State.SKIP, error="expired")
-    board.refresh()
-    assert not board.all_passed()
-    assert board.summary() == "No test got a verdict."
+    table.refresh()
+    assert not table.all_passed()
+    assert table.summary() == "No test got a verdict."
 
 
-def test_what_broke_first_stays(board: Board, store: Store) -> None:
+def test_first_failure_is_kept(table: DemoTable, store: Store) -> None:
     judge(store, "one", State.PASS)
     judge(store, "two", State.FAIL, error="wrong side", signal_latency={"order_sent": 0.1, "order_stored": 0.2})
-    board.refresh()
+    table.refresh()
     judge(store, "three", State.TIMEOUT, error="signal order_sent (1 of 2) did not arrive within 3 s")
     judge(store, "four", State.PASS)
-    board.refresh()
-    assert board.summary().splitlines() == [
-        "test_order broke: the contract on order_stored: wrong side.",
+    table.refresh()
+    assert table.summary().splitlines() == [
+        "test_order first failed at order_stored: wrong side.",
         "2 of 4 tests failed.",
     ]
-    assert not board.all_passed()
-    row = seen(board).splitlines()[3]
-    assert row.split() == ["test_order", "PASS", "PASS", "2", "50%", "0.500", "s", "PASS", "order_stored"]
+    assert not table.all_passed()
+    assert re.split(r"  +", printed(table, 120)[2]) == [
+        *("test_order", "PASS", "PASS 2, FAIL 1, TIMEOUT 1", "50%", "0.500 s", "PASS four", "order_stored")
+    ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+def test_table_fits_the_terminal(table: DemoTable, store: Store, width: int) -> None:
+    test_id = "2582f279-7613-4f3e-8f6b-0b7b7f1f0a11"
+    judge(store, "one", State.PASS)
+    judge(store, test_id, State.FAIL, error="wrong " * 30, signal_latency={"order_indexed": 0.1})
+    table.refresh()
+    lines = printed(table, width)
+    assert all(len(line) <= width for line in lines)
+    header, _, row, *below = lines
+    assert row.startswith("test_order  FAIL    PASS 1, FAIL 1  50%")
+    assert row.endswith("order_indexed")
+    assert ("RUNTIME" in header, "LATEST REPORT" in header) == (width >= 120, width >= 80)
+    assert (test_id in row) == (width >= 120)
+    assert ("…" in row) == (width == 80)
+    assert below[0].startswith("test_order first failed at")
 
 
 @pytest.mark.parametrize(
@@ -119,34 +136,36 @@ def test_what_broke_first_stays(board: Board, store: Store) -> None:
     [
         (
             make_report(State.TIMEOUT, make_test(), error="signal order_sent (1 of 1) did not arrive within 3 s"),
-            "signal order_sent (1 of 1) did not arrive within 3 s",
+            "order_sent: signal order_sent (1 of 1) did not arrive within 3 s",
             "order_sent",
         ),
         (make_report(State.FAIL, error="POST http://web/: 503"), "the suite: POST http://web/: 503", "the suite"),
-        (make_report(State.ERROR, make_test(), error="KeyError: 'side'"), "KeyError: 'side'", "run()"),
+        (make_report(State.ERROR, make_test(), error="KeyError: 'side'"), "run(): KeyError: 'side'", "run()"),
     ],
     ids=["timeout", "suite", "error"],
 )
-def test_what_broke_is_named(board: Board, store: Store, report: TestReport, sentence: str, place: str) -> None:
+def test_first_failure_is_located(
+    table: DemoTable, store: Store, report: TestReport, sentence: str, place: str
+) -> None:
     store.reports.post(report)
-    board.refresh()
-    assert f"test_order broke: {sentence}." in board.summary()
-    assert place in seen(board)
-    assert not board.all_passed()
+    table.refresh()
+    assert f"test_order first failed at {sentence}." in table.summary()
+    assert place in " ".join(printed(table))
+    assert not table.all_passed()
 
 
 def run_demo() -> Result:
     return CliRunner().invoke(livecheck, ["demo", "--duration", "1"])
 
 
-def test_a_missing_extra_is_one_line_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_extra_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "find_spec", lambda name: None if name == "flask" else object())
     result = run_demo()
     assert result.exit_code == 2
     assert result.stderr == 'Error: the demo needs flask: pip install "livecheck-celery[demo]"\n'
 
 
-def test_a_missing_valkey_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_valkey_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(_name: str) -> Iterator[Path]:
         raise PackageNotFoundError
 
@@ -157,14 +176,14 @@ def test_a_missing_valkey_is_named_with_the_mend(monkeypatch: pytest.MonkeyPatch
     assert len(result.stderr.splitlines()) == 1
 
 
-def test_a_missing_example_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_missing_example_is_an_error(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(demo_module.livecheck_celery, "__file__", str(tmp_path / "livecheck_celery" / "__init__.py"))
     result = run_demo()
     assert result.exit_code == 2
-    assert "the order system is not where it belongs" in result.stderr
+    assert "the order system is missing from" in result.stderr
 
 
-def test_the_example_of_an_installed_wheel_goes_first(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_example_of_an_installed_wheel_is_preferred(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     package = tmp_path / "livecheck_celery"
     for examples in (package / "_examples", tmp_path / "examples"):
         (examples / "orders").mkdir(parents=True)
@@ -173,7 +192,7 @@ def test_the_example_of_an_installed_wheel_goes_first(monkeypatch: pytest.Monkey
     assert demo_module.find_examples() == package / "_examples"
 
 
-def test_settings_of_the_user_do_not_lead_the_demo_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_configuration_of_the_user_is_ignored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in ("LIVECHECK_REDIS_URL", "CELERY_BROKER_URL", "CELERY_CONFIG_MODULE", "ORDERS_URL", "FLASK_APP"):
         monkeypatch.setenv(name, "elsewhere")
     monkeypatch.setenv("PYTHONPATH", "here")

@@ -1,5 +1,5 @@
-"""The supervisor: whatever it started is gone afterwards."""
-# ruff: noqa: PT012 - how the block is left is what these tests are about
+"""The supervisor: no process it started outlives it."""
+# ruff: noqa: PT012 - these tests are about how the block is left
 
 import os
 import signal
@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 from livecheck_celery.cli.processes import Process, ProcessDied, Processes, Stopped
-from tests.helpers.commands import running
+from tests.helpers.commands import is_running
 from tests.helpers.waiting import wait_until
 
 READY = "print('ready', flush=True)"
@@ -27,35 +27,35 @@ def start_pausing(processes: Processes, name: str = "child") -> Process:
     return process
 
 
-def test_children_are_gone_after_the_block() -> None:
+def test_children_exit_with_the_block() -> None:
     with Processes() as processes:
         pids = [start_pausing(processes, name).pid for name in ("one", "two")]
-        assert all(running(pid) for pid in pids)
-    assert not any(running(pid) for pid in pids)
+        assert all(is_running(pid) for pid in pids)
+    assert not any(is_running(pid) for pid in pids)
 
 
-def test_children_are_gone_after_an_error() -> None:
+def test_children_exit_after_an_error_in_the_block() -> None:
     with pytest.raises(ZeroDivisionError), Processes() as processes:
         pid = start_pausing(processes).pid
         raise ZeroDivisionError
-    assert not running(pid)
+    assert not is_running(pid)
 
 
-def test_each_child_has_a_session_of_its_own() -> None:
+def test_each_child_has_its_own_session() -> None:
     with Processes() as processes:
         pid = start_pausing(processes).pid
         assert os.getsid(pid) == os.getpgid(pid) == pid
 
 
-def test_a_child_that_ignores_term_is_killed_after_the_grace() -> None:
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
+def test_child_that_ignores_sigterm_is_killed_after_the_grace_period() -> None:
+    ignore = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)"
     with Processes(grace=0.2) as processes:
-        process = processes.start("deaf", python(deaf, READY, WAIT), ready="ready")
+        process = processes.start("child", python(ignore, READY, WAIT), ready="ready")
         processes.wait_ready()
     assert process.returncode() == -signal.SIGKILL
 
 
-def test_a_grandchild_goes_with_its_parent() -> None:
+def test_grandchild_is_killed_with_its_parent() -> None:
     family = python(
         "import subprocess, sys",
         f"child = subprocess.Popen({python(WAIT)!r})",
@@ -66,12 +66,12 @@ def test_a_grandchild_goes_with_its_parent() -> None:
         process = processes.start("parent", family, ready="ready")
         processes.wait_ready()
         grandchild = int(process.tail[-1].split()[1])
-        assert running(grandchild)
-    wait_until(lambda: not running(grandchild), what="the grandchild is gone")
+        assert is_running(grandchild)
+    wait_until(lambda: not is_running(grandchild), what="the grandchild to exit")
 
 
-def test_foundations_end_last() -> None:
-    told: list[str] = []
+def test_process_with_stop_last_is_ended_after_the_others() -> None:
+    output: list[str] = []
     say_goodbye = python(
         "import signal, sys",
         "def end(*_):",
@@ -81,26 +81,26 @@ def test_foundations_end_last() -> None:
         READY,
         "signal.pause()",
     )
-    with Processes(lambda name, line: told.append(f"{name}: {line}")) as processes:
-        processes.start("ground", say_goodbye, ready="ready", foundation=True)
-        processes.start("house", say_goodbye, ready="ready")
+    with Processes(lambda name, line: output.append(f"{name}: {line}")) as processes:
+        processes.start("server", say_goodbye, ready="ready", stop_last=True)
+        processes.start("client", say_goodbye, ready="ready")
         processes.wait_ready()
-    assert told[-2:] == ["house: goodbye", "ground: goodbye"]
+    assert output[-2:] == ["client: goodbye", "server: goodbye"]
 
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_reported_and_the_children_are_gone(signum: signal.Signals) -> None:
+def test_signal_raises_stopped_and_the_children_exit(signum: signal.Signals) -> None:
     before = signal.getsignal(signum)
     with pytest.raises(Stopped) as stopped, Processes() as processes:
         pid = start_pausing(processes).pid
         os.kill(os.getpid(), signum)
         processes.pause(30)
     assert stopped.value.signum == signum
-    assert not running(pid)
+    assert not is_running(pid)
     assert signal.getsignal(signum) is before
 
 
-def test_a_second_ctrl_c_does_not_interrupt_the_ending() -> None:
+def test_second_ctrl_c_does_not_interrupt_the_shutdown() -> None:
     slow = "import signal, time; signal.signal(signal.SIGTERM, lambda *_: print('ending', flush=True))"
 
     def interrupt_again(_name: str, line: str) -> None:
@@ -112,36 +112,36 @@ def test_a_second_ctrl_c_does_not_interrupt_the_ending() -> None:
         processes.wait_ready()
         os.kill(os.getpid(), signal.SIGINT)
         processes.pause(30)
-    assert not running(pid)
+    assert not is_running(pid)
 
 
-def test_a_child_that_dies_early_is_reported_with_its_last_lines() -> None:
+def test_child_that_exits_before_it_is_ready_is_reported_with_its_output() -> None:
     with pytest.raises(ProcessDied) as died, Processes() as processes:
         processes.start("web", python("print('port in use')", "raise SystemExit(3)"), ready="never")
         processes.wait_ready()
-    assert "web ended with exit code 3" in str(died.value)
+    assert "web exited with code 3" in str(died.value)
     assert "port in use" in str(died.value)
 
 
-def test_a_child_that_dies_later_is_reported() -> None:
-    with pytest.raises(ProcessDied, match="child was ended by SIGKILL"), Processes() as processes:
+def test_child_that_exits_later_is_reported() -> None:
+    with pytest.raises(ProcessDied, match="child was killed by SIGKILL"), Processes() as processes:
         os.kill(start_pausing(processes).pid, signal.SIGKILL)
         processes.pause(30)
 
 
-def test_a_child_that_is_never_ready_is_reported_and_ended() -> None:
+def test_child_that_is_never_ready_is_reported_and_ended() -> None:
     with pytest.raises(ProcessDied, match=r"mute was not ready within 0\.2 s"), Processes() as processes:
         pid = processes.start("mute", python(WAIT), ready="ready").pid
         processes.wait_ready(timeout=0.2)
-    assert not running(pid)
+    assert not is_running(pid)
 
 
-def test_a_program_that_is_not_there_is_named() -> None:
+def test_missing_program_is_named() -> None:
     with pytest.raises(ProcessDied, match=r"web cannot be started.*no-such-program"), Processes() as processes:
         processes.start("web", ["no-such-program"], ready="")
 
 
-def test_children_are_gone_when_the_supervisor_itself_is_killed() -> None:
+def test_children_exit_if_the_supervisor_is_killed() -> None:
     script = textwrap.dedent(f"""
         from livecheck_celery.cli.processes import Processes
         with Processes() as processes:
@@ -153,6 +153,6 @@ def test_children_are_gone_when_the_supervisor_itself_is_killed() -> None:
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as supervisor:
         assert supervisor.stdout is not None
         child = int(supervisor.stdout.readline())
-        assert running(child)
+        assert is_running(child)
         supervisor.kill()
-    wait_until(lambda: not running(child), what="the child is gone")
+    wait_until(lambda: not is_running(child), what="the child to exit")

@@ -1,4 +1,4 @@
-"""``status``, ``cases`` and ``reports``."""
+"""The commands that read and change shared state: ``status``, ``cases``, ``reports`` and ``override``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from click.testing import CliRunner, Result
 
 from livecheck_celery import LiveCheck, Signal, State, cli
 from livecheck_celery.cli.reports import Tail
+from livecheck_celery.cli.status import COLUMNS
 from livecheck_celery.models import REPORT
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_report, make_test
+from tests.helpers.terminals import Screen
 
 CASE = "shop.test_order"
 
-#: Of the reference's attributes those that are data; the rest are methods, logs and stacks.
+#: The attributes of the reference's ``Case`` that are data, not methods, logs or stacks.
 CONTRACT = {
     "name", "status", "last_test_received", "last_fail", "runtime_avg", "latency_avg", "frequency_avg",
     "state_transition_delay", "consecutive_failures", "total_failures", "active", "probability", "warn_stalled_after",
@@ -38,21 +40,21 @@ def run(*arguments: str) -> Result:
 
 
 @pytest.fixture
-def suite(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
-    """What ``-A shop_app`` names; it declares nothing."""
-    suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.runtime.store = store
+def livecheck(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
+    """The instance that ``-A shop_app`` selects; it has no cases."""
+    livecheck = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
+    livecheck.runtime.store = store
     store.liveness.beat_seen()
     store.liveness.schedules_seen()
     module = ModuleType("shop_app")
-    module.app = suite.app
+    module.app = livecheck.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
-    return suite
+    return livecheck
 
 
 @pytest.fixture
-def declared(suite: LiveCheck) -> Any:
-    @suite.case(name=CASE, probability=0.005, frequency=90, test_expires="1h")
+def declared(livecheck: LiveCheck) -> Any:
+    @livecheck.case(name=CASE, probability=0.005, frequency=90, test_expires="1h")
     class test_order:
         stored: Signal[str]
         sent: Signal[int]
@@ -61,7 +63,7 @@ def declared(suite: LiveCheck) -> Any:
 
 
 def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.25) -> None:
-    """Have a test of `CASE` received and judged."""
+    """Record, claim and finish a test of `CASE`."""
     test = make_test(test_id, CASE)
     store.executions.record(test, expires_in=60)
     store.executions.claim(
@@ -71,7 +73,7 @@ def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.2
     store.executions.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
 
 
-def test_status_names_every_attribute_of_the_contract(declared: Any, store: Store) -> None:
+def test_status_as_json_has_every_attribute_of_the_reference(declared: Any, store: Store) -> None:
     play(store, State.PASS)
     [case] = json.loads(run("status", "--json").stdout)["cases"]
     assert case.keys() >= CONTRACT
@@ -83,7 +85,7 @@ def test_status_names_every_attribute_of_the_contract(declared: Any, store: Stor
     assert case["last_test_received"] > 1.5e9
 
 
-def test_status_is_a_line_for_each_case(declared: Any, store: Store) -> None:
+def test_status_is_one_line_per_case(declared: Any, store: Store) -> None:
     play(store, State.PASS)
     play(store, State.FAIL, "id-2")
     play(store, State.FAIL, "id-3")
@@ -95,7 +97,7 @@ def test_status_is_a_line_for_each_case(declared: Any, store: Store) -> None:
     assert cells[8:] == ["0 s ago", "never"]
 
 
-def test_status_says_stall_of_cases_that_nobody_checks(declared: Any, store: Store) -> None:
+def test_stall_is_shown_without_a_running_check(declared: Any, store: Store) -> None:
     play(store, State.PASS)
     overdue = store.time() - 2000
     store.client.hset(store.keys.state(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
@@ -113,19 +115,20 @@ def test_status_says_stall_of_cases_that_nobody_checks(declared: Any, store: Sto
     assert declared.status is State.STALL
 
 
-def test_status_says_who_is_silent(declared: Any, store: Store) -> None:
+def test_status_warns_of_silent_beat_and_workers(declared: Any, store: Store) -> None:
     assert len(run("status").stdout.splitlines()) == 2
     assert json.loads(run("status", "--json").stdout)["signs_of_life"] == [
         {"beat": pytest.approx(0, abs=2), "schedules": pytest.approx(0, abs=2)}
     ]
     store.client.set(store.keys.schedules, store.time() - 61, ex=9)
-    assert run("status").stdout.splitlines()[2:] == ["No worker executes what beat sends; see `livecheck doctor`."]
+    [line] = run("status").stdout.splitlines()[2:]
+    assert line == "No worker executes the tasks that beat sends; see `livecheck doctor`."
     store.client.delete(store.keys.beat)
     [line] = run("status").stdout.splitlines()[2:]
-    assert line.startswith("Beat is silent: no fake requests, stalled checks and recovery until it runs")
+    assert line.startswith("Beat is silent: no fake requests, stall checks or recovery until it runs")
 
 
-def test_status_and_cases_know_what_only_workers_have_imported(suite: LiveCheck, store: Store) -> None:
+def test_cases_that_only_workers_have_imported_are_shown(livecheck: LiveCheck, store: Store) -> None:
     other = LiveCheck(Celery("elsewhere", set_as_current=False), redis_url="redis://fake:6379/0")
     case = other.case(name=CASE, active=False, frequency=crontab(minute=0))(type("test_order", (), {}))
     store.registry.register(CASE, case.describe())
@@ -134,20 +137,60 @@ def test_status_and_cases_know_what_only_workers_have_imported(suite: LiveCheck,
     assert json.loads(run("status", "--json").stdout)["cases"][0]["frequency"] == str(crontab(minute=0))
 
 
-def test_status_shows_a_schedule_as_text(suite: LiveCheck) -> None:
-    suite.case(name=CASE, frequency=crontab(minute=0))(type("test_order", (), {}))
+def test_status_shows_a_schedule_as_text(livecheck: LiveCheck) -> None:
+    livecheck.case(name=CASE, frequency=crontab(minute=0))(type("test_order", (), {}))
     assert f"50%, {crontab(minute=0)}" in run("status").stdout
 
 
-def test_status_bears_what_an_older_version_registered(suite: LiveCheck, store: Store) -> None:
+def test_case_registered_by_an_older_version_is_shown(livecheck: LiveCheck, store: Store) -> None:
     store.registry.register(CASE, {})
     assert run("status").exit_code == run("cases").exit_code == run("status", "--json").exit_code == 0
 
 
+@pytest.mark.parametrize("columns", [60, 80, 100, 120, 200])
+def test_status_fits_the_terminal(
+    declared: Any, store: Store, screen: Screen, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    long = "company.services.orders.checks.test_order_is_stored"
+    store.registry.register(long, {"frequency": 90.0})
+    for number, state in enumerate([State.PASS, State.FAIL, State.TIMEOUT, State.SKIP]):
+        play(store, state, f"id-{number}")
+    assert run("status").exit_code == 0
+    header, rule, *rows = screen.lines()
+    assert len(rows) == 2
+    assert all(len(line) <= columns for line in (header, rule, *rows))
+    assert rows[0].startswith(long if columns == 200 else "…")
+    assert rows[0].split()[0].endswith("orders.checks.test_order_is_stored"[-21:])
+    assert rows[1].split()[:2] == [CASE, "TIMEOUT"]
+    assert ("LATENCY" in header, "FREQUENCY" in header) == (columns == 200, columns == 200)
+    assert ("LAST TEST" in header) == (columns >= 80)
+    if columns >= 80:
+        assert "PASS 1, FAIL 1, " in rows[1]
+
+
+def test_status_is_complete_in_a_pipe(declared: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    long = "company.services.orders.checks.test_order_is_stored"
+    store.registry.register(long, {})
+    header, first, second = run("status").stdout.splitlines()
+    assert re.split("  +", header) == [column.header for column in COLUMNS]
+    assert first.startswith(f"{long}  INIT ")
+    assert second.startswith(f"{CASE} ")
+
+
+def test_latency_close_to_zero_has_no_sign(declared: Any, store: Store) -> None:
+    play(store, State.PASS)
+    store.client.rpush(store.keys.latency(CASE), "-0.0004")
+    assert "  0.000 s  " in run("status").stdout
+
+
 @pytest.mark.parametrize("command", ["status", "cases"])
-def test_no_case_at_all_is_said(suite: LiveCheck, command: str) -> None:
+def test_missing_cases_are_reported(livecheck: LiveCheck, command: str) -> None:
     result = run(command)
-    assert (result.exit_code, result.stdout) == (0, "No case is declared, and no worker has registered one.\n")
+    assert result.exit_code == 0
+    assert result.stdout == "No cases: none is declared here, and no worker has registered one.\n"
 
 
 def test_cases_lists_settings_and_signals_in_order(declared: Any) -> None:
@@ -169,7 +212,36 @@ def test_reports_are_lines_newest_last(declared: Any, store: Store) -> None:
     ]
 
 
-def test_reports_of_the_suite_and_of_cases_nobody_declared_are_among_them(declared: Any, store: Store) -> None:
+@pytest.mark.parametrize("columns", [60, 80, 120, 200])
+def test_reports_are_one_line_each_at_a_terminal(
+    declared: Any, store: Store, screen: Screen, monkeypatch: pytest.MonkeyPatch, columns: int
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    ids = ["d0ea6a37-6e1b-4a5c-9e04-5c1a4c1f7d2e", "2582f279-7613-4f3e-8f6b-0b7b7f1f0a11"]
+    play(store, State.FAIL, ids[0])
+    play(store, State.PASS, ids[1])
+    assert run("reports").exit_code == 0
+    failed, passed = screen.lines()
+    assert max(len(failed), len(passed)) <= columns
+    assert f"{CASE}:d0e" in failed
+    assert ("…" in failed) == (ids[0] not in failed) == (columns < 120)
+    assert "it broke" in failed
+    assert "PASS" in passed
+    assert ("0.250 s" in passed) == (columns >= 80)
+
+
+def test_reports_are_complete_in_a_pipe(declared: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    play(store, State.FAIL, "x" * 100)
+    assert f"  {CASE}:{'x' * 100}  0.250 s  it broke\n" in run("reports").stdout
+
+
+def test_no_reports_print_nothing_at_a_terminal(declared: Any, screen: Screen) -> None:
+    assert run("reports").exit_code == 0
+    assert screen.getvalue() == ""
+
+
+def test_reports_include_suites_and_unknown_cases(declared: Any, store: Store) -> None:
     store.reports.post(make_report(State.STALL, case_name=CASE))
     store.reports.post(make_report(State.ERROR, case_name="shop.gone"), unknown_case=True)
     assert [line.split()[2:] for line in run("reports").stdout.splitlines()] == [
@@ -178,7 +250,7 @@ def test_reports_of_the_suite_and_of_cases_nobody_declared_are_among_them(declar
     ]
 
 
-def test_reports_as_json_are_an_object_a_line(declared: Any, store: Store) -> None:
+def test_reports_as_json_are_one_object_per_line(declared: Any, store: Store) -> None:
     play(store, State.FAIL)
     play(store, State.PASS, "id-2")
     reports = [REPORT.validate_json(line) for line in run("reports", "--json").stdout.splitlines()]
@@ -188,7 +260,7 @@ def test_reports_as_json_are_an_object_a_line(declared: Any, store: Store) -> No
     ]
 
 
-def test_reports_of_one_case_leave_out_the_others(declared: Any, store: Store) -> None:
+def test_reports_can_be_limited_to_one_case(declared: Any, store: Store) -> None:
     store.reports.post(make_report(State.STALL, case_name="shop.test_other"))
     store.registry.register("shop.test_other", {"signals": []})
     play(store, State.PASS)
@@ -197,28 +269,31 @@ def test_reports_of_one_case_leave_out_the_others(declared: Any, store: Store) -
     assert CASE in lines[0]
 
 
-def test_a_case_nobody_has_is_an_error_with_a_suggestion(declared: Any) -> None:
+def test_unknown_case_is_an_error_with_a_suggestion(declared: Any) -> None:
     result = run("reports", "--case", "test_ordr")
     assert result.exit_code == 2
-    assert result.stderr == f"Error: no case named 'test_ordr'\nHint: did you mean {CASE}?\n"
+    assert result.stderr == f"Error: unknown case 'test_ordr'\nHint: did you mean {CASE}?\n"
 
 
-def test_a_short_name_that_two_cases_share_is_an_error(declared: Any, store: Store) -> None:
+def test_ambiguous_case_name_is_an_error(declared: Any, store: Store) -> None:
     store.registry.register("billing.test_order", {"signals": []})
     result = run("reports", "--case", "test_order")
-    assert result.stderr == f"Error: 'test_order' could be billing.test_order or {CASE}\nHint: give the full name\n"
+    assert (
+        result.stderr
+        == f"Error: ambiguous case name 'test_order': billing.test_order or {CASE}\nHint: give the full name\n"
+    )
 
 
-def test_following_shows_each_report_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_shows_each_report_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     store.registry.register(CASE, {})
     store.reports.post(make_report(State.FAIL, case_name=CASE))
     read = store.reports.latest
 
-    def and_meanwhile(*args: Any, **kwargs: Any) -> Any:
+    def post_and_read(*args: Any, **kwargs: Any) -> Any:
         store.reports.post(make_report(State.PASS, case_name=CASE))
         return read(*args, **kwargs)
 
-    monkeypatch.setattr(store.reports, "latest", and_meanwhile)
+    monkeypatch.setattr(store.reports, "latest", post_and_read)
     tail = Tail(store, None)
     assert [report.state for report in tail.last(10)] == [State.FAIL, State.PASS]
     assert tail.new(0) == []
@@ -227,7 +302,7 @@ def test_following_shows_each_report_once(store: Store, monkeypatch: pytest.Monk
     assert tail.new(0) == []
 
 
-def test_following_notices_a_new_case_with_its_first_report(store: Store) -> None:
+def test_follow_includes_a_case_registered_later(store: Store) -> None:
     tail = Tail(store, None)
     assert tail.last(10) == []
     store.registry.register(CASE, {})
@@ -235,7 +310,7 @@ def test_following_notices_a_new_case_with_its_first_report(store: Store) -> Non
     assert [report.state for report in tail.new(0)] == [State.PASS]
 
 
-def test_following_ends_quietly_at_ctrl_c(declared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_follow_exits_with_0_at_ctrl_c(declared: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Tail, "new", interrupted(after=2))
     result = run("reports", "--follow")
     assert (result.exit_code, result.output) == (0, "")
@@ -252,22 +327,22 @@ def interrupted(after: int) -> Callable[..., list[Any]]:
     return new
 
 
-def test_an_override_is_in_force_for_all_until_it_is_cleared(declared: Any, store: Store) -> None:
+def test_override_applies_until_it_is_cleared(declared: Any, store: Store) -> None:
     result = run("override", "test_order", "--inactive", "--probability", "0.25")
     assert (result.exit_code, result.stdout) == (
         0,
-        f"{CASE}: active is False, probability is 0.25, in every process within 5 s\n",
+        f"{CASE}: active is False, probability is 0.25; takes effect in every process within 5 s\n",
     )
-    wired = store.registry.snapshot()
-    assert wired is not None
-    assert wired.overrides == {CASE: {"active": False, "probability": 0.25}}
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    assert snapshot.overrides == {CASE: {"active": False, "probability": 0.25}}
     shown = run("cases").stdout
     assert re.search(r"probability +0\.25 \(overridden\)", shown)
     assert re.search(r"active +False \(overridden\)", shown)
     [case] = json.loads(run("status", "--json").stdout)["cases"]
     assert (case["active"], case["probability"]) == (False, 0.25)
 
-    assert "what is declared holds again" in run("override", "test_order", "--clear").stdout
+    assert "override removed" in run("override", "test_order", "--clear").stdout
     assert re.search(r"probability +0\.005$", run("cases").stdout, re.MULTILINE)
 
 
@@ -277,17 +352,17 @@ def test_an_override_is_in_force_for_all_until_it_is_cleared(declared: Any, stor
         ((CASE,), "give --active, --inactive or --probability, or else --clear"),
         ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
         ((CASE, "--probability", "2"), f"case {CASE}: probability: Input should be less than or equal to 1"),
-        (("test_ordre", "--active"), f"no case named 'test_ordre' Hint: did you mean {CASE}?"),
+        (("test_ordre", "--active"), f"unknown case 'test_ordre' Hint: did you mean {CASE}?"),
     ],
 )
-def test_an_override_that_is_none_is_refused(declared: Any, options: tuple[str, ...], problem: str) -> None:
+def test_invalid_override_is_refused(declared: Any, options: tuple[str, ...], problem: str) -> None:
     result = run("override", *options)
     assert result.exit_code == 2
     assert problem in result.stderr.replace("\n", " ")
 
 
-def test_what_resolves_a_signal_is_shown(suite: LiveCheck) -> None:
-    @suite.case(name=CASE)
+def test_source_of_an_automatic_signal_is_shown(livecheck: LiveCheck) -> None:
+    @livecheck.case(name=CASE)
     class test_order:
         executed: Signal[str] = Signal.from_task("orders.execute")
 

@@ -1,4 +1,4 @@
-"""``trigger``: arguments, errors, and the verdict as exit code."""
+"""``trigger``: its arguments, errors and exit codes."""
 
 from __future__ import annotations
 
@@ -24,40 +24,40 @@ def run(*arguments: str) -> Result:
     return CliRunner().invoke(cli.livecheck, ("-A", "shop_app", "trigger", *arguments))
 
 
-class Broker:
-    """Takes messages instead of a broker, and does ``then`` with each."""
+class Publisher:
+    """Records executions instead of publishing them, then calls ``then`` with each."""
 
     def __init__(self) -> None:
-        self.taken: list[TestExecution] = []
+        self.published: list[TestExecution] = []
         self.then: Callable[[TestExecution], Any] = lambda test: None
 
     def execute(self, test: TestExecution) -> None:
-        self.taken.append(test)
+        self.published.append(test)
         self.then(test)
 
 
 @pytest.fixture
-def broker() -> Broker:
-    return Broker()
+def publisher() -> Publisher:
+    return Publisher()
 
 
 @pytest.fixture
-def suite(store: Store, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
-    suite = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    suite.runtime.store = suite.runtime.request_store = store
-    suite.runtime.publisher = broker
+def livecheck(store: Store, publisher: Publisher, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
+    livecheck = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
+    livecheck.runtime.store = livecheck.runtime.request_store = store
+    livecheck.runtime.publisher = publisher
     module = ModuleType("shop_app")
-    module.app = suite.app
+    module.app = livecheck.app
     monkeypatch.setitem(sys.modules, "shop_app", module)
 
-    @suite.case(name=CASE, probability=0.0)
+    @livecheck.case(name=CASE, probability=0.0)
     class test_order:
         stored: Signal[str]
         sent: Signal[int]
 
         def run(self, number: int, side: str = "buy") -> None: ...
 
-    return suite
+    return livecheck
 
 
 @pytest.mark.parametrize(
@@ -76,83 +76,87 @@ def suite(store: Store, broker: Broker, monkeypatch: pytest.MonkeyPatch) -> Live
         ("{broken", "{broken"),
     ],
 )
-def test_arguments_are_json_where_they_are_json(text: str, value: Any) -> None:
+def test_argument_that_is_not_json_is_a_string(text: str, value: Any) -> None:
     assert as_value(text) == value
 
 
-def test_a_test_is_requested_and_named(suite: LiveCheck, store: Store, broker: Broker) -> None:
+def test_case_and_id_are_printed(livecheck: LiveCheck, store: Store, publisher: Publisher) -> None:
     result = run("test_order", "--id", "x", "42", "-k", "side=sell")
     assert (result.exit_code, result.stdout, result.stderr) == (0, f"{CASE}:x\n", "")
-    [test] = broker.taken
+    [test] = publisher.published
     assert (test.ident, test.test_args, test.test_kwargs) == (f"{CASE}:x", [42], {"side": "sell"})
 
 
-def test_without_an_id_there_is_a_new_one_each_time(suite: LiveCheck) -> None:
+def test_default_id_is_unique(livecheck: LiveCheck) -> None:
     assert run("test_order", "1").stdout != run("test_order", "1").stdout
 
 
-def test_after_two_dashes_an_argument_may_begin_with_one(suite: LiveCheck, broker: Broker) -> None:
+def test_argument_after_two_dashes_can_start_with_a_dash(livecheck: LiveCheck, publisher: Publisher) -> None:
     assert run("test_order", "--", "-5").exit_code == 0
-    assert broker.taken[0].test_args == [-5]
+    assert publisher.published[0].test_args == [-5]
 
 
 @pytest.mark.parametrize(
     ("arguments", "error", "hint"),
     [
-        (["test_ordre", "1"], "no case named 'test_ordre'", f"did you mean {CASE}?"),
-        (["x", "1"], "no case named 'x'", f"declared here: {CASE}"),
-        (["test_order", "1", "-k", "side"], "-k 'side' is not name=value", "for example -k side=sell"),
-        (["test_order", "1", "-k", "=sell"], "-k '=sell' is not name=value", "for example -k side=sell"),
-        (["test_order", "1", "-k", "id=7"], "-k id=... would be the test's id", "use --id"),
-        (["test_order", "1", "-k", "sid=sell"], f"{CASE}: got an unexpected keyword argument 'sid'", "it takes run("),
-        (["test_order"], f"{CASE}: missing a required argument: 'number'", "it takes run(number: "),
+        (["test_ordre", "1"], "unknown case 'test_ordre'", f"did you mean {CASE}?"),
+        (["x", "1"], "unknown case 'x'", f"declared cases: {CASE}"),
+        (["test_order", "1", "-k", "side"], "invalid -k 'side': expected NAME=VALUE", "for example -k side=sell"),
+        (["test_order", "1", "-k", "=sell"], "invalid -k '=sell': expected NAME=VALUE", "for example -k side=sell"),
+        (["test_order", "1", "-k", "id=7"], "-k id=... is reserved for the id of the test", "use --id"),
+        (
+            ["test_order", "1", "-k", "sid=sell"],
+            f"{CASE}: got an unexpected keyword argument 'sid'",
+            "the signature is run(",
+        ),
+        (["test_order"], f"{CASE}: missing a required argument: 'number'", "the signature is run(number: "),
         (["test_order", "1", "--timeout", "soon"], "Invalid value for '--timeout'", "`livecheck trigger --help`"),
         (["test_order", "1", "--timeout", "0"], "Invalid value for '--timeout'", "`livecheck trigger --help`"),
         ([], "Missing argument 'CASE'.", "`livecheck trigger --help`"),
     ],
 )
-def test_mistakes_are_one_line_and_a_hint(
-    suite: LiveCheck, broker: Broker, arguments: list[str], error: str, hint: str
+def test_invalid_input_prints_an_error_and_a_hint(
+    livecheck: LiveCheck, publisher: Publisher, arguments: list[str], error: str, hint: str
 ) -> None:
     result = run(*arguments)
     assert (result.exit_code, result.stdout) == (2, "")
     first, second = result.stderr.splitlines()
     assert first.startswith(f"Error: {error}")
     assert second.startswith(f"Hint: {hint}")
-    assert broker.taken == []
+    assert publisher.published == []
 
 
-def test_a_keyword_given_twice_is_an_error(suite: LiveCheck) -> None:
+def test_keyword_given_twice_is_refused(livecheck: LiveCheck) -> None:
     result = run("test_order", "1", "-k", "side=buy", "-k", "side=sell")
     assert (result.exit_code, result.stderr) == (2, "Error: -k side=... is given twice\n")
 
 
-def test_where_no_case_is_declared_the_hint_says_how(suite: LiveCheck) -> None:
-    suite.cases.clear()
+def test_module_without_cases_is_refused(livecheck: LiveCheck) -> None:
+    livecheck.cases.clear()
     result = run("test_order")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: no case is declared here\nHint: name the module")
+    assert result.stderr.startswith("Error: no case is declared in this process\nHint: name the module")
 
 
-def test_an_id_that_is_still_open_is_an_error(suite: LiveCheck) -> None:
+def test_duplicate_id_is_refused_while_open(livecheck: LiveCheck) -> None:
     assert run("test_order", "1", "--id", "x").exit_code == 0
     result = run("test_order", "1", "--id", "x")
     assert result.exit_code == 2
-    assert result.stderr.endswith("Hint: choose another --id, or wait for its verdict\n")
+    assert result.stderr.endswith("Hint: choose another --id, or wait for the verdict of that test\n")
 
 
-def test_a_broker_that_is_down_is_an_error(suite: LiveCheck, broker: Broker) -> None:
+def test_broker_outage_is_an_error(livecheck: LiveCheck, publisher: Publisher) -> None:
     def refuse(test: TestExecution) -> None:
         raise BrokerUnavailable("the broker is down")
 
-    broker.then = refuse
+    publisher.then = refuse
     result = run("test_order", "1")
     assert result.exit_code == 2
     assert result.stderr.startswith("Error: the broker is down\nHint: `livecheck doctor`")
 
 
 @pytest.mark.parametrize("state", [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP])
-def test_the_verdict_is_the_exit_code(suite: LiveCheck, store: Store, broker: Broker, state: State) -> None:
+def test_verdict_sets_the_exit_code(livecheck: LiveCheck, store: Store, publisher: Publisher, state: State) -> None:
     def judge(test: TestExecution) -> None:
         store.reports.post(make_report(State.STALL, case_name=CASE))
         error = None if state is State.PASS else "the side\nis wrong"
@@ -160,34 +164,34 @@ def test_the_verdict_is_the_exit_code(suite: LiveCheck, store: Store, broker: Br
             make_report(state, test, runtime=1.5, error=error, traceback="Tr\n", signal_since_trigger={"stored": 0.5})
         )
 
-    broker.then = judge
+    publisher.then = judge
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == (0 if state is State.PASS else 1)
     lines = result.stdout.splitlines()
     assert lines[:2] == [f"{CASE}:x", f"{state} in 1.500 s" + ("" if state is State.PASS else ": the side is wrong")]
-    assert lines[2:4] == ["  stored: after 0.500 s", "  sent: did not arrive"]
+    assert lines[2:4] == ["  stored: arrived after 0.500 s", "  sent: did not arrive"]
     assert lines[4:] == (["Tr"] if state is State.ERROR else [])
 
 
-def test_the_verdict_on_another_test_is_not_taken_for_this_ones(suite: LiveCheck, store: Store, broker: Broker) -> None:
+def test_wait_ignores_verdicts_of_other_tests(livecheck: LiveCheck, store: Store, publisher: Publisher) -> None:
     store.reports.post(make_report(State.PASS, make_test("x", CASE)))
-    broker.then = lambda test: store.reports.post(make_report(State.PASS, make_test("y", CASE)))
+    publisher.then = lambda test: store.reports.post(make_report(State.PASS, make_test("y", CASE)))
     result = run("test_order", "1", "--id", "x", "--wait", "--timeout", "0.05")
     assert result.exit_code == 2
     assert result.stdout == f"{CASE}:x\n"
-    assert result.stderr.startswith(f"Error: no verdict on {CASE}:x within 0.05 s; it goes on\nHint: ")
+    assert result.stderr.startswith(f"Error: no verdict for {CASE}:x within 0.05 s; the test keeps running\nHint: ")
 
 
-def test_a_worker_that_does_not_know_the_case_is_said(suite: LiveCheck, store: Store, broker: Broker) -> None:
+def test_refusal_by_a_worker_is_an_error(livecheck: LiveCheck, store: Store, publisher: Publisher) -> None:
     refusal = make_report(State.ERROR, case_name=CASE, error="no case of that name")
-    broker.then = lambda test: store.reports.post(refusal, unknown_case=True)
+    publisher.then = lambda test: store.reports.post(refusal, unknown_case=True)
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == 2
     assert result.stderr.startswith(f"Error: a worker refused {CASE}:x: no case of that name\n")
 
 
-def test_ctrl_c_while_waiting_is_no_verdict(
-    suite: LiveCheck, store: Store, broker: Broker, monkeypatch: pytest.MonkeyPatch
+def test_ctrl_c_while_waiting_exits_with_2(
+    livecheck: LiveCheck, store: Store, publisher: Publisher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupt(*_: Any, block: float) -> Any:
         if block:
@@ -197,12 +201,12 @@ def test_ctrl_c_while_waiting_is_no_verdict(
     monkeypatch.setattr(store.reports, "follow", interrupt)
     result = run("test_order", "1", "--id", "x", "--wait")
     assert result.exit_code == 2
-    assert result.stderr.startswith(f"Error: stopped waiting; {CASE}:x goes on\n")
+    assert result.stderr.startswith(f"Error: stopped waiting; {CASE}:x keeps running\n")
 
 
-def test_waiting_without_reports_is_refused_before_anything_is_started(suite: LiveCheck, broker: Broker) -> None:
-    suite.settings = suite.settings.model_copy(update={"send_reports": False})
+def test_wait_is_refused_if_reports_are_off(livecheck: LiveCheck, publisher: Publisher) -> None:
+    livecheck.settings = livecheck.settings.model_copy(update={"send_reports": False})
     result = run("test_order", "1", "--wait")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: reports are off, so --wait would see no verdict\nHint: ")
-    assert broker.taken == []
+    assert result.stderr.startswith("Error: --wait needs reports, but send_reports is off\nHint: ")
+    assert publisher.published == []

@@ -1,22 +1,27 @@
-"""Documentation speaks of what exists: settings, tests, links, and a first example that runs."""
+"""Documentation names what exists, generated pages are up to date, and the first example runs."""
 
 from __future__ import annotations
 
 import re
 import sys
+import tomllib
+from importlib import import_module
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import yaml
 from celery import Celery
 
 import livecheck_celery
-from livecheck_celery import Case, LiveCheck, State
+from livecheck_celery import Case, LiveCheck, State, errors
 from livecheck_celery.cases.arguments import build
-from livecheck_celery.config import CaseSettings, Settings
+from tools import docs
 
 ROOT = Path(__file__).parents[3]
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").glob("*.md"))]
+SITE = yaml.safe_load((ROOT / "mkdocs.yml").read_text())
+API = (ROOT / "docs" / "api.md").read_text()
 
 
 @pytest.mark.promise("Every link and every test that a page names exists.", theme="docs")
@@ -36,12 +41,47 @@ def _text(file: Path) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def test_every_setting_is_documented() -> None:
-    text = (ROOT / "docs" / "settings.md").read_text()
-    first_columns = " ".join(re.findall(r"^\|([^|]+)\|", text, re.MULTILINE))
-    names = re.findall(r"`(\w+)`", first_columns)
-    documented = {f"url_error_delay{name}" if name.startswith("_") else name for name in names}
-    assert documented == Settings.model_fields.keys() | CaseSettings.model_fields.keys()
+@pytest.mark.promise("The pages of settings, promises and the Python API are generated from the code.", theme="docs")
+@pytest.mark.parametrize("name", docs.PAGES)
+def test_generated_pages_are_up_to_date(name: str) -> None:
+    assert (ROOT / "docs" / name).read_text() == docs.PAGES[name](ROOT), "run: python -m tools.docs"
+
+
+def test_every_page_is_in_the_navigation_once() -> None:
+    listed = [
+        page for section in SITE["nav"] for pages in section.values() for entry in pages for page in entry.values()
+    ]
+    made = [name.lower() for name in ("CHANGELOG.md", "CONTRIBUTING.md")]
+    assert sorted(listed) == sorted([*made, *(page.name for page in (ROOT / "docs").glob("*.md"))])
+
+
+def test_the_repository_is_named_alike_everywhere() -> None:
+    urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
+    assert SITE["repo_url"] == urls["Repository"]
+    assert {url.removeprefix(urls["Repository"])[:1] for url in urls.values()} == {"", "/"}
+    elsewhere = {
+        f"{page.name}: {url}"
+        for page in PAGES
+        for url in re.findall(r"https://github\.com/[\w.-]+/[\w-]+", page.read_text())
+        if "livecheck" in url and url != urls["Repository"]
+    }
+    assert not elsewhere
+
+
+def test_the_api_reference_has_every_public_name() -> None:
+    shown = set(re.findall(r"^::: livecheck_celery\.(\w+)$", API, re.MULTILINE))
+    errors_module = {name for name in vars(errors) if not name.startswith("_")}
+    assert set(livecheck_celery.__all__) - shown - errors_module == {"app"}
+    assert "`livecheck_celery.app`" in API
+
+
+def test_the_members_that_the_api_reference_lists_exist() -> None:
+    listed = re.findall(r"^::: ([\w.]+)\n    options:\n      members: \[(.*)\]$", API, re.MULTILINE)
+    assert listed
+    for path, members in listed:
+        module, _, name = path.rpartition(".")
+        owner = getattr(import_module(module), name)
+        assert [member for member in members.split(", ") if not hasattr(owner, member)] == []
 
 
 @pytest.mark.promise("The first example of the README runs.", theme="docs")

@@ -1,4 +1,4 @@
-"""The ledger, one caller at a time: what each operation answers, and what it leaves behind."""
+"""Executions, one caller at a time: what each operation replies, and what it stores."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ def run(store: Store, test_id: str, state: State, **options: Any) -> Verdict:
 # -- record
 
 
-def test_a_recorded_test_is_claimed_as_recorded(store: Store) -> None:
+def test_recorded_test_is_claimed_with_its_times(store: Store) -> None:
     test = make_test(test_args=["a"], test_kwargs={"side": "sell"}, synthetic=True)
     before = store.time()
     store.executions.record(test, expires_in=60)
@@ -35,7 +35,7 @@ def test_a_recorded_test_is_claimed_as_recorded(store: Store) -> None:
     assert found.expires_at == pytest.approx(found.recorded_at + 60, abs=0.001)
 
 
-def test_a_test_with_an_open_id_is_a_duplicate_and_changes_nothing(store: Store, redis_client: redis.Redis) -> None:
+def test_duplicate_id_is_refused_while_open(store: Store, redis_client: redis.Redis) -> None:
     store.executions.record(make_test(test_args=[1]), expires_in=60)
     before = redis_client.hgetall(store.keys.test(CASE, "id-1"))
     with pytest.raises(DuplicateTest, match=r"shop.test_order:id-1"):
@@ -43,12 +43,12 @@ def test_a_test_with_an_open_id_is_a_duplicate_and_changes_nothing(store: Store,
     assert redis_client.hgetall(store.keys.test(CASE, "id-1")) == before
 
 
-def test_the_same_id_of_another_case_is_no_duplicate(store: Store) -> None:
+def test_same_id_of_another_case_is_not_a_duplicate(store: Store) -> None:
     store.executions.record(make_test(), expires_in=60)
     store.executions.record(make_test(case_name="shop.test_other"), expires_in=60)
 
 
-def test_an_id_can_be_used_again_after_its_verdict_without_its_old_signals(store: Store) -> None:
+def test_id_is_reusable_after_its_verdict_without_old_signals(store: Store) -> None:
     store.signals.send(make_signal(), ttl=60)
     run(store, "id-1", State.PASS)
     store.executions.record(make_test(), expires_in=60)
@@ -56,20 +56,20 @@ def test_an_id_can_be_used_again_after_its_verdict_without_its_old_signals(store
     assert (again.outcome, again.attempt, again.signals) == ("run", 1, {})
 
 
-def test_signals_that_came_before_the_record_are_kept(store: Store) -> None:
+def test_signals_that_arrive_before_the_record_are_kept(store: Store) -> None:
     store.signals.send(make_signal(), ttl=60)
     store.executions.record(make_test(), expires_in=60)
     assert list(claim(store, make_test()).signals) == ["order_sent"]
 
 
-def test_a_delayed_test_is_neither_due_nor_expired_before_it_is_to_run(store: Store) -> None:
+def test_delayed_test_is_neither_due_nor_expired_during_the_delay(store: Store) -> None:
     store.executions.record(make_test(), expires_in=60, delay=30)
     assert store.executions.due(CASE, 10) == []
     found = claim(store, make_test())
     assert found.expires_at == pytest.approx(found.recorded_at + 90, abs=0.001)
 
 
-def test_arguments_that_are_not_json_are_refused_by_name(store: Store) -> None:
+def test_arguments_that_are_not_json_are_refused_with_the_test_named(store: Store) -> None:
     with pytest.raises(InvalidPayload, match=r"shop.test_order:id-1: the arguments are not JSON"):
         store.executions.record(make_test(test_args=[object()]), expires_in=60)
 
@@ -77,14 +77,14 @@ def test_arguments_that_are_not_json_are_refused_by_name(store: Store) -> None:
 # -- claim
 
 
-def test_a_message_without_record_is_recorded_by_its_claim(store: Store) -> None:
+def test_claim_records_a_test_without_a_record(store: Store) -> None:
     found = claim(store, make_test(), expires_in=60)
     assert (found.outcome, found.attempt) == ("run", 1)
     assert found.expires_at == pytest.approx(found.recorded_at + 60, abs=0.001)
     assert judge(store, make_test(), State.PASS).accepted
 
 
-def test_a_claim_asked_for_again_gives_the_same_answer_and_counts_once(store: Store) -> None:
+def test_repeated_claim_gives_the_same_answer_and_counts_once(store: Store) -> None:
     claim(store, make_test("earlier"), "t0")
     first = claim(store, make_test())
     again = claim(store, make_test())
@@ -92,7 +92,7 @@ def test_a_claim_asked_for_again_gives_the_same_answer_and_counts_once(store: St
     assert len(store.suites.statistics(CASE).frequency_history) == 1
 
 
-def test_a_held_test_is_busy_and_a_finished_one_done(store: Store) -> None:
+def test_claim_of_a_held_test_is_busy_and_of_a_finished_one_done(store: Store) -> None:
     claim(store, make_test())
     assert claim(store, make_test(), "t2").outcome == "busy"
     judge(store, make_test(), State.PASS)
@@ -100,7 +100,7 @@ def test_a_held_test_is_busy_and_a_finished_one_done(store: Store) -> None:
     assert claim(store, make_test(), "t1").outcome == "done"
 
 
-def test_a_lapsed_lease_can_be_claimed_and_the_old_token_is_worthless(store: Store) -> None:
+def test_lapsed_lease_can_be_claimed_and_invalidates_the_old_token(store: Store) -> None:
     claim(store, make_test(), lease=0.02)
     due(store)
     found = claim(store, make_test(), "t2")
@@ -110,7 +110,7 @@ def test_a_lapsed_lease_can_be_claimed_and_the_old_token_is_worthless(store: Sto
     assert judge(store, make_test(), State.PASS, "t2").accepted
 
 
-def test_a_second_attempt_is_not_a_second_test(store: Store) -> None:
+def test_second_attempt_does_not_count_as_a_second_test(store: Store) -> None:
     claim(store, make_test(), lease=0.02)
     received = store.suites.statistics(CASE).last_test_received
     due(store)
@@ -120,7 +120,7 @@ def test_a_second_attempt_is_not_a_second_test(store: Store) -> None:
 
 
 @pytest.mark.parametrize(("active", "expires_in", "outcome"), [(True, 0, "expired"), (False, 60, "inactive")])
-def test_a_skipped_test_is_claimed_but_is_no_sign_of_life(
+def test_skipped_test_is_claimed_but_not_counted_as_received(
     store: Store, active: bool, expires_in: float, outcome: str
 ) -> None:
     store.executions.record(make_test(), expires_in=expires_in)
@@ -132,7 +132,7 @@ def test_a_skipped_test_is_claimed_but_is_no_sign_of_life(
     assert (found.status, found.total_by_state) == (State.INIT, {State.SKIP: 1})
 
 
-def test_a_test_lost_before_it_expired_is_left_for_the_sweep_to_call_lost(store: Store) -> None:
+def test_test_lost_before_its_expiry_is_closed_as_lost_by_the_sweep(store: Store) -> None:
     store.executions.record(make_test(), expires_in=0.3)
     first = claim(store, make_test(), lease=0.02)
     wait_until(lambda: store.time() > first.expires_at)
@@ -140,7 +140,7 @@ def test_a_test_lost_before_it_expired_is_left_for_the_sweep_to_call_lost(store:
     assert store.executions.recover(CASE, "id-1", "s").action == "lost"
 
 
-def test_frequency_is_the_time_between_tests_and_latency_what_it_is_over_the_period(store: Store) -> None:
+def test_frequency_is_the_time_between_tests_and_latency_its_excess_over_the_period(store: Store) -> None:
     first = claim(store, make_test("1"), frequency=5.0)
     second = claim(store, make_test("2"), frequency=5.0)
     found = store.suites.statistics(CASE)
@@ -149,13 +149,13 @@ def test_frequency_is_the_time_between_tests_and_latency_what_it_is_over_the_per
     assert found.last_test_received == pytest.approx(second.now, abs=1e-5)
 
 
-def test_without_a_period_there_is_no_latency(store: Store) -> None:
+def test_latency_is_not_recorded_without_a_period(store: Store) -> None:
     claim(store, make_test("1"))
     claim(store, make_test("2"))
     assert store.suites.statistics(CASE).latency_history == []
 
 
-def test_histories_keep_the_newest(store: Store) -> None:
+def test_histories_keep_the_newest_entries(store: Store) -> None:
     for number in range(6):
         claim(store, make_test(str(number)), frequency=1.0)
         judge(store, make_test(str(number)), State.PASS, runtime=float(number))
@@ -167,7 +167,7 @@ def test_histories_keep_the_newest(store: Store) -> None:
 # -- renew, release
 
 
-def test_a_renewed_lease_keeps_others_out(store: Store) -> None:
+def test_renewed_lease_keeps_other_claims_busy(store: Store) -> None:
     first = claim(store, make_test(), lease=0.05)
     assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
     wait_until(lambda: store.time() > first.now + 0.05)
@@ -175,7 +175,7 @@ def test_a_renewed_lease_keeps_others_out(store: Store) -> None:
     assert store.executions.due(CASE, 10) == []
 
 
-def test_renewal_names_what_is_no_longer_ours(store: Store) -> None:
+def test_renewal_returns_the_leases_that_are_lost(store: Store) -> None:
     claim(store, make_test("a"))
     claim(store, make_test("b"))
     judge(store, make_test("b"), State.PASS)
@@ -184,7 +184,7 @@ def test_renewal_names_what_is_no_longer_ours(store: Store) -> None:
     assert store.executions.renew([], 30.0) == []
 
 
-def test_a_released_test_is_due_at_once_and_costs_no_attempt(store: Store) -> None:
+def test_released_test_is_due_at_once_and_its_attempt_does_not_count(store: Store) -> None:
     claim(store, make_test())
     assert not store.executions.release(CASE, "id-1", "other")
     assert store.executions.release(CASE, "id-1", "t1")
@@ -196,7 +196,7 @@ def test_a_released_test_is_due_at_once_and_costs_no_attempt(store: Store) -> No
     assert not judge(store, make_test(), State.PASS, "t1").accepted
 
 
-def test_neither_renewal_nor_release_begins_a_set_without_ttl(store: Store, redis_client: redis.Redis) -> None:
+def test_renewal_and_release_create_no_set_without_ttl(store: Store, redis_client: redis.Redis) -> None:
     claim(store, make_test())
     redis_client.delete(store.keys.open(CASE))
     assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
@@ -207,7 +207,7 @@ def test_neither_renewal_nor_release_begins_a_set_without_ttl(store: Store, redi
 # -- verdict
 
 
-def test_a_pass_counts_and_mends_the_status(store: Store) -> None:
+def test_pass_is_counted_and_restores_the_status(store: Store) -> None:
     run(store, "1", State.FAIL)
     found = run(store, "2", State.PASS, runtime=1.5)
     assert (found.accepted, found.consecutive_failures, found.status) == (True, 0, State.PASS)
@@ -219,7 +219,7 @@ def test_a_pass_counts_and_mends_the_status(store: Store) -> None:
 
 
 @pytest.mark.parametrize("state", FAILING)
-def test_a_failed_test_sets_the_status_at_once_but_is_no_failure_of_the_suite(store: Store, state: State) -> None:
+def test_failed_test_sets_the_status_but_not_last_fail(store: Store, state: State) -> None:
     run(store, "1", State.PASS)
     found = run(store, "2", state, runtime=9.0)
     assert (found.accepted, found.consecutive_failures, found.status) == (True, 1, state)
@@ -228,7 +228,7 @@ def test_a_failed_test_sets_the_status_at_once_but_is_no_failure_of_the_suite(st
     assert (statistics.consecutive_failures, statistics.total_failures) == (1, 1)
 
 
-def test_a_skip_is_counted_and_changes_nothing_else(store: Store) -> None:
+def test_skip_is_counted_and_changes_nothing_else(store: Store) -> None:
     run(store, "1", State.FAIL)
     found = run(store, "2", State.SKIP, runtime=0.1)
     assert (found.consecutive_failures, found.status) == (1, State.FAIL)
@@ -237,20 +237,20 @@ def test_a_skip_is_counted_and_changes_nothing_else(store: Store) -> None:
     assert statistics.runtime_history == []
 
 
-def test_thirty_failures_then_one_pass_leave_no_consecutive_failures(store: Store) -> None:
+def test_pass_resets_consecutive_failures(store: Store) -> None:
     for number in range(30):
         assert run(store, str(number), State.ERROR).consecutive_failures == number + 1
     assert run(store, "last", State.PASS).consecutive_failures == 0
 
 
-def test_a_pass_soon_after_a_failure_of_the_suite_does_not_mend_its_status(store: Store) -> None:
+def test_pass_soon_after_a_suite_failure_does_not_restore_the_status(store: Store) -> None:
     store.suites.fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
     found = run(store, "1", State.PASS)
     assert (found.status, found.consecutive_failures) == (State.STALL, 0)
     assert run(store, "2", State.PASS, state_transition_delay=0).status is State.PASS
 
 
-def test_a_verdict_written_again_gives_the_same_answer_and_counts_once(store: Store) -> None:
+def test_repeated_verdict_gives_the_same_answer_and_counts_once(store: Store) -> None:
     first = run(store, "1", State.FAIL)
     run(store, "2", State.FAIL)
     assert judge(store, make_test("1"), State.FAIL) == first
@@ -259,7 +259,7 @@ def test_a_verdict_written_again_gives_the_same_answer_and_counts_once(store: St
     assert len(store.reports.latest([CASE], count=10)) == 2
 
 
-def test_a_verdict_without_claim_or_record_is_refused(store: Store) -> None:
+def test_verdict_without_a_claim_or_a_record_is_refused(store: Store) -> None:
     assert not judge(store, make_test("never seen"), State.PASS).accepted
     store.executions.record(make_test(), expires_in=60)
     refused = judge(store, make_test(), State.PASS)
@@ -267,12 +267,12 @@ def test_a_verdict_without_claim_or_record_is_refused(store: Store) -> None:
     assert store.reports.latest([CASE], count=10) == []
 
 
-def test_a_report_without_execution_is_no_verdict(store: Store) -> None:
+def test_verdict_without_an_execution_is_an_error(store: Store) -> None:
     with pytest.raises(ValueError, match="must have an execution"):
         store.executions.verdict(make_report(), "t1", address="here", max_history=3, state_transition_delay=60)
 
 
-def test_the_report_of_a_verdict_is_kept_as_it_is_with_its_time(store: Store) -> None:
+def test_report_of_a_verdict_is_stored_unchanged_with_its_time(store: Store) -> None:
     test = make_test(test_args=[], test_kwargs={"empty": [], "nested": {"a": []}, "number": 0.1})
     claim(store, test)
     report = make_report(State.FAIL, test, runtime=0.5, signal_latency={"a": 1e-07}, error="Straße \"}'", traceback="…")
@@ -280,7 +280,7 @@ def test_the_report_of_a_verdict_is_kept_as_it_is_with_its_time(store: Store) ->
     assert store.reports.latest([CASE], count=10) == [make_report(**{**vars(report), "at": verdict.at})]
 
 
-def test_after_the_verdict_nothing_is_open_and_nobody_listens(store: Store, redis_client: redis.Redis) -> None:
+def test_verdict_closes_the_execution_and_removes_its_listener(store: Store, redis_client: redis.Redis) -> None:
     run(store, "1", State.PASS)
     assert redis_client.zcard(store.keys.open(CASE)) == 0
     assert redis_client.hgetall(store.keys.signals(CASE, "1")) == {}

@@ -1,4 +1,4 @@
-"""Key names: one hash tag for each case, whatever the case is called."""
+"""Key names: one hash tag for each case, for every case name."""
 
 import pytest
 from redis.crc import key_slot
@@ -27,7 +27,7 @@ def test_all_keys_of_a_case_are_in_one_cluster_slot(case: str) -> None:
     assert len({key_slot(name.encode()) for name in names}) == 1
 
 
-def test_the_names_are_those_documented() -> None:
+def test_key_names_are_those_documented() -> None:
     assert all_of("c") == [
         "p:{c}:state",
         "p:{c}:runtime",
@@ -43,5 +43,5 @@ def test_the_names_are_those_documented() -> None:
     assert (Keys("p").heartbeat, Keys("p").counters) == ("p:heartbeat", "p:counters")
 
 
-def test_a_process_listens_where_signals_are_published() -> None:
+def test_inbox_channel_begins_with_the_prefix_of_all_inboxes() -> None:
     assert inbox("p", "address") == Keys("p").inboxes + "address" == "p:inbox:address"

@@ -1,4 +1,4 @@
-"""The sweep, one sweeper at a time: what is due, and what becomes of it."""
+"""The sweep, one sweeper at a time: which executions are due, and what to do about each."""
 
 import pytest
 import redis
@@ -6,7 +6,7 @@ import redis
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import executions as store_executions
 from tests.helpers.executions import claim, due, judge
 from tests.helpers.factories import CASE, make_test
 from tests.helpers.waiting import wait_until
@@ -14,12 +14,12 @@ from tests.helpers.waiting import wait_until
 
 @pytest.fixture
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sweep's waits, a thousandth as long."""
+    """Divide the delays of the sweep by a thousand."""
     for name in ("RESEND_AFTER", "MAX_RESEND", "CLOSING_LEASE"):
-        monkeypatch.setattr(ledger, name, getattr(ledger, name) / 1000)
+        monkeypatch.setattr(store_executions, name, getattr(store_executions, name) / 1000)
 
 
-def test_the_longest_overdue_come_first_and_no_more_than_asked_for(store: Store, quick: None) -> None:
+def test_due_lists_the_longest_overdue_first_up_to_the_limit(store: Store, quick: None) -> None:
     for number in range(5):
         store.executions.record(make_test(str(number)), expires_in=60)
     wait_until(lambda: len(store.executions.due(CASE, 10)) == 5)
@@ -27,9 +27,7 @@ def test_the_longest_overdue_come_first_and_no_more_than_asked_for(store: Store,
     assert store.executions.due("shop.test_other", 3) == []
 
 
-def test_what_nobody_claimed_is_sent_again_later_and_later(
-    store: Store, redis_client: redis.Redis, quick: None
-) -> None:
+def test_unclaimed_test_is_resent_with_growing_delays(store: Store, redis_client: redis.Redis, quick: None) -> None:
     test = make_test(test_kwargs={"side": "sell"})
     store.executions.record(test, expires_in=60)
     for wait in (0.06, 0.12, 0.24, 0.48, 0.6, 0.6):
@@ -40,13 +38,13 @@ def test_what_nobody_claimed_is_sent_again_later_and_later(
         assert before + wait <= redis_client.zscore(store.keys.open(CASE), "id-1") <= after + wait
 
 
-def test_a_running_test_is_left_alone(store: Store) -> None:
+def test_running_test_needs_no_recovery(store: Store) -> None:
     claim(store, make_test())
     assert store.executions.recover(CASE, "id-1", "s") == ("none", None)
     assert judge(store, make_test(), State.PASS).accepted
 
 
-def test_a_test_whose_worker_died_is_tried_three_times_then_lost(store: Store, quick: None) -> None:
+def test_test_whose_worker_died_is_lost_after_three_attempts(store: Store, quick: None) -> None:
     store.executions.record(make_test(), expires_in=60)
     for attempt in (1, 2, 3):
         assert claim(store, make_test(), f"t{attempt}", lease=0.02).attempt == attempt
@@ -59,7 +57,7 @@ def test_a_test_whose_worker_died_is_tried_three_times_then_lost(store: Store, q
 
 
 @pytest.mark.promise('A test that expires after its worker died is an ERROR, "worker lost".', theme="recovery")
-def test_a_test_whose_worker_died_and_that_expired_is_lost(store: Store) -> None:
+def test_expired_test_whose_worker_died_is_lost(store: Store) -> None:
     store.executions.record(make_test(), expires_in=0.3)
     first = claim(store, make_test(), lease=0.02)
     wait_until(lambda: store.time() > first.expires_at)
@@ -67,7 +65,7 @@ def test_a_test_whose_worker_died_and_that_expired_is_lost(store: Store) -> None
     assert judge(store, make_test(), State.ERROR, "s").accepted
 
 
-def test_a_test_that_runs_past_its_expiry_times_out_and_its_own_verdict_is_refused(store: Store) -> None:
+def test_test_that_runs_past_its_expiry_times_out_and_its_verdict_is_refused(store: Store) -> None:
     store.executions.record(make_test(), expires_in=0.3)
     claim(store, make_test(), lease=30.0)
     assert store.executions.renew([(CASE, "id-1", "t1")], 30.0) == []
@@ -78,7 +76,7 @@ def test_a_test_that_runs_past_its_expiry_times_out_and_its_own_verdict_is_refus
     assert judge(store, make_test(), State.TIMEOUT, "s").accepted
 
 
-def test_a_test_nobody_claimed_in_time_is_expired(store: Store) -> None:
+def test_test_not_claimed_in_time_is_expired(store: Store) -> None:
     test = make_test(test_args=["a"])
     store.executions.record(test, expires_in=0.02)
     due(store)
@@ -89,7 +87,7 @@ def test_a_test_nobody_claimed_in_time_is_expired(store: Store) -> None:
     assert store.executions.due(CASE, 10) == []
 
 
-def test_who_was_told_that_a_test_expired_is_left_the_time_to_write_so(store: Store) -> None:
+def test_claimer_of_an_expired_test_has_its_lease_to_write_the_verdict(store: Store) -> None:
     store.executions.record(make_test(), expires_in=0.02)
     due(store)
     assert claim(store, make_test(), lease=0.5).outcome == "expired"
@@ -99,7 +97,7 @@ def test_who_was_told_that_a_test_expired_is_left_the_time_to_write_so(store: St
     assert store.executions.recover(CASE, "id-1", "s").action == "lost"
 
 
-def test_when_the_sweeper_dies_too_the_next_one_closes_the_test_for_the_same_reason(store: Store, quick: None) -> None:
+def test_next_sweeper_closes_a_test_for_the_same_reason_if_the_first_one_dies(store: Store, quick: None) -> None:
     store.executions.record(make_test(), expires_in=0.3)
     claim(store, make_test(), lease=30.0)
     due(store)
@@ -111,7 +109,9 @@ def test_when_the_sweeper_dies_too_the_next_one_closes_the_test_for_the_same_rea
     assert judge(store, make_test(), State.TIMEOUT, "s2").accepted
 
 
-def test_a_record_that_vanished_is_no_longer_open(store: Store, redis_client: redis.Redis, quick: None) -> None:
+def test_test_without_a_record_is_removed_from_the_open_ones(
+    store: Store, redis_client: redis.Redis, quick: None
+) -> None:
     store.executions.record(make_test(), expires_in=60)
     redis_client.delete(store.keys.test(CASE, "id-1"))
     due(store)
@@ -119,7 +119,7 @@ def test_a_record_that_vanished_is_no_longer_open(store: Store, redis_client: re
     assert redis_client.zcard(store.keys.open(CASE)) == 0
 
 
-def test_a_record_that_cannot_be_read_is_an_error_that_names_its_key_and_no_other_test_suffers(
+def test_unreadable_record_is_an_error_with_its_key_and_affects_no_other_test(
     store: Store, redis_client: redis.Redis, quick: None
 ) -> None:
     store.executions.record(make_test("bad"), expires_in=60)

@@ -1,4 +1,6 @@
-"""What goes from the cases to every process."""
+"""The registry of cases, and the shared configuration that every process reads."""
+
+import logging
 
 import pytest
 import redis
@@ -10,36 +12,62 @@ from livecheck_celery.store import Store
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
 
 
-def test_what_resolves_signals_is_known_to_all(store: Store) -> None:
+def test_registered_cases_are_listed_by_name_with_their_last_settings(store: Store) -> None:
+    store.registry.register("b", {"probability": 0.5, "frequency": None})
+    store.registry.register("a", {"probability": 1.0})
+    store.registry.register("a", {"probability": 0.1})
+    assert list(store.registry.cases().items()) == [
+        ("a", {"probability": 0.1}),
+        ("b", {"probability": 0.5, "frequency": None}),
+    ]
+
+
+def test_settings_that_are_not_json_are_refused_with_the_case_named(store: Store) -> None:
+    with pytest.raises(InvalidPayload, match="a: the settings are not JSON"):
+        store.registry.register("a", {"base": object()})
+
+
+@pytest.mark.parametrize("text", ["{not json", "3", '["ab"]x'])
+def test_unreadable_case_is_left_out_and_logged(
+    store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture, text: str
+) -> None:
+    store.registry.register("good", {})
+    redis_client.hset(store.keys.cases, "bad", text)
+    with caplog.at_level(logging.WARNING):
+        assert store.registry.cases() == {"good": {}}
+    assert "livecheck:{cases}:settings, field bad" in caplog.text
+
+
+def test_snapshot_has_the_sources_of_registered_cases_and_a_revision(store: Store) -> None:
     store.registry.register("shop.test_order", SETTINGS)
     store.registry.register("shop.test_other", {"probability": 1.0})
-    wired = store.registry.snapshot()
-    assert wired is not None
-    assert wired.sources == {"shop.test_order": {"stored": ("task", "orders.store")}}
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    assert snapshot.sources == {"shop.test_order": {"stored": ("task", "orders.store")}}
     assert store.registry.cases().keys() == {"shop.test_order", "shop.test_other"}
-    assert store.registry.snapshot(wired.revision) is None, "nothing new"
+    assert store.registry.snapshot(snapshot.revision) is None, "unchanged"
 
     store.registry.register("shop.test_order", SETTINGS)
-    assert store.registry.snapshot(wired.revision) is None, "the same again is nothing new"
+    assert store.registry.snapshot(snapshot.revision) is None, "registered again, unchanged"
     store.registry.register("shop.test_order", {})
-    later = store.registry.snapshot(wired.revision)
+    later = store.registry.snapshot(snapshot.revision)
     assert later is not None
     assert later.sources == {}
 
 
-def test_overrides_are_known_to_all_until_they_are_taken_back(store: Store) -> None:
+def test_snapshot_has_an_override_until_it_is_removed(store: Store) -> None:
     assert store.registry.snapshot("none") is not None
     store.registry.override("c", {"active": False, "probability": 0.25})
-    wired = store.registry.snapshot()
-    assert wired is not None
-    assert wired.overrides == {"c": {"active": False, "probability": 0.25}}
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    assert snapshot.overrides == {"c": {"active": False, "probability": 0.25}}
     store.registry.override("c", {})
-    later = store.registry.snapshot(wired.revision)
+    later = store.registry.snapshot(snapshot.revision)
     assert later is not None
     assert later.overrides == {}
 
 
-def test_a_server_that_lost_everything_is_news(store: Store, redis_client: redis.Redis) -> None:
+def test_watch_drops_overrides_when_redis_lost_its_data(store: Store, redis_client: redis.Redis) -> None:
     store.registry.override("c", {"active": False})
     shared_config = SharedConfig(store, print)
     shared_config.refresh()
@@ -49,25 +77,13 @@ def test_a_server_that_lost_everything_is_news(store: Store, redis_client: redis
     assert shared_config.overrides == {}
 
 
-def test_wiring_that_cannot_be_read_names_its_key(store: Store, redis_client: redis.Redis) -> None:
+def test_unreadable_shared_configuration_is_an_error_with_its_key(store: Store, redis_client: redis.Redis) -> None:
     redis_client.hset(store.keys.shared, mapping={"override:c": "junk", "revision": "1"})
     with pytest.raises(InvalidPayload, match=r"livecheck:\{cases\}:shared"):
         store.registry.snapshot()
 
 
-def test_counts_add_up_for_a_day(store: Store, redis_client: redis.Redis) -> None:
-    assert store.counters.read().counts == {}
-    store.counters.add({"dropped: full": 2})
-    store.counters.add({"dropped: full": 1, "headers ignored: forged": 5})
-    tallied = store.counters.read()
-    assert tallied.counts == {"dropped: full": 3, "headers ignored: forged": 5}
-    assert 0 <= tallied.age < 60
-    assert 0 < redis_client.ttl(store.keys.counters) <= 24 * 3600
-
-
-def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_listener_that_fails_does_not_affect_the_others(store: Store, caplog: pytest.LogCaptureFixture) -> None:
     shared_config, heard = SharedConfig(store, print), []
 
     def fail(shared_config: SharedConfig) -> None:
@@ -83,7 +99,7 @@ def test_one_listener_that_fails_does_not_keep_the_others_from_hearing(
     assert "failed to apply a change" in caplog.text
 
 
-def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_reported_once(store: Store, redis_client: redis.Redis) -> None:
     lost: list[dict[str, object]] = []
     shared_config = SharedConfig(store, lambda shared_config: lost.append(dict(shared_config.overrides)))
     shared_config.refresh()
@@ -92,24 +108,22 @@ def test_a_server_that_lost_everything_is_told_of_once(store: Store, redis_clien
     shared_config.refresh()
     store.registry.register("d", {})
     store.registry.override("c", {"active": True})
-    shared_config.refresh()
-    assert lost == [], "changes are no loss"
+    watch.refresh()
+    assert lost == [], "a change is not a data loss"
     redis_client.flushall()
     for _ in range(2):
         shared_config.refresh()
     assert lost == [{"c": {"active": True}}]
-    assert shared_config.overrides == {}
-    assert shared_config.sources is not None
-    assert shared_config.sources.names("task") == {"orders.store"}, (
-        "the old sources stay until a worker registers again"
-    )
+    assert watch.overrides == {}
+    assert watch.wanted is not None
+    assert watch.wanted.names("task") == {"orders.store"}, "sources stay until a worker registers its cases again"
     store.registry.register("c", {})
     shared_config.refresh()
     assert shared_config.sources.names("task") == set()
     assert len(lost) == 1
 
 
-def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_noticed_after_another_process_registered_again(store: Store, redis_client: redis.Redis) -> None:
     lost: list[SharedConfig] = []
     store.registry.register("c", {})
     shared_config = SharedConfig(store, lost.append)
@@ -121,17 +135,17 @@ def test_a_loss_is_noticed_when_others_have_begun_again_already(store: Store, re
     assert lost == [shared_config]
 
 
-def test_who_cannot_begin_again_now_does_so_later(store: Store, redis_client: redis.Redis) -> None:
+def test_data_loss_is_reported_again_if_its_handler_failed(store: Store, redis_client: redis.Redis) -> None:
     tries: list[SharedConfig] = []
 
-    def begin_again(shared_config: SharedConfig) -> None:
-        tries.append(shared_config)
+    def register_again(watch: SharedConfig) -> None:
+        tries.append(watch)
         if len(tries) == 1:
-            raise RedisUnavailable("away again")
+            raise RedisUnavailable("unavailable again")
 
     store.registry.register("c", {})
-    shared_config = SharedConfig(store, begin_again)
-    shared_config.refresh()
+    watch = SharedConfig(store, register_again)
+    watch.refresh()
     redis_client.flushall()
     with pytest.raises(RedisUnavailable):
         shared_config.refresh()

@@ -1,15 +1,14 @@
-"""Reports: kept up to a cap, read over several cases in the order they came, followed."""
+"""Reports: capped, merged over several cases, followed."""
 
 import logging
 
 import pytest
 import redis
+from tests.helpers.support import CASE, make_report, make_settings, make_test
 
-from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
-from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 
 OTHER = "shop.test_other"
 
@@ -23,7 +22,7 @@ def post(store: Store, *whys: str, case_name: str = CASE) -> None:
         store.reports.post(make_report(State.ERROR, case_name=case_name, error=why))
 
 
-def test_a_posted_report_comes_back_with_its_time_and_is_read_so(store: Store) -> None:
+def test_posted_report_is_returned_and_read_with_its_time(store: Store) -> None:
     before = store.time()
     posted = store.reports.post(make_report(State.ERROR, error="why"))
     assert posted.at is not None
@@ -31,13 +30,13 @@ def test_a_posted_report_comes_back_with_its_time_and_is_read_so(store: Store) -
     assert store.reports.latest([CASE], count=1) == [posted]
 
 
-def test_a_time_given_is_replaced_not_doubled(store: Store) -> None:
+def test_time_of_a_report_is_replaced_when_it_is_posted(store: Store) -> None:
     posted = store.reports.post(make_report(at=1.0))
     assert posted.at != 1.0
     assert store.reports.latest([CASE], count=1) == [posted]
 
 
-def test_reports_of_several_cases_are_merged_in_the_order_they_came(store: Store) -> None:
+def test_reports_of_several_cases_are_merged_in_order_of_arrival(store: Store) -> None:
     post(store, "1")
     post(store, "2", case_name=OTHER)
     post(store, "3")
@@ -48,7 +47,7 @@ def test_reports_of_several_cases_are_merged_in_the_order_they_came(store: Store
     assert errors(store, CASE, count=0) == errors(store) == []
 
 
-def test_of_all_cases_the_undeclared_ones_too(store: Store, redis_client: redis.Redis) -> None:
+def test_reports_of_all_cases_include_unregistered_ones(store: Store, redis_client: redis.Redis) -> None:
     store.registry.register(CASE, {})
     post(store, "1")
     store.reports.post(make_report(State.ERROR, case_name="typo", error="2"), unknown_case=True)
@@ -58,7 +57,7 @@ def test_of_all_cases_the_undeclared_ones_too(store: Store, redis_client: redis.
     assert not redis_client.exists("livecheck:{typo}:reports")
 
 
-def test_the_stream_keeps_the_newest_and_no_more(redis_client: redis.Redis) -> None:
+def test_stream_is_capped_to_the_newest_reports(redis_client: redis.Redis) -> None:
     store = Store(make_settings("redis://fake", max_reports=3), redis_client)
     post(store, *"12345")
     assert errors(store, CASE) == ["3", "4", "5"]
@@ -69,7 +68,7 @@ def test_the_stream_keeps_the_newest_and_no_more(redis_client: redis.Redis) -> N
     assert errors(store, CASE) == ["5", "6", "7"]
 
 
-def test_without_reports_everything_else_goes_on(redis_client: redis.Redis) -> None:
+def test_disabled_reports_change_nothing_else(redis_client: redis.Redis) -> None:
     store = Store(make_settings("redis://fake", send_reports=False), redis_client)
     assert store.reports.post(make_report()).at is not None
     assert store.suites.fail(CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60)
@@ -78,7 +77,7 @@ def test_without_reports_everything_else_goes_on(redis_client: redis.Redis) -> N
     assert not redis_client.exists(store.keys.reports(CASE))
 
 
-def test_a_report_that_cannot_be_read_is_left_out_and_logged(
+def test_unreadable_report_is_left_out_and_logged(
     store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     post(store, "1")
@@ -93,7 +92,7 @@ def test_a_report_that_cannot_be_read_is_left_out_and_logged(
 # -- follow
 
 
-def test_following_begins_now_and_misses_nothing(store: Store) -> None:
+def test_following_starts_with_the_first_call_and_misses_nothing(store: Store) -> None:
     post(store, "old")
     positions: dict[str, str] = {}
     assert store.reports.follow([CASE, OTHER], positions, block=0) == []
@@ -105,7 +104,7 @@ def test_following_begins_now_and_misses_nothing(store: Store) -> None:
     assert [report.error for report in store.reports.follow([CASE, OTHER], positions, block=0)] == ["3"]
 
 
-def test_a_case_that_appears_while_following_is_read_from_its_beginning(store: Store) -> None:
+def test_case_added_while_following_is_read_from_its_first_report(store: Store) -> None:
     positions: dict[str, str] = {}
     assert store.reports.follow([CASE], positions, block=0) == []
     post(store, "1", "2", case_name=OTHER)
@@ -113,55 +112,12 @@ def test_a_case_that_appears_while_following_is_read_from_its_beginning(store: S
     assert store.reports.follow([CASE, OTHER], positions, block=0) == []
 
 
-def test_following_all_cases_includes_the_undeclared_ones(store: Store) -> None:
+def test_following_all_cases_includes_unregistered_ones(store: Store) -> None:
     positions: dict[str, str] = {}
     assert store.reports.follow(None, positions, block=0) == []
     store.reports.post(make_report(case_name="typo"), unknown_case=True)
     assert [report.case_name for report in store.reports.follow(None, positions, block=0)] == ["typo"]
 
 
-def test_following_no_case_is_no_error(store: Store) -> None:
+def test_following_no_cases_returns_nothing(store: Store) -> None:
     assert store.reports.follow([], {}, block=0) == []
-
-
-# -- batch
-
-
-def test_a_batch_tells_which_tests_were_duplicates(store: Store) -> None:
-    with store.batch() as batch:
-        batch.record(make_test("a"), expires_in=60)
-        batch.record(make_test("a"), expires_in=60)
-        batch.signal(make_signal(key="a"), ttl=60)
-        batch.record(make_test("b"), expires_in=60, delay=5)
-        assert batch.outcomes == []
-    assert [outcome if isinstance(outcome, str) else "done" for outcome in batch.outcomes] == [
-        "done",
-        "duplicate",
-        "done",
-        "done",
-    ]
-    assert list(store.signals.listen(CASE, "a", "here", ttl=60)) == ["order_sent"]
-
-
-def test_an_empty_batch_is_nothing(store: Store) -> None:
-    with store.batch() as batch:
-        pass
-    assert batch.outcomes == []
-
-
-def test_a_batch_whose_block_raised_sends_nothing(store: Store, redis_client: redis.Redis) -> None:
-    batch = store.batch()
-    batch.record(make_test("a"), expires_in=60)
-    with pytest.raises(InvalidPayload), batch:
-        batch.record(make_test("b", test_args=[object()]), expires_in=60)
-    assert redis_client.keys() == []
-
-
-def test_a_write_that_fails_is_an_error_and_its_neighbours_are_done(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.set(store.keys.signals(CASE, "b"), "not a hash", ex=60)
-    batch = store.batch()
-    batch.record(make_test("a"), expires_in=60)
-    batch.signal(make_signal(key="b"), ttl=60)
-    with pytest.raises(RedisUnavailable, match="refused a command"), batch:
-        batch.signal(make_signal(key="a"), ttl=60)
-    assert [isinstance(outcome, float) for outcome in batch.outcomes] == [True, False, True]

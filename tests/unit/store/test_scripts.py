@@ -185,6 +185,6 @@ def test_replies_are_in_the_order_of_the_calls_and_errors_are_among_them(redis_c
         assert isinstance(error, redis.ResponseError)
 
 
-def test_no_calls_are_no_round_trip() -> None:
+def test_empty_list_of_calls_sends_nothing() -> None:
     with redis.Redis(port=1) as nowhere:
         assert run_all(nowhere, []) == []

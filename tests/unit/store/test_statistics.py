@@ -1,4 +1,4 @@
-"""What is stored about a suite, as people read it."""
+"""Statistics, parsed from what is stored about a suite."""
 
 from collections import Counter
 
@@ -8,7 +8,7 @@ from livecheck_celery.models import State
 from livecheck_celery.store.statistics import read_statistics, read_status, stalled_after
 
 
-def test_a_case_that_never_ran_is_init_and_empty() -> None:
+def test_statistics_of_a_case_that_never_ran_are_empty() -> None:
     found = read_statistics(100.0, {}, [], [], [])
     assert found.status is State.INIT
     assert (
@@ -23,7 +23,7 @@ def test_a_case_that_never_ran_is_init_and_empty() -> None:
     assert found.frequency_avg is found.latency_avg is found.runtime_avg is None
 
 
-def test_what_is_stored_is_read() -> None:
+def test_stored_statistics_are_parsed() -> None:
     state = {
         "status": "FAIL",
         "last_test_received": "90.5",
@@ -45,12 +45,12 @@ def test_what_is_stored_is_read() -> None:
     assert (found.frequency_history, found.latency_history, found.runtime_history) == ([5.0], [-0.5, 0.5], [1, 2, 9])
 
 
-def test_averages_are_medians_so_one_outlier_does_not_move_them() -> None:
+def test_averages_are_medians() -> None:
     found = read_statistics(0.0, {}, ["1", "3"], ["0.1", "0.2", "900"], ["1", "2", "3", "400"])
     assert (found.frequency_avg, found.latency_avg, found.runtime_avg) == (2.0, 0.2, 2.5)
 
 
-def test_a_clock_set_back_gives_no_negative_age() -> None:
+def test_ages_are_not_negative_after_the_clock_was_set_back() -> None:
     found = read_statistics(90.0, {"last_fail": "95", "received_at": "95"}, [], [], [], stalled_after=0.0)
     assert (found.seconds_since_last_fail, found.seconds_since_last_test, found.status) == (0.0, 0.0, State.INIT)
 
@@ -70,11 +70,11 @@ def test_a_clock_set_back_gives_no_negative_age() -> None:
     ],
     ids=str,
 )
-def test_a_reader_sees_for_itself_that_tests_are_overdue(stored: dict[str, str], status: State) -> None:
+def test_status_is_stall_when_tests_are_overdue(stored: dict[str, str], status: State) -> None:
     assert read_status(100.0, stored, 10.0) is status
 
 
-def test_of_a_case_that_is_not_active_no_tests_are_expected() -> None:
+def test_inactive_case_never_stalls() -> None:
     assert stalled_after({"active": False, "warn_stalled_after": 10.0}) is None
     assert stalled_after({"active": True, "warn_stalled_after": 10}) == 10.0
     assert stalled_after({"warn_stalled_after": "?"}) is stalled_after({}) is None
@@ -82,6 +82,6 @@ def test_of_a_case_that_is_not_active_no_tests_are_expected() -> None:
 
 
 @pytest.mark.parametrize("state", [{"status": "FINE"}, {"last_fail": "noon"}, {"total:FINE": "1"}, {"total:PASS": "x"}])
-def test_what_livecheck_did_not_write_is_an_error(state: dict[str, str]) -> None:
+def test_unreadable_statistics_are_an_error(state: dict[str, str]) -> None:
     with pytest.raises(ValueError):
         read_statistics(0.0, state, [], [], [])

@@ -1,4 +1,4 @@
-"""Reaching a real server: round trips, a flushed script cache, outages, passwords."""
+"""The client of a real server: round trips, a flushed script cache, outages, passwords."""
 
 import socket
 import time
@@ -20,7 +20,7 @@ from tests.helpers.waiting import at_once
 
 
 class Counting(redis.Connection):
-    """Counts how often something is sent; the store sends once, then reads."""
+    """Counts the packets sent; a round trip is one."""
 
     sent = 0
 
@@ -39,7 +39,7 @@ def counted(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_is_one_round_trip(counted: Store, name: str) -> None:
+def test_operation_is_one_round_trip(counted: Store, name: str) -> None:
     OPERATIONS[name](counted)  # connects, and loads the script
     counted.client.flushdb()
     Counting.sent = 0
@@ -48,7 +48,7 @@ def test_it_is_one_round_trip(counted: Store, name: str) -> None:
 
 
 @pytest.mark.parametrize("act", [renew, cases_due, batch])
-def test_many_scripts_in_one_pipeline_are_one_round_trip(counted: Store, act: Callable[[Store], Any]) -> None:
+def test_many_scripts_are_one_round_trip(counted: Store, act: Callable[[Store], Any]) -> None:
     act(counted)
     counted.client.flushdb()
     Counting.sent = 0
@@ -57,7 +57,7 @@ def test_many_scripts_in_one_pipeline_are_one_round_trip(counted: Store, act: Ca
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
-def test_it_survives_a_flushed_script_cache(store: Store, name: str) -> None:
+def test_operation_survives_a_flushed_script_cache(store: Store, name: str) -> None:
     OPERATIONS[name](store)
     store.client.flushdb()
     store.client.script_flush()
@@ -74,11 +74,11 @@ def test_batches_and_renewals_survive_a_flushed_script_cache(store: Store) -> No
     assert batch(store) == ["duplicate", True] * 50
 
 
-def test_a_real_server_is_new_enough(store: Store) -> None:
+def test_check_accepts_a_real_server(store: Store) -> None:
     store.check()
 
 
-def test_a_refused_connection_is_one_line_with_the_mend() -> None:
+def test_refused_connection_is_one_line_that_says_how_to_fix_it() -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))  # not listening
         port = taken.getsockname()[1]
@@ -91,7 +91,7 @@ def test_a_refused_connection_is_one_line_with_the_mend() -> None:
     )
 
 
-def test_a_silent_server_costs_no_more_than_the_timeout() -> None:
+def test_silent_server_costs_no_more_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = Store(make_settings(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), timeout=0.1)
         for act in (*OPERATIONS.values(), renew, batch):
@@ -102,7 +102,7 @@ def test_a_silent_server_costs_no_more_than_the_timeout() -> None:
         store.client.close()
 
 
-def test_a_wrong_password_is_said_and_none_is_shown() -> None:
+def test_wrong_password_is_an_error_without_the_password() -> None:
     with embedded() as server:
         with redis.Redis(port=server.port) as admin:
             admin.config_set("requirepass", "right-secret")
@@ -117,7 +117,7 @@ def test_a_wrong_password_is_said_and_none_is_shown() -> None:
         store.client.close()
 
 
-def test_after_an_outage_the_same_store_works_again() -> None:
+def test_store_works_again_after_an_outage() -> None:
     server = embedded()
     server.start()
     port = server.port

@@ -1,4 +1,4 @@
-"""The state in a real cluster of three servers: every operation, slots that move, servers that fall silent."""
+"""The store on a real cluster of three servers: every operation, slots that move, servers that stop answering."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_c
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew
 from tests.helpers.waiting import at_once, wait_until
 
-#: Of cases on all three servers.
+#: Names of cases that are spread over all three servers.
 CASES = [f"shop.test_{number}" for number in range(30)]
 
 
@@ -66,7 +66,7 @@ def test_every_script_uses_keys_of_one_cluster_slot(store: Store, monkeypatch: p
     assert called == {name: {1} for name in SCRIPTS}, "one was not called, or has keys of several slots"
 
 
-def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, cluster: RedisCluster) -> None:
+def test_servers_that_lost_their_scripts_get_them_again(store: Store, cluster: RedisCluster) -> None:
     everything(store)
     for one in cluster.servers:
         one.client.flushall()
@@ -74,7 +74,7 @@ def test_scripts_are_known_again_to_servers_that_forgot_them(store: Store, clust
     everything(store)
 
 
-def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> None:
+def test_batch_is_sent_to_all_servers(store: Store, cluster: RedisCluster) -> None:
     with store.batch() as queued:
         for case in CASES:
             queued.record(make_test("1", case), expires_in=60)
@@ -86,8 +86,8 @@ def test_a_batch_goes_to_all_servers(store: Store, cluster: RedisCluster) -> Non
     assert [list(found) for found in arrived] == [["order_sent"]] * len(CASES)
 
 
-def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # what is found before was announced
+def test_signals_stored_on_any_server_reach_the_inbox(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # so a signal that is found sooner was published
     inbox = Inbox(store)
     futures = []
     for case in CASES:
@@ -104,7 +104,7 @@ def test_signals_are_announced_whatever_server_they_come_to(store: Store, monkey
 
 
 def move(slot: int, source: RedisServer, target: RedisServer, during: Callable[[], object]) -> None:
-    """Move a slot; ``during`` is called when its keys are half here, half there."""
+    """Move a slot; call ``during`` when its keys are on both servers."""
     ids = {one: one.client.cluster("MYID") for one in (source, target)}
     target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
     source.client.execute_command("CLUSTER SETSLOT", slot, "MIGRATING", ids[target])
@@ -127,7 +127,7 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     verdicts: list[bool] = []
 
     def during() -> None:
-        # Its keys are on both servers: it is told to try again, until all are on one.
+        # While its keys are on both servers, the reply is TRYAGAIN.
         threads.append(threading.Thread(target=lambda: verdicts.append(judge(store).accepted)))
         threads[0].start()
         assert store.time() > 0
@@ -145,7 +145,7 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     assert cluster.owner(store.keys.state(CASE)) is source
 
 
-def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, cluster: RedisCluster) -> None:
+def test_new_key_of_a_moving_slot_is_created_on_its_target(store: Store, cluster: RedisCluster) -> None:
     name = "shop.test_empty"
     slot = key_slot(store.keys.state(name).encode())
     source = cluster.owner(store.keys.state(name))
@@ -165,14 +165,14 @@ def test_a_new_key_of_a_slot_that_moves_is_made_where_it_goes(store: Store, clus
 
 
 @pytest.mark.parametrize("warm", [True, False])
-def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisCluster, warm: bool) -> None:
+def test_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisCluster, warm: bool) -> None:
     store = Store(make_settings(cluster.url), timeout=0.4)
     if warm:
         everything(store)
     for one in cluster.servers:
         one.program.freeze()
     try:
-        for act in (claim, batch, OPERATIONS["registry.cases"], everything_at_once):
+        for act in (claim, batch, OPERATIONS["registry.cases"], send_to_all_servers):
             started = time.monotonic()
             with pytest.raises(RedisUnavailable, match="timed out"):
                 act(store)
@@ -184,7 +184,7 @@ def test_a_frozen_cluster_costs_little_more_than_a_frozen_server(cluster: RedisC
     store.client.close()
 
 
-def everything_at_once(store: Store) -> None:
+def send_to_all_servers(store: Store) -> None:
     with store.batch() as queued:
         for case in CASES:
             queued.signal(make_signal(case_name=case), ttl=60)
@@ -192,15 +192,15 @@ def everything_at_once(store: Store) -> None:
 
 def reachable(store: Store) -> bool:
     try:
-        everything_at_once(store)
+        send_to_all_servers(store)
     except RedisUnavailable:
         return False
     return True
 
 
-def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: RedisCluster) -> None:
+def test_one_frozen_server_does_not_block_the_others(cluster: RedisCluster) -> None:
     store = Store(make_settings(cluster.url), timeout=0.4)
-    everything_at_once(store)
+    send_to_all_servers(store)
     frozen = cluster.servers[1]
     frozen.program.freeze()
     try:
@@ -218,11 +218,11 @@ def test_one_frozen_server_does_not_keep_the_others_from_answering(cluster: Redi
     store.client.close()
 
 
-def test_threads_share_it(store: Store) -> None:
+def test_threads_share_a_cluster_client(store: Store) -> None:
     assert set(at_once(50, lambda number: claim(store, str(number)).outcome)) == {"run"}
 
 
-def test_a_server_of_a_cluster_named_as_one_server_is_said(cluster: RedisCluster) -> None:
+def test_cluster_reached_by_a_plain_url_is_named_in_the_error(cluster: RedisCluster) -> None:
     store = Store(make_settings(cluster.servers[0].url))
     with pytest.raises(RedisUnavailable, match=r"has other slots .*must begin with redis\+cluster://"):
         everything(store)

@@ -1,4 +1,4 @@
-"""The state and the broker behind real sentinels: failovers are followed, and silence is bounded."""
+"""The store and the broker behind real sentinels: failovers are followed, and waits are bounded."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def group(tmp_path: Path) -> Iterator[SentinelGroup]:
 
 @pytest.fixture(scope="module")
 def shared_group(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SentinelGroup]:
-    """For tests that leave its primary alone."""
+    """For tests that do not change its primary."""
     with sentinel_group(tmp_path_factory.mktemp("shared"), password=PASSWORD, sentinel_password="sentinel") as group:
         yield group
 
@@ -60,7 +60,7 @@ def answers(store: Store) -> bool:
         return False
 
 
-def test_the_publisher_keeps_what_the_host_told_celery(livecheck: LiveCheck, shared_group: SentinelGroup) -> None:
+def test_publisher_keeps_the_transport_options_of_the_host(livecheck: LiveCheck, shared_group: SentinelGroup) -> None:
     livecheck.runtime.publisher.execute(make_test())
     assert shared_group.servers[0].client.llen("shop:livecheck") == 1
     channel = livecheck.runtime.publisher._connection.default_channel
@@ -81,12 +81,12 @@ def test_silent_sentinels_cost_no_more_than_a_silent_redis(livecheck: LiveCheck,
     assert time.monotonic() - started < 1.5
     for _, program in shared_group.sentinels[1:]:
         program.thaw()
-    wait_until(lambda: answers(livecheck.runtime.request_store), 10, "an answer of two sentinels of three")
+    wait_until(lambda: answers(livecheck.runtime.request_store), 10, "an answer by two of three sentinels")
     shared_group.sentinels[0][1].thaw()
 
 
 @pytest.mark.parametrize("how", ["killed", "frozen"])
-def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: str) -> None:
+def test_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: str) -> None:
     store, old = livecheck.runtime.store, group.servers[0]
     assert claim(store).outcome == "run"
     livecheck.runtime.publisher.execute(make_test())
@@ -110,9 +110,9 @@ def test_a_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how:
     assert group.primary() == group.servers[1].port
     wait_until(lambda: answers(store), 10)
     wait_until(lambda: published(livecheck), 10, "a broker that takes a message")
-    # As a worker does, for after a failover the sentinels may disagree once more for a moment.
-    assert with_retry(claim, store).outcome == "run", "the same token: it is known there"
-    # The subscription is made anew, so that signals are announced again and need not be looked for.
+    # With retries, as a worker does: after a failover the sentinels can disagree for a moment.
+    assert with_retry(claim, store).outcome == "run", "the repeated claim with the same token"
+    # The inbox subscribes again, so that signals are published to it.
     wait_until(lambda: group.servers[1].client.pubsub_numsub(f"livecheck:inbox:{inbox.address}")[0][1] == 1, 15)
     if how == "frozen":
         old.program.thaw()
@@ -134,7 +134,7 @@ def published(livecheck: LiveCheck) -> bool:
     return True
 
 
-def test_a_wrong_password_is_said_and_none_is_shown(shared_group: SentinelGroup) -> None:
+def test_wrong_password_is_an_error_without_the_password(shared_group: SentinelGroup) -> None:
     url = shared_group.url.replace("://", "://:hunter2@", 1)
     for password in ("hunter2", "sentinel"):
         store = Store(make_settings(f"{url}&sentinel_password={password}"))

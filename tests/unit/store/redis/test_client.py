@@ -1,4 +1,4 @@
-"""Errors about Redis: one line that names the URL without its password, what happened, and the mend."""
+"""Redis errors: one line with the URL without its password, what happened, and how to fix it."""
 
 import pytest
 import redis
@@ -26,7 +26,7 @@ URL = "redis://user:hunter2@redis.example:6379/0"
         ("unix://:hunter2@/run/redis.sock?db=2", "unix:///run/redis.sock"),
     ],
 )
-def test_the_password_is_not_shown(url: str, shown: str) -> None:
+def test_password_is_removed_from_a_url(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
@@ -40,19 +40,19 @@ def raised(error: redis.RedisError) -> str:
     return message
 
 
-def test_a_timeout_says_so() -> None:
+def test_timeout_is_named() -> None:
     assert raised(redis.TimeoutError("Timeout reading from socket")).endswith(
         "did not answer (timed out); is it running, and is livecheck_redis_url right?"
     )
 
 
-def test_a_wrong_password_is_not_called_an_outage() -> None:
+def test_refused_login_is_not_called_an_outage() -> None:
     message = raised(redis.AuthenticationError("invalid username-password pair"))
     assert "refused the login (invalid username-password pair)" in message
     assert "right user and password" in message
 
 
-def test_a_refused_command_is_quoted() -> None:
+def test_refused_command_is_quoted() -> None:
     assert "refused a command (READONLY You can't write" in raised(
         redis.ReadOnlyError("READONLY You can't write\nmore")
     )
@@ -66,24 +66,24 @@ def test_a_refused_command_is_quoted() -> None:
         redis.ResponseError("The user executing the script can't run this command or subcommand script: 1a2b"),
     ],
 )
-def test_a_command_that_is_not_allowed_points_to_the_rights(error: redis.RedisError) -> None:
+def test_missing_permission_points_to_the_documented_rights(error: redis.RedisError) -> None:
     assert raised(error).endswith("; has the user of livecheck_redis_url the rights of docs/servers.md?")
 
 
-def test_a_cluster_that_is_down_is_an_outage() -> None:
+def test_cluster_that_is_down_is_called_an_outage() -> None:
     assert "did not answer (The cluster is down)" in raised(redis.exceptions.ClusterDownError("The cluster is down"))
 
 
-def test_an_error_without_words_has_a_name() -> None:
+def test_error_without_a_message_is_named_by_its_type() -> None:
     assert "did not answer (ConnectionError)" in raised(redis.ConnectionError())
 
 
-def test_other_errors_pass() -> None:
+def test_other_errors_are_not_translated() -> None:
     with pytest.raises(KeyError), errors_translated(URL):
         raise KeyError("not about Redis")
 
 
-def test_kombus_words_are_understood() -> None:
+def test_kombu_urls_are_understood() -> None:
     assert for_redis_py("redis+socket:///run/r.sock?virtual_host=2") == "unix:///run/r.sock?db=2"
     assert for_redis_py("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED") == "rediss://h/0?ssl_cert_reqs=required"
     client = connect("redis+socket:///run/r.sock?virtual_host=2", 1.0)
@@ -97,14 +97,14 @@ def test_kombus_words_are_understood() -> None:
 @pytest.mark.parametrize(
     "url", ["amqp://localhost", "localhost:6379", "redis://:hunter#2@localhost:1/0", "redis://h:port/0"]
 )
-def test_a_url_that_is_not_one_is_a_mistake_in_the_settings(url: str) -> None:
+def test_invalid_url_is_a_configuration_error_without_the_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="redis_url is not a Redis URL") as caught:
         connect(url, 1.0)
     assert "hunter" not in str(caught.value)
 
 
 class Versioned:
-    """Stands in for a server that says how old it is; the fake one does not."""
+    """In place of a server that reports its version, which the fake one does not."""
 
     def __init__(self, version: str) -> None:
         self.version = version
@@ -114,12 +114,12 @@ class Versioned:
 
 
 @pytest.mark.parametrize("version", ["6.2.0", "6.10.1", "7.2.4", "255.255.255"])
-def test_new_enough(version: str) -> None:
+def test_redis_from_6_2_on_is_accepted(version: str) -> None:
     Store(make_settings(URL), Versioned(version)).check()
 
 
 @pytest.mark.parametrize("version", ["5.0.7", "6.0.16", "2.8"])
-def test_too_old_is_said_with_both_versions(version: str) -> None:
+def test_older_redis_is_refused_with_both_versions(version: str) -> None:
     with pytest.raises(RedisTooOld) as caught:
         Store(make_settings(URL), Versioned(version)).check()
     assert str(caught.value) == f"Redis at redis://redis.example:6379/0 is {version}; LiveCheck needs 6.2 or newer"

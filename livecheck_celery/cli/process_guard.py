@@ -1,7 +1,8 @@
-"""Ends process groups whose supervisor was killed before it could.
+"""Ends process groups whose supervisor was killed and could not end them.
 
-Run as a script, with nothing but the standard library. Standard input names the groups, one a line: ``123`` is to be
-guarded, ``-123`` is no longer. It ends when the supervisor does, however that came about, and ends them.
+Run as a script; needs only the standard library. Each line of standard input is the id of a process group: ``123``
+adds the group, ``-123`` removes it. End of input means that the supervisor has exited; the guard then ends the groups
+that are left, and exits.
 """
 
 import os
@@ -11,11 +12,12 @@ import time
 from collections.abc import Iterable
 from contextlib import suppress
 
+#: Seconds from SIGTERM to SIGKILL.
 GRACE = 5.0
 
 
 def kill(group: int, signum: int) -> bool:
-    """Signal a process group; whether there was one."""
+    """Send a signal to a process group; returns whether the group exists."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
         return True
@@ -23,7 +25,7 @@ def kill(group: int, signum: int) -> bool:
 
 
 def main(lines: Iterable[str]) -> None:
-    """Guard the groups that ``lines`` name, until there are no more lines."""
+    """Read group ids from ``lines`` until the end, then end the groups that are left."""
     groups: set[int] = set()
     for line in lines:
         number = int(line)

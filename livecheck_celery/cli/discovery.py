@@ -1,0 +1,114 @@
+"""Find the LiveCheck instances a command works on, from ``-A`` or from the default app."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import click
+from celery import Celery
+from celery.app.utils import find_app
+
+from livecheck_celery.cli.errors import CliError
+from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.livecheck import LiveCheck, livechecks_of
+
+
+def app_name(ctx: click.Context) -> str | None:
+    """Return the value of ``-A``, for ``livecheck`` as for ``celery``; None without it."""
+    named = ctx.find_root().params.get("app")
+    return named if isinstance(named, str) else None
+
+
+def find_livechecks(ctx: click.Context) -> list[LiveCheck]:
+    """Return the LiveCheck instances that ``-A`` names, or those of the default app; imports the modules of the app.
+
+    Raises:
+        CliError: the module does not exist, fails to import, or defines neither a Celery app nor a LiveCheck.
+    """
+    celery_app = getattr(ctx.obj, "app", None)
+    name = app_name(ctx)
+    if isinstance(celery_app, Celery) and name:
+        return _on_apps([celery_app])
+    if name:
+        return _find_named(name)
+    from livecheck_celery import app  # noqa: PLC0415 - created at first use, and only needed here
+
+    return _on_apps([app])
+
+
+def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]:
+    """Return one instance for each combination of values of ``settings``.
+
+    Several modules may create a LiveCheck on the same Celery app, all with the same state.
+    """
+    return list({tuple(getattr(each.settings, name) for name in settings): each for each in livechecks}.values())
+
+
+def _find_named(name: str) -> list[LiveCheck]:
+    found = _import(name)
+    if isinstance(found, LiveCheck):
+        _import_modules_of(found.app)
+        return [found]
+    apps = [found] if isinstance(found, Celery) else []
+    if ":" not in name:
+        module = sys.modules.get(name)
+        apps += [each.app for each in vars(module).values() if isinstance(each, LiveCheck)] if module else []
+    if not apps:
+        raise CliError(
+            f"{name} defines neither a Celery app nor a LiveCheck",
+            "give the module that does, or module:attribute",
+        )
+    return _on_apps(apps)
+
+
+def _import(name: str) -> Any:
+    module = name.partition(":")[0]
+    try:
+        return find_app(name)
+    except ModuleNotFoundError as exc:
+        if exc.name and ":" in exc.name:
+            attribute = name.partition(":")[2]
+            raise CliError(f"{module} has no attribute {attribute!r}", "-A takes module:attribute") from None
+        if exc.name and (module == exc.name or module.startswith(f"{exc.name}.")):
+            hint = "run the command in the directory that contains the module, or set PYTHONPATH"
+            raise CliError(f"no module named {exc.name!r} (-A {name})", hint) from None
+        raise _import_error(name, exc) from None
+    except AttributeError as exc:
+        # Celery raises it for a module without an app. The module's own AttributeError leaves it out of sys.modules.
+        if module in sys.modules:
+            return None
+        raise _import_error(name, exc) from None
+    except LiveCheckError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - a user's module may raise anything
+        raise _import_error(name, exc) from None
+
+
+def _import_error(name: str, error: Exception) -> CliError:
+    module = name.partition(":")[0]
+    return CliError(
+        f"cannot import {name}: {type(error).__name__}: {error}",
+        f"`python -c 'import {module}'` shows the traceback",
+    )
+
+
+def _import_modules_of(celery_app: Celery) -> None:
+    try:
+        celery_app.loader.import_default_modules()
+    except LiveCheckError:
+        raise
+    except Exception as exc:  # noqa: BLE001 - as above
+        raise CliError(
+            f"cannot import the modules of the Celery app: {type(exc).__name__}: {exc}",
+            "check `imports` in the Celery configuration, and LIVECHECK_CASES",
+        ) from None
+
+
+def _on_apps(apps: Iterable[Celery]) -> list[LiveCheck]:
+    found: list[LiveCheck] = []
+    for celery_app in dict.fromkeys(apps):
+        _import_modules_of(celery_app)
+        found += livechecks_of(celery_app) or [LiveCheck.for_app(celery_app)]
+    return found

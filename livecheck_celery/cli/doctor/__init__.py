@@ -1,0 +1,115 @@
+"""``doctor``: check everything that tests need to run."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+
+import click
+from rich.text import Text
+
+from livecheck_celery.cli import console
+from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
+from livecheck_celery.cli.doctor.findings import Finding, commands_for
+from livecheck_celery.cli.doctor.redis import check_clock, check_counters, check_redis, check_schedules, check_storage
+from livecheck_celery.cli.doctor.workers import check_broker, check_workers
+from livecheck_celery.livecheck import LiveCheck
+
+_NO_REDIS = "not checked: Redis is not available"
+
+
+@click.command()
+@click.pass_context
+def doctor(ctx: click.Context) -> None:
+    r"""Check everything that tests need to run.
+
+    Prints one line per finding: ok or error, what was checked, what was found, how to fix it. Takes half a minute at
+    most, even if a server does not answer.
+
+    \b
+    python -O  asserts are not disabled
+    redis      Redis answers, and is new enough
+    storage    Redis does not evict data; a note if it does not persist it
+    broker     the Celery broker answers
+    queue      a worker consumes each of the two queues
+    worker     workers that run tests use threads, and run nothing else
+    beat       beat is alive
+    schedules  workers execute what beat sends
+    clock      the clocks of this machine and of Redis agree
+    http       whether tests are sent and accepted over HTTP
+    outbox     what all processes dropped or ignored in the last day
+
+    \b
+    Exit codes:
+      0  no errors
+      1  at least one error
+      2  invalid arguments, or the module cannot be imported
+
+    \b
+    Examples:
+      livecheck -A shop doctor
+      celery -A shop livecheck doctor
+    """
+    errors = 0
+    for finding in examine(ctx):
+        errors += not finding.ok
+        console.line(
+            Text("ok   ", style="green") if finding.ok else Text("error", style="bold red"),
+            f"  {finding.subject:<10}  {finding.found}",
+            f"; {finding.fix}" if finding.fix else "",
+        )
+    ctx.exit(1 if errors else 0)
+
+
+def examine(ctx: click.Context) -> Iterator[Finding]:
+    """Run all checks; a check whose server is not available is reported as not checked.
+
+    Raises:
+        CliError: the module given with ``-A`` cannot be used.
+    """
+    yield check_optimization(sys.flags.optimize, os.environ.get("PYTHONOPTIMIZE", ""))
+    livechecks = find_livechecks(ctx)
+    for livecheck in distinct(livechecks, "redis_url", "prefix", "broker_url", "queue", "schedule_queue"):
+        commands = commands_for(livecheck, app_name(ctx))
+        redis = check_redis(livecheck)
+        yield redis
+        if redis.ok:
+            yield from check_storage(livecheck)
+        broker = check_broker(livecheck)
+        yield broker
+        if broker.ok:
+            yield from check_workers(livecheck, commands)
+        else:
+            queues = (livecheck.settings.queue, livecheck.settings.schedule_queue)
+            yield from (Finding(False, "queue", f"{each}: not checked: the broker is not available") for each in queues)
+        if redis.ok:
+            yield from check_schedules(livecheck, commands)
+            yield check_clock(livecheck)
+        else:
+            yield from (Finding(False, subject, _NO_REDIS) for subject in ("beat", "schedules", "clock"))
+        yield check_http(livecheck)
+        if redis.ok:
+            yield check_counters(livecheck)
+
+
+def check_optimization(level: int, variable: str) -> Finding:
+    """Check that Python compiles ``assert`` statements.
+
+    Args:
+        level: ``sys.flags.optimize``.
+        variable: the value of PYTHONOPTIMIZE.
+    """
+    if level or variable:
+        found = "on: assert statements are disabled, so no test can fail"
+        return Finding(False, "python -O", found, "unset PYTHONOPTIMIZE, and start Python without -O")
+    return Finding(True, "python -O", "off")
+
+
+def check_http(livecheck: LiveCheck) -> Finding:
+    """Report whether tests are sent and accepted over HTTP, and to which hosts they are sent."""
+    if not livecheck.settings.secret_key:
+        fix = "to follow tests over HTTP, set livecheck_secret_key to the same value in every service"
+        return Finding(True, "http", "secret_key is not set: no test is sent or accepted over HTTP", fix)
+    hosts = ", ".join(livecheck.settings.http_hosts) or "no host, as http_hosts is empty"
+    return Finding(True, "http", f"tests are signed, and sent to {hosts}")

@@ -1,0 +1,151 @@
+"""Checks of the broker, and of the workers that consume LiveCheck's queues."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Final, NamedTuple, TypeVar
+
+from livecheck_celery.cli.doctor.findings import Commands, Finding
+from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.utils.redis_urls import without_password
+
+#: Seconds to wait for the broker, and then for all workers, even if a connection hangs.
+TIMEOUT: Final = 5.0
+#: Seconds to wait for the replies of workers to a broadcast.
+REPLY_TIMEOUT: Final = 1.0
+
+T = TypeVar("T")
+
+
+class Worker(NamedTuple):
+    """A worker as it describes itself.
+
+    Attributes:
+        name: its node name.
+        queues: names of the queues it consumes.
+        pool: its pool class; empty if unknown.
+    """
+
+    name: str
+    queues: frozenset[str]
+    pool: str
+
+
+def check_broker(livecheck: LiveCheck) -> Finding:
+    """Check that the Celery broker answers."""
+    url = without_password(livecheck.settings.broker_url)
+
+    def connect() -> None:
+        with _connection(livecheck) as connection:
+            connection.ensure_connection(max_retries=1, interval_start=0)
+
+    try:
+        call_with_timeout(TIMEOUT, connect)
+    except Exception as exc:  # noqa: BLE001 - each transport raises its own errors
+        found = f"{url} did not answer ({_first_line(exc)})"
+        return Finding(False, "broker", found, "start the broker, or correct broker_url")
+    return Finding(True, "broker", url)
+
+
+def check_workers(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:
+    """Check that a worker consumes each queue, and that the workers suit tests."""
+    settings = livecheck.settings
+    queues = (settings.queue, settings.schedule_queue)
+    try:
+        workers = call_with_timeout(TIMEOUT, lambda: query_workers(livecheck))
+    except Exception as exc:  # noqa: BLE001 - as above
+        found = f"the workers did not answer ({_first_line(exc)})"
+        yield from (Finding(False, "queue", f"{each}: {found}", "run doctor again") for each in queues)
+        return
+    for each in queues:
+        consumers = {worker.name for worker in workers if each in worker.queues}
+        if consumers:
+            yield Finding(True, "queue", f"{each}: consumed by {', '.join(sorted(consumers))}")
+        else:
+            yield Finding(False, "queue", f"{each}: no worker consumes it", f"start one: {commands.worker}")
+    yield from judge_workers(workers, settings.queue, queues, commands)
+
+
+def judge_workers(
+    workers: Sequence[Worker], test_queue: str, queues: Sequence[str], commands: Commands
+) -> Iterator[Finding]:
+    """Judge the workers that run tests: their names, other queues they consume, and their pools."""
+    for name, count in Counter(worker.name for worker in workers).items():
+        if count > 1:
+            yield Finding(True, "worker", f"{count} workers are named {name}", "give each its own name with -n")
+    for worker in workers:
+        if test_queue not in worker.queues:
+            continue
+        others = sorted(worker.queues.difference(queues))
+        if others:
+            yield Finding(
+                False,
+                "worker",
+                f"{worker.name} also consumes {', '.join(others)}, whose tasks wait while tests occupy its slots",
+                f"start a worker for LiveCheck's queues only: {commands.worker}",
+            )
+        if "prefork" in worker.pool:
+            yield Finding(
+                False,
+                "worker",
+                f"{worker.name} runs tests in a prefork pool, where each waiting test occupies a process",
+                f"use a thread pool: {commands.worker}",
+            )
+
+
+def query_workers(livecheck: LiveCheck) -> list[Worker]:
+    """Ask all workers on the broker for their queues and pool; a worker that is too busy to reply is missing.
+
+    Unlike Celery's ``inspect``, it returns every worker where several have the same name; their pool is then unknown.
+    """
+
+    def query(command: str) -> Iterator[tuple[str, Any]]:
+        replies = livecheck.app.control.broadcast(command, reply=True, timeout=REPLY_TIMEOUT, connection=connection)
+        return (answer for reply in replies or () for answer in reply.items())
+
+    with _connection(livecheck) as connection:
+        consumed = list(query("active_queues"))
+        pools: dict[str, set[str]] = {}
+        for name, stats in query("stats") if consumed else ():
+            pools.setdefault(name, set()).add(str(stats.get("pool", {}).get("implementation", "")))
+    # The replies of two workers with one name cannot be matched.
+    return [
+        Worker(name, frozenset(each["name"] for each in queues), next(iter(known)) if len(known) == 1 else "")
+        for name, queues in consumed
+        for known in [pools.get(name, set())]
+    ]
+
+
+def call_with_timeout(timeout: float, function: Callable[[], T]) -> T:
+    """Call ``function`` in a thread, and return or raise its result; on a timeout the thread is abandoned.
+
+    Raises:
+        TimeoutError: the call took longer than ``timeout`` seconds.
+    """
+    done: queue.SimpleQueue[tuple[T | None, Exception | None]] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            done.put((function(), None))
+        except Exception as exc:  # noqa: BLE001 - raised again in the caller
+            done.put((None, exc))
+
+    threading.Thread(target=work, daemon=True).start()
+    try:
+        result, error = done.get(timeout=timeout)
+    except queue.Empty:
+        raise TimeoutError(f"timeout after {timeout:g} s") from None
+    if error is not None:
+        raise error
+    return result  # type: ignore[return-value] # without an error there is one
+
+
+def _connection(livecheck: LiveCheck) -> Any:
+    return livecheck.app.connection_for_write(livecheck.settings.broker_url)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [""])[0] or type(error).__name__

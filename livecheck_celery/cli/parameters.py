@@ -1,0 +1,29 @@
+"""Types of command-line options."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from livecheck_celery.config import seconds
+
+
+class Duration(click.ParamType[float]):
+    """A duration in seconds, or with a unit: 30, 30s, 5m, 3h."""
+
+    name = "seconds"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert the text to seconds.
+
+        Raises:
+            click.BadParameter: the text is not a duration, or not above zero.
+        """
+        try:
+            number = float(seconds(value))
+        except ValueError:
+            number = 0.0
+        if not 0 < number < float("inf"):
+            self.fail(f"{value!r} is not a duration above zero, such as 30, 30s or 5m", param, ctx)
+        return number

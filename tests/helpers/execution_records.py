@@ -1,0 +1,159 @@
+"""What the model of executions stores: executions, runs of a schedule, the suite and signals of one case."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from livecheck_celery.models import State
+
+
+def stamp(time: float) -> str:
+    """A time as it is stored."""
+    return f"{time:.6f}"
+
+
+@dataclass(frozen=True)
+class Message:
+    """A message that requests an execution; ``recorded_at`` is None if it has no record, ``number`` is unique."""
+
+    number: int
+    test_id: str
+    recorded_at: float | None = None
+
+
+@dataclass
+class Execution:
+    """One requested execution; ``held_by`` is the token whose verdict would be accepted."""
+
+    number: int
+    payload: str | None
+    recorded_at: float
+    expires_at: float
+    not_before: float | None = None
+    held_by: str | None = None
+    lease_until: float | None = None
+    outcome: str | None = None
+    attempts: int | None = None
+    sends: int = 0
+    started: bool = False
+    closing: str | None = None
+    was_triggered: bool = False
+    verdict: State | None = None
+    verdict_by: str | None = None
+    answer: tuple[bool, float, int, State] | None = None
+
+    def is_leased(self, now: float) -> bool:
+        return self.lease_until is not None and self.lease_until > now
+
+    def claim_outcome(self, now: float, active: bool) -> str:
+        """Outcome of a claim with a new token."""
+        if self.verdict is not None:
+            return "done"
+        if self.closing or self.is_leased(now):
+            return "busy"
+        if self.expires_at <= now:
+            # Its worker lost it, and the sweep closes it.
+            return "busy" if self.attempts else "expired"
+        return "run" if active else "inactive"
+
+    def judge(self, verdict: State, token: str, answer: tuple[bool, float, int, State]) -> None:
+        """Store the verdict, and drop what is not kept after it."""
+        self.verdict, self.verdict_by, self.answer = verdict, token, answer
+        self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
+        self.sends, self.started, self.closing = 0, False, None
+
+    def fields(self) -> dict[str, str]:
+        """Fields of the hash, without the reply to its verdict."""
+        stored = {
+            "payload": self.payload,
+            "recorded_at": stamp(self.recorded_at),
+            "expires_at": stamp(self.expires_at),
+            "not_before": None if self.not_before is None else stamp(self.not_before),
+            "token": self.held_by,
+            "lease_until": None if self.lease_until is None else stamp(self.lease_until),
+            "outcome": self.outcome,
+            "attempts": None if self.attempts is None else str(self.attempts),
+            "sends": str(self.sends) if self.sends else None,
+            "started": "1" if self.started else None,
+            "closing": self.closing,
+            "verdict": self.verdict,
+            "verdict_token": self.verdict_by,
+        }
+        return {name: str(value) for name, value in stored.items() if value is not None}
+
+
+@dataclass
+class Run:
+    """A run of a schedule that is claimed and not finished."""
+
+    token: str
+    lease_until: float
+    over_at: float
+    attempts: int = 1
+    resent_until: float | None = None
+
+    def fields(self) -> dict[str, str]:
+        stored = {"run": self.token, "run_attempts": str(self.attempts)}
+        stored |= {"run_until": stamp(self.lease_until), "run_over": stamp(self.over_at)}
+        return stored if self.resent_until is None else {**stored, "run_sent": stamp(self.resent_until)}
+
+
+@dataclass
+class Suite:
+    """State of the case; ``since`` is when the first of its tests was recorded."""
+
+    since: float | None = None
+    status: State | None = None
+    consecutive_failures: int | None = None
+    total_failures: int = 0
+    totals: Counter[State] = field(default_factory=Counter)
+    last_fail: float | None = None
+    received_at: float | None = None
+    last_test_received: float | None = None
+    expected_since: float | None = None
+    next_run: float | None = None
+    run: Run | None = None
+
+    @property
+    def is_ok(self) -> bool:
+        return self.status is None or self.status.is_ok()
+
+    def status_at(self, now: float, limit: float | None) -> State:
+        """Status for a reader, who reports STALL after ``limit`` seconds without a test."""
+        since = max(self.received_at or 0.0, self.expected_since or 0.0)
+        if limit is not None and since and now - since > limit:
+            return State.STALL
+        return self.status or State.INIT
+
+    def failed_within(self, delay: float, now: float) -> bool:
+        return self.last_fail is not None and now - self.last_fail <= delay
+
+    def fields(self) -> dict[str, str]:
+        times = {
+            "since": self.since,
+            "last_fail": self.last_fail,
+            "received_at": self.received_at,
+            "last_test_received": self.last_test_received,
+            "expected_since": self.expected_since,
+            "tat": self.next_run,
+        }
+        stored = {name: stamp(time) for name, time in times.items() if time is not None}
+        stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
+        if self.run is not None:
+            stored.update(self.run.fields())
+        if self.status is not None:
+            stored["status"] = str(self.status)
+        if self.consecutive_failures is not None:
+            stored["consecutive_failures"] = str(self.consecutive_failures)
+        if self.total_failures:
+            stored["total_failures"] = str(self.total_failures)
+        return stored
+
+
+@dataclass
+class StoredSignals:
+    """Signals of one test (name to value and time), and the processes that listen."""
+
+    arrived: dict[str, tuple[str, float]] = field(default_factory=dict)
+    listeners: set[str] = field(default_factory=set)

@@ -1,0 +1,144 @@
+"""Scripts that fail, on a real server: an error leaves nothing half done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import redis
+
+from livecheck_celery.errors import InvalidPayload, RedisUnavailable
+from livecheck_celery.models import State
+from livecheck_celery.store import Store
+from livecheck_celery.store.database import Database
+from livecheck_celery.store.schedule_runs import Window
+from livecheck_celery.store.scripts import Call
+from tests.helpers import executions
+from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS
+
+#: One call of a script each, in the state that `fill` makes.
+WRITES: dict[str, Callable[[Store], Any]] = {
+    "record": OPERATIONS["executions.record"],
+    "record, id of a finished execution": lambda store: store.executions.record(make_test("finished"), expires_in=60),
+    "claim": lambda store: executions.claim(store, make_test("recorded"), frequency=1.0),
+    "claim, without a record": lambda store: executions.claim(store, make_test("new"), frequency=1.0),
+    "renew": lambda store: store.executions.renew([(CASE, "running", "t1")], 30.0),
+    "release": lambda store: store.executions.release(CASE, "running", "t1"),
+    "verdict, failure": lambda store: executions.judge(store, make_test("running"), State.FAIL),
+    "verdict, pass": lambda store: executions.judge(store, make_test("running"), State.PASS, runtime=0.5),
+    "recover, resend": lambda store: store.executions.recover(CASE, "recorded", "s"),
+    "recover, close": lambda store: store.executions.recover(CASE, "expired", "s"),
+    "send_signal": lambda store: store.signals.send(make_signal(key="running"), ttl=60),
+    "listen": lambda store: store.signals.listen(CASE, "running", "a", ttl=60),
+    "fail_suite": OPERATIONS["suites.fail"],
+    "service_recovered": OPERATIONS["suites.service_recovered"],
+    "expect_tests": lambda store: store.suites.expect_tests([CASE]),
+    "stalled": lambda store: store.suites.stalled({CASE: 0.0}),
+    "claim_run": lambda store: store.schedule_runs.claim(CASE, Window(1.0, 0.5), token="new", lease=9.0),
+    "claim_run, lapsed": lambda store: store.schedule_runs.claim(CASE, Window(60.0, 1.0), token="new", lease=9.0),
+    "renew_run": lambda store: store.schedule_runs.renew(CASE, "lapsed", lease=9.0),
+    "finish_run": lambda store: store.schedule_runs.finish(CASE, "lapsed"),
+    "lapsed_run": lambda store: store.schedule_runs.lapsed([CASE], lease=9.0),
+    "register": lambda store: store.registry.register(CASE, {"sources": {"sent": ["task", "shop.send"]}}),
+    "override": OPERATIONS["registry.override"],
+    "add_counts": lambda store: store.counters.add({"dropped: redis": 1, "dropped: full": 1}),
+    "sign_of_life": OPERATIONS["liveness.beat_seen"],
+    "post_report": OPERATIONS["reports.post"],
+}
+READS = {"read", "due", "snapshot"}
+
+
+@pytest.fixture
+def client(redis_client: redis.Redis) -> Iterator[redis.Redis]:
+    yield redis_client
+    redis_client.flushall()
+
+
+def fill(store: Store) -> None:
+    """A state in which each of the operations writes as much as it can."""
+    store.client.flushdb()
+    store.registry.register(CASE, {})
+    store.counters.add({"dropped: full": 1})
+    store.liveness.beat_seen()
+    executions.claim(store, make_test("finished"))
+    executions.judge(store, make_test("finished"))
+    for test_id, expires_in in (("running", 60), ("recorded", 60), ("expired", 0)):
+        store.executions.record(make_test(test_id), expires_in=expires_in)
+        store.signals.send(make_signal(key=test_id), ttl=60)
+    executions.claim(store, make_test("running"), frequency=1.0)
+    store.executions.look_again(CASE, ["recorded", "expired"])
+    OPERATIONS["suites.fail"](store)
+    store.schedule_runs.claim(CASE, Window(60.0, 1.0), token="lapsed", lease=0.0)
+
+
+def contents(client: redis.Redis) -> dict[str, Any]:
+    """Everything the server holds, by key."""
+    read: dict[str, Callable[[str], Any]] = {
+        "string": client.get,
+        "hash": client.hgetall,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "zset": lambda key: client.zrange(key, 0, -1, withscores=True),
+        "stream": client.xrange,
+    }
+    return {key: read[client.type(key)](key) for key in sorted(client.keys())}
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[Call]:
+    """Every call of a script there is in the test."""
+    noted: list[Call] = []
+    run_all = Database.run_all
+
+    def note(database: Database, calls: list[Call], **options: Any) -> Any:
+        noted.extend(calls)
+        return run_all(database, calls, **options)
+
+    monkeypatch.setattr(Database, "run_all", note)
+    monkeypatch.setattr(Database, "run", lambda database, call: note(database, [call])[0])
+    return noted
+
+
+def retype(client: redis.Redis, key: str) -> None:
+    client.delete(key)
+    client.set(key, "x")
+
+
+def corruptions(client: redis.Redis, key: str) -> list[Callable[[], object]]:
+    """Makes ``key`` a string; or the value of one of its fields a text."""
+    fields = client.hkeys(key) if client.type(key) == "hash" else []
+    return [lambda: retype(client, key), *[lambda field=field: client.hset(key, field, "x") for field in fields]]
+
+
+@pytest.mark.parametrize("name", WRITES)
+def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, calls: list[Call], name: str) -> None:
+    fill(store)
+    WRITES[name](store)
+    keys, failed = calls[-1].keys, set()
+    for key in keys:
+        for number in range(1 + len(client.hkeys(key) if client.type(key) == "hash" else [])):
+            fill(store)
+            possible = corruptions(client, key)
+            if number >= len(possible):
+                break
+            possible[number]()
+            before = contents(client)
+            try:
+                WRITES[name](store)
+            except RedisUnavailable:
+                failed.add(key)
+                assert contents(client) == before
+            except (InvalidPayload, ValueError):
+                pass  # the script succeeded, and its reply cannot be parsed
+    # SET replaces a value of any type, and DEL deletes it.
+    harmless = {"sign_of_life": set(keys), "record": {keys[2]} if len(keys) > 2 else set()}
+    assert set(keys) - failed <= harmless.get(name.partition(",")[0], set())
+
+
+def test_every_script_that_writes_is_among_them(store: Store, client: redis.Redis, calls: list[Call]) -> None:
+    fill(store)
+    calls.clear()
+    for act in WRITES.values():
+        act(store)
+    assert {call.script.name for call in calls} == set(SCRIPTS) - READS

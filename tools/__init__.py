@@ -1,0 +1,1 @@
+"""Tools of this repository: what generates pages of ``docs/``."""
