@@ -6,7 +6,7 @@ COPY livecheck_celery livecheck_celery
 COPY examples examples
 RUN pip install --no-cache-dir ".[demo]"
 
-# Your own modules with cases go here too, or into an image of your own built on this one.
+# Add your modules with cases here, or in an image of your own that is built on this one.
 ENV PYTHONPATH=/app/examples PYTHONUNBUFFERED=1
 RUN useradd --create-home livecheck && install -d -o livecheck /var/lib/livecheck /var/lib/orders
 USER livecheck

@@ -23,13 +23,13 @@ import redis
 
 Argument = str | int | float | bool | None
 
-#: Lines such as ``-- ARGV[2]  token  fencing token``; the index of a name for all that follow is ``2...`` or ``...``.
+#: A line such as ``-- ARGV[2]  token  of the claim``; a name for all that follow has the index ``2...`` or ``...``.
 _HEADER_LINE: Final = re.compile(r"-- (KEYS|ARGV)\[(\d*)(\.\.\.)?\]\s+(\w+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One call of a script: which one, and what it is given.
+    """One call of a script, to be sent alone or together with others.
 
     Attributes:
         script: the script to run.
@@ -43,12 +43,12 @@ class Call:
 
     @property
     def operands(self) -> tuple[Any, ...]:
-        """What follows the script in EVALSHA and EVAL."""
+        """Operands of EVALSHA and EVAL after the script: number of keys, keys, arguments."""
         return (len(self.keys), *self.keys, *self.args)
 
 
 class Script:
-    """One operation of the store: a Lua file and the names of what it takes.
+    """One operation of the store: a Lua file, and the names of its keys and arguments.
 
     Attributes:
         name: file name in ``lua/``, without the suffix.
@@ -56,7 +56,7 @@ class Script:
         args: names of ``ARGV``, likewise.
         names: names that a call takes.
         source: text of the file.
-        sha: by which Redis knows the script.
+        sha: SHA-1 of the source, for EVALSHA.
     """
 
     def __init__(
@@ -136,7 +136,7 @@ def _header(source: str) -> tuple[list[str], list[str]]:
     """Names of ``KEYS`` and of ``ARGV`` in the header of a script; an index out of order is part of its name."""
     names: dict[str, list[str]] = {"KEYS": [], "ARGV": []}
     for kind, index, rest, name in _HEADER_LINE.findall(source.partition("\n\n")[0]):
-        is_next = index in ("", str(len(names[kind]) + 1))
+        is_next = index in ("", str(len(names[kind]) + 1)) and not "".join(names[kind][-1:]).startswith("*")
         names[kind].append(("*" if rest else "") + (name if is_next else f"[{index}] {name}"))
     return names["KEYS"], names["ARGV"]
 

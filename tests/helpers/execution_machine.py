@@ -11,7 +11,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.store import Store
 from tests.helpers.execution_model import OPEN, ExecutionModel
 from tests.helpers.execution_records import Message, stamp
-from tests.helpers.support import CASE, make_test
+from tests.helpers.factories import CASE, make_test
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.

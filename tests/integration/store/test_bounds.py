@@ -14,6 +14,7 @@ from livecheck_celery import Case, LiveCheck, Signal, State
 from livecheck_celery.cases.trigger import build
 from livecheck_celery.store import executions as store_executions
 from livecheck_celery.store import signals as store_signals
+from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.footprints import BulkStore, claim, judge, per_test, run_executions, used
 from tests.helpers.waiting import wait_until
 

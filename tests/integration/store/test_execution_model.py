@@ -26,6 +26,7 @@ from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.execution_machine import CLOCK, IDS, PROCESSES, TICK, ServerAndModel, with_our_clock
 from tests.helpers.execution_model import DELAY, MAX_HISTORY, MAX_OPEN, MAX_REPORTS, STALLED_AFTER, WINDOWS
 from tests.helpers.execution_records import Message
+from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 from tests.helpers.store_operations import SCRIPTS
 
 VERDICTS = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]

@@ -2,9 +2,9 @@
 
 import pytest
 import redis
-from tests.helpers.support import wait_until
 
 from livecheck_celery.store import Store
+from tests.helpers.waiting import wait_until
 
 
 def test_signs_of_life_expire_after_two_minutes(store: Store, redis_client: redis.Redis) -> None:

@@ -108,15 +108,17 @@ def test_data_loss_is_reported_once(store: Store, redis_client: redis.Redis) -> 
     shared_config.refresh()
     store.registry.register("d", {})
     store.registry.override("c", {"active": True})
-    watch.refresh()
+    shared_config.refresh()
     assert lost == [], "a change is not a data loss"
     redis_client.flushall()
     for _ in range(2):
         shared_config.refresh()
     assert lost == [{"c": {"active": True}}]
-    assert watch.overrides == {}
-    assert watch.wanted is not None
-    assert watch.wanted.names("task") == {"orders.store"}, "sources stay until a worker registers its cases again"
+    assert shared_config.overrides == {}
+    assert shared_config.sources is not None
+    assert shared_config.sources.names("task") == {"orders.store"}, (
+        "sources stay until a worker registers its cases again"
+    )
     store.registry.register("c", {})
     shared_config.refresh()
     assert shared_config.sources.names("task") == set()
@@ -138,14 +140,14 @@ def test_data_loss_is_noticed_after_another_process_registered_again(store: Stor
 def test_data_loss_is_reported_again_if_its_handler_failed(store: Store, redis_client: redis.Redis) -> None:
     tries: list[SharedConfig] = []
 
-    def register_again(watch: SharedConfig) -> None:
-        tries.append(watch)
+    def register_again(shared_config: SharedConfig) -> None:
+        tries.append(shared_config)
         if len(tries) == 1:
             raise RedisUnavailable("unavailable again")
 
     store.registry.register("c", {})
-    watch = SharedConfig(store, register_again)
-    watch.refresh()
+    shared_config = SharedConfig(store, register_again)
+    shared_config.refresh()
     redis_client.flushall()
     with pytest.raises(RedisUnavailable):
         shared_config.refresh()

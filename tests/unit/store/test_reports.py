@@ -4,11 +4,11 @@ import logging
 
 import pytest
 import redis
-from tests.helpers.support import CASE, make_report, make_settings, make_test
 
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
+from tests.helpers.factories import CASE, make_report, make_settings, make_test
 
 OTHER = "shop.test_other"
 

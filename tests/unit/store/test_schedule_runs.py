@@ -1,10 +1,11 @@
 """Runs of schedules, one caller at a time: claimed once in each period, and again when their lease lapsed."""
 
 import redis
-from tests.helpers.support import CASE, wait_until
 
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Window
+from tests.helpers.factories import CASE
+from tests.helpers.waiting import wait_until
 
 HALF = Window(0.6, 0.3)
 

@@ -91,6 +91,12 @@ def test_header_that_skips_an_index_is_refused() -> None:
         make_script(ECHO.replace("ARGV[2...]", "ARGV[3...]"))
 
 
+def test_header_with_a_name_after_the_one_for_all_that_follow_is_refused() -> None:
+    source = ECHO.replace("ARGV[1] ", "ARGV[1...] ").replace("ARGV[2...] ", "ARGV[2] ")
+    with pytest.raises(TypeError, match=r"ARGV \(\*first, \[2\] others\); "):
+        make_script(source, args=("*first", "others"))
+
+
 def test_header_that_differs_from_the_declaration_of_a_real_script_is_refused() -> None:
     renew = SCRIPTS["renew"]
     changed = LUA["renew"].replace("ARGV[3]  lease", "ARGV[3]  seconds")
@@ -146,7 +152,7 @@ def test_call_with_a_misspelt_name_is_refused(name: str) -> None:
 @NAMED
 def test_call_by_position_is_refused(name: str) -> None:
     with pytest.raises(TypeError):
-        SCRIPTS[name]("x")  # type: ignore[call-arg]
+        SCRIPTS[name]("x")
 
 
 @NAMED

@@ -4,7 +4,6 @@ from typing import Self
 
 import pytest
 import redis
-from tests.helpers.support import CASE, make_signal, make_test, wait_until
 
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisUnavailable
@@ -13,6 +12,8 @@ from livecheck_celery.store import Store
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.redis.client import no_retry
 from tests.helpers.executions import claim
+from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.waiting import wait_until
 
 
 def test_signal_sent_before_listening_is_returned(store: Store) -> None:

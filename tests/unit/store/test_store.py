@@ -2,10 +2,10 @@
 
 import pytest
 import redis
-from tests.helpers.support import CASE, make_signal, make_test
 
 from livecheck_celery.errors import InvalidPayload, RedisUnavailable
 from livecheck_celery.store import Store
+from tests.helpers.factories import CASE, make_signal, make_test
 
 
 def test_batch_has_an_outcome_for_each_write(store: Store) -> None:
