@@ -18,7 +18,7 @@ from kombu import Connection
 from livecheck_celery import Case, LiveCheck, Signal, current_test
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.store import Store
-from tests.helpers.no_network import no_socket_is_touched
+from tests.helpers.no_network import no_network_io
 from tests.helpers.outages import REDIS, ROWS, Place, Row, frozen_server
 from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.valkey import embedded
@@ -103,7 +103,7 @@ def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: py
         cold = make(place.redis_url, place.broker_url, place.result_backend)
         started = time.monotonic()
         for case in (warm, cold):
-            with no_socket_is_touched():
+            with no_network_io():
                 for number in range(REQUESTS):
                     request(case, f"{id(case)}-{number}")
         assert time.monotonic() - started < NO_TIME
@@ -146,7 +146,7 @@ def circle() -> list[Any]:
 @pytest.mark.parametrize("value", [Odd(), circle(), {Odd(): 1}, "\ud800"], ids=["object", "circle", "key", "surrogate"])
 def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
     case = make(redis_url)
-    with no_socket_is_touched():
+    with no_network_io():
         for number in range(REQUESTS):
             with case.maybe_trigger(f"o-{number}", value, side=value) as test:
                 assert test is None
@@ -159,7 +159,7 @@ def test_a_signal_whose_value_is_no_json_tells_the_test_and_is_said_once(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = make(redis_url)
-    with no_socket_is_touched(), case.maybe_trigger("o-1"):
+    with no_network_io(), case.maybe_trigger("o-1"):
         for _ in range(REQUESTS):
             case.sent.send(Odd())
     assert case.app.flush()
@@ -175,7 +175,7 @@ def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: py
         servers = Servers(livecheck.runtime.store, livecheck.runtime.publisher)
         livecheck.runtime.outbox = Outbox(servers, servers, livecheck.runtime.shared_config, max_items=100)
         freeze()
-        with no_socket_is_touched():
+        with no_network_io():
             for number in range(20 * REQUESTS):
                 with case.maybe_trigger(f"o-{number}"):
                     case.sent.send("x", key=f"o-{number}", force=True)
