@@ -18,7 +18,7 @@ from tests.helpers.redis_keys import unbounded_keys
 
 @pytest.fixture(autouse=True)
 def every_livecheck_is_closed() -> None:
-    """Keep LiveChecks open that the tests of a file share; detach them from the tasks of other files."""
+    """Keep open the LiveChecks that the tests of a file share; detach them from tasks of this process."""
     forget_livechecks()
 
 
