@@ -63,14 +63,8 @@ def store(settings: Settings) -> Iterator[Store]:
 
 
 @pytest.fixture(autouse=True)
-def every_livecheck_is_closed(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Close each LiveCheck that the test leaves open; fail the test when a thread of one does not end.
-
-    Acceptance tests share their LiveChecks, as a module's fixtures, and close them.
-    """
-    if "acceptance" in request.path.parts:
-        yield
-        return
+def every_livecheck_is_closed() -> Iterator[None]:
+    """Close each LiveCheck that the test leaves open; fail the test when a thread of one does not end."""
     forget_livechecks()
     yield
     close_livechecks()

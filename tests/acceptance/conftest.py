@@ -11,8 +11,15 @@ import redis
 
 from tests.helpers import programs as processes
 from tests.helpers.livecheck_client import Client
+from tests.helpers.livecheck_threads import forget_livechecks
 from tests.helpers.programs import Programs
 from tests.helpers.redis_keys import unbounded_keys
+
+
+@pytest.fixture(autouse=True)
+def every_livecheck_is_closed() -> None:
+    """Keep open the LiveChecks that the tests of a file share; detach them from tasks of this process."""
+    forget_livechecks()
 
 
 @pytest.fixture

@@ -198,7 +198,7 @@ def test_two_beats_make_one_request_per_period(site: Site) -> None:
 def test_doctor_finds_no_errors_except_prefork(site: Site) -> None:
     doctor = site.programs.start("livecheck -A brokered doctor", **site.env)
     doctor.wait_exit()
-    errors = [line for line in doctor.output().splitlines() if line.startswith("wrong")]
+    errors = [line for line in doctor.output().splitlines() if line.startswith("error")]
     about_prefork = [line for line in errors if "runs tests in a prefork pool" in line]
     assert errors == about_prefork
     assert len(about_prefork) == ("prefork" in site.kind.pools)

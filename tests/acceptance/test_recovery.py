@@ -93,7 +93,7 @@ def test_late_verdict_of_a_frozen_worker_is_refused(programs: Programs, client: 
     start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     test.passes_on_another_worker()
     first.thaw()
-    first.wait_for(f"{test.case.name}:{test.id}: verdict PASS came too late and was refused")
+    first.wait_for(f"runner: {test.case.name}:{test.id}: verdict PASS refused: another verdict stands")
     assert test.case.total_by_state == {State.PASS: 1}
 
 
@@ -224,7 +224,7 @@ def test_worker_stops_within_10_s_without_redis(programs: Programs, mortal_redis
     mortal_redis.stop()
     worker.terminate()
     assert worker.wait_exit(10.0) == 0
-    assert worker.output().count("recovery will see to it") == 2 * len(tests)
+    assert worker.output().count("not handed back, recovery takes over") == 2 * len(tests)
     client.close()
     mortal_redis.start()
 

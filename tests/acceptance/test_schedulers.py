@@ -155,7 +155,7 @@ def test_fake_request_of_a_killed_worker_is_made_by_another(
     first.kill()
     second = programs.start_worker(f"{WORKER} -n second@%h")
     wait_until(lambda: notes.llen("keeper:begun") == 2, 20, "a second attempt")
-    second.wait_for("its fake request was not finished, and is asked for again")
+    second.wait_for("run not finished by its worker, re-sending it")
     request()
     notes.rpush("keeper:go", 1)
     wait_until(lambda: notes.llen("keeper:made") == 1, 20, "the end of the fake request")

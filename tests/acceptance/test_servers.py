@@ -240,7 +240,7 @@ def test_killed_redis_with_aof_loses_nothing(
         assert order_of(user).total_by_state == {State.PASS: 5}
         assert user.store.registry.snapshot().overrides == {"anywhere.test_order": {"probability": 0.25}}
         assert "has lost its data" not in worker.output()
-        assert "too late" not in worker.output()
+        assert "another verdict stands" not in worker.output()
         programs.end()
 
 
@@ -259,13 +259,15 @@ def test_workers_continue_after_redis_lost_its_data(
             worker.wait_for("has lost its data", 20)
         wait_until(user.store.registry.cases, 20, "the cases to be registered again")
         send_all(order_of(user), lost, "early", "go")
-        wait_until(lambda: any("refused" in worker.output() for worker in workers), 20, "a refused verdict")
+        wait_until(
+            lambda: any("another verdict stands" in worker.output() for worker in workers), 20, "a refused verdict"
+        )
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
         for worker in workers:
             [line] = [line for line in worker.output().splitlines() if "has lost its data" in line]
             assert line.endswith(
-                f"Redis at {redis.url} has lost its data: counters, histories, reports and open tests are gone, "
-                "and so are the overrides of anywhere.test_order; cases registered again: 1"
+                f"registration: Redis at {redis.url} has lost its data: counters, histories, reports, open tests, "
+                "overrides of anywhere.test_order; registered 1 cases again"
             )
         programs.end()
