@@ -1,9 +1,14 @@
+"""Settings: where they are read from, and which values are refused."""
+
 from __future__ import annotations
 
 import pytest
 from celery import Celery
+from hypothesis import given
+from hypothesis import strategies as st
 
 from livecheck_celery import ConfigurationError, LiveCheck
+from livecheck_celery.config import seconds
 
 
 def make(broker: str | None = None, **options: object) -> LiveCheck:
@@ -13,12 +18,12 @@ def make(broker: str | None = None, **options: object) -> LiveCheck:
     return LiveCheck(app, **options)
 
 
-def test_redis_is_the_brokers_when_that_is_redis() -> None:
+def test_redis_url_defaults_to_the_broker() -> None:
     settings = make("redis://broker:6379/1").settings
     assert settings.redis_url == settings.broker_url == "redis://broker:6379/1"
 
 
-def test_defaults() -> None:
+def test_defaults_of_settings() -> None:
     settings = make("redis://b/0").settings
     assert settings.prefix == "livecheck"
     assert settings.queue == "livecheck"
@@ -29,7 +34,7 @@ def test_defaults() -> None:
     assert settings.secret_key == ()
 
 
-def test_another_broker_needs_a_redis_to_be_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_broker_other_than_redis_requires_a_redis_url(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConfigurationError, match="redis_url.*LIVECHECK_REDIS_URL"):
         _ = make("amqp://guest@localhost//").settings
     monkeypatch.setenv("LIVECHECK_REDIS_URL", "redis://state/3")
@@ -37,7 +42,7 @@ def test_another_broker_needs_a_redis_to_be_named(monkeypatch: pytest.MonkeyPatc
     assert (settings.redis_url, settings.broker_url) == ("redis://state/3", "amqp://guest@localhost//")
 
 
-def test_argument_goes_before_configuration_before_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_precedes_configuration_and_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVECHECK_PREFIX", "environment")
     assert make("redis://b/0").settings.prefix == "environment"
     livecheck = make("redis://b/0")
@@ -46,7 +51,7 @@ def test_argument_goes_before_configuration_before_environment(monkeypatch: pyte
     assert make("redis://b/0", prefix="argument").settings.prefix == "argument"
 
 
-def test_settings_stand_in_djangos_settings_under_its_namespace() -> None:
+def test_django_settings_are_read_under_the_celery_namespace() -> None:
     class DjangoSettings:
         CELERY_BROKER_URL = "redis://django/0"
         CELERY_LIVECHECK_QUEUE = "checks"
@@ -62,7 +67,7 @@ def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.Mo
     assert make("redis://b/0").settings.cases == ("shop.checks", "billing.checks")
 
 
-def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_environment_variable_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIVECHECK_SECRET_KEY", "")
     monkeypatch.setenv("LIVECHECK_MAX_REPORTS", "")
     settings = make("redis://b/0").settings
@@ -73,7 +78,7 @@ def test_an_empty_variable_is_no_variable(monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(
     "value", ["dead.man/switch", "ftp://dead.man/", "http://", "https:///switch", "http://[1", "x"]
 )
-def test_a_heartbeat_url_that_is_none_is_refused(value: str) -> None:
+def test_invalid_heartbeat_url_is_refused(value: str) -> None:
     with pytest.raises(ConfigurationError, match=r"^LiveCheck: heartbeat_url: "):
         _ = make("redis://b/0", heartbeat_url=value).settings
     assert make("redis://b/0", heartbeat_url="https://dead.man/x").settings.heartbeat_url == "https://dead.man/x"
@@ -81,18 +86,16 @@ def test_a_heartbeat_url_that_is_none_is_refused(value: str) -> None:
 
 @pytest.mark.promise("An invalid setting of a LiveCheck is an error that names it.", theme="cases")
 @pytest.mark.parametrize(("option", "value"), [("test_concurrency", 0), ("prefix", "a b"), ("max_payload", -1)])
-def test_a_bad_setting_is_named(option: str, value: object) -> None:
+def test_invalid_setting_is_named(option: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^LiveCheck: {option}: "):
         _ = make("redis://b/0", **{option: value}).settings
 
 
-def test_an_unknown_setting_is_named_at_once() -> None:
+def test_unknown_setting_is_named_by_the_constructor() -> None:
     with pytest.raises(ConfigurationError, match="quue"):
         make("redis://b/0", quue="x")
 
 
-def test_for_app_is_the_same_as_calling_it() -> None:
-    app = Celery("shop", set_as_current=False, broker="redis://b/0")
-    livecheck = LiveCheck.for_app(app, prefix="p")
-    assert livecheck.app is app
-    assert livecheck.settings.prefix == "p"
+@given(st.floats(min_value=0.001, max_value=1e6), st.sampled_from([("ms", 0.001), ("s", 1), ("m", 60), ("d", 86400)]))
+def test_duration_as_text_is_its_number_times_its_unit(number: float, unit: tuple[str, float]) -> None:
+    assert seconds(f"{number:.6f}{unit[0]}") == pytest.approx(round(number, 6) * unit[1])

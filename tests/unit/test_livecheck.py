@@ -1,37 +1,40 @@
-"""What a LiveCheck offers to carry tests, wired to its settings."""
+"""LiveCheck: declaring cases, propagating tests, and its parts."""
 
 from collections.abc import Iterator
 
 import pytest
 import requests
+from celery import Celery
 from urllib3 import HTTPConnectionPool
 
-from livecheck_celery import ConfigurationError, LiveCheck, current_test
+from livecheck_celery import Case, ConfigurationError, LiveCheck, current_test
 from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
+from tests.helpers.waiting import at_once
 
 TEST = make_test("o-1")
 
 
 @pytest.fixture
 def livecheck() -> Iterator[LiveCheck]:
-    livecheck = LiveCheck(redis_url="redis://fake:6379/0", secret_key="k", http_hosts=["shop"])
+    app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
+    livecheck = LiveCheck(app, secret_key="k", http_hosts=["shop"])
     yield livecheck
     livecheck.close()
 
 
-def test_what_is_injected_is_extracted(livecheck: LiveCheck) -> None:
+def test_injected_test_is_extracted(livecheck: LiveCheck) -> None:
     headers: dict[str, str] = {}
     with under_test(TEST):
         livecheck.inject(headers)
     with livecheck.extract(headers) as test:
         assert test == TEST == current_test()
     assert current_test() is None
-    with livecheck.extract(None) as nothing:
-        assert nothing is None
+    with livecheck.extract(None) as test:
+        assert test is None
 
 
-def test_a_client_is_instrumented_once_and_put_back(livecheck: LiveCheck) -> None:
+def test_client_is_instrumented_once_and_restored(livecheck: LiveCheck) -> None:
     send, urlopen = requests.adapters.HTTPAdapter.send, HTTPConnectionPool.urlopen
     livecheck.instrument("requests")
     livecheck.instrument("requests", hosts=["elsewhere"])
@@ -41,7 +44,7 @@ def test_a_client_is_instrumented_once_and_put_back(livecheck: LiveCheck) -> Non
     livecheck.uninstrument("requests")
     assert requests.adapters.HTTPAdapter.send is send
     livecheck.close()
-    assert HTTPConnectionPool.urlopen is urlopen, "close() undoes what is left"
+    assert HTTPConnectionPool.urlopen is urlopen, "close() uninstruments the rest"
 
 
 @pytest.mark.parametrize(
@@ -51,8 +54,52 @@ def test_a_client_is_instrumented_once_and_put_back(livecheck: LiveCheck) -> Non
         ("otel", ["shop"], "instrument: otel: hosts= is not supported"),
     ],
 )
-def test_what_cannot_be_instrumented_is_refused(
+def test_unsupported_instrumentation_is_refused(
     livecheck: LiveCheck, name: str, hosts: list[str] | None, problem: str
 ) -> None:
     with pytest.raises(ConfigurationError, match=problem):
         livecheck.instrument(name, hosts=hosts)
+
+
+def test_decorator_returns_the_case(livecheck: LiveCheck) -> None:
+    @livecheck.case()
+    class test_order:
+        def run(self) -> None: ...
+
+    assert isinstance(test_order, Case)
+    name = f"{__name__}.test_decorator_returns_the_case.<locals>.test_order"
+    assert test_order.name == name
+    assert livecheck.cases == {name: test_order}
+
+
+def test_decorator_works_without_parentheses(livecheck: LiveCheck) -> None:
+    @livecheck.case
+    class test_order(Case): ...
+
+    assert isinstance(test_order, Case)
+
+
+def test_duplicate_name_is_refused(livecheck: LiveCheck) -> None:
+    livecheck.case(name="twice")(type("a", (), {}))
+    with pytest.raises(ConfigurationError, match="^case twice: name: "):
+        livecheck.case(name="twice")(type("b", (), {}))
+
+
+def test_case_in_a_script_is_named_after_the_app(livecheck: LiveCheck) -> None:
+    script_class = type("test_order", (), {"__module__": "__main__"})
+    assert livecheck.case()(script_class).name == "shop.test_order"
+
+
+@pytest.mark.promise("Each part of a LiveCheck is created once, however many threads use it first.", theme="verdicts")
+@pytest.mark.parametrize("name", ["settings", "runtime", "gate"])
+def test_each_part_of_a_livecheck_is_created_once(name: str) -> None:
+    for _ in range(20):
+        livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False))
+        assert len({id(part) for part in at_once(20, lambda _, lc=livecheck: getattr(lc, name))}) == 1  # type: ignore[misc]
+
+
+def test_for_app_is_equivalent_to_the_constructor() -> None:
+    app = Celery("shop", set_as_current=False, broker="redis://b/0")
+    livecheck = LiveCheck.for_app(app, prefix="p")
+    assert livecheck.app is app
+    assert livecheck.settings.prefix == "p"

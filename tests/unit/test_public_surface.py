@@ -1,3 +1,5 @@
+"""The public names of the package, and what importing it does not do."""
+
 from __future__ import annotations
 
 import subprocess
@@ -9,14 +11,19 @@ import livecheck_celery
 
 
 @pytest.mark.promise("Every public name is listed in `__all__`.", theme="cases")
-def test_everything_public_is_there_and_listed_in_order() -> None:
-    assert livecheck_celery.__all__ == sorted(livecheck_celery.__all__, key=lambda name: (name.islower(), name))
+def test_every_public_name_is_listed_in_all() -> None:
     for name in livecheck_celery.__all__:
         assert getattr(livecheck_celery, name) is not None
+    public = {
+        name
+        for name, value in vars(livecheck_celery).items()
+        if not name.startswith("_") and getattr(value, "__module__", "").startswith("livecheck_celery")
+    }
+    assert public <= set(livecheck_celery.__all__)
 
 
 @pytest.mark.promise("Importing the package creates no Celery app, and does not change `current_app`.", theme="cases")
-def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() -> None:
+def test_import_creates_no_celery_app_and_keeps_current_app() -> None:
     code = (
         "import livecheck_celery, sys, celery._state as state\n"
         "assert 'livecheck_celery.worker' not in sys.modules\n"
@@ -30,7 +37,7 @@ def test_importing_the_package_makes_no_celery_app_and_takes_no_current_one() ->
     assert done.returncode == 0, done.stderr
 
 
-def test_a_wrong_attribute_is_said_by_name() -> None:
+def test_unknown_attribute_is_named_in_the_error() -> None:
     with pytest.raises(AttributeError, match="celery_app"):
         _ = livecheck_celery.celery_app
 
@@ -39,12 +46,12 @@ def test_a_wrong_attribute_is_said_by_name() -> None:
     "Importing the package, declaring cases and wrapping an application open no connection and start no thread.",
     theme="requests",
 )
-def test_importing_and_declaring_connects_to_nothing_and_starts_no_thread() -> None:
+def test_import_and_declaration_open_no_connection_and_start_no_thread() -> None:
     script = """
 import sys, threading
-touched = []
-reaching = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
-sys.addaudithook(lambda event, _: touched.append(event) if event in reaching else None)
+connected = []
+network = {"socket.connect", "socket.getaddrinfo", "socket.sendto"}
+sys.addaudithook(lambda event, _: connected.append(event) if event in network else None)
 from celery import Celery
 from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.integrations.celery import install
@@ -56,7 +63,27 @@ livecheck.wsgi(lambda environ, start_response: [])
 livecheck.instrument("requests")
 install(Celery("orders", broker="redis://127.0.0.1:1/0", set_as_current=False))
 assert livecheck.flush()
-print(touched, threading.active_count())
+print(connected, threading.active_count())
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
+
+
+def test_package_does_not_import_opentelemetry() -> None:
+    # Other packages can import it: redis-py does if it is installed.
+    code = (
+        "import builtins\n"
+        "original, imported = builtins.__import__, []\n"
+        "def note(name, globals=None, *rest):\n"
+        "    importer = (globals or {}).get('__name__', '')\n"
+        "    if name.startswith('opentelemetry') and importer.startswith('livecheck_celery'):\n"
+        "        imported.append((importer, name))\n"
+        "    return original(name, globals, *rest)\n"
+        "builtins.__import__ = note\n"
+        "import livecheck_celery.worker, livecheck_celery.execution.spans, livecheck_celery.propagation.baggage\n"
+        "assert imported == [], imported\n"
+        "import livecheck_celery.propagation.otel\n"
+        "assert imported\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -1,4 +1,4 @@
-"""Signals that nobody sends: resolved by what happens anyway, in a process that does not know the case."""
+"""Automatic signals, sent in a process that does not declare the case."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -36,7 +36,7 @@ def case(livecheck: LiveCheck) -> Any:
 
 @pytest.fixture
 def orders(redis_url: str) -> Iterator[Celery]:
-    """Another service's Celery app, its tasks run in the caller's thread."""
+    """The Celery app of another service, whose tasks run in the calling thread."""
     app = Celery("orders", broker=redis_url, set_as_current=False)
     app.conf.task_always_eager = True
     livecheck = install(app)
@@ -61,7 +61,7 @@ def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
     "`Signal.from_task` is sent when a Celery task ends, in a service that declares no case.",
     theme="signals",
 )
-def test_a_task_that_succeeds_sends_its_value_and_one_that_fails_its_exception(case: Any, orders: Celery) -> None:
+def test_task_sends_its_result_or_its_exception(case: Any, orders: Celery) -> None:
     @orders.task(name="orders.execute")
     def execute(number: int) -> float:
         return 10 / number
@@ -76,7 +76,7 @@ def test_a_task_that_succeeds_sends_its_value_and_one_that_fails_its_exception(c
     assert error == "task orders.execute raised ZeroDivisionError: division by zero"
 
 
-def test_a_test_triggered_in_the_task_itself_is_told_too(case: Any, orders: Celery) -> None:
+def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Celery) -> None:
     @orders.task(name="orders.execute")
     def execute() -> str:
         case.probability = 1.0
@@ -84,7 +84,7 @@ def test_a_test_triggered_in_the_task_itself_is_told_too(case: Any, orders: Cele
             pass
         return "done"
 
-    token = triggered_var.set([])  # as in a worker; eager tasks are part of what called them
+    token = triggered_var.set([])  # as in a worker: an eager task belongs to its caller
     try:
         execute.delay()
     finally:
@@ -93,7 +93,7 @@ def test_a_test_triggered_in_the_task_itself_is_told_too(case: Any, orders: Cele
     assert arrived(case, "inner")["executed"].value == '"done"'
 
 
-def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Celery) -> None:
+def test_operation_without_a_matching_signal_sends_nothing(case: Any, orders: Celery) -> None:
     @orders.task(name="orders.execute")
     def execute() -> None: ...
 
@@ -110,19 +110,19 @@ def test_what_concerns_no_signal_of_the_test_goes_nowhere(case: Any, orders: Cel
     assert service.flush()
     assert not arrived(case, "o-1")
     assert not arrived(case, "o-2")
-    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "not even for the other case"
+    assert not case.app.runtime.store.client.keys("*signals:o-1*"), "nor for the other case"
     sent = service.runtime.outbox.sent
     with under_test(current("o-2")):
         other.delay()
     assert service.flush()
-    assert service.runtime.outbox.sent == sent, "once it is known what is wanted, the rest does not reach the outbox"
+    assert service.runtime.outbox.sent == sent, "once the sources are known, other operations do not reach the outbox"
 
 
 @pytest.mark.promise(
     "`Signal.from_request` is sent when a response has been sent, in a service that declares no case.",
     theme="signals",
 )
-def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Celery) -> None:
+def test_response_sends_the_signal_of_its_route(case: Any, orders: Celery) -> None:
     service = install(orders)
     tests = [current("o-1"), current("o-2")]
     service.gate.request_finished("POST", "/order/7/", 201, tests[:1])
@@ -136,7 +136,7 @@ def test_a_request_that_was_answered_resolves_by_its_route(case: Any, orders: Ce
     ("value", "problem"),
     [(object(), "cannot be sent as JSON"), ("x" * 2000, "is 2002 bytes, over the limit of 1000")],
 )
-def test_a_value_that_cannot_be_sent_says_so_to_the_test(
+def test_value_that_cannot_be_sent_becomes_an_error_of_the_signal(
     case: Any, redis_url: str, value: object, problem: str
 ) -> None:
     service = install(Celery("orders", broker=redis_url, set_as_current=False), max_payload=1000)
@@ -146,7 +146,7 @@ def test_a_value_that_cannot_be_sent_says_so_to_the_test(
     service.close()
 
 
-def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
+def test_service_without_cases_adds_no_beat_entries(orders: Celery) -> None:
     assert orders.conf.beat_schedule == {}
 
 
@@ -154,7 +154,7 @@ def test_a_service_without_cases_schedules_nothing(orders: Celery) -> None:
     "Dropped items and ignored headers are counted by reason, for all processes together.",
     theme="requests",
 )
-def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Celery) -> None:
+def test_ignored_headers_and_dropped_items_are_counted_across_processes(case: Any, orders: Celery) -> None:
     service = install(orders)
     service.gate.accept([("LiveCheck-Test-Id", "forged")])
     service.runtime.outbox.drop(2, "full", "the outbox is full")
@@ -162,10 +162,10 @@ def test_what_was_ignored_and_dropped_is_counted_for_all(case: Any, orders: Cele
     assert case.app.runtime.store.counters.read().counts == {"headers ignored: no secret_key": 1, "dropped: full": 2}
 
 
-def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
+def test_invalid_setting_of_one_livecheck_does_not_affect_another(
     case: Any, orders: Celery, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    wrong = LiveCheck(Celery("wrong", broker=redis_url, set_as_current=False), test_concurrency=0)
+    invalid = LiveCheck(Celery("invalid", broker=redis_url, set_as_current=False), test_concurrency=0)
 
     @orders.task(name="orders.execute")
     def execute() -> str:
@@ -176,11 +176,11 @@ def test_one_service_with_a_wrong_setting_keeps_no_other_from_being_told(
             execute.delay()
     wait_until(lambda: arrived(case, "o-2"))
     assert arrived(case, "o-1")["executed"].value == '"done"'
-    assert caplog.text.count("failed to record task orders.execute") == 1, "said once, not for each task"
-    del wrong
+    assert caplog.text.count("failed to record task orders.execute") == 1, "logged once, not for each task"
+    del invalid
 
 
-def test_the_first_request_of_any_kind_has_a_process_learn_what_is_wanted(case: Any, orders: Celery) -> None:
+def test_first_request_loads_the_shared_configuration(case: Any, orders: Celery) -> None:
     service = install(orders)
     assert service.runtime.shared_config.sources is None
     assert service.gate.accept([("Host", "shop")]).test is None

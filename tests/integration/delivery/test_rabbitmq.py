@@ -1,4 +1,4 @@
-"""What is particular about RabbitMQ as a broker."""
+"""RabbitMQ as the broker."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.rabbitmq import RabbitMQ
 
 @pytest.fixture
 def queue(rabbitmq_server: RabbitMQ) -> Iterator[str]:
-    """Name of a queue of this test alone."""
+    """The name of a queue used only by this test."""
     name = f"livecheck-{uuid4().hex}"
     yield name
     with Connection(rabbitmq_server.url) as connection:
@@ -33,7 +33,7 @@ def livecheck(rabbitmq_server: RabbitMQ, redis_url: str, queue: str) -> Iterator
     livecheck.close()
 
 
-def test_who_triggers_is_told_within_a_second_that_rabbitmq_froze(
+def test_trigger_raises_within_a_second_when_rabbitmq_is_frozen(
     livecheck: LiveCheck, rabbitmq_server: RabbitMQ
 ) -> None:
     case = livecheck.add_case(type("test_order", (Case,), {}))
@@ -49,7 +49,7 @@ def test_who_triggers_is_told_within_a_second_that_rabbitmq_froze(
     case.trigger()
 
 
-def test_who_declares_a_queue_otherwise_is_told_which_setting_differs(livecheck: LiveCheck) -> None:
+def test_conflicting_queue_declaration_is_an_error_that_names_the_setting(livecheck: LiveCheck) -> None:
     livecheck.runtime.publisher.execute(make_test())
     other = LiveCheck(
         Celery("other", broker=livecheck.settings.broker_url, set_as_current=False),

@@ -1,4 +1,4 @@
-"""A test that runs for too long has its TIMEOUT, whether or not it can be stopped."""
+"""A test that exceeds its deadline is a TIMEOUT, whether or not it can be stopped."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ import pytest
 
 from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
 from livecheck_celery.cases.arguments import build
-from livecheck_celery.execution import deadlines as slots
+from livecheck_celery.execution import deadlines
 from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
 def stop() -> Iterator[threading.Event]:
-    """What stubborn tests wait for."""
+    """The event that stuck tests wait for; set at the end of the test."""
     stop = threading.Event()
     yield stop
     stop.set()
@@ -29,7 +29,7 @@ def stop() -> Iterator[threading.Event]:
 
 @pytest.fixture
 def pool(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
-    """The slots of a worker."""
+    """A worker with two slots."""
     with ThreadPoolExecutor(2) as pool:
         yield pool
         stop.set()
@@ -55,7 +55,7 @@ def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
 
 
 def timed_out(case: Any) -> str:
-    """The error of its one report, as soon as there is one."""
+    """Wait for the report of ``case``, which must be a TIMEOUT, and return its error."""
     [report] = wait_until(lambda: case.app.runtime.store.reports.latest([case.name], count=10), what="a report")
     assert report.state is State.TIMEOUT
     assert case.total_by_state == Counter(TIMEOUT=1)
@@ -67,7 +67,7 @@ def timed_out(case: Any) -> str:
     "unless it blocks the whole process).",
     theme="recovery",
 )
-def test_a_thread_that_cannot_be_stopped(
+def test_thread_that_cannot_be_stopped_times_out_and_is_logged(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     def run(self: Any) -> None:
@@ -81,29 +81,29 @@ def test_a_thread_that_cannot_be_stopped(
     held = "deadlines: shop.test_order:o-1 has its verdict but still holds a slot: its run() cannot be stopped"
     assert f"{held}; it is at {__file__}:{line}" in caplog.messages
     assert not running.done()
-    assert livecheck.runtime.leases._held == set(), "nobody waits for this process"
+    assert livecheck.runtime.leases._held == set(), "the lease is dropped"
     stop.set()
     assert running.result(10).state is State.TIMEOUT
     assert "deadlines: shop.test_order:o-1: run() has returned; its slot is free again" in caplog.messages
-    assert case.total_by_state == Counter(TIMEOUT=1), "what it came to in the end counts nowhere"
+    assert case.total_by_state == Counter(TIMEOUT=1), "the later outcome is not counted"
     assert len(case.timeouts) == 1
 
 
-def test_it_is_said_again_while_the_slot_is_held(
+def test_held_slot_is_logged_repeatedly(
     livecheck: LiveCheck,
     pool: ThreadPoolExecutor,
     stop: threading.Event,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(slots, "REMIND", 0.1)
+    monkeypatch.setattr(deadlines, "REMIND", 0.1)
     case = declare(livecheck, lambda self: stop.wait(30), max_runtime=0.1)
     start(pool, case)
     wait_until(lambda: caplog.text.count("holds a slot") >= 3)
     assert len(case.timeouts) == 1
 
 
-def test_without_a_limit_of_its_own_a_test_may_run_until_it_expires(
+def test_test_without_max_runtime_can_run_until_it_expires(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event
 ) -> None:
     case = declare(livecheck, lambda self: stop.wait(30), test_expires=0.3)
@@ -111,7 +111,7 @@ def test_without_a_limit_of_its_own_a_test_may_run_until_it_expires(
     assert timed_out(case) == "run() was still running when the test expired"
 
 
-def test_a_coroutine_is_stopped_and_frees_its_slot(
+def test_coroutine_is_cancelled_and_frees_its_slot(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: Any) -> None:
@@ -123,7 +123,7 @@ def test_a_coroutine_is_stopped_and_frees_its_slot(
     assert "holds a slot" not in caplog.text
 
 
-def test_a_coroutine_that_will_not_be_stopped(
+def test_coroutine_that_blocks_the_event_loop_times_out(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: Any) -> None:
@@ -135,7 +135,7 @@ def test_a_coroutine_that_will_not_be_stopped(
     wait_until(lambda: f"it is at {__file__}:{run.__code__.co_firstlineno + 1}" in caplog.text)
 
 
-def test_the_errors_of_a_coroutine_are_its_own(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
+def test_timeout_error_raised_by_a_coroutine_is_an_error(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
     async def run(self: Any) -> None:
         raise TimeoutError("of the service")
 
@@ -144,7 +144,7 @@ def test_the_errors_of_a_coroutine_are_its_own(livecheck: LiveCheck, pool: Threa
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_wait_ends_with_the_time_there_is_and_says_what_did_not_come(
+def test_wait_ends_at_max_runtime_and_names_the_missing_signal(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, kind: str
 ) -> None:
     def run(self: Any) -> None:
@@ -160,7 +160,7 @@ def test_a_wait_ends_with_the_time_there_is_and_says_what_did_not_come(
     assert timed_out(case).startswith("signal sent (1 of 1) did not arrive within 0.")
 
 
-def test_a_test_within_its_time_is_left_alone(
+def test_test_within_its_deadline_is_not_affected(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     started = time.monotonic()
@@ -171,8 +171,7 @@ def test_a_test_within_its_time_is_left_alone(
     assert livecheck.runtime.deadlines._due == {}
 
 
-def test_a_worker_that_dies_over_it_leaves_it_to_another(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
-    """The time is that of one attempt: who runs the test again has all of it."""
+def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
     case = declare(livecheck, lambda self: None, max_runtime=0.2)
     test = build(case, "o-1")
     livecheck.runtime.store.executions.record(test, expires_in=60)

@@ -1,4 +1,4 @@
-"""Thousands wait on one connection, and no signal is lost on the way."""
+"""The inbox: many tests wait on one connection, and no signal is lost."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def waiting(case: Any, count: int) -> bool:
 
 
 @pytest.mark.promise("Many tests wait on one Redis connection per process.", theme="signals")
-def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: redis.Redis) -> None:
+def test_many_tests_wait_on_one_connection(case: Any, redis_client: redis.Redis) -> None:
     many = 300
     with ThreadPoolExecutor(many) as pool:
         futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
-        wait_until(lambda: waiting(case, many), timeout=30, what="all wait")
+        wait_until(lambda: waiting(case, many), timeout=30, what="all tests wait")
         channel = f"livecheck:inbox:{case.app.runtime.inbox.address}"
         assert redis_client.pubsub_numsub(channel) == [(channel, 1)]
         for number in range(many):
@@ -48,18 +48,18 @@ def test_many_wait_on_one_connection_and_all_are_woken(case: Any, redis_client: 
 
 
 @pytest.mark.promise("A signal whose announcement is lost is found by reading it.", theme="signals")
-def test_a_signal_whose_announcement_is_lost_is_found_all_the_same(case: Any, redis_client: redis.Redis) -> None:
+def test_signal_is_found_when_its_announcement_is_lost(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        # Stored, as by a Redis that failed between storing and announcing.
+        # Stored without an announcement, as if Redis had failed in between.
         event = EVENT.dump_json(SignalEvent("sent", case.name, "o-1", "7", received_at=1.0))
         redis_client.hset(case.app.runtime.store.keys.signals(case.name, "o-1"), "sent", event)
         assert future.result(10).state is State.PASS
 
 
 @pytest.mark.promise("A broken connection loses no signal.", theme="signals")
-def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
+def test_broken_connection_loses_no_signal(case: Any, redis_client: redis.Redis) -> None:
     count = 20
     stop = threading.Event()
 
@@ -70,7 +70,7 @@ def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis
 
     with ThreadPoolExecutor(count + 1) as pool:
         futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(count)]
-        wait_until(lambda: waiting(case, count), what="all wait")
+        wait_until(lambda: waiting(case, count), what="all tests wait")
         breaking = pool.submit(break_connections)
         for number in range(count):
             case.sent.send(7, key=f"o-{number}", force=True)
@@ -81,7 +81,7 @@ def test_a_connection_that_breaks_loses_no_signal(case: Any, redis_client: redis
     assert states == {State.PASS: count}
 
 
-def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client: redis.Redis) -> None:
+def test_malformed_announcement_is_ignored(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
@@ -90,7 +90,7 @@ def test_an_announcement_that_is_no_event_is_passed_over(case: Any, redis_client
         assert future.result(10).state is State.PASS
 
 
-def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_client: redis.Redis) -> None:
+def test_stopped_process_hands_back_its_waiting_tests(case: Any, redis_client: redis.Redis) -> None:
     test = case.trigger("o-1")
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, test)
@@ -98,30 +98,30 @@ def test_a_process_that_stops_hands_its_waiting_tests_back(case: Any, redis_clie
         case.app.runtime.inbox.stop()
         runner = future.result(10)
     assert (runner.state, runner.handed_back) == (State.INIT, True)
-    assert case.app.runtime.store.executions.due(case.name, 10) == ["o-1"], "it need not wait for the lease to lapse"
+    assert case.app.runtime.store.executions.due(case.name, 10) == ["o-1"], "due before the lease lapses"
     assert case.total_by_state == Counter()
 
     other = LiveCheck(case.app.app)
     again = other.add_case(type(case), name=case.name)
     again.sent.send(7, key="o-1", force=True)
     assert again.execute(test).state is State.PASS
-    assert len(again.frequency_history) == 0, "a second attempt is no second test"
+    assert len(again.frequency_history) == 0, "a second attempt does not count as a second test"
     other.close()
 
 
-def test_a_process_that_is_to_stop_takes_no_test_while_those_it_has_go_on(case: Any) -> None:
+def test_stopping_process_takes_no_new_test_and_continues_running_ones(case: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waits = pool.submit(case.execute, build(case, "o-1"))
+        waiting_test = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
         case.app.runtime.inbox.interrupt_after(60)
         refused = case.execute(build(case, "o-2"))
         assert (refused.state, refused.handed_back) == (State.INIT, True)
         case.sent.send(7, key="o-1", force=True)
-        assert waits.result(10).state is State.PASS
+        assert waiting_test.result(10).state is State.PASS
     assert case.total_by_state == Counter({State.PASS: 1})
 
 
-def test_mailboxes_are_closed_when_the_test_is_over(case: Any) -> None:
+def test_mailbox_is_closed_after_the_test(case: Any) -> None:
     case.sent.send(7, key="o-1", force=True)
     case.execute(build(case, "o-1"))
     assert case.app.runtime.inbox._open_mailboxes() == []

@@ -1,4 +1,4 @@
-"""An execution is a span, linked to the request that asked for it."""
+"""Spans of executions, linked to the request that triggered them."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ OUTCOMES = [
 
 @pytest.mark.promise("An execution is a span with its verdict, and with the exception of a failure.", theme="otel")
 @pytest.mark.parametrize("outcome", OUTCOMES, ids=[outcome.state for outcome in OUTCOMES])
-def test_an_execution_is_a_span_that_tells_the_verdict(livecheck: LiveCheck, spans: Spans, outcome: Outcome) -> None:
+def test_execution_is_a_span_with_its_verdict(livecheck: LiveCheck, spans: Spans, outcome: Outcome) -> None:
     case = declare(livecheck, outcome.run)
     test, request = requested(case)
     case.stored.send(7, key="o-1", force=True)
@@ -132,7 +132,7 @@ def test_an_execution_is_a_span_that_tells_the_verdict(livecheck: LiveCheck, spa
         assert (span.status.status_code, span.status.description) == (StatusCode.ERROR, runner.report.error)
 
 
-def test_a_real_request_takes_its_span_along_through_redis_and_the_broker(
+def test_span_of_a_request_is_recorded_in_redis_and_in_the_message(
     livecheck: LiveCheck, spans: Spans, redis_client: redis.Redis
 ) -> None:
     case = declare(livecheck, passes, probability=1.0)
@@ -141,12 +141,14 @@ def test_a_real_request_takes_its_span_along_through_redis_and_the_broker(
     assert livecheck.runtime.outbox.flush()
     body = base64.b64decode(json.loads(redis_client.lindex("livecheck", 0))["body"])
     sent = EXECUTION.validate_python(json.loads(body)[1][TEST_KEYWORD])
-    kept = EXECUTION.validate_json(redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload"))
+    recorded = EXECUTION.validate_json(
+        redis_client.hget(livecheck.runtime.store.keys.test(case.name, "o-1"), "payload")
+    )
     expected = f"00-{request.trace_id:032x}-{request.span_id:016x}-{request.trace_flags:02x}"
-    assert sent.traceparent == kept.traceparent == expected
+    assert sent.traceparent == recorded.traceparent == expected
 
 
-def test_a_synthetic_test_is_marked(livecheck: LiveCheck, spans: Spans) -> None:
+def test_span_of_a_synthetic_test_is_marked(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None)
     with fake_request(case.name):
         test = build(case, "o-1")
@@ -155,7 +157,7 @@ def test_a_synthetic_test_is_marked(livecheck: LiveCheck, spans: Spans) -> None:
     assert span.attributes["livecheck.test.synthetic"] is True
 
 
-def test_a_test_that_no_span_asked_for_is_linked_to_nothing(livecheck: LiveCheck, spans: Spans) -> None:
+def test_execution_triggered_outside_a_span_has_no_link(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None)
     case.execute(build(case, "o-1"))
     [span] = spans.named(NAME)
@@ -163,14 +165,14 @@ def test_a_test_that_no_span_asked_for_is_linked_to_nothing(livecheck: LiveCheck
 
 
 @pytest.mark.parametrize("text", ["", "00", "00-0-0-0", f"00-{0:032x}-{0:016x}-01", "ü" * 55, "x" * 10_000])
-def test_a_parent_that_is_none_is_no_link_and_no_harm(livecheck: LiveCheck, spans: Spans, text: str) -> None:
+def test_invalid_traceparent_gives_no_link(livecheck: LiveCheck, spans: Spans, text: str) -> None:
     case = declare(livecheck, lambda self: None)
     assert case.execute(replace(build(case, "o-1"), traceparent=text)).state is State.PASS
     [span] = spans.named(NAME)
     assert not span.links
 
 
-def spans_inside(seen: dict[str, int]) -> None:
+def note_span(seen: dict[str, int]) -> None:
     test = current_test()
     assert test is not None
     seen[test.id] = trace.get_current_span().get_span_context().span_id
@@ -181,13 +183,13 @@ def by_test(spans: Spans) -> dict[Any, int]:
 
 
 @pytest.mark.promise("The span is current in `run()` on threads.", theme="otel")
-def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Spans) -> None:
+def test_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Spans) -> None:
     together = threading.Barrier(4)
     seen: dict[str, int] = {}
 
     def run(self: Any) -> None:
         together.wait(10)
-        spans_inside(seen)
+        note_span(seen)
         together.wait(10)
 
     case = declare(livecheck, run)
@@ -200,7 +202,7 @@ def test_the_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: 
 
 
 @pytest.mark.promise("The span is current in `run()` in coroutines.", theme="otel")
-def test_the_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -> None:
+def test_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -> None:
     together = 4
     arrived: list[str] = []
     seen: dict[str, int] = {}
@@ -209,7 +211,7 @@ def test_the_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Span
         arrived.append(self.current_test.id)
         while len(arrived) < together:
             await asyncio.sleep(0.001)
-        spans_inside(seen)
+        note_span(seen)
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(together) as pool:
@@ -219,7 +221,7 @@ def test_the_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Span
     assert seen == by_test(spans)
 
 
-def test_what_run_does_is_below_the_span_and_the_span_below_the_workers(livecheck: LiveCheck, spans: Spans) -> None:
+def test_execution_span_is_a_child_of_the_worker_and_the_parent_of_run(livecheck: LiveCheck, spans: Spans) -> None:
     def run(self: Any) -> None:
         with trace.get_tracer("shop").start_as_current_span("look"):
             pass
@@ -232,7 +234,7 @@ def test_what_run_does_is_below_the_span_and_the_span_below_the_workers(livechec
     assert look.parent.span_id == execution.context.span_id
 
 
-def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveCheck, spans: Spans) -> None:
+def test_execution_span_sends_no_automatic_signal(livecheck: LiveCheck, spans: Spans) -> None:
     finished: list[dict[str, Any]] = []
     undo = instrument(make_gate(finished=finished))
 
@@ -243,17 +245,17 @@ def test_the_span_of_an_execution_is_not_one_of_its_tests_spans(livecheck: LiveC
     case = declare(livecheck, run)
     case.execute(build(case, "o-1"))
     undo()
-    assert [told["name"] for told in finished] == ["look"]
+    assert [operation["name"] for operation in finished] == ["look"]
 
 
-# -- executions that do not end like that
+# -- executions that end without a verdict of their own
 
 
 def result_of(span: ReadableSpan) -> tuple[Any, StatusCode]:
     return span.attributes.get("test.case.result.status"), span.status.status_code
 
 
-def test_leaving_the_process_is_a_verdict_on_the_span_too(livecheck: LiveCheck, spans: Spans) -> None:
+def test_span_of_a_system_exit_is_a_failure(livecheck: LiveCheck, spans: Spans) -> None:
     def run(self: Any) -> None:
         raise SystemExit(3)
 
@@ -264,7 +266,7 @@ def test_leaving_the_process_is_a_verdict_on_the_span_too(livecheck: LiveCheck, 
     assert result_of(span) == ("fail", StatusCode.ERROR)
 
 
-def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livecheck: LiveCheck, spans: Spans) -> None:
+def test_verdict_of_the_sweep_has_a_span(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None, test_expires=0.05)
     _, request = requested(case)
     wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
@@ -275,7 +277,7 @@ def test_a_test_that_nobody_finished_has_a_span_from_who_gave_the_verdict(livech
 
 
 @pytest.mark.promise("A verdict that was refused is not on a span.", theme="otel")
-def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: Spans) -> None:
+def test_refused_verdict_is_not_on_the_span(livecheck: LiveCheck, spans: Spans) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
 
@@ -285,12 +287,12 @@ def test_a_verdict_that_came_too_late_is_not_told(livecheck: LiveCheck, spans: S
         wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
-    of_the_sweep, of_the_run = spans.named(NAME)
-    assert result_of(of_the_sweep) == ("fail", StatusCode.ERROR)
-    assert result_of(of_the_run) == (None, StatusCode.UNSET)
+    span_of_sweep, span_of_run = spans.named(NAME)
+    assert result_of(span_of_sweep) == ("fail", StatusCode.ERROR)
+    assert result_of(span_of_run) == (None, StatusCode.UNSET)
 
 
-def test_a_test_that_is_handed_back_has_no_result(livecheck: LiveCheck, spans: Spans) -> None:
+def test_span_of_a_handed_back_test_has_no_result(livecheck: LiveCheck, spans: Spans) -> None:
     waiting = threading.Event()
 
     def run(self: Any) -> None:
@@ -308,22 +310,22 @@ def test_a_test_that_is_handed_back_has_no_result(livecheck: LiveCheck, spans: S
     assert not span.events
 
 
-def test_a_verdict_that_could_not_be_written_is_an_error_without_a_result(
+def test_span_of_an_unwritten_verdict_is_an_error_without_result(
     livecheck: LiveCheck, spans: Spans, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def away(*_: Any, **__: Any) -> None:
-        raise RedisUnavailable("Redis is away")
+    def fail(*_: Any, **__: Any) -> None:
+        raise RedisUnavailable("Redis is unavailable")
 
     monkeypatch.setattr(
         "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
     )
-    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", away)
+    monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", fail)
     case = declare(livecheck, lambda self: None)
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))
     [span] = spans.named(NAME)
     assert result_of(span) == (None, StatusCode.ERROR)
-    assert span.status.description == "Redis is away"
+    assert span.status.description == "Redis is unavailable"
 
 
 class Broken(SpanProcessor):
@@ -331,12 +333,12 @@ class Broken(SpanProcessor):
         setattr(self, method, self.fail)
 
     def fail(self, *_: Any, **__: Any) -> None:
-        raise OSError("the collector is on fire")
+        raise OSError("the collector failed")
 
 
 @pytest.mark.promise("Tracing that fails changes no verdict.", theme="otel")
 @pytest.mark.parametrize("method", ["on_start", "on_end"])
-def test_tracing_that_breaks_changes_no_verdict(livecheck: LiveCheck, spans: Spans, method: str) -> None:
+def test_failing_span_processor_changes_no_verdict(livecheck: LiveCheck, spans: Spans, method: str) -> None:
     spans.provider.add_span_processor(Broken(method))
     case = declare(livecheck, fails)
     case.stored.resolve("o-1", SignalEvent("stored", case.name, "o-1", "7"))
@@ -345,7 +347,7 @@ def test_tracing_that_breaks_changes_no_verdict(livecheck: LiveCheck, spans: Spa
     assert not trace.get_current_span().get_span_context().is_valid
 
 
-# -- without it
+# -- without OpenTelemetry
 
 WITHOUT = """
 import sys
@@ -377,19 +379,19 @@ try:
 except ModuleNotFoundError as exc:
     assert exc.name.startswith("opentelemetry"), exc
 else:
-    raise AssertionError("nothing is missing")
+    raise AssertionError("opentelemetry was imported")
 """
 
 
 @pytest.mark.promise("Without OpenTelemetry everything else works.", theme="otel")
-def test_without_opentelemetry_all_works_but_that(redis_url: str) -> None:
+def test_execution_works_without_opentelemetry(redis_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, redis_url], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 0, done.stderr
 
 
-def test_where_no_provider_is_set_nothing_is_recorded_and_all_works(livecheck: LiveCheck) -> None:
+def test_execution_works_without_a_tracer_provider(livecheck: LiveCheck) -> None:
     def run(self: Any) -> None:
         assert not trace.get_current_span().is_recording()
 

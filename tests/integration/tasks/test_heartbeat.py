@@ -1,4 +1,4 @@
-"""The ping of an outside dead-man's switch: while all is well, and never in anybody's way."""
+"""The ping of an external dead man's switch: sent while all cases are healthy, bounded in time."""
 
 from __future__ import annotations
 
@@ -27,87 +27,89 @@ def switch() -> Iterator[Server]:
 
 
 @pytest.fixture
-def suite(redis_url: str, switch: Server) -> Iterator[LiveCheck]:
-    """A LiveCheck with a case that had its first test."""
+def livecheck(redis_url: str, switch: Server) -> Iterator[LiveCheck]:
+    """A LiveCheck with a case whose first test passed."""
     app = Celery("shop", broker=redis_url, set_as_current=False)
-    suite = LiveCheck(app, heartbeat_url=switch.url(path="/ping/a-secret"))
-    suite.add_case(type("test_order", (Case,), {}), name=CASE)
+    livecheck = LiveCheck(app, heartbeat_url=switch.url(path="/ping/a-secret"))
+    livecheck.add_case(type("test_order", (Case,), {}), name=CASE)
     test = make_test()
-    claim(suite.runtime.store, test)
-    judge(suite.runtime.store, test, State.PASS)
-    yield suite
-    suite.close()
+    claim(livecheck.runtime.store, test)
+    judge(livecheck.runtime.store, test, State.PASS)
+    yield livecheck
+    livecheck.close()
 
 
-def ping(suite: LiveCheck) -> None:
-    """What a worker does once a minute; here, a minute is over at once."""
-    suite.runtime.store.client.delete(suite.runtime.store.keys.heartbeat)
-    Tasks([suite]).heartbeat()
+def ping(livecheck: LiveCheck) -> None:
+    """Do what a worker does once a minute, without waiting for the minute."""
+    livecheck.runtime.store.client.delete(livecheck.runtime.store.keys.heartbeat)
+    Tasks([livecheck]).heartbeat()
 
 
-def test_a_url_is_asked_for_while_all_is_well(suite: LiveCheck, switch: Server) -> None:
-    ping(suite)
+def test_url_is_pinged_while_all_cases_are_healthy(livecheck: LiveCheck, switch: Server) -> None:
+    ping(livecheck)
     [received] = switch.received
     assert (received.method, received.target, received.known_headers()) == ("GET", "/ping/a-secret", {})
 
 
-def test_of_many_beats_and_workers_one_asks(suite: LiveCheck, switch: Server) -> None:
-    at_once(10, lambda _: Tasks([suite]).heartbeat())
+def test_url_is_pinged_once_by_many_workers(livecheck: LiveCheck, switch: Server) -> None:
+    at_once(10, lambda _: Tasks([livecheck]).heartbeat())
     assert len(switch.received) == 1
-    assert 0 < suite.runtime.store.client.pttl(suite.runtime.store.keys.heartbeat) <= 60_000
+    assert 0 < livecheck.runtime.store.client.pttl(livecheck.runtime.store.keys.heartbeat) <= 60_000
 
 
-def fail(suite: LiveCheck) -> None:
+def fail(livecheck: LiveCheck) -> None:
     report = make_report(State.FAIL)
-    suite.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
+    livecheck.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
 
 
-def fall_silent(suite: LiveCheck) -> None:
-    suite.runtime.store.client.hset(
-        suite.runtime.store.keys.state(CASE), mapping={"received_at": 1, "expected_since": 1}
+def fall_silent(livecheck: LiveCheck) -> None:
+    livecheck.runtime.store.client.hset(
+        livecheck.runtime.store.keys.state(CASE), mapping={"received_at": 1, "expected_since": 1}
     )
 
 
-def lose_the_sweep(suite: LiveCheck) -> None:
-    suite.runtime.store.executions.record(make_test("lost"), expires_in=60)
-    suite.runtime.store.client.zadd(suite.runtime.store.keys.open(CASE), {"lost": suite.runtime.store.time() - 301})
+def lose_the_sweep(livecheck: LiveCheck) -> None:
+    livecheck.runtime.store.executions.record(make_test("lost"), expires_in=60)
+    livecheck.runtime.store.client.zadd(
+        livecheck.runtime.store.keys.open(CASE), {"lost": livecheck.runtime.store.time() - 301}
+    )
 
 
 @pytest.mark.parametrize(
-    ("harm", "reason"),
+    ("damage", "reason"),
     [
         (fail, f"case {CASE} is FAIL"),
         (fall_silent, f"case {CASE} is STALL"),
         (lose_the_sweep, "recovery is overdue by 301 s"),
     ],
 )
-def test_it_is_not_while_something_is_wrong(
-    suite: LiveCheck,
+def test_ping_is_skipped_and_its_reason_logged(
+    livecheck: LiveCheck,
     switch: Server,
     caplog: pytest.LogCaptureFixture,
-    harm: Callable[[LiveCheck], None],
+    damage: Callable[[LiveCheck], None],
     reason: str,
 ) -> None:
-    harm(suite)
-    ping(suite)
+    damage(livecheck)
+    ping(livecheck)
     assert switch.received == []
     [record] = caplog.records
     assert record.getMessage() == f"heartbeat: skipped: {reason}"
 
 
-def test_a_case_that_is_not_active_may_be_as_it_is(suite: LiveCheck, switch: Server) -> None:
-    fail(suite)
-    fall_silent(suite)
-    suite.cases[CASE].active = False
-    ping(suite)
+def test_inactive_case_does_not_prevent_the_ping(livecheck: LiveCheck, switch: Server) -> None:
+    fail(livecheck)
+    fall_silent(livecheck)
+    livecheck.cases[CASE].active = False
+    ping(livecheck)
     assert len(switch.received) == 1
 
 
-def test_without_a_url_nothing_is_done(suite: LiveCheck, switch: Server) -> None:
-    suite.settings = suite.settings.model_copy(update={"heartbeat_url": None})
-    Tasks([suite]).heartbeat()
+def test_nothing_is_pinged_without_a_url(livecheck: LiveCheck, switch: Server) -> None:
+    livecheck.settings = livecheck.settings.model_copy(update={"heartbeat_url": None})
+    Tasks([livecheck]).heartbeat()
     assert switch.received == []
-    assert not suite.runtime.store.client.exists(suite.runtime.store.keys.heartbeat)
+    assert not livecheck.runtime.store.client.exists(livecheck.runtime.store.keys.heartbeat)
 
 
 def refused(server: socket.socket) -> None:
@@ -115,12 +117,12 @@ def refused(server: socket.socket) -> None:
 
 
 def silent(_: socket.socket) -> None:
-    """Take the connection, and never answer."""
+    """Accept the connection, and never answer."""
 
 
 @pytest.mark.parametrize(("act", "reason"), [(refused, "Connection refused"), (silent, "no complete answer within")])
-def test_a_url_that_does_not_answer_is_a_line_in_the_log(
-    suite: LiveCheck,
+def test_url_that_does_not_answer_is_logged(
+    livecheck: LiveCheck,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
     act: Callable[[socket.socket], None],
@@ -131,10 +133,10 @@ def test_a_url_that_does_not_answer_is_a_line_in_the_log(
     )
     with socket.create_server(("127.0.0.1", 0)) as server:
         url = f"http://127.0.0.1:{server.getsockname()[1]}/ping/a-secret"
-        suite.settings = suite.settings.model_copy(update={"heartbeat_url": url})
+        livecheck.settings = livecheck.settings.model_copy(update={"heartbeat_url": url})
         act(server)
         started = time.monotonic()
-        ping(suite)
+        ping(livecheck)
     assert time.monotonic() - started < 5
     [record] = caplog.records
     assert "heartbeat: heartbeat_url did not answer" in record.getMessage()
@@ -142,20 +144,20 @@ def test_a_url_that_does_not_answer_is_a_line_in_the_log(
     assert "a-secret" not in caplog.text
 
 
-def test_an_answer_that_is_an_error_is_a_line_in_the_log(
-    suite: LiveCheck, switch: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+def test_error_response_is_logged(
+    livecheck: LiveCheck, switch: Server, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def gone(handler: Any) -> None:
         handler.send_error(404)
 
     monkeypatch.setattr(switch.RequestHandlerClass, "do_GET", gone)
-    ping(suite)
+    ping(livecheck)
     assert [record.getMessage() for record in caplog.records] == [
         "heartbeat: heartbeat_url did not answer: 404 Not Found (1 attempt)"
     ]
 
 
-def test_the_longest_a_worker_can_be_held_up_is_what_is_documented() -> None:
+def test_ping_takes_at_most_the_documented_time() -> None:
     limits = heartbeat._HTTP
     assert limits.timeout_total is not None
     assert (limits.error_retries + 1) * limits.timeout_total + limits.error_retries * limits.error_delay_max <= 11

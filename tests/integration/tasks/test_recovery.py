@@ -1,4 +1,4 @@
-"""Whatever dies, every execution comes to one verdict."""
+"""Recovery: executions that no worker finished are re-sent or closed with one verdict."""
 
 from __future__ import annotations
 
@@ -42,9 +42,7 @@ def last_report(case: Any) -> tuple[State, str | None]:
     return report.state, report.error
 
 
-def test_a_message_that_was_lost_is_sent_again(
-    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_message_is_resent(case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 0.05)
     case.trigger("o-1")
     redis_client.delete("livecheck")
@@ -52,7 +50,7 @@ def test_a_message_that_was_lost_is_sent_again(
     assert redis_client.llen("livecheck") == 1
 
 
-def test_the_execution_of_a_dead_worker_is_sent_again(case: Any, redis_client: redis.Redis) -> None:
+def test_execution_of_a_dead_worker_is_resent(case: Any, redis_client: redis.Redis) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=60)
     claim(case, test, "dead")
@@ -62,7 +60,7 @@ def test_the_execution_of_a_dead_worker_is_sent_again(case: Any, redis_client: r
     assert case.total_by_state == Counter(PASS=1)
 
 
-def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redis_client: redis.Redis) -> None:
+def test_execution_whose_workers_keep_dying_is_an_error(case: Any, redis_client: redis.Redis) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=60)
     for attempt in range(3):
@@ -71,11 +69,11 @@ def test_an_execution_that_keeps_killing_its_workers_is_an_error(case: Any, redi
     assert last_report(case) == (State.ERROR, "worker lost: it stopped without a verdict")
     assert case.total_by_state == Counter(ERROR=1)
     assert case.status is State.ERROR
-    assert case.execute(test).state is State.INIT, "the verdict stands"
+    assert case.execute(test).state is State.INIT, "the verdict is final"
 
 
 @pytest.mark.promise("A test that is still running when it expires is a TIMEOUT.", theme="recovery")
-def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: Any) -> None:
+def test_run_past_the_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: Any) -> None:
     def run(self: Any) -> None:
         wait_until(lambda: self.total_by_state[State.TIMEOUT], what="the sweep's verdict")
 
@@ -91,7 +89,7 @@ def test_a_test_that_runs_past_its_expiry_is_a_timeout_and_its_own_verdict_is_re
 
 
 @pytest.mark.promise("A test that no worker took before it expired is a SKIP.", theme="recovery")
-def test_a_test_nobody_took_in_time_is_a_skip(case: Any) -> None:
+def test_unclaimed_test_is_a_skip_when_it_expires(case: Any) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=0.05)
     sweep_when_due(case)
@@ -104,7 +102,7 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
     started = time.monotonic()
 
     def run(self: Any) -> None:
-        # Three times the lease: without renewal the sweep would find it lapsed.
+        # Three leases: without renewal the sweep would find it lapsed.
         wait_until(lambda: time.monotonic() - started > 1.0)
 
     type(case).run = run
@@ -117,7 +115,7 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
     assert found == []
 
 
-def test_one_sweep_sends_again_all_that_a_big_worker_had(case: Any, redis_client: redis.Redis) -> None:
+def test_one_sweep_resends_more_than_a_batch(case: Any, redis_client: redis.Redis) -> None:
     tests = [build(case, f"o-{number}") for number in range(recovery.BATCH + 1)]
     for test in tests:
         case.app.runtime.store.executions.record(test, expires_in=60)
@@ -128,7 +126,7 @@ def test_one_sweep_sends_again_all_that_a_big_worker_had(case: Any, redis_client
 
 
 @pytest.mark.promise("An execution whose message the broker refused is sent by the next sweep.", theme="recovery")
-def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
+def test_next_sweep_resends_what_the_broker_refused(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     test = build(case, "o-1")
@@ -147,7 +145,7 @@ def test_what_the_broker_did_not_take_is_sent_by_the_next_sweep(
 
 
 @pytest.mark.promise("A sweep that loses Redis half-way still sends the executions it had taken.", theme="recovery")
-def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
+def test_sweep_sends_its_claimed_executions_when_redis_fails(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for number in range(3):
@@ -155,16 +153,16 @@ def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
         case.app.runtime.store.executions.record(test, expires_in=60)
         claim(case, test, "dead")
     wait_until(lambda: len(case.app.runtime.store.executions.due(case.name, 10)) == 3, what="three are due")
-    recover, asked = case.app.runtime.store.executions.recover, []
+    recover, calls = case.app.runtime.store.executions.recover, []
 
-    def break_off(*args: Any) -> Any:
-        asked.append(args)
-        if len(asked) == 3:
-            raise RedisUnavailable("broke off")
+    def fail_at_third(*args: Any) -> Any:
+        calls.append(args)
+        if len(calls) == 3:
+            raise RedisUnavailable("unavailable")
         return recover(*args)
 
     with monkeypatch.context() as broken:
-        broken.setattr(case.app.runtime.store.executions, "recover", break_off)
+        broken.setattr(case.app.runtime.store.executions, "recover", fail_at_third)
         with pytest.raises(RedisUnavailable):
             sweep(case)
     assert redis_client.llen("livecheck") == 2
@@ -172,7 +170,7 @@ def test_what_a_sweep_had_taken_on_is_sent_although_redis_breaks_off(
     assert redis_client.llen("livecheck") == 3
 
 
-def test_cases_with_something_due_are_known_together(case: Any) -> None:
+def test_cases_due_lists_the_cases_with_due_executions(case: Any) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=60)
     claim(case, test, "dead")
@@ -183,7 +181,7 @@ def test_cases_with_something_due_are_known_together(case: Any) -> None:
     assert case.app.runtime.store.executions.cases_due([]) == []
 
 
-def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
+def test_unreadable_record_does_not_stop_the_sweep(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 0.05)
@@ -197,4 +195,6 @@ def test_a_record_that_cannot_be_read_does_not_stop_the_sweep(
     state, error = last_report(case)
     assert state is State.ERROR
     assert str(error).startswith("test broken discarded: Redis key ")
-    assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], "not retried for ever"
+    assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], (
+        "the unreadable one is not retried"
+    )

@@ -1,62 +1,24 @@
-"""Arguments of a test: what reaches ``run()``, and what is refused, whichever way they take."""
+"""Triggers in a request, without a server."""
 
-import math
 from typing import Any
 
 import pytest
-from celery import Celery
-from hypothesis import example, given, settings
-from hypothesis import strategies as st
-from pydantic_core import to_json, to_jsonable_python
 
-from livecheck_celery import Case, InvalidPayload, LiveCheck
-from livecheck_celery.cases.arguments import build, check_size
-from livecheck_celery.models import EXECUTION
-from livecheck_celery.store.database import execution_json
-
-LIMIT = 1000
-livecheck = LiveCheck(Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False), max_payload=LIMIT)
-case = livecheck.add_case(Case, name="shop.test_order")
-
-texts = st.one_of(st.text(), st.text(alphabet='ab\x00\n"\\', max_size=400))
-scalars = st.one_of(
-    texts, st.booleans(), st.none(), st.integers(), st.floats(allow_nan=False), st.decimals(), st.uuids()
-)
-values = st.one_of(scalars, st.lists(scalars, max_size=3), st.dictionaries(texts, scalars, max_size=3))
+from livecheck_celery import Case, LiveCheck
 
 
-@settings(deadline=None)
-@given(texts, st.lists(values, max_size=4).map(tuple), st.dictionaries(texts, values, max_size=3))
-@example("\x00" * 400, (), {})
-@example("o-1", (math.inf,), {"side": -math.inf})
-@example("o-1", (2**63, -(2**63), True, None, "side"), {"side": "buy"})
-def test_they_arrive_as_json_and_none_over_the_limit_does(
-    test_id: str, args: tuple[Any, ...], kwargs: dict[str, Any]
+@pytest.mark.promise("A request that is not tested creates no execution.", theme="requests")
+@pytest.mark.parametrize("options", [{"probability": 0.0}, {"active": False}])
+def test_request_that_is_not_tested_creates_no_execution(
+    options: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = build(case, test_id, args, kwargs)
-    assert test.test_args == to_jsonable_python(list(args))
-    assert test.test_kwargs == to_jsonable_python(kwargs)
-    size = len(to_json((test.id, test.test_args, test.test_kwargs)))
-    if size > LIMIT:
-        with pytest.raises(InvalidPayload, match=f"are {size} bytes, over the limit of {LIMIT}"):
-            check_size(test, case.app.settings.max_payload)
-    else:
-        check_size(test, case.app.settings.max_payload)
-        assert EXECUTION.validate_json(execution_json(test)) == test
-
-
-@pytest.mark.parametrize("args", [("\ud800",), (object(),), ({"a": object()},)])
-def test_what_is_no_json_is_refused(args: tuple[Any, ...]) -> None:
-    with pytest.raises(InvalidPayload):
-        check_size(build(case, "o-1", args), case.app.settings.max_payload)
-    with pytest.raises(InvalidPayload):
-        check_size(build(case, "o-1", (), {"side": args[0]}), case.app.settings.max_payload)
-
-
-def test_what_the_caller_changes_later_is_not_changed_in_the_test() -> None:
-    sides = ["buy"]
-    kwargs: dict[str, Any] = {"sides": sides, "side": "buy"}
-    test = build(case, "o-1", (sides,), kwargs)
-    sides.append("sell")
-    kwargs["side"] = "sell"
-    assert (test.test_args, test.test_kwargs) == ([["buy"]], {"sides": ["buy"], "side": "buy"})
+    created: list[object] = []
+    monkeypatch.setattr("livecheck_celery.cases.trigger.TestExecution", lambda **values: created.append(values))
+    livecheck = LiveCheck(redis_url="redis://127.0.0.1:1/0")
+    case = livecheck.add_case(Case, name="idle", **options)
+    first, second = case.maybe_trigger("o-1", side="buy"), case.maybe_trigger("o-2")
+    assert first is second, "one object for all requests that are not tested"
+    with first as test:
+        assert test is None
+    assert created == []
+    livecheck.close()

@@ -1,4 +1,4 @@
-"""Subscriptions on which nothing is received."""
+"""The inbox, on subscriptions that receive no message."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.helpers.waiting import wait_until
 
 
 class Subscription:
-    """Is heard of only where it ``answers``; nothing is published."""
+    """Answers pings if ``answers``; receives nothing else."""
 
     def __init__(self, *, answers: bool) -> None:
         self.answers = answers
         self.pings = 0
-        self._told: list[dict[str, Any]] = []
+        self._messages: list[dict[str, Any]] = []
 
     def __enter__(self) -> Self:
         return self
@@ -28,22 +28,22 @@ class Subscription:
     def __exit__(self, *_: object) -> None: ...
 
     def subscribe(self, channel: str) -> None:
-        self._told.append({"type": "subscribe"})
+        self._messages.append({"type": "subscribe"})
 
     def ping(self) -> None:
         self.pings += 1
         if self.answers:
-            self._told.append({"type": "pong"})
+            self._messages.append({"type": "pong"})
 
     def get_message(self, timeout: float) -> dict[str, Any] | None:
-        if self._told:
-            return self._told.pop()
+        if self._messages:
+            return self._messages.pop()
         threading.Event().wait(0.01)
         return None
 
 
 @pytest.mark.parametrize("answers", [True, False])
-def test_it_is_made_anew_unless_the_server_gives_a_sign_of_life(
+def test_subscription_is_replaced_unless_the_server_answers_pings(
     store: Store, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
     monkeypatch.setattr(inbox, "BACKSTOP", 0.05)
@@ -54,14 +54,14 @@ def test_it_is_made_anew_unless_the_server_gives_a_sign_of_life(
         return made[-1]
 
     monkeypatch.setattr(store.client, "pubsub", subscribe)
-    one = Inbox(store)
-    mailbox = one.open(CASE, "id-1")
+    inbox_ = Inbox(store)
+    mailbox = inbox_.open(CASE, "id-1")
     if answers:
         wait_until(lambda: made[0].pings > 5)
         assert len(made) == 1
     else:
         wait_until(lambda: len(made) > 3)
         assert all(each.pings == 1 for each in made[:3])
-    one.close(mailbox)
-    one.stop()
-    one.join(5)
+    inbox_.close(mailbox)
+    inbox_.stop()
+    inbox_.join(5)

@@ -1,4 +1,4 @@
-"""What the URL of a Redis says, and what Celery's configuration adds to it."""
+"""URLs of Redis, Sentinel and Cluster, and options of the broker that apply to them."""
 
 import ssl
 from typing import Any
@@ -15,23 +15,23 @@ from livecheck_celery.utils.redis_urls import from_broker, servers, without_pass
 TWO = "sentinel://:p%40ss@one:1;sentinel://two/3?master_name=orders&sentinel_password=s%26cret"
 
 
-def test_sentinels_are_written_as_kombu_writes_them() -> None:
+def test_sentinel_url_has_the_format_of_kombu() -> None:
     client = connect(TWO, 1.0)
     pool: Any = client.connection_pool
     assert pool.service_name == "orders"
     kwargs = client.get_connection_kwargs()
     assert (kwargs["password"], kwargs["db"], kwargs["socket_timeout"]) == ("p@ss", 3, 1.0)
     assert issubclass(pool.connection_class, SentinelManagedConnection)
-    asked = [one.get_connection_kwargs() for one in pool.sentinel_manager.sentinels]
-    assert [(one["host"], one["port"], one["password"]) for one in asked] == [
+    sentinels = [one.get_connection_kwargs() for one in pool.sentinel_manager.sentinels]
+    assert [(one["host"], one["port"], one["password"]) for one in sentinels] == [
         ("one", 1, "s&cret"),
         ("two", 26379, "s&cret"),
     ]
-    assert {one["socket_timeout"] for one in asked} == {0.5}, "together as long as the one they lead to"
+    assert {one["socket_timeout"] for one in sentinels} == {0.5}, "the timeout, divided by their number"
     client.close()
 
 
-def test_tls_may_be_behind_sentinels_and_in_front_of_them() -> None:
+def test_tls_is_set_separately_for_redis_and_sentinel() -> None:
     client = connect("sentinel://one?master_name=m&ssl=true&ssl_ca_certs=/ca&sentinel_ssl=true", 1.0)
     pool: Any = client.connection_pool
     assert issubclass(pool.connection_class, SentinelManagedSSLConnection)
@@ -40,14 +40,14 @@ def test_tls_may_be_behind_sentinels_and_in_front_of_them() -> None:
     assert sentinel.connection_pool.connection_class.__name__ == "SSLConnection"
 
 
-def test_a_cluster_connects_when_first_used() -> None:
+def test_cluster_connects_when_first_used() -> None:
     assert isinstance(connect("redis+cluster://:pw@nowhere:1;redis+cluster://nowhere:2", 1.0), Cluster)
     assert servers("rediss+cluster://a;rediss+cluster://b:7").hosts == [("a", 6379), ("b", 7)]
     assert servers("rediss+cluster://a").url.startswith("rediss://")
 
 
 @pytest.mark.parametrize(
-    ("url", "wanted"),
+    ("url", "problem"),
     [
         ("sentinel://one;sentinel://two/0", "master_name=mymaster.*broker_transport_options"),
         ("sentinel://one;two?master_name=m", "sentinel://:password@host"),
@@ -58,8 +58,8 @@ def test_a_cluster_connects_when_first_used() -> None:
         ("redis+cluster://", r"redis\+cluster://:password@localhost"),
     ],
 )
-def test_what_is_wrong_with_such_a_url_is_said_in_one_line(url: str, wanted: str) -> None:
-    with pytest.raises(ConfigurationError, match=f"redis_url is not a.*{wanted}") as caught:
+def test_invalid_url_is_explained_in_one_line(url: str, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"redis_url is not a.*{problem}") as caught:
         connect(url, 1.0)
     assert "hunter" not in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -73,7 +73,7 @@ def test_what_is_wrong_with_such_a_url_is_said_in_one_line(url: str, wanted: str
         ("redis://:hun;ter2@host/1", "redis://host/1"),
     ],
 )
-def test_no_password_of_several_is_shown(url: str, shown: str) -> None:
+def test_passwords_of_all_servers_are_hidden(url: str, shown: str) -> None:
     assert without_password(url) == shown
 
 
@@ -83,7 +83,7 @@ def settings_of(url: str, **conf: Any) -> Any:
     return LiveCheck(app).settings
 
 
-def test_what_celery_is_told_of_a_broker_behind_sentinel_holds_for_the_state() -> None:
+def test_sentinel_options_of_the_broker_apply_to_redis_url() -> None:
     options = {"master_name": "orders", "sentinel_kwargs": {"password": "a&b", "socket_timeout": 9}, "other": 1}
     settings = settings_of("sentinel://one;sentinel://two", broker_transport_options=options)
     assert settings.redis_url == "sentinel://one;sentinel://two?master_name=orders&sentinel_password=a%26b"
@@ -91,12 +91,12 @@ def test_what_celery_is_told_of_a_broker_behind_sentinel_holds_for_the_state() -
     connect(settings.redis_url, 1.0).close()
 
 
-def test_what_the_url_says_goes_before() -> None:
+def test_url_precedes_the_options_of_the_broker() -> None:
     assert from_broker("sentinel://one?master_name=a", {"master_name": "b"}, None) == "sentinel://one?master_name=a"
 
 
 @pytest.mark.parametrize("url", ["redis://host/1", "rediss://host/1"])
-def test_broker_use_ssl_holds_for_the_state(url: str) -> None:
+def test_broker_use_ssl_applies_to_redis_url(url: str) -> None:
     options = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False}
     kwargs = connect(settings_of(url, broker_use_ssl=options).redis_url, 1.0).get_connection_kwargs()
     assert (kwargs["host"], kwargs["db"], kwargs["ssl_ca_certs"]) == ("host", 1, "/ca.pem")
@@ -104,19 +104,19 @@ def test_broker_use_ssl_holds_for_the_state(url: str) -> None:
     assert kwargs["ssl_check_hostname"] is False
 
 
-def test_the_options_of_the_broker_are_not_those_of_another_redis() -> None:
+def test_options_of_the_broker_do_not_apply_to_another_redis() -> None:
     settings = settings_of("rediss://host", broker_use_ssl={"ssl_ca_certs": "/ca"}, livecheck_redis_url="redis://state")
     assert settings.redis_url == "redis://state"
 
 
 @pytest.mark.parametrize("url", ["redis+cluster://host:1", "rediss+cluster://host:1"])
-def test_a_cluster_cannot_be_the_broker(url: str) -> None:
+def test_cluster_as_broker_is_refused(url: str) -> None:
     with pytest.raises(ConfigurationError, match="broker_url: Celery cannot use a Redis Cluster.*livecheck_redis_url"):
         _ = LiveCheck(Celery("shop", set_as_current=False), redis_url=url).settings
     with pytest.raises(ConfigurationError, match="broker_url: Celery cannot use a Redis Cluster"):
         _ = LiveCheck(Celery("shop", set_as_current=False), redis_url="redis://state", broker_url=url).settings
 
 
-def test_a_cluster_with_another_broker_is_fine() -> None:
+def test_cluster_with_another_broker_is_accepted() -> None:
     settings = settings_of("redis://broker/0", livecheck_redis_url="redis+cluster://host:1")
     assert (settings.redis_url, settings.broker_url) == ("redis+cluster://host:1", "redis://broker/0")

@@ -1,4 +1,4 @@
-"""What comes from outside makes one line in a log, and steers no terminal."""
+"""Text from outside is one line in a log, without control characters."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from uuid import uuid4
 import pytest
 
 import livecheck_celery
-from livecheck_celery.execution.failures import describe
 from livecheck_celery.utils.sanitize import get_logger, sanitize, sanitize_lines
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
@@ -33,12 +32,12 @@ HARMLESS = "?[31mred FAKE LOG LINE"
         ("half a pair \ud800", "half a pair ?"),
     ],
 )
-def test_text_is_on_one_line_without_control_characters(text: str, shown: str) -> None:
+def test_sanitized_text_is_one_line_without_control_characters(text: str, shown: str) -> None:
     assert sanitize(text) == shown
     assert sanitize(text).isprintable()
 
 
-def test_lines_stay_lines_and_none_begins_like_a_new_one() -> None:
+def test_sanitized_lines_are_indented() -> None:
     assert sanitize_lines(f"Traceback:\n  File\nValueError: {HOSTILE}") == (
         "Traceback:\n  File\n  ValueError: ?[31mred\n  FAKE LOG LINE"
     )
@@ -51,7 +50,7 @@ class Hostile:
 
 @pytest.fixture
 def logged() -> Iterator[io.StringIO]:
-    """What a logger of ours writes."""
+    """The output of LiveCheck's loggers."""
     stream = io.StringIO()
     handler = logging.StreamHandler(stream)
     handler.setFormatter(logging.Formatter("%(levelname)s %(message)s"))
@@ -61,29 +60,25 @@ def logged() -> Iterator[io.StringIO]:
     root.removeHandler(handler)
 
 
-def test_a_log_line_is_one_line_whatever_its_arguments(logged: io.StringIO) -> None:
+def test_log_record_is_one_line_for_any_arguments(logged: io.StringIO) -> None:
     logger = get_logger(f"livecheck_celery.{uuid4().hex}")
     logger.error("test %s, number %d: %s", HOSTILE, 7, ValueError(HOSTILE))
     assert logged.getvalue() == f"ERROR test {HARMLESS}, number 7: {HARMLESS}\n"
 
 
-def test_a_traceback_forges_no_line_either(logged: io.StringIO) -> None:
+def test_logged_traceback_is_indented(logged: io.StringIO) -> None:
     try:
         _ = {}[Hostile()]
     except KeyError:
-        get_logger(f"livecheck_celery.{uuid4().hex}").exception("it broke: %s", HOSTILE)
+        get_logger(f"livecheck_celery.{uuid4().hex}").exception("failed: %s", HOSTILE)
     first, *others = logged.getvalue().splitlines()
-    assert first == f"ERROR it broke: {HARMLESS}"
+    assert first == f"ERROR failed: {HARMLESS}"
     assert others[0] == "Traceback (most recent call last):"
     assert others[-2:] == ["  KeyError: ?[31mred", "  FAKE LOG LINE"]
     assert all(line.startswith("  ") for line in others[1:])
 
 
-def test_what_broke_is_told_without_control_characters() -> None:
-    assert describe(ValueError(HOSTILE)) == f"ValueError: {HARMLESS}"
-
-
-def test_every_logger_is_one_of_these() -> None:
+def test_every_logger_sanitizes() -> None:
     root = Path(livecheck_celery.__file__).parent
     loggers = [path for path in root.rglob("*.py") if "logging.getLogger(" in path.read_text()]
     assert loggers == [root / "utils" / "sanitize.py"]

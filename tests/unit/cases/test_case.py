@@ -1,4 +1,4 @@
-"""The class page, name by name: every attribute with its default, every method, every property."""
+"""Case: every attribute, method and parameter of the reference, and the options of a case."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.schedules import crontab
 
-from livecheck_celery import Case, LiveCheck, Signal, State, TestExecution, TestReport, TestRunner
+from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal, State, TestRunner
 
 #: Attribute, and its default on the class.
 DEFAULTS = [
@@ -47,7 +48,7 @@ DEFAULTS = [
     ("Runner", TestRunner),
 ]
 
-#: What the reads from Redis are of a case that has never run; the rest is as on the class.
+#: Attributes of a case that has never run, where they differ from the class.
 PER_CASE = {
     "name": "contract",
     "signals": {},
@@ -76,7 +77,7 @@ METHODS = [
     ("url_request", ["method", "url", "kwargs"]),
 ]
 
-#: Parameters of Case(), all of them by keyword.
+#: Parameters of Case(), all of them keywords.
 PARAMETERS = [
     "app",
     "name",
@@ -112,42 +113,42 @@ def case(redis_url: str) -> Any:
 
 @pytest.mark.promise("Every attribute of the reference's Case is there, with its default.", theme="cases")
 @pytest.mark.parametrize(("name", "default"), DEFAULTS)
-def test_every_attribute_has_its_default_on_the_class(name: str, default: Any) -> None:
+def test_attribute_has_its_default_on_the_class(name: str, default: Any) -> None:
     assert getattr(Case, name) == default
     assert type(getattr(Case, name)) is type(default)
 
 
 @pytest.mark.parametrize(("name", "default"), [*DEFAULTS, *PER_CASE.items()])
-def test_every_attribute_has_its_default_on_a_case_that_never_ran(case: Any, name: str, default: Any) -> None:
+def test_attribute_has_its_default_on_a_case_that_never_ran(case: Any, name: str, default: Any) -> None:
     assert getattr(case, name) == default
     assert type(getattr(case, name)) is type(default)
 
 
 @pytest.mark.promise("Every method of the reference's Case is there, with its parameters.", theme="cases")
 @pytest.mark.parametrize(("name", "parameters"), METHODS)
-def test_every_method_is_there_with_its_parameters(name: str, parameters: list[str]) -> None:
+def test_method_exists_with_its_parameters(name: str, parameters: list[str]) -> None:
     found = inspect.signature(getattr(Case, name)).parameters
     assert list(found)[1:] == parameters
 
 
 @pytest.mark.parametrize("name", ["trigger", "maybe_trigger"])
-def test_triggers_take_what_the_references_take(case: Any, name: str) -> None:
+def test_triggers_have_the_parameters_of_the_reference(case: Any, name: str) -> None:
     for owner in (case, Case):
         assert list(inspect.signature(getattr(owner, name)).parameters) == ["id", "args", "kwargs"]
 
 
-def test_a_suite_fails_with_fail_unless_told_otherwise() -> None:
+def test_suite_failure_sets_fail_by_default() -> None:
     assert inspect.signature(Case.on_suite_fail).parameters["new_state"].default is State.FAIL
 
 
-def test_a_case_is_made_with_the_parameters_of_the_reference() -> None:
+def test_constructor_has_the_parameters_of_the_reference() -> None:
     parameters = inspect.signature(Case).parameters
     assert list(parameters) == PARAMETERS
     assert all(p.kind is not p.POSITIONAL_OR_KEYWORD for p in parameters.values())
     assert all(parameters[name].default is None for name in PARAMETERS[2:-1])
 
 
-def test_a_case_can_be_made_by_hand_with_signals(redis_url: str) -> None:
+def test_constructor_accepts_signals(redis_url: str) -> None:
     livecheck = LiveCheck(Celery("contract", broker=redis_url, set_as_current=False))
     case = Case(app=livecheck, name="by_hand", signals=[Signal(name="sent")], probability=1)
     assert case.app is livecheck
@@ -156,7 +157,7 @@ def test_a_case_can_be_made_by_hand_with_signals(redis_url: str) -> None:
     assert case.total_signals == case.signals["sent"].index == 1
 
 
-def test_logs_diagnostics_and_exit_stacks_are_there(case: Any) -> None:
+def test_case_has_loggers_diagnostics_and_exit_stacks(case: Any) -> None:
     assert isinstance(Case.logger, logging.Logger)
     assert callable(case.log.info)
     case.diag.set_flag("waiting")
@@ -167,28 +168,76 @@ def test_logs_diagnostics_and_exit_stacks_are_there(case: Any) -> None:
     assert isinstance(case.async_exit_stack, AsyncExitStack)
 
 
-def test_values_of_the_contract_are_public() -> None:
-    assert set(State) == {"INIT", "PASS", "FAIL", "ERROR", "TIMEOUT", "STALL", "SKIP"}
-    assert [state for state in State if state.is_ok()] == [State.INIT, State.PASS, State.SKIP]
-    assert list(inspect.signature(TestExecution).parameters)[:6] == [
-        "id",
-        "case_name",
-        "timestamp",
-        "test_args",
-        "test_kwargs",
-        "expires",
-    ]
-    assert list(inspect.signature(TestReport).parameters)[:7] == [
-        "case_name",
-        "state",
-        "test",
-        "runtime",
-        "signal_latency",
-        "error",
-        "traceback",
-    ]
-
-
-def test_the_state_of_a_suite_cannot_be_set_by_hand(case: Any) -> None:
+def test_status_is_read_only(case: Any) -> None:
     with pytest.raises(AttributeError, match="read-only"):
         case.status = State.PASS
+
+
+@pytest.mark.promise(
+    "An invalid setting of a case raises at declaration, naming the case and the field.",
+    theme="cases",
+)
+@pytest.mark.parametrize(
+    ("options", "field"),
+    [
+        ({"probability": 1.5}, "probability"),
+        ({"probability": -0.1}, "probability"),
+        ({"warn_stalled_after": -1}, "warn_stalled_after"),
+        ({"test_expires": "soon"}, "test_expires"),
+        ({"test_expires": timedelta(seconds=-1)}, "test_expires"),
+        ({"frequency": "x"}, "frequency"),
+        ({"frequency": 0}, "frequency"),
+        ({"max_history": 0}, "max_history"),
+        ({"url_error_retries": -1}, "url_error_retries"),
+        ({"url_timeout_total": float("nan")}, "url_timeout_total"),
+        ({"probabilty": 1}, "probabilty"),
+    ],
+)
+def test_invalid_setting_is_refused_with_the_case_and_the_field_named(
+    livecheck: LiveCheck, options: dict[str, Any], field: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^case shop\.bad: {field}: "):
+
+        @livecheck.case(name="shop.bad", **options)
+        class bad: ...
+
+    assert livecheck.cases == {}
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(30, 30.0), ("30s", 30.0), ("5m", 300.0), ("3h", 10800.0), ("1.5 h", 5400.0), (timedelta(minutes=1), 60.0)],
+)
+def test_duration_can_be_a_number_text_or_timedelta(livecheck: LiveCheck, given: Any, expected: float) -> None:
+    case = Case(app=livecheck, name="d", warn_stalled_after=given, frequency=given, test_expires=given)
+    assert case.warn_stalled_after == expected
+    assert case.frequency == expected
+    assert case.test_expires == timedelta(seconds=expected)
+
+
+def test_frequency_can_be_a_celery_schedule(livecheck: LiveCheck) -> None:
+    schedule = crontab(minute="*/5")
+    assert Case(app=livecheck, name="c", frequency=schedule).frequency is schedule
+
+
+def test_argument_precedes_class_configuration_and_environment(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVECHECK_PROBABILITY", "0.1")
+    monkeypatch.setenv("LIVECHECK_MAX_HISTORY", "11")
+    monkeypatch.setenv("LIVECHECK_WARN_STALLED_AFTER", "7m")
+    monkeypatch.setenv("LIVECHECK_ACTIVE", "false")
+    livecheck.app.conf.livecheck_probability = 0.2
+    livecheck.app.conf.livecheck_max_history = 22
+
+    class Plain(Case): ...
+
+    class Set(Case):
+        probability = 0.3
+
+    assert Plain(app=livecheck, name="a").max_history == 22
+    assert Plain(app=livecheck, name="b").probability == 0.2
+    assert Set(app=livecheck, name="c").probability == 0.3
+    assert Set(app=livecheck, name="d", probability=0.4).probability == 0.4
+    assert Plain(app=livecheck, name="e").warn_stalled_after == 420.0
+    assert Plain(app=livecheck, name="f").active is False

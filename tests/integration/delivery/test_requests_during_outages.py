@@ -1,4 +1,4 @@
-"""A request under test survives every outage: nothing is raised, nothing waits, and afterwards all is as before."""
+"""A request under test during an outage: nothing is raised, nothing blocks, and delivery resumes after it."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ from tests.helpers.valkey import embedded
 from tests.helpers.waiting import wait_until
 
 REQUESTS = 50
-#: Seconds: far above what so many requests take, and far below what they take when each waits for a server.
-NO_TIME = 5.0
-BACK_WITHIN = 2.0
+#: Seconds: far more than these requests take, and far less than if each one waited for a server.
+NOT_BLOCKED = 5.0
+#: Seconds from the end of an outage.
+RECOVERS_WITHIN = 2.0
 
 
 def make(redis_url: str, broker_url: str | None = None, result_backend: str | None = None) -> Any:
@@ -35,7 +36,7 @@ def make(redis_url: str, broker_url: str | None = None, result_backend: str | No
     app = Celery("shop", broker=broker_url or redis_url, backend=result_backend, set_as_current=False)
     livecheck = LiveCheck(app, redis_url=redis_url)
 
-    @livecheck.case(name=f"shop.{uuid4().hex}", probability=1.0)  # what is said once is said once of each case
+    @livecheck.case(name=f"shop.{uuid4().hex}", probability=1.0)  # log lines are throttled for each case
     class test_order(Case):
         sent: Signal[str]
 
@@ -43,7 +44,7 @@ def make(redis_url: str, broker_url: str | None = None, result_backend: str | No
 
 
 def request(case: Any, test_id: str) -> None:
-    """What a request of a user does."""
+    """Do what a user's request does: trigger, and send a signal."""
     with case.maybe_trigger(test_id, side="buy") as test:
         assert test is not None
         assert current_test() is test
@@ -52,7 +53,7 @@ def request(case: Any, test_id: str) -> None:
 
 
 class Arrivals:
-    """What has arrived, seen from outside: records, signals and messages."""
+    """The records, signals and messages that have arrived."""
 
     def __init__(self, place: Place, store: Store) -> None:
         self._place = place
@@ -77,7 +78,7 @@ class Arrivals:
 
 @pytest.fixture
 def rabbit(request: pytest.FixtureRequest) -> Callable[[], RabbitMQ]:
-    """RabbitMQ, started when a row asks for it."""
+    """RabbitMQ, started when a row needs it."""
     return lambda: request.getfixturevalue("rabbitmq_server")
 
 
@@ -91,13 +92,15 @@ def warnings_of_outbox(caplog: pytest.LogCaptureFixture) -> list[str]:
     theme="requests",
 )
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
-def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: pytest.LogCaptureFixture) -> None:
+def test_request_is_unaffected_by_the_outage(
+    row: Row, rabbit: Callable[[], RabbitMQ], caplog: pytest.LogCaptureFixture
+) -> None:
     with row(rabbit) as place:
         warm = make(place.redis_url, place.broker_url, place.result_backend)
         arrivals = Arrivals(place, Store(warm.app.settings))
         request(warm, "before")
-        wait_until(lambda: arrivals.has(warm, "before"), what="the first test, with every server there")
-        assert warm.app.flush(), "it is not on its way any more, so that what fails now fails for other tests"
+        wait_until(lambda: arrivals.has(warm, "before"), what="the first test, before the outage")
+        assert warm.app.flush(), "delivered, so that only other tests fail"
 
         place.fail()
         cold = make(place.redis_url, place.broker_url, place.result_backend)
@@ -106,19 +109,19 @@ def test_a_request_survives(row: Row, rabbit: Callable[[], RabbitMQ], caplog: py
             with no_network_io():
                 for number in range(REQUESTS):
                     request(case, f"{id(case)}-{number}")
-        assert time.monotonic() - started < NO_TIME
+        assert time.monotonic() - started < NOT_BLOCKED
 
         for case in (warm, cold):
-            wait_until(case.app.flush, what="an end to every attempt")
+            wait_until(case.app.flush, what="the outbox is empty")
             assert set(case.app.runtime.outbox.counts) == ({place.loses} if place.loses else set())
             assert case.app.runtime.outbox.dropped == (2 * REQUESTS if place.loses == REDIS else 0)
-        assert len(warnings_of_outbox(caplog)) == (2 if place.loses else 0), "said once by each"
+        assert len(warnings_of_outbox(caplog)) == (2 if place.loses else 0), "logged once by each"
 
         place.mend()
-        back = time.monotonic()
+        ended = time.monotonic()
         for case in (warm, cold):
             wait_until(
-                partial(gets_through, arrivals, case, count()), back + BACK_WITHIN - time.monotonic(), "a new test"
+                partial(gets_through, arrivals, case, count()), ended + RECOVERS_WITHIN - time.monotonic(), "a new test"
             )
             case.app.close()
 
@@ -130,21 +133,25 @@ def gets_through(arrivals: Arrivals, case: Any, numbers: Iterator[int]) -> bool:
     return arrivals.has(case, test_id)
 
 
-class Odd:
-    """Not for JSON."""
+class Opaque:
+    """An object that JSON cannot represent."""
 
     def __str__(self) -> str:
         raise ZeroDivisionError
 
 
-def circle() -> list[Any]:
-    one: list[Any] = []
-    one.append(one)
-    return one
+def circular() -> list[Any]:
+    values: list[Any] = []
+    values.append(values)
+    return values
 
 
-@pytest.mark.parametrize("value", [Odd(), circle(), {Odd(): 1}, "\ud800"], ids=["object", "circle", "key", "surrogate"])
-def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(
+    "value", [Opaque(), circular(), {Opaque(): 1}, "\ud800"], ids=["object", "circular", "key", "surrogate"]
+)
+def test_arguments_that_are_not_json_are_counted_and_logged_once(
+    value: Any, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
     case = make(redis_url)
     with no_network_io():
         for number in range(REQUESTS):
@@ -155,20 +162,20 @@ def test_what_is_no_json_is_counted_and_said_once(value: Any, redis_url: str, ca
     assert len(caplog.records) == 1
 
 
-def test_a_signal_whose_value_is_no_json_tells_the_test_and_is_said_once(
+def test_signal_value_that_is_not_json_is_sent_as_an_error_and_logged_once(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = make(redis_url)
     with no_network_io(), case.maybe_trigger("o-1"):
         for _ in range(REQUESTS):
-            case.sent.send(Odd())
+            case.sent.send(Opaque())
     assert case.app.flush()
     assert len(caplog.records) == 1
     stored = case.app.runtime.store.client.hget(case.app.runtime.store.keys.signals(case.name, "o-1"), "sent")
     assert "value cannot be sent as JSON" in stored
 
 
-def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+def test_full_outbox_is_counted_logged_once_and_recovers(caplog: pytest.LogCaptureFixture) -> None:
     with embedded() as server, frozen_server(server) as (freeze, thaw):
         case = make(f"{server.connection_url}/0")
         livecheck = case.app
@@ -182,7 +189,7 @@ def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: py
         assert livecheck.runtime.outbox.counts["full"] > REQUESTS
         assert len([line for line in warnings_of_outbox(caplog) if "full" in line]) == 1
         thaw()
-        back = time.monotonic()
+        ended = time.monotonic()
 
         def gets_through() -> bool:
             with case.maybe_trigger() as test:
@@ -192,4 +199,4 @@ def test_a_full_outbox_is_counted_and_said_once_and_empties_by_itself(caplog: py
                 livecheck.runtime.store.client.exists(livecheck.runtime.store.keys.test(case.name, test.id))
             )
 
-        wait_until(gets_through, back + BACK_WITHIN - time.monotonic(), "a new test")
+        wait_until(gets_through, ended + RECOVERS_WITHIN - time.monotonic(), "a new test")

@@ -1,0 +1,29 @@
+"""A case ``shop.test_order`` with two signals, executed in this process."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from livecheck_celery import Case, LiveCheck, Signal, State, TestReport, TestRunner
+from livecheck_celery.cases.arguments import build
+
+
+def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -> Case:
+    """Declare the case, with ``run`` as its method."""
+    cls = type("test_order", (base,), {"run": run, "__annotations__": {"sent": Signal[int], "done": Signal[str]}})
+    return livecheck.add_case(cls, name="shop.test_order", **options)
+
+
+def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunner:
+    """Execute a new test of ``case`` with these arguments."""
+    return case.execute(build(case, id, args, kwargs))
+
+
+def reports(livecheck: LiveCheck) -> list[TestReport]:
+    """The reports of the case, the newest first."""
+    return livecheck.runtime.store.reports.latest(["shop.test_order"], count=100)
+
+
+def outcomes(case: Any) -> list[tuple[State, str | None]]:
+    """State and error of each report of ``case``, the newest first."""
+    return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=100)]

@@ -1,0 +1,67 @@
+"""Values of signals: encoded by the sender, decoded and validated by the test."""
+
+from __future__ import annotations
+
+import dataclasses
+import uuid
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from typing import Any, TypedDict
+
+import pytest
+from pydantic import BaseModel
+
+from livecheck_celery import Case, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
+
+
+@dataclasses.dataclass
+class Order:
+    id: int
+    price: Decimal
+    at: datetime
+
+
+class Item(BaseModel):
+    sku: uuid.UUID
+    amount: int
+
+
+class Row(TypedDict):
+    day: date
+    tags: list[str]
+
+
+@pytest.mark.promise("A signal's value is received with the type it was sent with.", theme="signals")
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        (Order, Order(1, Decimal("9.90"), datetime(2026, 1, 2, tzinfo=UTC))),
+        (Item, Item(sku=uuid.uuid4(), amount=3)),
+        (Row, Row(day=date(2026, 1, 2), tags=["a"])),
+        (datetime, datetime(2026, 1, 2, 3, 4, 5, 6, tzinfo=UTC)),
+        (Decimal, Decimal("0.1")),
+        (uuid.UUID, uuid.uuid4()),
+        (bytes, b"\x00\xff"),
+        (list[Order], [Order(1, Decimal(1), datetime(2026, 1, 2, tzinfo=UTC))]),
+        (int | None, None),
+        (float, float("inf")),
+        (Any, {"a": [1, None, "ü"]}),
+    ],
+)
+def test_value_is_received_with_its_type(livecheck: LiveCheck, kind: Any, value: Any) -> None:
+    case = Case(app=livecheck, name="typed", signals=[Signal("sent", value_type=kind)])
+    signal = case.signals["sent"]
+    event = SignalEvent("sent", "typed", "k", signal.encode(value))
+    assert signal.decode(event) == value
+    assert type(signal.decode(event)) is type(value)
+
+
+def test_value_of_another_type_fails_the_test_with_the_fields_named(livecheck: LiveCheck) -> None:
+    case = Case(app=livecheck, name="typed", signals=[Signal("sent", value_type=Order)])
+    signal = case.signals["sent"]
+    with pytest.raises(LiveCheckTestFailed) as caught:
+        signal.decode(SignalEvent("sent", "typed", "k", '{"id": "x", "price": "1"}'))
+    text = str(caught.value)
+    assert text.startswith("signal sent (1 of 1): value is not of type Order: ")
+    assert "id: Input should be a valid integer" in text
+    assert "at: Field required" in text

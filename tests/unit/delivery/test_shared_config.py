@@ -1,0 +1,93 @@
+"""The cache of the shared configuration."""
+
+import pytest
+import redis
+
+from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.store import Store
+
+SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
+
+
+def test_overrides_are_dropped_when_redis_lost_its_data(store: Store, redis_client: redis.Redis) -> None:
+    store.registry.override("c", {"active": False})
+    shared_config = SharedConfig(store, print)
+    shared_config.refresh()
+    assert shared_config.overrides == {"c": {"active": False}}
+    redis_client.flushall()
+    shared_config.refresh()
+    assert shared_config.overrides == {}
+
+
+def test_listener_that_fails_does_not_affect_the_others(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    shared_config, heard = SharedConfig(store, print), []
+
+    def fail(shared_config: SharedConfig) -> None:
+        if shared_config.overrides:
+            raise ZeroDivisionError
+
+    shared_config.listen(fail)
+    shared_config.listen(lambda shared_config: heard.append(dict(shared_config.overrides)))
+    store.registry.override("c", {"active": False})
+    shared_config.refresh()
+    shared_config.refresh()
+    assert heard == [{}, {"c": {"active": False}}], "once now, once at the change"
+    assert "failed to apply a change" in caplog.text
+
+
+def test_data_loss_is_reported_once(store: Store, redis_client: redis.Redis) -> None:
+    lost: list[dict[str, object]] = []
+    shared_config = SharedConfig(store, lambda shared_config: lost.append(dict(shared_config.overrides)))
+    shared_config.refresh()
+    store.registry.register("c", SETTINGS)
+    store.registry.override("c", {"active": False})
+    shared_config.refresh()
+    store.registry.register("d", {})
+    store.registry.override("c", {"active": True})
+    shared_config.refresh()
+    assert lost == [], "a change is not a data loss"
+    redis_client.flushall()
+    for _ in range(2):
+        shared_config.refresh()
+    assert lost == [{"c": {"active": True}}]
+    assert shared_config.overrides == {}
+    assert shared_config.sources is not None
+    assert shared_config.sources.names("task") == {"orders.store"}, (
+        "sources stay until a worker registers its cases again"
+    )
+    store.registry.register("c", {})
+    shared_config.refresh()
+    assert shared_config.sources.names("task") == set()
+    assert len(lost) == 1
+
+
+def test_data_loss_is_noticed_after_another_process_registered_again(store: Store, redis_client: redis.Redis) -> None:
+    lost: list[SharedConfig] = []
+    store.registry.register("c", {})
+    shared_config = SharedConfig(store, lost.append)
+    shared_config.refresh()
+    redis_client.flushall()
+    store.registry.register("c", {})
+    shared_config.refresh()
+    shared_config.refresh()
+    assert lost == [shared_config]
+
+
+def test_data_loss_is_reported_again_if_its_handler_failed(store: Store, redis_client: redis.Redis) -> None:
+    tries: list[SharedConfig] = []
+
+    def register_again(shared_config: SharedConfig) -> None:
+        tries.append(shared_config)
+        if len(tries) == 1:
+            raise RedisUnavailable("unavailable again")
+
+    store.registry.register("c", {})
+    shared_config = SharedConfig(store, register_again)
+    shared_config.refresh()
+    redis_client.flushall()
+    with pytest.raises(RedisUnavailable):
+        shared_config.refresh()
+    shared_config.refresh()
+    shared_config.refresh()
+    assert len(tries) == 2

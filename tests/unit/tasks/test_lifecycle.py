@@ -1,0 +1,190 @@
+"""A LiveCheck starts and stops with the workers of its app."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from celery import Celery
+from celery.concurrency.prefork import TaskPool as ProcessPool
+from celery.concurrency.thread import TaskPool as ThreadPool
+
+from livecheck_celery import Case, ConfigurationError, LiveCheck, RedisTooOld, RedisUnavailable
+from livecheck_celery.store import Store
+from livecheck_celery.tasks.lifecycle import Lifecycle, import_cases
+
+
+def make_lifecycle(*livechecks: LiveCheck) -> Lifecycle:
+    return Lifecycle(livechecks[0].app, livechecks)
+
+
+def worker_of(app: Celery, *queues: str) -> Any:
+    """The sender of a worker's signals, consuming ``queues``."""
+    app.amqp.queues.select(queues)
+    return SimpleNamespace(app=app)
+
+
+@pytest.fixture
+def other(livecheck: LiveCheck, store: Store) -> Iterator[LiveCheck]:
+    """Another LiveCheck on the same app, with its own queues."""
+    other = LiveCheck(livecheck.app, redis_url="redis://127.0.0.1:1/0", queue="other", schedule_queue="other.schedule")
+    other.runtime.store = store
+    yield other
+    other.close()
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The name of a module that can be imported, and counts how often it is."""
+    name = f"cases_{uuid4().hex}"
+    (tmp_path / f"{name}.py").write_text("imported = True\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    return name
+
+
+# -- modules of cases
+
+
+def test_modules_of_cases_are_imported_and_the_beat_entries_added_again(livecheck: LiveCheck, module: str) -> None:
+    livecheck.settings = livecheck.settings.model_copy(update={"cases": (module,)})
+    livecheck.add_case(Case, name="c", frequency=30.0)
+    livecheck.app.conf.beat_schedule = {}
+    make_lifecycle(livecheck).load_cases(sender=livecheck.app)
+    assert module in sys.modules
+    assert {"livecheck:recover", "livecheck:stalled", "livecheck:c:frequency"} == set(livecheck.app.conf.beat_schedule)
+
+
+def test_modules_are_not_imported_for_another_app(livecheck: LiveCheck, module: str) -> None:
+    livecheck.settings = livecheck.settings.model_copy(update={"cases": (module,)})
+    make_lifecycle(livecheck).load_cases(sender=Celery("another", set_as_current=False))
+    assert module not in sys.modules
+
+
+def test_module_that_cannot_be_imported_is_an_error_that_names_it(livecheck: LiveCheck) -> None:
+    livecheck.settings = livecheck.settings.model_copy(update={"cases": ("shop.nowhere",)})
+    with pytest.raises(ConfigurationError, match=r"LiveCheck: cases: cannot import module 'shop\.nowhere': No module"):
+        import_cases(livecheck)
+
+
+# -- start
+
+
+@pytest.mark.parametrize("queue", ["livecheck", "livecheck.schedule"])
+def test_worker_registers_the_cases_of_the_queues_it_consumes(
+    livecheck: LiveCheck, other: LiveCheck, queue: str
+) -> None:
+    livecheck.add_case(Case, name="mine")
+    other.add_case(Case, name="others")
+    make_lifecycle(livecheck, other).start(sender=worker_of(livecheck.app, queue, "celery"))
+    assert livecheck.registers
+    assert not other.registers
+    assert livecheck.runtime.store.registry.cases().keys() == {"mine"}
+
+
+def test_ordinary_worker_registers_no_cases(livecheck: LiveCheck) -> None:
+    livecheck.add_case(Case, name="c")
+    make_lifecycle(livecheck).start(sender=worker_of(livecheck.app, "celery"))
+    assert not livecheck.registers
+
+
+def test_worker_of_another_app_is_ignored(livecheck: LiveCheck) -> None:
+    livecheck.app.amqp.queues.select(["livecheck"])
+    make_lifecycle(livecheck).start(sender=worker_of(Celery("another", set_as_current=False), "livecheck"))
+    assert not livecheck.registers
+
+
+def test_worker_refuses_to_start_on_an_error_of_livecheck(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail() -> None:
+        raise RedisTooOld("Redis 5.0 is too old")
+
+    monkeypatch.setattr(livecheck.runtime.store, "check", fail)
+    with pytest.raises(SystemExit, match=r"^LiveCheck: Redis 5\.0 is too old$"):
+        make_lifecycle(livecheck).start(sender=worker_of(livecheck.app, "livecheck"))
+
+
+def test_worker_refuses_to_start_under_python_o() -> None:
+    code = (
+        "from types import SimpleNamespace\n"
+        "from celery import Celery\n"
+        "from livecheck_celery import LiveCheck\n"
+        "from livecheck_celery.tasks.lifecycle import Lifecycle\n"
+        "app = Celery('shop', broker='redis://127.0.0.1:1/0', set_as_current=False)\n"
+        "app.amqp.queues.select(['livecheck'])\n"
+        "Lifecycle(app, [LiveCheck(app)]).start(sender=SimpleNamespace(app=app))\n"
+    )
+    done = subprocess.run([sys.executable, "-O", "-c", code], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr.startswith("LiveCheck: refusing to start under python -O: ")
+
+
+def test_outbox_starts_with_the_worker_except_in_one_that_forks(livecheck: LiveCheck) -> None:
+    lifecycle = make_lifecycle(livecheck)
+    lifecycle.start_outbox_unless_forking(sender=SimpleNamespace(pool=ProcessPool(1)))
+    assert not livecheck.runtime.outbox.running
+    lifecycle.start_outbox_unless_forking(sender=SimpleNamespace(pool=ThreadPool(1)))
+    assert livecheck.runtime.outbox.running
+
+
+def test_outbox_starts_in_each_process_of_a_pool(livecheck: LiveCheck) -> None:
+    make_lifecycle(livecheck).start_outbox()
+    assert livecheck.runtime.outbox.running
+
+
+# -- stop
+
+
+def test_stopping_worker_interrupts_its_livechecks_after_the_grace_period(
+    livecheck: LiveCheck, other: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle = make_lifecycle(livecheck, other)
+    lifecycle.start(sender=worker_of(livecheck.app, "livecheck"))
+    interrupted: list[tuple[str, float]] = []
+    for name, each in (("mine", livecheck), ("others", other)):
+        monkeypatch.setattr(
+            each.runtime.inbox, "interrupt_after", lambda seconds, name=name: interrupted.append((name, seconds))
+        )
+    lifecycle.interrupt()
+    assert interrupted == [("mine", livecheck.settings.shutdown_timeout)]
+
+
+def test_stopped_worker_closes_its_livechecks(
+    livecheck: LiveCheck, other: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle = make_lifecycle(livecheck, other)
+    worker = worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
+    closed: list[str] = []
+    monkeypatch.setattr(livecheck, "close", lambda: closed.append("mine"))
+    monkeypatch.setattr(other, "close", lambda: closed.append("others"))
+    lifecycle.stop(sender=SimpleNamespace(app=Celery("another", set_as_current=False)))
+    assert closed == []
+    lifecycle.stop(sender=worker)
+    assert closed == ["mine"]
+    monkeypatch.undo()
+
+
+# -- beat
+
+
+def test_sign_of_life_that_cannot_be_recorded_is_logged(
+    livecheck: LiveCheck, other: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RedisUnavailable("refused")
+
+    seen: list[str] = []
+    monkeypatch.setattr(livecheck.runtime, "store", SimpleNamespace(liveness=SimpleNamespace(beat_seen=fail)))
+    monkeypatch.setattr(
+        other.runtime, "store", SimpleNamespace(liveness=SimpleNamespace(beat_seen=lambda: seen.append("other")))
+    )
+    make_lifecycle(livecheck, other).beat_alive()
+    assert caplog.messages == ["beat: sign of life not recorded: refused"]
+    assert seen == ["other"]

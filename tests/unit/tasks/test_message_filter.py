@@ -1,0 +1,265 @@
+"""The filter of malformed messages, on kombu's messages and its in-memory transport."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from celery import Celery
+from celery.signals import task_rejected
+from kombu import Connection
+from kombu.message import Message
+
+from livecheck_celery import LiveCheck
+from livecheck_celery.tasks.message_filter import ACCEPT, _handler, why_invalid
+
+TASK = "livecheck.execute"
+BODY: Any = [[], {}, {"callbacks": None}]
+HEADERS: Any = {"task": TASK, "id": "id-1"}
+KNOWN = {TASK: object()}
+
+
+def make_message(body: Any = BODY, headers: Any = HEADERS, **properties: Any) -> Message:
+    """A message as received; ``body`` is sent as JSON unless it is text."""
+    values = {"content_type": "application/json", "content_encoding": "utf-8", "accept": ACCEPT, **properties}
+    return Message(body=body if isinstance(body, str | bytes) else json.dumps(body), headers=headers, **values)
+
+
+def protocol_1(**fields: Any) -> Message:
+    """A message of Celery 3, whose body holds everything."""
+    return make_message({"task": TASK, "id": "id-1", "args": [], "kwargs": {}, **fields}, headers={})
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        make_message(),
+        make_message([["o-1"], {"side": "buy"}, {}]),
+        make_message([[], {}, None]),
+        make_message(headers={**HEADERS, "eta": "2026-03-02T10:00:00+00:00", "expires": "2026-03-02T11:00:00"}),
+        make_message(headers={**HEADERS, "eta": None, "expires": None, "shadow": None}),
+        make_message(headers={**HEADERS, "shadow": "Bestellung prüfen", "LiveCheck-Test-Id": 5}),
+        protocol_1(),
+        protocol_1(eta="2026-03-02T10:00:00", expires=None),
+        make_message({"task": TASK, "id": "id-1"}, headers=None),
+    ],
+    ids=[
+        "empty",
+        "arguments",
+        "no embed",
+        "times",
+        "empty headers",
+        "other headers",
+        "protocol 1",
+        "protocol 1 with times",
+        "protocol 1 without arguments",
+    ],
+)
+def test_valid_message_is_accepted(message: Message) -> None:
+    assert why_invalid(message, KNOWN) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [
+        (
+            make_message(b"\x80\x04N.", content_type="application/x-pickle"),
+            "content type 'application/x-pickle' is not",
+        ),
+        (make_message("task: x", content_type="application/x-yaml"), "content type 'application/x-yaml' is not JSON"),
+        (make_message(b"\xff\xfe"), "cannot decode the body: "),
+        (make_message("{"), "cannot decode the body: "),
+        (make_message("["), "cannot decode the body: "),
+        (make_message("text"), "cannot decode the body: "),
+        (make_message(None), "the body has no task arguments: None"),
+        (make_message("3"), "the body has no task arguments: 3"),
+        (make_message([]), r"the body has no task arguments: \[\]"),
+        (make_message([[], {}]), r"the body has no task arguments: \[\[\], \{\}\]"),
+        (make_message([[], {}, {}, {}]), "the body has no task arguments: "),
+        (make_message([{}, {}, {}]), "the body has no task arguments: "),
+        (make_message([[], [], {}]), "the body has no task arguments: "),
+        (make_message([None, None, None]), "the body has no task arguments: "),
+        (make_message([[], {}, "embed"]), "the body has no task arguments: "),
+        (make_message({"args": [], "kwargs": {}}), "the body has no task arguments: "),
+        (protocol_1(args={}), "the body has no task arguments: "),
+        (protocol_1(kwargs=[]), "the body has no task arguments: "),
+        (make_message(headers={"id": "id-1"}), "unknown task None"),
+        (make_message(headers=None), "unknown task None"),
+        (make_message(headers={**HEADERS, "task": None}), "unknown task None"),
+        (make_message(headers={**HEADERS, "task": "shop.gone"}), "unknown task 'shop.gone'"),
+        (make_message(headers={**HEADERS, "task": ["livecheck.execute"]}), r"unknown task \['livecheck.execute'\]"),
+        (protocol_1(task={}), r"unknown task \{\}"),
+        (make_message(headers={"task": TASK}), "invalid header id: None"),
+        (make_message(headers={**HEADERS, "id": 7}), "invalid header id: 7"),
+        (make_message(headers={**HEADERS, "id": "a\nFAKE LOG LINE"}), r"invalid header id: 'a\\nFAKE LOG LINE'"),
+        (make_message(headers={**HEADERS, "shadow": "\x1b[31mred"}), r"invalid header shadow: '\\x1b\[31mred'"),
+        (make_message(headers={**HEADERS, "shadow": {}}), r"invalid header shadow: \{\}"),
+        (protocol_1(id=None), "invalid header id: None"),
+        (make_message(headers={**HEADERS, "eta": "soon"}), "invalid header eta: 'soon'"),
+        (make_message(headers={**HEADERS, "eta": 5}), "invalid header eta: 5"),
+        (make_message(headers={**HEADERS, "expires": ["now"]}), r"invalid header expires: \['now'\]"),
+        (protocol_1(expires="never"), "invalid header expires: 'never'"),
+    ],
+)
+def test_malformed_message_is_invalid_with_a_reason(message: Message, reason: str) -> None:
+    found = why_invalid(message, KNOWN)
+    assert re.match(reason, found or "is valid"), found
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        make_message(headers={**HEADERS, "task": "x" * 10_000}),
+        make_message(headers={**HEADERS, "id": ["x" * 10_000]}),
+        make_message(headers={**HEADERS, "eta": "x" * 10_000}),
+        make_message(["x" * 10_000]),
+        make_message("{}", content_type="x" * 10_000),
+    ],
+    ids=["task", "id", "time", "body", "content type"],
+)
+def test_reason_is_short_however_long_the_message_is(message: Message) -> None:
+    assert len(str(why_invalid(message, KNOWN))) < 300
+
+
+@pytest.fixture
+def channel() -> Iterator[Any]:
+    """A channel of kombu's in-memory transport."""
+    with Connection("memory://") as connection:
+        yield connection.default_channel
+
+
+def receive(channel: Any, body: Any = BODY, headers: Any = HEADERS, queue: str = "checks") -> Any:
+    """Publish a message to ``queue``, and return it as a consumer receives it."""
+    channel.queue_declare(queue)
+    prepared = channel.prepare_message(json.dumps(body), 0, "application/json", "utf-8", headers)
+    channel.basic_publish(prepared, exchange="", routing_key=queue)
+    return channel.basic_get(queue)
+
+
+@pytest.fixture
+def rejected() -> Iterator[list[Any]]:
+    """The messages of which Celery's signal says that they were rejected."""
+    messages: list[Any] = []
+
+    def note(message: Any, **_: Any) -> None:
+        messages.append(message)
+
+    task_rejected.connect(note)
+    yield messages
+    task_rejected.disconnect(note)
+
+
+class Consumer:
+    """What the filter uses of a worker's consumer."""
+
+    strategies = KNOWN
+    connection_errors = (ConnectionError,)
+    channel_errors = (KeyError,)
+
+    def __init__(self) -> None:
+        self.handled: list[Any] = []
+
+    def create_task_handler(self) -> Callable[[Any], None]:
+        return self.handled.append
+
+
+def test_valid_message_is_handled_and_left_to_celery(channel: Any, rejected: list[Any]) -> None:
+    handled: list[Any] = []
+    message = receive(channel)
+    _handler(Consumer(), handled.append, set())(message)
+    assert handled == [message]
+    assert not message.acknowledged
+    assert rejected == []
+
+
+def test_invalid_message_is_rejected_with_one_log_line(
+    channel: Any, rejected: list[Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    message = receive(channel, None)
+    _handler(Consumer(), lambda _: pytest.fail("it is invalid"), set())(message)
+    assert message.acknowledged
+    assert channel.basic_get("checks") is None, "not requeued"
+    assert caplog.messages == ["refused a message: the body has no task arguments: None"]
+    assert rejected == [message]
+
+
+def test_message_of_another_queue_is_not_examined(channel: Any, rejected: list[Any]) -> None:
+    handled: list[Any] = []
+    message = receive(channel, None, queue="celery")
+    accepts = message.accept
+    _handler(Consumer(), handled.append, {"celery"})(message)
+    assert handled == [message]
+    assert message.accept == accepts
+    assert rejected == []
+
+
+@pytest.mark.parametrize("acknowledge", [False, True])
+def test_message_that_celery_fails_to_handle_is_rejected(
+    channel: Any, rejected: list[Any], caplog: pytest.LogCaptureFixture, acknowledge: bool
+) -> None:
+    def handle(message: Any) -> None:
+        if acknowledge:
+            message.ack()
+        raise AttributeError("'int' object has no attribute 'get'")
+
+    message = receive(channel)
+    _handler(Consumer(), handle, set())(message)
+    assert message.acknowledged
+    assert rejected == [message]
+    [line] = caplog.messages
+    assert line.startswith("refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'")
+
+
+@pytest.mark.parametrize("error", [ConnectionError, KeyError])
+def test_errors_of_the_connection_are_left_to_celery(channel: Any, rejected: list[Any], error: type[Exception]) -> None:
+    def handle(message: Any) -> None:
+        raise error
+
+    message = receive(channel)
+    with pytest.raises(error):
+        _handler(Consumer(), handle, set())(message)
+    assert not message.acknowledged
+    assert rejected == []
+
+
+def start_filter(consumes: str) -> Consumer:
+    """Start the filter in a worker that consumes the queues ``consumes``, separated by commas."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    LiveCheck(app, redis_url="redis://fake:6379/0", queue="checks", schedule_queue="checks.schedule")
+    app.amqp.queues.select(consumes.split(","))
+    [step] = [step for step in app.steps["consumer"] if step.__name__ == "MessageFilter"]
+    consumer = Consumer()
+    for _ in range(2):  # a worker starts it after each connect
+        step(consumer).start(consumer)
+    return consumer
+
+
+@pytest.mark.parametrize("consumes", ["checks", "checks.schedule", "celery,checks"])
+def test_worker_of_a_livecheck_queue_refuses_malformed_messages(
+    consumes: str, channel: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    consumer = start_filter(consumes)
+    on_message = consumer.create_task_handler()
+    on_message(receive(channel, None))
+    assert consumer.handled == []
+    assert len(caplog.messages) == 1
+    valid = receive(channel)
+    on_message(valid)
+    assert consumer.handled == [valid]
+
+
+def test_worker_of_both_queues_filters_only_livechecks(channel: Any) -> None:
+    consumer = start_filter("celery,checks")
+    others = receive(channel, None, queue="celery")
+    consumer.create_task_handler()(others)
+    assert consumer.handled == [others]
+
+
+def test_worker_of_other_queues_is_not_filtered(channel: Any) -> None:
+    consumer = start_filter("celery")
+    message = receive(channel, None, queue="celery")
+    consumer.create_task_handler()(message)
+    assert consumer.handled == [message]
