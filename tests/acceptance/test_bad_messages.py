@@ -49,7 +49,7 @@ def new_report(client: Client, error: str) -> TestReport:
 def test_unknown_case_is_an_error(worker: Program, client: Client) -> None:
     name = f"unknown.test_{uuid4().hex}"
     execute(client, "o-1", livecheck_case=name)
-    problem = f"no case {name!r} is declared in this worker; name its module in imports or cases"
+    problem = f"unknown case {name!r}; add its module to this worker's imports or livecheck_cases"
     report = new_report(client, problem)
     assert (report.case_name, report.state, report.error) == (name, State.ERROR, problem)
     worker.wait_for(f"refused a message: {problem}")
@@ -58,7 +58,7 @@ def test_unknown_case_is_an_error(worker: Program, client: Client) -> None:
 @pytest.mark.parametrize("name", [None, 7, ["x"], {}])
 def test_case_name_of_the_wrong_type_is_refused(worker: Program, client: Client, name: Any) -> None:
     execute(client, "o-1", livecheck_case=name)
-    worker.wait_for(f"refused a message: no case {name!r} is declared")
+    worker.wait_for(f"refused a message: unknown case {name!r}; ")
 
 
 @pytest.mark.parametrize("execution", ["text", {"id": "o-1"}, 7, ["o-1"]])
@@ -103,5 +103,5 @@ def test_invalid_body_does_not_stop_the_worker(worker: Program, client: Client, 
 def test_fake_request_of_an_unknown_case_is_logged(worker: Program, client: Client) -> None:
     name = f"removed.test_{uuid4().hex}"
     client.app.send_task("livecheck.fake_request", kwargs={"livecheck_case": name}, queue="livecheck.schedule")
-    worker.wait_for(f"livecheck.fake_request: no case {name!r} is declared in this worker")
+    worker.wait_for(f"livecheck.fake_request: unknown case {name!r}; ")
     assert "Traceback" not in worker.output().partition(name)[2]

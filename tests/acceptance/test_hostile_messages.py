@@ -92,13 +92,13 @@ def assert_refused(worker: Program, why: str, act: Any, *args: Any, **kwargs: An
 )
 def test_body_without_arguments_is_refused(worker: Program, client: Client, case: Case, body: str) -> None:
     publish_ours = {"task": "livecheck.execute", "id": uuid4().hex}
-    assert_refused(worker, "its body holds no arguments of a task: ", publish, client, body.encode(), **publish_ours)
+    assert_refused(worker, "the body has no task arguments: ", publish, client, body.encode(), **publish_ours)
 
 
 @pytest.mark.promise("A truncated message is refused with one log line, and the worker continues.", theme="input")
 @pytest.mark.parametrize("body", [b"[[", b"\xff\xfe", b"[" * 100_000])
 def test_truncated_body_is_refused(worker: Program, client: Client, case: Case, body: bytes) -> None:
-    assert_refused(worker, "its body cannot be read: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
+    assert_refused(worker, "cannot decode the body: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
 
 
 TASKS: dict[str, dict[str, Any]] = {
@@ -117,14 +117,14 @@ TASKS: dict[str, dict[str, Any]] = {
 def test_unknown_task_is_refused(
     worker: Program, client: Client, case: Case, headers: dict[str, Any], body: bytes
 ) -> None:
-    assert_refused(worker, "no task ", publish, client, body, **headers)
+    assert_refused(worker, "unknown task ", publish, client, body, **headers)
 
 
 @pytest.mark.parametrize("name", ["id", "shadow"])
 @pytest.mark.parametrize("value", [HOSTILE, 7, ["x"], {}])
 def test_malformed_id_or_shadow_is_refused(worker: Program, client: Client, case: Case, name: str, value: Any) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex, name: value}
-    assert_refused(worker, f"its {name} is ", publish, client, b"[[], {}, {}]", **headers)
+    assert_refused(worker, f"invalid header {name}: ", publish, client, b"[[], {}, {}]", **headers)
 
 
 @pytest.mark.parametrize("header", ["expires", "eta"])
@@ -133,7 +133,7 @@ def test_malformed_expires_or_eta_is_refused(
     worker: Program, client: Client, case: Case, header: str, value: Any
 ) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex, header: value}
-    assert_refused(worker, f"its {header} is ", publish, client, b"[[], {}, {}]", **headers)
+    assert_refused(worker, f"invalid header {header}: ", publish, client, b"[[], {}, {}]", **headers)
 
 
 @pytest.mark.parametrize("header", ["retries", "timelimit", "group", "root_id", "ignore_result", "stamps"])
@@ -157,7 +157,7 @@ def test_pickle_is_refused_even_if_the_app_accepts_it(
     body = pickle.dumps([[a_command(touched)], {}, {}])
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
     assert_refused(
-        worker, "its content type is 'application/x-python-serialize'",
+        worker, "content type 'application/x-python-serialize' is not JSON",
         publish, client, body, "application/x-python-serialize", **headers,
     )  # fmt: skip
     assert not touched.exists()
@@ -166,7 +166,9 @@ def test_pickle_is_refused_even_if_the_app_accepts_it(
 @pytest.mark.parametrize("content_type", ["application/x-yaml", "application/x-msgpack", "text/plain", "made/up"])
 def test_other_content_types_are_refused(worker: Program, client: Client, case: Case, content_type: str) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
-    assert_refused(worker, "its content type is ", publish, client, b"\x80", content_type, **headers)
+    assert_refused(
+        worker, f"content type '{content_type}' is not JSON", publish, client, b"\x80", content_type, **headers
+    )
 
 
 def execution(case: Case, **changed: Any) -> dict[str, Any]:

@@ -48,7 +48,7 @@ if "KEEPER_WITHOUT" not in os.environ:
 
 
 every = float(os.environ.get("KEEPER_EVERY", "5"))
-heartbeat.EVERY = every
+heartbeat.HEARTBEAT_EVERY = every
 for name in ("livecheck:recover", "livecheck:heartbeat"):
     if name in app.conf.beat_schedule:
         app.conf.beat_schedule[name]["schedule"] = every
