@@ -58,7 +58,7 @@ def test_unknown_case_is_an_error(worker: Program, client: Client) -> None:
 @pytest.mark.parametrize("name", [None, 7, ["x"], {}])
 def test_case_name_of_the_wrong_type_is_refused(worker: Program, client: Client, name: Any) -> None:
     execute(client, "o-1", livecheck_case=name)
-    worker.wait_for(f"refused a message: unknown case {name!r}")
+    worker.wait_for(f"refused a message: unknown case {name!r}; ")
 
 
 @pytest.mark.parametrize("execution", ["text", {"id": "o-1"}, 7, ["o-1"]])
@@ -103,5 +103,5 @@ def test_invalid_body_does_not_stop_the_worker(worker: Program, client: Client, 
 def test_fake_request_of_an_unknown_case_is_logged(worker: Program, client: Client) -> None:
     name = f"removed.test_{uuid4().hex}"
     client.app.send_task("livecheck.fake_request", kwargs={"livecheck_case": name}, queue="livecheck.schedule")
-    worker.wait_for(f"livecheck.fake_request: unknown case {name!r}")
+    worker.wait_for(f"livecheck.fake_request: unknown case {name!r}; ")
     assert "Traceback" not in worker.output().partition(name)[2]

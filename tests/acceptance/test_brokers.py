@@ -15,7 +15,7 @@ from kombu import Connection
 
 from livecheck_celery import State
 from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
-from tests.helpers.programs import Program, Programs, installed
+from tests.helpers.programs import Program, Programs, require_program
 from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.redis_servers import redis_program, server
 from tests.helpers.valkey import embedded
@@ -118,7 +118,7 @@ def broker_url(kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pyt
         with embedded() as valkey:
             yield f"{valkey.connection_url}/0"
     else:
-        executable = installed(redis_program(), "redis-server")
+        executable = require_program(redis_program(), "redis-server")
         with server(tmp_path_factory.mktemp("redis"), executable=executable) as redis_server:
             yield redis_server.url
 

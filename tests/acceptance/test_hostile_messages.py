@@ -157,7 +157,7 @@ def test_pickle_is_refused_even_if_the_app_accepts_it(
     body = pickle.dumps([[a_command(touched)], {}, {}])
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
     assert_refused(
-        worker, "content type 'application/x-python-serialize'",
+        worker, "content type 'application/x-python-serialize' is not JSON",
         publish, client, body, "application/x-python-serialize", **headers,
     )  # fmt: skip
     assert not touched.exists()
@@ -166,7 +166,9 @@ def test_pickle_is_refused_even_if_the_app_accepts_it(
 @pytest.mark.parametrize("content_type", ["application/x-yaml", "application/x-msgpack", "text/plain", "made/up"])
 def test_other_content_types_are_refused(worker: Program, client: Client, case: Case, content_type: str) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
-    assert_refused(worker, "content type ", publish, client, b"\x80", content_type, **headers)
+    assert_refused(
+        worker, f"content type '{content_type}' is not JSON", publish, client, b"\x80", content_type, **headers
+    )
 
 
 def execution(case: Case, **changed: Any) -> dict[str, Any]:

@@ -11,9 +11,9 @@ from itertools import pairwise
 import pytest
 import redis
 
+from tests.helpers.http_server import running
 from tests.helpers.livecheck_client import Client
 from tests.helpers.programs import Program, Programs
-from tests.helpers.servers import running
 from tests.helpers.waiting import wait_until
 
 WORKER = "celery -A keeper worker -Q livecheck,livecheck.schedule -P threads -c 20"

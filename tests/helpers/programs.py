@@ -153,10 +153,10 @@ class Programs:
                 program.end()
 
 
-def installed(program: str | None, package: str) -> str:
+def require_program(program: str | None, package: str) -> str:
     """Return ``program``; if it is None, skip the test, or fail it in CI, and name the Debian ``package``."""
     if program is None:
-        message = f"no {package} is installed; on Debian: apt-get install {package}"
+        message = f"{package} is not installed; on Debian: apt-get install {package}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
