@@ -1,7 +1,7 @@
-"""What LiveCheck costs, beside a peer in the same run: ``make bench``.
+"""Compare the time LiveCheck takes with a peer in the same run: ``make bench``.
 
-A ratio says more than a time, which is the machine's. The request path stands beside a log record put on a queue, which
-people have in their requests anyway; an execution stands beside the two round trips it cannot do without.
+The ratio is printed because times depend on the machine. A request under test is compared with two log records that are
+put on a queue, an execution with the two round trips to Redis that it needs.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ class Order(Case):
     sent: Signal[str]
 
     def run(self) -> None:
-        """Wait for what is there already."""
+        """Wait for the signal, which was sent before."""
         self.sent.wait(timeout=5)
 
 
 def per_call(function: Callable[[int], object], threads: int = 1) -> float:
-    """Microseconds for each of ``ROUNDS`` calls."""
+    """Return the microseconds per call, of ``ROUNDS`` calls."""
     function(-1)
     started = time.perf_counter()
     if threads == 1:
@@ -50,18 +50,18 @@ def per_call(function: Callable[[int], object], threads: int = 1) -> float:
 
 
 def request(case: Order, number: int) -> None:
-    """The part of a request that LiveCheck takes."""
+    """Run the part of a request that LiveCheck takes."""
     with case.maybe_trigger(f"request-{number}"):
         case.sent.send("x")
 
 
 def execution(case: Order, name: str, number: int) -> None:
-    """One execution, from message to verdict."""
+    """Execute one test, from its message to its verdict."""
     case.execute(build(case, f"{name}-{number}"))
 
 
 def main() -> None:
-    """Measure, and print a table."""
+    """Print a table of the measured times."""
     logger = logging.getLogger("peer")
     logger.addHandler(logging.handlers.QueueHandler(queue.Queue()))
     logger.setLevel(logging.INFO)

@@ -1,8 +1,8 @@
-"""What executions leave in Redis: the same after a million as after ten thousand.
+"""Measure the memory that executions leave in Redis; after a million, it is that after ten thousand.
 
-``python -m benchmarks.footprint`` runs executions through trigger, signal, claim and verdict on a
-server of its own, waits at each level until what is forgotten is gone, and prints what is left. ``--executions`` is the
-last level.
+``python -m benchmarks.footprint`` starts a server, and runs executions through trigger, signal, claim and verdict.
+After 10,000, 100,000 and 1,000,000 executions it prints the memory and the keys in use, waits until the records have
+expired, and prints what is left.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from tests.helpers.valkey import embedded
 
 LEVELS = (10_000, 100_000, 1_000_000)
 SLACK = 60.0
-#: Keys of a case that stay: state, reports, three histories.
-LASTING = 5
+#: Keys of a case without a TTL: state, reports, three histories.
+LASTING_KEYS = 5
 
 
-def settled(client: redis.Redis) -> None:
-    """Wait until nothing of single executions is left."""
+def wait_forgotten(client: redis.Redis) -> None:
+    """Wait until the keys of all executions have expired."""
     deadline = time.monotonic() + FORGET_AFTER + SLACK
-    while client.dbsize() > LASTING and time.monotonic() < deadline:
+    while client.dbsize() > LASTING_KEYS and time.monotonic() < deadline:
         time.sleep(1.0)
 
 
 def main() -> None:
-    """Print a line for each level."""
+    """Print a line for each number of executions."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--executions", type=int, default=LEVELS[-1])
+    parser.add_argument("--executions", type=int, default=LEVELS[-1], help="maximum number of executions")
     last = parser.parse_args().executions
     with embedded() as server:
         store = BulkStore(make_settings(f"{server.connection_url}/0"))
@@ -44,10 +44,10 @@ def main() -> None:
             run_executions(store, done, level - done)
             rate = (level - done) / (time.monotonic() - started)
             done, most, keys = level, used(store.client), per_test(store.client)
-            settled(store.client)
+            wait_forgotten(store.client)
             sys.stdout.write(
-                f"{done:>9,} executions, {rate:,.0f} a second: {most / 1e6:6.1f} MB and {keys:>7,} keys of tests,"
-                f" {used(store.client) / 1e6:.1f} MB and {per_test(store.client)} when those are forgotten\n"
+                f"{done:>9,} executions, {rate:,.0f} per second: {most / 1e6:6.1f} MB and {keys:>7,} keys of tests;"
+                f" {used(store.client) / 1e6:.1f} MB and {per_test(store.client)} keys after they expired\n"
             )
             sys.stdout.flush()
         store.client.close()

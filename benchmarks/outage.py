@@ -1,12 +1,12 @@
-"""What a user's request pays in an outage, with stock Celery and with LiveCheck, side by side: ``make bench-outage``.
+"""Compare the time a request takes in an outage with LiveCheck and with Celery alone: ``make bench-outage``.
 
-Each row is taken on servers of its own. Stock Celery calls ``noop.delay()``; LiveCheck has requests under test, each of
-which calls ``maybe_trigger()`` and ``send()``, 500 times a second and then as fast as it goes. What counts is the one
-of the two that costs more. Both have used their connections before the outage.
+Each row has servers of its own. The Celery client calls ``noop.delay()``. The LiveCheck client makes requests under
+test, each with ``maybe_trigger()`` and ``send()``, at 500 per second and then in a tight loop; the slower of the two
+calls counts. Both clients have used their connections before the outage.
 
-What is promised, beside the median of ``noop.delay()`` on a healthy Redis: at 500 a second, 99 in 100 calls cost at
-most a quarter of it; in a tight loop, the median costs at most a thirtieth. Both take turns, eleven rounds each, and
-the median of the rounds counts, so that a burst of some other program does not decide.
+Limits, relative to the median of ``noop.delay()`` on a healthy Redis: at 500 per second, the 99th percentile is at most
+a quarter; in a tight loop, the median is at most a thirtieth. The clients alternate for eleven rounds and the median of
+the rounds counts, so that other programs on the machine have little influence.
 """
 
 from __future__ import annotations
@@ -35,16 +35,16 @@ from tests.helpers.outages import NOTHING, ROWS, Place, Row
 from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
 from tests.helpers.valkey import embedded
 
-#: At most this part of ``noop.delay()``.
+#: Maximum shares of the time of ``noop.delay()``.
 PACED_SHARE: Final = 1 / 4
 TIGHT_SHARE: Final = 1 / 30
-#: Seconds after which stock Celery is not waited for any longer.
+#: Maximum seconds to wait for ``noop.delay()``.
 CUT_OFF: Final = 10.0
 ROUNDS: Final = 11
 
-_PATIENCE: Final = 60.0
+_TIMEOUT: Final = 60.0
 _PIPED_WIDTH: Final = 120
-_VICTIM: Final = Path(__file__).with_name("victim.py")
+_CLIENT: Final = Path(__file__).with_name("outage_client.py")
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def _healthy_rabbitmq(rabbit: Callable[[], RabbitMQ]) -> Iterator[Place]:
 
 
 HEALTHY: Final[dict[str, Row]] = {"Redis healthy": _healthy_redis, "RabbitMQ healthy": _healthy_rabbitmq}
-#: Those, and the outages that last.
+#: The healthy rows, and all outages that last.
 TABLE: Final[dict[str, Row]] = {
     **HEALTHY,
     **{name: row for name, row in ROWS.items() if not name.endswith("resetting")},
@@ -69,23 +69,23 @@ TABLE: Final[dict[str, Row]] = {
 
 
 @dataclass(frozen=True)
-class Taken:
-    """One row, in seconds.
+class Measured:
+    """The times of one row, in seconds.
 
     Attributes:
         name: of the row.
-        stock: ``noop.delay()`` in the outage; None when it was not waited for any longer.
-        raised: what that raised, if anything.
-        paced: median of a call of LiveCheck's, as often as requests come.
-        p99: 99th percentile of the same.
-        longest: the longest of the same.
-        tight: median of a call of LiveCheck's in a tight loop.
-        reference_paced: median of ``noop.delay()`` on a healthy Redis, as often as requests come.
+        celery: ``noop.delay()`` in the outage; None if it took longer than `CUT_OFF`.
+        raised: name of the error that it raised, if any.
+        paced: median of LiveCheck's call at 500 per second.
+        p99: its 99th percentile.
+        longest: its maximum.
+        tight: median of LiveCheck's call in a tight loop.
+        reference_paced: median of ``noop.delay()`` on a healthy Redis, at 500 per second.
         reference_tight: the same in a tight loop.
     """
 
     name: str
-    stock: float | None
+    celery: float | None
     raised: str | None
     paced: float
     p99: float
@@ -96,23 +96,23 @@ class Taken:
 
     @property
     def holds(self) -> bool:
-        """Whether the promise was kept."""
+        """Whether the row keeps the limits."""
         return self.p99 <= self.reference_paced * PACED_SHARE and self.tight <= self.reference_tight * TIGHT_SHARE
 
 
-class Victim:
-    """One process of ``victim.py`` that has used its connections; a context manager."""
+class Client:
+    """A process of ``outage_client.py`` that has used its connections; a context manager."""
 
     def __init__(self, kind: str, place: Place) -> None:
         arguments = [kind, place.redis_url, place.broker_url, place.result_backend or ""]
         self._process = subprocess.Popen(  # noqa: S603 - our own script
-            [sys.executable, str(_VICTIM), *arguments],
+            [sys.executable, str(_CLIENT), *arguments],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             text=True,
         )
-        self._answer(_PATIENCE)
+        self._answer(_TIMEOUT)
 
     def __enter__(self) -> Self:
         return self
@@ -120,12 +120,12 @@ class Victim:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End it, whatever it waits for."""
+        """Kill the process."""
         self._process.kill()
         self._process.communicate()
 
-    def measure(self, what: str, timeout: float = _PATIENCE) -> dict[str, Any] | None:
-        """What it measured; None when it took longer than ``timeout`` seconds, and is not to be asked again."""
+    def measure(self, what: str, timeout: float = _TIMEOUT) -> dict[str, Any] | None:
+        """Return the measurement, or None if it took longer than ``timeout`` seconds; then do not call this again."""
         assert self._process.stdin is not None  # noqa: S101 - for the type checker
         self._process.stdin.write(f"{what}\n")
         self._process.stdin.flush()
@@ -139,26 +139,26 @@ class Victim:
                 return None
         line = self._process.stdout.readline()
         if not line:
-            raise click.ClickException(f"a process ended before it had answered: {self._process.args!r}")
+            raise click.ClickException(f"a client exited without an answer: {self._process.args!r}")
         answer: dict[str, Any] = json.loads(line)
         return answer
 
 
-def take(name: str, rabbit: Callable[[], RabbitMQ], reference: Victim) -> Taken:
+def measure(name: str, rabbit: Callable[[], RabbitMQ], reference: Client) -> Measured:
     """Measure one row."""
-    with TABLE[name](rabbit) as place, Victim("livecheck", place) as ours, Victim("celery", place) as theirs:
+    with TABLE[name](rabbit) as place, Client("livecheck", place) as ours, Client("celery", place) as theirs:
         healthy = theirs.measure("paced") if name in HEALTHY else None
         place.fail()
         paced = [(ours.measure("paced"), reference.measure("paced")) for _ in range(ROUNDS)]
         tight = [(ours.measure("tight"), reference.measure("tight")) for _ in range(ROUNDS)]
-        stock = theirs.measure("once", CUT_OFF) or {"took": None, "raised": None}
+        once = theirs.measure("once", CUT_OFF) or {"took": None, "raised": None}
         place.mend()
     if not all(mine and its for mine, its in (*paced, *tight)):
-        raise click.ClickException(f"{name}: a round took more than {_PATIENCE:g} s")
-    return Taken(
+        raise click.ClickException(f"{name}: a round took more than {_TIMEOUT:g} s")
+    return Measured(
         name,
-        stock=healthy["median"] if healthy else stock["took"],
-        raised=stock["raised"],
+        celery=healthy["median"] if healthy else once["took"],
+        raised=once["raised"],
         paced=median(mine["median"] for mine, _ in paced if mine),
         p99=median(mine["p99"] for mine, _ in paced if mine),
         longest=max(mine["max"] for mine, _ in paced if mine),
@@ -168,8 +168,8 @@ def take(name: str, rabbit: Callable[[], RabbitMQ], reference: Victim) -> Taken:
     )
 
 
-def take_all(names: list[str], program: str | None) -> list[Taken]:
-    """Measure rows, showing how far it has come."""
+def measure_all(names: list[str], program: str | None) -> list[Measured]:
+    """Measure rows, and show the progress."""
     servers: list[RabbitMQ] = []
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -180,17 +180,17 @@ def take_all(names: list[str], program: str | None) -> list[Taken]:
                 servers.append(stack.enter_context(rabbitmq(program or "", directory)))
             return servers[0]
 
-        reference = stack.enter_context(Victim("celery", stack.enter_context(_healthy_redis(rabbit))))
+        reference = stack.enter_context(Client("celery", stack.enter_context(_healthy_redis(rabbit))))
         task = progress.add_task("", total=len(names))
-        taken = []
+        measured = []
         for name in names:
             progress.update(task, description=name)
-            taken.append(take(name, rabbit, reference))
+            measured.append(measure(name, rabbit, reference))
             progress.advance(task)
-        return taken
+        return measured
 
 
-# -- showing it
+# -- output
 
 
 def _time(seconds: float) -> str:
@@ -207,12 +207,12 @@ def _share(value: float, reference: float) -> str:
 COLUMNS: Final = ("row", "noop.delay()", "median", "p99", "max", "tight loop", "holds")
 
 
-def cells(row: Taken) -> tuple[str, ...]:
-    """One row of the table; in brackets, what part that is of ``noop.delay()`` on a healthy Redis."""
-    stock = f"> {CUT_OFF:g} s" if row.stock is None else _time(row.stock)
+def cells(row: Measured) -> tuple[str, ...]:
+    """Return one row of the table; in brackets, the share of ``noop.delay()`` on a healthy Redis."""
+    celery = f"> {CUT_OFF:g} s" if row.celery is None else _time(row.celery)
     return (
         row.name,
-        f"{stock}, {row.raised}" if row.raised else stock,
+        f"{celery}, {row.raised}" if row.raised else celery,
         _time(row.paced),
         _share(row.p99, row.reference_paced),
         _time(row.longest),
@@ -221,42 +221,42 @@ def cells(row: Taken) -> tuple[str, ...]:
     )
 
 
-def as_markdown(rows: list[Taken]) -> str:
-    """The table for the documentation."""
+def as_markdown(rows: list[Measured]) -> str:
+    """Return the table as Markdown, for the documentation."""
     lines = [COLUMNS, ("---",) * len(COLUMNS), *map(cells, rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
-def as_table(rows: list[Taken]) -> Table:
-    """The table for people."""
-    table = Table(*COLUMNS, caption="From the third column on: maybe_trigger() or send(), whichever costs more.")
+def as_table(rows: list[Measured]) -> Table:
+    """Return the table for a terminal."""
+    table = Table(*COLUMNS, caption="From the third column on: the slower of maybe_trigger() and send().")
     for row in rows:
         table.add_row(*cells(row), style=None if row.holds else "red")
     return table
 
 
 def chosen(words: tuple[str, ...]) -> list[str]:
-    """Names of the rows that have one of the words in theirs.
+    """Return the names of the rows that contain one of the words; all rows if there are no words.
 
     Raises:
-        click.BadParameter: none has.
+        click.BadParameter: no row contains one.
     """
     names = [name for name in TABLE if not words or any(word.lower() in name.lower() for word in words)]
     if not names:
-        raise click.BadParameter(f"no row has that in its name; there are: {', '.join(TABLE)}", param_hint="--rows")
+        raise click.BadParameter(f"no such row; choose from: {', '.join(TABLE)}", param_hint="--rows")
     return names
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"]})
-@click.option("--rows", multiple=True, metavar="WORD", help="Only rows with this in their names; may be repeated.")
+@click.option("--rows", multiple=True, metavar="WORD", help="Only rows whose name contains WORD; can be repeated.")
 @click.option("--markdown", is_flag=True, help="Print the table as Markdown, for the documentation.")
-@click.option("--list", "only_list", is_flag=True, help="List the rows, and do nothing.")
+@click.option("--list", "only_list", is_flag=True, help="List the names of the rows, and exit.")
 def main(rows: tuple[str, ...], markdown: bool, only_list: bool) -> None:
-    """Measure what a user's request pays in each outage, with stock Celery and with LiveCheck.
+    """Measure how long a request takes in each outage, with LiveCheck and with Celery alone.
 
-    Exits with 1 when a promise was not kept: at 500 requests a second the 99th percentile of maybe_trigger() and of
-    send() is at most a quarter of the median of noop.delay() on a healthy Redis, and their median in a tight loop at
-    most a thirtieth.
+    Exit code: 1 if a row exceeds a limit. At 500 requests per second, the 99th percentile of maybe_trigger() and of
+    send() must be at most a quarter of the median of noop.delay() on a healthy Redis; in a tight loop, their median
+    must be at most a thirtieth of it.
     """
     names = chosen(rows)
     if only_list:
@@ -264,33 +264,33 @@ def main(rows: tuple[str, ...], markdown: bool, only_list: bool) -> None:
         return
     program = rabbitmq_program()
     if program is None and (without := [name for name in names if "RabbitMQ" in name]):
-        click.echo(f"no rabbitmq-server is installed; left out: {', '.join(without)}", err=True)
+        click.echo(f"rabbitmq-server is not installed; skipped: {', '.join(without)}", err=True)
         names = [name for name in names if name not in without]
-    taken = take_all(names, program)
+    measured = measure_all(names, program)
     if markdown:
-        click.echo(as_markdown(taken))
+        click.echo(as_markdown(measured))
     else:
         console = Console()
         if not console.is_terminal:
             console.width = _PIPED_WIDTH
-        console.print(as_table(taken))
-    _conclude(taken)
+        console.print(as_table(measured))
+    _print_summary(measured)
 
 
-def _conclude(taken: list[Taken]) -> None:
+def _print_summary(rows: list[Measured]) -> None:
     paced, tight = (
-        median(times) for times in zip(*((r.reference_paced, r.reference_tight) for r in taken), strict=True)
+        median(times) for times in zip(*((r.reference_paced, r.reference_tight) for r in rows), strict=True)
     )
     click.echo(
-        f"noop.delay() on a healthy Redis: {_time(paced)} at 500 a second, {_time(tight)} in a tight loop. "
-        f"Promised: p99 at most 1/{1 / PACED_SHARE:g} of that, tight loop at most 1/{1 / TIGHT_SHARE:g} of that.",
+        f"noop.delay() on a healthy Redis: {_time(paced)} at 500 per second, {_time(tight)} in a tight loop. "
+        f"Limits: p99 at most 1/{1 / PACED_SHARE:g} of that, tight loop at most 1/{1 / TIGHT_SHARE:g} of that.",
         err=True,
     )
     load, processors = os.getloadavg()[0], os.cpu_count() or 1
     if load > processors:
-        click.echo(f"The load is {load:.1f} on {processors} processors: other programs are in these figures.", err=True)
-    if broken := [row.name for row in taken if not row.holds]:
-        raise click.ClickException(f"the promise was not kept: {', '.join(broken)}")
+        click.echo(f"The load is {load:.1f} on {processors} processors: other programs influence the times.", err=True)
+    if exceeded := [row.name for row in rows if not row.holds]:
+        raise click.ClickException(f"limits exceeded: {', '.join(exceeded)}")
 
 
 if __name__ == "__main__":

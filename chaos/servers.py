@@ -138,7 +138,7 @@ def running(*servers: Server) -> Iterator[None]:
     with ExitStack() as stack:
         for server in dict.fromkeys(servers):
             if isinstance(server, Rabbit):
-                stack.enter_context(server.names())
+                stack.enter_context(server.epmd())
             server.start()
             stack.callback(server.kill)
         yield

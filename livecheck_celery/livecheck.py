@@ -185,16 +185,19 @@ class LiveCheck:
         celery_propagation.remove_listener(self)
         for name in list(self._uninstrument):
             self.uninstrument(name)
-        runtime = self._runtime
-        if runtime is not None:
-            runtime.outbox.close()
-        event_loop = EventLoop() if runtime is None else runtime.event_loop
+        if self._runtime is not None:
+            self._runtime.outbox.close()
+            self._close_exit_stacks(self._runtime.event_loop)
+            self._runtime.close()
+        else:
+            event_loop = EventLoop()
+            self._close_exit_stacks(event_loop)
+            event_loop.close()
+
+    def _close_exit_stacks(self, event_loop: EventLoop) -> None:
         for case in self.cases.values():
             case.exit_stack.close()
             event_loop.finish(case.async_exit_stack.aclose())
-        event_loop.close()
-        if runtime is not None:
-            runtime.close()
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):

@@ -71,7 +71,7 @@ class Runtime:
         self.runner_resources = Resources(self.store, self.inbox, self.leases, self.deadlines, self.event_loop)
 
     def close(self) -> None:
-        """Stop in order: waiting tests, leases, deadlines, the event loop. The outbox is closed before, by `flush`."""
+        """Stop in order: waiting tests, leases, deadlines, the event loop. The outbox is closed before."""
         self.inbox.stop()
         self.inbox.join(REQUEST_TIMEOUT)
         self.leases.close()

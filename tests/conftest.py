@@ -11,7 +11,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings
 from tests.helpers.livecheck_threads import close_livechecks, forget_livechecks, remaining_threads
-from tests.helpers.programs import installed
+from tests.helpers.programs import require_program
 from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
 from tests.helpers.redis_keys import unbounded_keys
 from tests.helpers.valkey import embedded
@@ -27,7 +27,7 @@ def valkey_url() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RabbitMQ]:
     """A RabbitMQ server for the whole run."""
-    program = installed(rabbitmq_program(), "rabbitmq-server")
+    program = require_program(rabbitmq_program(), "rabbitmq-server")
     with rabbitmq(program, tmp_path_factory.mktemp("rabbitmq")) as server:
         yield server
 

@@ -1,4 +1,4 @@
-"""The Celery app, as Django projects have it."""
+"""The Celery app of the Django project."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the database holds."""
+"""The database model."""
 
 from django.db import models
 

@@ -1,4 +1,4 @@
-"""The project's settings."""
+"""The Django settings."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""What the worker does: stores an order, indexes it, and sells what was ordered."""
+"""The Celery worker: stores, indexes and executes an order."""
 
 from django.core.cache import cache
 

@@ -1,6 +1,7 @@
-"""The web app: takes an order, creates it, and reserves what was ordered, each in a request of its own.
+"""The web app: receives an order, creates it, and reserves the stock, in three HTTP requests.
 
-With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
+Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
+`export LIVECHECK_SECRET_KEY=any-secret`:
 
     python -m django migrate --run-syncdb --settings django_orders.settings
     gunicorn django_orders.wsgi --threads 4
@@ -8,7 +9,7 @@ With a Redis on localhost, in `examples/`, each in a terminal that has `export L
     LIVECHECK_CASES=django_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports
-    curl -X POST localhost:8000/order/init/unicorn/1/    # accepted, and never stored
+    curl -X POST localhost:8000/order/init/unicorn/1/    # accepted, but not stored: the test fails
 """
 
 import json
@@ -22,7 +23,7 @@ from django.urls import path
 from django_orders.checks import NewOrder, livecheck, test_order
 from django_orders.tasks import store_order
 
-URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # where the other services answer
+URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # base URL of the other services
 
 livecheck.instrument("requests")
 

@@ -1,4 +1,4 @@
-"""What must hold for every order."""
+"""The LiveCheck case for orders."""
 
 from pydantic import BaseModel
 
@@ -15,7 +15,7 @@ class Order(BaseModel):
 
 @livecheck.case(probability=1.0)
 class test_order(Case):
-    """What is ordered is reserved, stored, indexed and sold, as it was ordered."""
+    """An order is reserved, stored, indexed and executed with the values it was placed with."""
 
     stock_reserved: Signal[int]
     order_created: Signal[Order]

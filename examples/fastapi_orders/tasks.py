@@ -1,4 +1,4 @@
-"""The worker: stores an order, indexes it, and sells what was ordered."""
+"""The Celery worker: stores, indexes and executes an order."""
 
 import os
 

@@ -1,13 +1,14 @@
-"""The web app: takes an order, creates it, and reserves what was ordered, each in a request of its own.
+"""The web app: receives an order, creates it, and reserves the stock, in three HTTP requests.
 
-With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
+Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
+`export LIVECHECK_SECRET_KEY=any-secret`:
 
     uvicorn fastapi_orders.web:app
     celery -A fastapi_orders.tasks worker -n orders@%h
     LIVECHECK_CASES=fastapi_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports
-    curl -X POST localhost:8000/order/init/unicorn/1/    # nothing can be reserved
+    curl -X POST localhost:8000/order/init/unicorn/1/    # not reserved: the test fails
 """
 
 import os
@@ -20,7 +21,7 @@ from fastapi import FastAPI
 from fastapi_orders.checks import Order, livecheck, test_order
 from fastapi_orders.tasks import store_order
 
-URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # where the other services answer
+URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # base URL of the other services
 
 app = FastAPI()
 app.add_middleware(livecheck.asgi)

@@ -1,4 +1,4 @@
-"""The worker: stores an order, indexes it, and sells what was ordered."""
+"""The Celery worker: stores, indexes and executes an order."""
 
 import json
 import os
@@ -8,7 +8,7 @@ from celery import Celery
 
 from flask_orders.checks import Order, test_order
 
-PRICES = {"apple": 30, "pear": 45}  # cents; of a unicorn nobody knows the price, and nobody says so before it is sold
+PRICES = {"apple": 30, "pear": 45}  # cents; there is no price for a unicorn, so that order is never executed
 REDIS_URL = os.environ.get("ORDERS_REDIS_URL", "redis://localhost:6379/0")
 
 app = Celery("orders", broker=REDIS_URL)

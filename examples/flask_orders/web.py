@@ -1,13 +1,14 @@
-"""The web app: takes an order, creates it, and reserves what was ordered, each in a request of its own.
+"""The web app: receives an order, creates it, and reserves the stock, in three HTTP requests.
 
-With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
+Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
+`export LIVECHECK_SECRET_KEY=any-secret`:
 
     gunicorn flask_orders.web:app --threads 4
     celery -A flask_orders.tasks worker -n orders@%h
     LIVECHECK_CASES=flask_orders.checks celery -A livecheck_celery worker
 
     curl -X POST localhost:8000/order/init/apple/3/      # then: livecheck reports
-    curl -X POST localhost:8000/order/init/unicorn/1/    # accepted, and never executed
+    curl -X POST localhost:8000/order/init/unicorn/1/    # accepted, but not executed: the test fails
 """
 
 import os
@@ -19,7 +20,7 @@ from flask import Flask, request
 from flask_orders.checks import Order, livecheck, test_order
 from flask_orders.tasks import store_order
 
-URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # where the other services answer
+URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # base URL of the other services
 
 app = Flask(__name__)
 livecheck.init_flask(app)

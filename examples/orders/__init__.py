@@ -1,5 +1,5 @@
-"""A small order system that tests itself while it runs.
+"""A small order system with a LiveCheck case; `livecheck demo` runs it.
 
-A Flask web app takes orders (:mod:`orders.web`), a Celery worker stores, indexes and executes them
-(:mod:`orders.tasks`), and a LiveCheck case watches real orders pass through (:mod:`orders.checks`).
+A Flask web app receives orders (:mod:`orders.web`), a Celery worker stores, indexes and executes them
+(:mod:`orders.tasks`), and a LiveCheck case tests real orders (:mod:`orders.checks`).
 """

@@ -1,4 +1,4 @@
-"""What must hold for every order, checked while the system runs.
+"""The LiveCheck case for orders.
 
 LIVECHECK_CASES=orders.checks celery -A livecheck_celery worker
 """
@@ -14,14 +14,14 @@ livecheck = LiveCheck()
 
 @livecheck.case(
     probability=0.5,  # of all real orders
-    frequency=2.0,  # and a fake one every two seconds
+    frequency=2.0,  # and one fake order every two seconds
     warn_stalled_after=30.0,
     test_expires=60.0,
     url_timeout_total=5.0,
     url_error_retries=2,
 )
 class test_order(Case):
-    """An order is stored, indexed and executed just as it was placed."""
+    """An order is stored, indexed and executed with the values it was placed with."""
 
     order_received: Signal[Order]
     order_stored: Signal[StoredOrder]

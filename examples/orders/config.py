@@ -1,13 +1,13 @@
-"""What differs from one machine to the next, all of it from the environment."""
+"""Settings from the environment."""
 
 import os
 
-#: Where the web app answers.
+#: Base URL of the web app.
 URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:5000")
 DATABASE_URL = os.environ.get("ORDERS_DATABASE_URL", "sqlite:///orders.sqlite3")
 REDIS_URL = os.environ.get("ORDERS_REDIS_URL", "redis://localhost:6379/0")
 
 
 def broken(part: str) -> bool:
-    """Whether ``part`` was broken on purpose, to see it caught: ORDERS_BREAK=cache|side|lost|slow|web."""
+    """Whether ``part`` is to misbehave, so that tests fail: ORDERS_BREAK=cache|side|lost|slow|web."""
     return os.environ.get("ORDERS_BREAK") == part

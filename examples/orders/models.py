@@ -1,4 +1,4 @@
-"""An order, and what becomes of it."""
+"""An order, and its states."""
 
 from enum import StrEnum
 
@@ -14,31 +14,31 @@ class Side(StrEnum):
 
 
 class NewOrder(BaseModel):
-    """What a customer sends."""
+    """An order as the customer sends it."""
 
     model_config = ConfigDict(extra="forbid")
 
     user_id: str = Field(min_length=1, max_length=64)
     side: Side
-    price: int = Field(gt=0, description="in cents, for one piece")
+    price: int = Field(gt=0, description="in cents, per piece")
     quantity: int = Field(gt=0)
 
 
 class Order(NewOrder):
-    """What the web app accepted."""
+    """An order that the web app accepted."""
 
     id: str
 
 
 class StoredOrder(Order):
-    """What the database holds; times are seconds since the epoch."""
+    """A row of the database; times are in seconds since the epoch."""
 
     stored_at: float
     executed_at: float | None = None
 
 
 class Execution(BaseModel):
-    """What was bought or sold in the end."""
+    """The result of executing an order."""
 
     order_id: str
     side: Side

@@ -40,7 +40,7 @@ orders = Table(
 
 @cache
 def database() -> Engine:
-    """The database, its table made if need be; opened at first use, so that no worker inherits it from its parent."""
+    """Open the database at first use, so that forked workers do not share it; create the table if it is missing."""
     engine = create_engine(config.DATABASE_URL)
     with engine.begin() as connection:
         connection.execute(CreateTable(orders, if_not_exists=True))

@@ -1,4 +1,4 @@
-"""The worker: stores an order, then indexes and executes it.
+"""The Celery worker: stores an order, then indexes and executes it.
 
 celery -A orders.tasks worker -P threads -c 20
 """

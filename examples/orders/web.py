@@ -1,4 +1,4 @@
-"""The web app: takes orders.
+"""The web app: receives orders.
 
 flask --app orders.web run
 """
@@ -17,7 +17,7 @@ from orders.models import NewOrder, Order
 from orders.tasks import store_order
 
 app = Flask(__name__)
-app.wsgi_app = livecheck.wsgi(app.wsgi_app)  # type: ignore[method-assign] # what Flask's manual says to do
+app.wsgi_app = livecheck.wsgi(app.wsgi_app)  # type: ignore[method-assign] # as Flask's documentation recommends
 
 
 @app.get("/")
@@ -27,14 +27,14 @@ def index() -> dict[str, int]:
 
 @app.post("/order/init/<side>/")
 def init_order(side: str) -> Response:
-    """Place an order for some user or other; LiveCheck's fake requests come here."""
+    """Place a random order; LiveCheck's fake requests call this."""
     order = {
         "user_id": f"user-{random.randint(1, 1000)}",
         "side": side,
         "price": random.randint(100, 10_000),
         "quantity": random.randint(1, 100),
     }
-    with livecheck.session() as session:  # says in signed headers that this is a fake request
+    with livecheck.session() as session:  # marks a fake request in signed headers
         response = session.post(f"{config.URL}/order/create/", json=order, timeout=5)
     return Response(response.content, response.status_code, content_type=response.headers.get("Content-Type"))
 

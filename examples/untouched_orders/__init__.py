@@ -1,1 +1,1 @@
-"""An order system whose services know no case and no signal, and a case that tests them all the same."""
+"""An order system whose services do not import the case that tests them: all signals are automatic."""

@@ -1,4 +1,4 @@
-"""What must hold for every order; only the LiveCheck worker imports this."""
+"""The LiveCheck case for orders; only the LiveCheck worker and beat import this module."""
 
 import os
 from typing import Any
@@ -13,7 +13,7 @@ livecheck = LiveCheck()
 
 @livecheck.case(frequency=1.0)
 class test_order(Case):
-    """What is ordered is stored, indexed and sold, as it was ordered."""
+    """An order is stored, indexed and executed with the values it was placed with."""
 
     order_taken: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/init/{item}/{quantity}/")
     order_created: Signal[dict[str, Any]] = Signal.from_request("POST", "/order/create/")

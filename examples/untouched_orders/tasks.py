@@ -1,4 +1,4 @@
-"""The worker: stores an order, indexes it, and sells what was ordered."""
+"""The Celery worker: stores, indexes and executes an order."""
 
 import json
 import os
@@ -14,7 +14,7 @@ REDIS_URL = os.environ.get("ORDERS_REDIS_URL", "redis://localhost:6379/0")
 
 app = Celery("orders", broker=REDIS_URL)
 app.conf.update(task_default_queue="orders", task_ignore_result=True)
-livecheck = install(app)  # one of the three lines that were added
+livecheck = install(app)  # the first of three lines that were added
 
 database = redis.Redis.from_url(REDIS_URL, decode_responses=True)
 

@@ -1,14 +1,15 @@
-"""The web app: takes an order, and creates it, each in a request of its own.
+"""The web app: receives an order, and creates it, in two HTTP requests.
 
-With a Redis on localhost, in `examples/`, each in a terminal that has `export LIVECHECK_SECRET_KEY=any-secret`:
+Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
+`export LIVECHECK_SECRET_KEY=any-secret`:
 
     LIVECHECK_CASES=untouched_orders.checks celery -A livecheck_celery worker
     celery -A untouched_orders.tasks worker -n orders@%h
     gunicorn untouched_orders.web:app --threads 4
     LIVECHECK_CASES=untouched_orders.checks celery -A livecheck_celery beat
 
-Then `livecheck reports`: an order every second. With `ORDERS_ITEM=unicorn` before the first command, the orders are
-accepted, and cannot be executed.
+`livecheck reports` shows a test every second. With `ORDERS_ITEM=unicorn` before the first command, orders are accepted
+but not executed, and the tests fail.
 """
 
 import os
@@ -20,11 +21,11 @@ from flask import Flask, request
 
 from untouched_orders.tasks import livecheck, store_order
 
-URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # where the other services answer
+URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # base URL of the other services
 
 app = Flask(__name__)
-livecheck.init_flask(app)  # the second
-livecheck.instrument("requests")  # and the third
+livecheck.init_flask(app)  # the second line that was added
+livecheck.instrument("requests")  # the third line that was added
 
 
 @app.post("/order/init/<item>/<int:quantity>/")

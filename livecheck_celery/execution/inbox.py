@@ -1,9 +1,9 @@
-"""Brings signals to the executions that wait in this process: thousands of waiters, one connection.
+"""Deliver signals to the executions that wait in this process: thousands of waiters, one connection.
 
-Signals are stored first and announced second. Claiming an execution registers this process's address with the
-test's signals and returns those already there, in one Lua call, so nothing falls between reading and listening.
-The announcement carries the value. It is only the fast way: after a reconnect, and every two seconds, one batched
-read of everything awaited finds what an announcement missed.
+A signal is stored first and published second. Claiming an execution registers this process's address with the test's
+signals and returns those already stored, in one Lua call, so no signal is lost between reading and subscribing. The
+published message has the value. It only saves time: after a reconnect, and every two seconds, one batched read of all
+awaited signals finds those whose message was missed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import Iterable
 from concurrent.futures import Future
+from typing import Final
 
 from pydantic import ValidationError
 
@@ -25,18 +26,21 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
-BACKSTOP = 2.0
-_RECONNECT_MIN = 0.1
-_RECONNECT_MAX = 5.0
-_TICK = 0.1
+#: Seconds between two reads of all awaited signals.
+BACKSTOP: Final = 2.0
+#: Seconds before the first attempt to reconnect, and the longest delay between two.
+_RECONNECT_MIN: Final = 0.1
+_RECONNECT_MAX: Final = 5.0
+#: Seconds the thread waits for a message before it checks whether it must stop.
+_TICK: Final = 0.1
 
 
 class Interrupted(BaseException):
-    """This process stops: the waiting test is handed to another worker. Not for user code to catch."""
+    """This process stops, and another worker takes over the waiting test; user code must not catch this."""
 
 
 class Mailbox:
-    """The signals of one test, as far as this process has seen them."""
+    """The signals of one test that this process has received."""
 
     def __init__(self, case_name: str, key: str) -> None:
         self.case_name = case_name
@@ -47,7 +51,7 @@ class Mailbox:
         self._waiters: dict[str, list[Future[SignalEvent]]] = {}
 
     def expect(self, name: str) -> Future[SignalEvent]:
-        """A future of the signal ``name``; done at once when it is here already."""
+        """Return a future of the signal ``name``, which is done if the signal has been received."""
         future: Future[SignalEvent] = Future()
         with self._lock:
             event = self.events.get(name)
@@ -58,7 +62,7 @@ class Mailbox:
         return future
 
     def forget(self, name: str, future: Future[SignalEvent]) -> None:
-        """Nobody waits for ``future`` any more."""
+        """Drop a future that `expect` returned."""
         with self._lock:
             waiting = self._waiters.get(name, [])
             if future in waiting:
@@ -67,7 +71,7 @@ class Mailbox:
                 self._waiters.pop(name, None)
 
     def deliver(self, event: SignalEvent) -> None:
-        """Keep ``event`` and wake who waits for it."""
+        """Store ``event`` and wake its waiters."""
         with self._lock:
             self.events[event.signal_name] = event
             waiting = self._waiters.pop(event.signal_name, [])
@@ -75,7 +79,7 @@ class Mailbox:
             _settle(future, event)
 
     def awaited(self) -> list[str]:
-        """Names of the signals somebody waits for."""
+        """Return the names of the signals that are waited for."""
         with self._lock:
             return list(self._waiters)
 
@@ -107,7 +111,7 @@ class Inbox:
         renew_after_fork(self)
 
     def after_fork(self) -> None:
-        """Begin anew, at a new address."""
+        """Start without mailboxes, at a new address."""
         self.address = uuid.uuid4().hex
         self._stopping = False
         self._lock = threading.Lock()
@@ -116,42 +120,39 @@ class Inbox:
         self._subscribed = threading.Event()
 
     def open(self, case_name: str, key: str) -> Mailbox:
-        """The mailbox of a test; to be opened before its signals are asked for, and closed after use.
+        """Open the mailbox of a test; call it before its signals are read, and `close` after use.
 
         Raises:
             Interrupted: this process is stopping.
         """
         self._listen()
         with self._lock:
-            if self._ends():
+            if self._stops():
                 raise Interrupted("the worker is stopping")
             mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
             mailbox.users += 1
             return mailbox
 
     def close(self, mailbox: Mailbox) -> None:
-        """One user less; the last one takes the mailbox away."""
+        """Release a mailbox that `open` returned; the last user removes it."""
         with self._lock:
             mailbox.users -= 1
             if not mailbox.users:
                 self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
 
     def interrupt_after(self, grace: float) -> None:
-        """Refuse new tests, here and in forked processes; in ``grace`` seconds wake those that wait with `Interrupted`.
+        """Refuse new tests, here and in forked processes, and interrupt waiting ones in ``grace`` seconds.
 
-        Only sets a time: it is called from signal handlers, where taking a lock could be taking it twice.
+        It only sets a time: signal handlers call it, and must not acquire a lock.
         """
         self._interruption.set(time.monotonic() + grace)
 
     def stop(self) -> None:
-        """Have every waiting test woken with `Interrupted` within a second, and refuse new ones.
-
-        Its thread ends with the last mailbox.
-        """
+        """Refuse new tests, and interrupt waiting ones within a second; the thread ends with the last mailbox."""
         self._stopping = True
 
     def join(self, timeout: float) -> None:
-        """Wait, at most ``timeout`` seconds, for the thread to end."""
+        """Wait up to ``timeout`` seconds for the thread to end."""
         if self._thread is not None:
             self._thread.join(timeout)
 
@@ -161,12 +162,12 @@ class Inbox:
                 self._subscribed.clear()
                 self._thread = threading.Thread(target=self._run, name="livecheck-inbox", daemon=True)
                 self._thread.start()
-        # Without the subscription the backstop would still find everything, only later.
+        # Without the subscription, the backstop finds all signals, only later.
         self._subscribed.wait(BACKSTOP)
 
     def _run(self) -> None:
         delay = _RECONNECT_MIN
-        while not self._is_done():
+        while not self._is_finished():
             try:
                 self._subscribed.clear()
                 with self._store.signals.subscription(self.address) as subscription:
@@ -174,54 +175,54 @@ class Inbox:
             except (RedisUnavailable, OSError) as exc:
                 if self._subscribed.is_set():
                     delay = _RECONNECT_MIN
-                logger.warning("inbox: lost Redis (%s); trying again in %.1f s", exc, delay)
+                logger.warning("inbox: subscription lost: %s; reconnecting in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
 
     def _receive(self, subscription: Subscription) -> None:
         read_at = 0.0
-        heard = True
-        while not self._is_done():
+        answered = True
+        while not self._is_finished():
             received = subscription.receive(_TICK)
-            heard = heard or received is not None
-            self._heed_stop()
+            answered = answered or received is not None
+            self._interrupt_if_stopping()
             if received is not None and received.kind == "subscribed":
                 self._subscribed.set()
                 read_at = 0.0
             elif received is not None and received.kind == "signal":
-                self._announced(received.event)
+                self._on_signal(received.event)
             if time.monotonic() >= read_at + BACKSTOP:
-                if not heard:
-                    # The server froze, or a network broke, and nobody said so; a failover may have been meanwhile.
-                    raise RedisUnavailable("nothing heard on the subscription")
-                heard = False
+                if not answered:
+                    # A frozen server or a broken network does not close the connection; there may be a new primary.
+                    raise RedisUnavailable("no answer on the subscription")
+                answered = False
                 subscription.ping()
                 self._read_awaited()
                 read_at = time.monotonic()
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while not self._is_done() and (left := end - time.monotonic()) > 0:
-            self._heed_stop()
+        while not self._is_finished() and (left := end - time.monotonic()) > 0:
+            self._interrupt_if_stopping()
             time.sleep(min(_TICK, left))
 
-    def _heed_stop(self) -> None:
+    def _interrupt_if_stopping(self) -> None:
         if self._stopping or 0 < self._interruption.get() <= time.monotonic():
             for mailbox in self._open_mailboxes():
                 mailbox.interrupt()
 
-    def _announced(self, data: str) -> None:
+    def _on_signal(self, data: str) -> None:
         try:
             event = EVENT.validate_json(data)
         except ValidationError:
-            logger.warning("inbox: ignored an announcement that is no signal event: %.200r", data)
+            logger.warning("inbox: ignored a message that is not a signal event: %.200r", data)
             return
         self._deliver([event])
 
-    def _is_done(self) -> bool:
-        return self._ends() and not self._open_mailboxes()
+    def _is_finished(self) -> bool:
+        return self._stops() and not self._open_mailboxes()
 
-    def _ends(self) -> bool:
+    def _stops(self) -> bool:
         return self._stopping or self._interruption.get() > 0
 
     def _open_mailboxes(self) -> list[Mailbox]:

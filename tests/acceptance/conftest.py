@@ -1,4 +1,4 @@
-"""Programs for the acceptance tests, and what they said when a test fails."""
+"""Programs for the acceptance tests; their output is shown when a test fails."""
 
 from __future__ import annotations
 
@@ -11,13 +11,20 @@ import redis
 
 from tests.helpers import programs as processes
 from tests.helpers.livecheck_client import Client
+from tests.helpers.livecheck_threads import forget_livechecks
 from tests.helpers.programs import Programs
 from tests.helpers.redis_keys import unbounded_keys
 
 
+@pytest.fixture(autouse=True)
+def every_livecheck_is_closed() -> None:
+    """Keep open the LiveChecks that the tests of a file share; detach them from tasks of this process."""
+    forget_livechecks()
+
+
 @pytest.fixture
 def programs(redis_url: str, tmp_path: Path) -> Iterator[Programs]:
-    """Programs of one test, on the emptied server."""
+    """Start programs of one test, with the emptied server."""
     programs = Programs(tmp_path, redis_url)
     yield programs
     programs.end()
@@ -25,9 +32,9 @@ def programs(redis_url: str, tmp_path: Path) -> Iterator[Programs]:
 
 @pytest.fixture(scope="module")
 def shared_programs(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Programs]:
-    """Programs that all tests of a file share, on a server emptied at its beginning.
+    """Start programs that all tests of a file share; the server is emptied before the first test.
 
-    Not for files that use ``programs``, which empties the server for each test.
+    Do not use together with ``programs``, which empties the server before each test.
     """
     with redis.Redis.from_url(valkey_url, decode_responses=True) as server:
         server.flushall()
@@ -40,7 +47,7 @@ def shared_programs(valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -
 
 @pytest.fixture
 def client(valkey_url: str) -> Iterator[Client]:
-    """Triggers tests and sends signals."""
+    """A client that triggers tests and sends signals."""
     client = Client(valkey_url)
     yield client
     client.close()

@@ -1,4 +1,4 @@
-"""Messages that a worker cannot execute: it says so, reports them, and goes on."""
+"""A worker reports messages that it cannot execute, and continues."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def worker(shared_programs: Programs) -> Program:
 
 
 @pytest.fixture(autouse=True)
-def goes_on(worker: Program, client: Client) -> Iterator[None]:
-    """Whatever came, the worker executes what comes next, and has not tried anything again."""
-    said = len(worker.output())
+def worker_continues(worker: Program, client: Client) -> Iterator[None]:
+    """After each test, the worker executes the next message, and has refused at most one, once."""
+    before = len(worker.output())
     yield
     client.run_together([client.case("checks.test_plain", "go")])
-    assert worker.output()[said:].count("refused a message") <= 1
+    assert worker.output()[before:].count("refused a message") <= 1
 
 
 def execute(client: Client, *args: Any, **kwargs: Any) -> None:
@@ -35,7 +35,7 @@ def execute(client: Client, *args: Any, **kwargs: Any) -> None:
 
 
 def new_report(client: Client, error: str) -> TestReport:
-    """The one report with ``error`` in it."""
+    """Wait for the report whose error contains ``error``; fail if there are two."""
 
     def found() -> list[TestReport]:
         return [report for report in client.store.reports.latest(None, count=1000) if error in (report.error or "")]
@@ -46,33 +46,33 @@ def new_report(client: Client, error: str) -> TestReport:
 
 
 @pytest.mark.promise("A message for a case that is not declared is reported as an ERROR.", theme="input")
-def test_an_unknown_case(worker: Program, client: Client) -> None:
-    name = f"nobody.test_{uuid4().hex}"
+def test_unknown_case_is_an_error(worker: Program, client: Client) -> None:
+    name = f"unknown.test_{uuid4().hex}"
     execute(client, "o-1", livecheck_case=name)
-    problem = f"no case {name!r} is declared in this worker; name its module in imports or cases"
+    problem = f"unknown case {name!r}; add its module to this worker's imports or livecheck_cases"
     report = new_report(client, problem)
     assert (report.case_name, report.state, report.error) == (name, State.ERROR, problem)
     worker.wait_for(f"refused a message: {problem}")
 
 
 @pytest.mark.parametrize("name", [None, 7, ["x"], {}])
-def test_a_case_that_is_no_name(worker: Program, client: Client, name: Any) -> None:
+def test_case_name_of_the_wrong_type_is_refused(worker: Program, client: Client, name: Any) -> None:
     execute(client, "o-1", livecheck_case=name)
-    worker.wait_for(f"refused a message: no case {name!r} is declared")
+    worker.wait_for(f"refused a message: unknown case {name!r}; ")
 
 
-@pytest.mark.parametrize("carried", ["text", {"id": "o-1"}, 7, ["o-1"]])
-def test_a_payload_that_is_no_execution(worker: Program, client: Client, carried: Any) -> None:
+@pytest.mark.parametrize("execution", ["text", {"id": "o-1"}, 7, ["o-1"]])
+def test_invalid_execution_is_an_error(worker: Program, client: Client, execution: Any) -> None:
     case = client.case("checks.test_plain", "go")
     before = len(reports_of(case))
-    execute(client, livecheck_case=case.name, livecheck_test=carried)
+    execute(client, livecheck_case=case.name, livecheck_test=execution)
     wait_until(lambda: len(reports_of(case)) > before, what="a report")
     report = reports_of(case)[-1]
     assert (report.state, report.test) == (State.ERROR, None)
     assert report.error.startswith("a message for case checks.test_plain has no valid execution: ")
 
 
-def test_arguments_over_the_limit(client: Client) -> None:
+def test_arguments_over_max_payload_are_an_error(client: Client) -> None:
     name = uuid4().hex
     execute(client, name, "x" * 2000, livecheck_case="checks.test_plain")
     report = new_report(client, f"the arguments of test {name} are ")
@@ -81,7 +81,7 @@ def test_arguments_over_the_limit(client: Client) -> None:
 
 
 @pytest.mark.promise("Arguments that `run()` does not accept are reported as an ERROR.", theme="input")
-def test_arguments_that_run_does_not_take(client: Client) -> None:
+def test_unexpected_argument_is_an_error(client: Client) -> None:
     name = uuid4().hex
     execute(client, name, "me", side=name, livecheck_case="checks.test_plain")
     report = wait_until(
@@ -92,7 +92,7 @@ def test_arguments_that_run_does_not_take(client: Client) -> None:
 
 
 @pytest.mark.parametrize("body", [b"{not json", b"\xff"])
-def test_a_body_that_is_no_message(worker: Program, client: Client, body: bytes) -> None:
+def test_invalid_body_does_not_stop_the_worker(worker: Program, client: Client, body: bytes) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
     with client.app.connection_for_write() as connection, connection.channel() as channel:
         client.app.amqp.Producer(channel, auto_declare=False).publish(
@@ -100,8 +100,8 @@ def test_a_body_that_is_no_message(worker: Program, client: Client, body: bytes)
         )
 
 
-def test_a_schedule_of_a_case_that_is_gone(worker: Program, client: Client) -> None:
-    name = f"gone.test_{uuid4().hex}"
+def test_fake_request_of_an_unknown_case_is_logged(worker: Program, client: Client) -> None:
+    name = f"removed.test_{uuid4().hex}"
     client.app.send_task("livecheck.fake_request", kwargs={"livecheck_case": name}, queue="livecheck.schedule")
-    worker.wait_for(f"livecheck.fake_request: no case {name!r} is declared in this worker")
+    worker.wait_for(f"livecheck.fake_request: unknown case {name!r}; ")
     assert "Traceback" not in worker.output().partition(name)[2]

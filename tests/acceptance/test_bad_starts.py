@@ -1,4 +1,4 @@
-"""Workers and beats that cannot start, or not yet: the last line says why."""
+"""Workers and beats that cannot start: the last line of their output is the reason."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ HOSTED = "celery -A shop worker -Q livecheck,livecheck.schedule -P threads"
 
 
 class OldRedis(socketserver.StreamRequestHandler):
-    """Says that it is Redis 5, and OK to everything else."""
+    """Answers INFO as Redis 5, and every other command with OK."""
 
     def handle(self) -> None:
         while count := self.rfile.readline():
@@ -43,7 +43,7 @@ def old_redis() -> Iterator[str]:
 
 
 def refused(programs: Programs, command: str, **env: str) -> list[str]:
-    """What a program says that does not start."""
+    """Start a program that must fail; return the lines of its output."""
     program = programs.start(command, **env)
     assert program.wait_exit() not in (None, 0)
     return program.output().splitlines()
@@ -51,11 +51,11 @@ def refused(programs: Programs, command: str, **env: str) -> list[str]:
 
 @pytest.mark.promise("A worker refuses to start on a Redis older than 6.2.", theme="servers")
 @pytest.mark.parametrize("command", [OWN, BARE, HOSTED], ids=["own", "bare", "hosted"])
-def test_a_redis_that_is_too_old(programs: Programs, command: str) -> None:
+def test_old_redis_is_refused(programs: Programs, command: str) -> None:
     with old_redis() as url:
-        said = refused(programs, command, LIVECHECK_BROKER_URL=url, SHOP_URL=url)
-    assert said[-1] == f"LiveCheck: Redis at {url} is 5.0.7; LiveCheck needs 6.2 or newer"
-    assert TRACEBACK not in said
+        lines = refused(programs, command, LIVECHECK_BROKER_URL=url, SHOP_URL=url)
+    assert lines[-1] == f"LiveCheck: Redis at {url} is 5.0.7; LiveCheck needs 6.2 or newer"
+    assert TRACEBACK not in lines
 
 
 @pytest.mark.promise("A worker refuses to start under `python -O`, which removes the asserts.", theme="servers")
@@ -64,43 +64,43 @@ def test_a_redis_that_is_too_old(programs: Programs, command: str) -> None:
     [(f"python -O -m {OWN}", ""), (OWN, "1"), (BARE, "2"), (HOSTED, "1")],
     ids=["option", "own", "bare", "hosted"],
 )
-def test_python_without_asserts(programs: Programs, command: str, optimize: str) -> None:
-    said = refused(programs, command, PYTHONOPTIMIZE=optimize)
-    assert said[-1] == (
+def test_worker_under_python_o_is_refused(programs: Programs, command: str, optimize: str) -> None:
+    lines = refused(programs, command, PYTHONOPTIMIZE=optimize)
+    assert lines[-1] == (
         "LiveCheck: refusing to start under python -O: it removes every assert, and every test would pass. "
         "Start the worker without -O, and unset PYTHONOPTIMIZE."
     )
-    assert TRACEBACK not in said
+    assert TRACEBACK not in lines
 
 
-def test_ordinary_workers_of_a_host_may_do_without_asserts(programs: Programs) -> None:
+def test_ordinary_worker_of_a_host_starts_under_python_o(programs: Programs) -> None:
     programs.start_worker("celery -A shop worker", PYTHONOPTIMIZE="1")
 
 
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
 @pytest.mark.parametrize("program", ["worker", "beat"])
-def test_a_module_of_cases_that_is_not_there(programs: Programs, prefix: str, program: str) -> None:
-    said = refused(programs, f"{prefix} {program}", LIVECHECK_CASES="checks,nowhere.checks")
+def test_missing_module_of_cases_is_an_error(programs: Programs, prefix: str, program: str) -> None:
+    lines = refused(programs, f"{prefix} {program}", LIVECHECK_CASES="checks,nowhere.checks")
     problem = "LiveCheck: cases: cannot import module 'nowhere.checks': No module named 'nowhere'"
-    assert said[-1].endswith(problem)
+    assert lines[-1].endswith(problem)
 
 
-def test_a_setting_that_is_wrong(programs: Programs) -> None:
-    said = refused(programs, OWN, LIVECHECK_MAX_REPORTS="many")
-    assert "LiveCheck: max_reports: Input should be a valid integer" in said[-1]
+def test_invalid_setting_is_an_error(programs: Programs) -> None:
+    lines = refused(programs, OWN, LIVECHECK_MAX_REPORTS="many")
+    assert "LiveCheck: max_reports: Input should be a valid integer" in lines[-1]
 
 
-def test_a_redis_url_that_is_none(programs: Programs) -> None:
-    said = refused(programs, OWN, LIVECHECK_REDIS_URL="nonsense")
-    assert said[-1].startswith("LiveCheck: redis_url is not a Redis URL such as ")
-    assert TRACEBACK not in said
+def test_invalid_redis_url_is_an_error(programs: Programs) -> None:
+    lines = refused(programs, OWN, LIVECHECK_REDIS_URL="nonsense")
+    assert lines[-1].startswith("LiveCheck: redis_url is not a Redis URL such as ")
+    assert TRACEBACK not in lines
 
 
 @pytest.mark.promise(
     "A worker that starts before Redis waits for it, with a log line for each attempt.",
     theme="servers",
 )
-def test_a_redis_that_is_not_there_yet(programs: Programs) -> None:
+def test_worker_waits_for_redis(programs: Programs) -> None:
     port = free_port()
     url = f"redis://127.0.0.1:{port}/0"
     program = programs.start(f"{OWN} -l INFO", LIVECHECK_CASES="checks", LIVECHECK_BROKER_URL=url)

@@ -1,4 +1,4 @@
-"""On every broker we promise, with the state on another server: two workers, two beats, and a service of the host."""
+"""Every supported broker, with the state on another server: two workers, two beats, and a worker of the host."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from kombu import Connection
 
 from livecheck_celery import State
 from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
-from tests.helpers.programs import Program, Programs, installed
+from tests.helpers.programs import Program, Programs, require_program
 from tests.helpers.rabbitmq import RabbitMQ
-from tests.helpers.redis_server import redis_program, redis_server
+from tests.helpers.redis_servers import redis_program, server
 from tests.helpers.valkey import embedded
 from tests.helpers.waiting import wait_until
 
@@ -43,7 +43,7 @@ KINDS = {
 
 @dataclass
 class Site:
-    """What runs on one broker."""
+    """The processes that use one broker."""
 
     kind: Kind
     url: str
@@ -54,7 +54,7 @@ class Site:
     workers: dict[str, Program] = field(default_factory=dict)
 
     def start(self) -> None:
-        """Start everything at once, and wait for the workers."""
+        """Start all processes, and wait for the workers."""
         for number in range(2):
             self.others.append(self.programs.start(f"celery -A brokered beat -s {uuid4().hex}-{number}", **self.env))
         self.others.append(self.programs.start("celery -A brokered worker -P threads -n host@%h -l INFO", **self.env))
@@ -62,7 +62,7 @@ class Site:
         self.others[-1].wait_for(" ready.")
 
     def start_missing(self) -> None:
-        """Start the workers that do not run, and wait for them."""
+        """Start the LiveCheck workers that are not running, and wait for them."""
         missing = [pool for pool in self.kind.pools if pool not in self.workers]
         for pool in missing:
             queues = ",".join(OURS)
@@ -72,28 +72,28 @@ class Site:
             self.workers[pool].wait_for(" ready.")
 
     def end(self) -> None:
-        """End everything; the workers when they have done what they were asked for."""
+        """Stop all processes; the LiveCheck workers when the queues are empty."""
         for programs in (self.others, list(self.workers.values())):
             for program in programs:
                 program.terminate()
             for program in programs:
                 program.end()
             if programs is self.others:
-                wait_until(lambda: not any(self.messages().values()), what="an end to the messages")
+                wait_until(lambda: not any(self.messages().values()), what="empty queues")
 
-    def who_has(self, result: AsyncResult[str]) -> str:
-        """The pool of the worker that was sent the test of this result."""
+    def pool_of(self, result: AsyncResult[str]) -> str:
+        """Wait until a worker has received the test of ``result``; return its pool."""
 
         def holders() -> list[str]:
             return [pool for pool, worker in self.workers.items() if f"[{result.id}] received" in worker.output()]
 
-        [pool] = wait_until(holders, 20, f"a worker that has {result.id}")
+        [pool] = wait_until(holders, 20, f"a worker with {result.id}")
         return pool
 
     def messages(self) -> dict[str, int]:
-        """How many messages each of our queues has.
+        """Count the messages in each queue.
 
-        On Redis not those that a killed worker had taken: Celery gives them back after an hour, and nobody needs them.
+        On Redis, messages that a killed worker had fetched are not counted: Celery restores them after an hour.
         """
         if self.kind.server == "rabbitmq":
             with Connection(self.url) as connection:
@@ -110,17 +110,17 @@ def kind(request: pytest.FixtureRequest) -> Kind:
 
 @pytest.fixture(scope="module")
 def broker_url(kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A broker, which no other kind has used."""
+    """The broker, which no other kind has used."""
     if kind.server == "rabbitmq":
-        server: RabbitMQ = request.getfixturevalue("rabbitmq_server")
-        yield server.url
+        rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq_server")
+        yield rabbitmq.url
     elif kind.server == "valkey":
         with embedded() as valkey:
             yield f"{valkey.connection_url}/0"
     else:
-        program = installed(redis_program(), "redis-server")
-        with redis_server(program, tmp_path_factory.mktemp("redis")) as url:
-            yield url
+        executable = require_program(redis_program(), "redis-server")
+        with server(tmp_path_factory.mktemp("redis"), executable=executable) as redis_server:
+            yield redis_server.url
 
 
 @pytest.fixture(scope="module")
@@ -138,14 +138,14 @@ def site(kind: Kind, broker_url: str, shared_programs: Programs, valkey_url: str
         with Connection(broker_url) as connection:
             for name in (*OURS, "celery"):
                 connection.default_channel.queue_delete(name)
-    assert set(left.values()) == {0}, f"messages are left: {left}"
+    assert set(left.values()) == {0}, f"messages remain: {left}"
 
 
 @pytest.mark.promise(
     "Redis, Valkey, and RabbitMQ with classic and quorum queues work as brokers, beside a state store of another kind.",
     theme="servers",
 )
-def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
+def test_orders_of_a_host_are_tested(site: Site) -> None:
     case = site.client.case("brokered.test_order", "stored")
     names = [uuid4().hex for _ in range(20)]
     for name in names:
@@ -154,7 +154,7 @@ def test_what_a_service_of_the_host_does_is_tested(site: Site) -> None:
 
 
 @pytest.mark.parametrize("kind", [name for name in KINDS if name.startswith("rabbitmq")], indirect=True, scope="module")
-def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
+def test_queues_have_the_configured_type(site: Site) -> None:
     declared = {"x-queue-type": "quorum" if site.kind.queue_type == "classic" else "classic"}
     for name in OURS:
         with Connection(site.url) as connection, pytest.raises(PreconditionFailed, match="x-queue-type"):
@@ -165,7 +165,7 @@ def test_the_queues_are_of_the_type_that_is_set(site: Site) -> None:
     "A message that is delivered twice runs its test once, on every supported broker.",
     theme="verdicts",
 )
-def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
+def test_message_delivered_twice_runs_its_test_once(site: Site) -> None:
     case = site.client.case("brokered.test_waiting", "go")
     passed = case.total_by_state[State.PASS]
     test = case.trigger()
@@ -175,7 +175,7 @@ def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
     assert report_of(case, test.id).state is State.PASS
     for _ in range(3):
         site.client.livecheck.runtime.publisher.execute(test)
-    wait_until(lambda: site.messages()["livecheck"] == 0, what="the end of the queue")
+    wait_until(lambda: site.messages()["livecheck"] == 0, what="an empty queue")
     after = case.trigger()
     send_all(case, after.id, "go")
     report_of(case, after.id)
@@ -183,7 +183,7 @@ def test_a_message_that_comes_twice_does_nothing(site: Site) -> None:
     assert case.total_by_state[State.PASS] == passed + 2
 
 
-def test_two_beats_make_one_request_in_each_period(site: Site) -> None:
+def test_two_beats_make_one_request_per_period(site: Site) -> None:
     case = site.client.case("brokered.test_faked")
     before = len(reports_of(case))
     wait_until(lambda: len(reports_of(case)) >= before + 4, 20, "four fake requests")
@@ -195,24 +195,24 @@ def test_two_beats_make_one_request_in_each_period(site: Site) -> None:
     assert sum(between) / len(between) == pytest.approx(1.0, abs=0.25)
 
 
-def test_the_doctor_is_content(site: Site) -> None:
+def test_doctor_finds_no_errors_except_prefork(site: Site) -> None:
     doctor = site.programs.start("livecheck -A brokered doctor", **site.env)
     doctor.wait_exit()
-    wrong = [line for line in doctor.output().splitlines() if line.startswith("wrong")]
-    about_prefork = [line for line in wrong if "runs tests in a prefork pool" in line]
-    assert wrong == about_prefork
+    errors = [line for line in doctor.output().splitlines() if line.startswith("error")]
+    about_prefork = [line for line in errors if "runs tests in a prefork pool" in line]
+    assert errors == about_prefork
     assert len(about_prefork) == ("prefork" in site.kind.pools)
     for pool in site.kind.pools:
         assert f"{pool}@" in doctor.output()
 
 
 @pytest.mark.parametrize("how", ["terminate", "kill"])
-def test_what_a_worker_that_ends_had_is_run_by_the_other(site: Site, how: str) -> None:
+def test_tests_of_a_worker_that_exits_are_run_by_the_other(site: Site, how: str) -> None:
     site.start_missing()
     case = site.client.case("brokered.test_waiting", "go")
     tests = {name: case.trigger.delay(name) for name in (uuid4().hex for _ in range(4))}
     tokens = {name: site.client.wait_claimed(case, name) for name in tests}
-    held_by = {name: site.who_has(result) for name, result in tests.items()}
+    held_by = {name: site.pool_of(result) for name, result in tests.items()}
     [*_, pool] = held_by.values()
     getattr(site.workers[pool], how)()
     for name, holder in held_by.items():

@@ -1,4 +1,4 @@
-"""Workers and beats as users start them, each where its configuration is found."""
+"""Workers and beats find their configuration however users start them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.helpers.waiting import wait_until
 
 @pytest.mark.promise("`celery -A livecheck_celery` and bare `celery` run the tests.", theme="tools")
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
-def test_worker_and_beat_from_the_repositorys_root(programs: Programs, client: Client, prefix: str) -> None:
+def test_worker_and_beat_run_with_the_shipped_configuration(programs: Programs, client: Client, prefix: str) -> None:
     beat = programs.start(f"{prefix} beat", LIVECHECK_CASES="checks")
     worker = programs.start(f"{prefix} worker", LIVECHECK_CASES="checks")
 
@@ -37,7 +37,7 @@ def test_worker_and_beat_from_the_repositorys_root(programs: Programs, client: C
 
 
 @pytest.mark.parametrize("prefix", ["celery -A livecheck_celery", "celery"], ids=["named", "bare"])
-def test_a_copied_celeryconfig_with_the_cases_in_imports(
+def test_copied_celeryconfig_can_name_cases_in_imports(
     programs: Programs, client: Client, tmp_path: Path, prefix: str
 ) -> None:
     copy_config(tmp_path / "service", imports=("livecheck_celery.worker", "checks"))
@@ -45,7 +45,7 @@ def test_a_copied_celeryconfig_with_the_cases_in_imports(
     client.run_together([client.case("checks.test_plain", "go")])
 
 
-def test_the_number_of_slots_is_the_setting_test_concurrency(programs: Programs, client: Client) -> None:
+def test_test_concurrency_sets_the_number_of_slots(programs: Programs, client: Client) -> None:
     programs.start("celery -A livecheck_celery worker", LIVECHECK_TEST_CONCURRENCY="7")
     assert client.inspect("stats")["pool"]["max-concurrency"] == 7
 
@@ -64,7 +64,7 @@ def test_ordinary_workers_of_a_hosts_app_never_run_tests(programs: Programs, cli
     assert {report_of(case, test.id).state for test in tests} == {State.PASS}
 
 
-def test_settings_under_djangos_namespace(programs: Programs) -> None:
+def test_settings_are_read_from_a_namespace(programs: Programs) -> None:
     programs.start("celery -A mysite worker -Q checks,checks.schedule -P threads -c 20")
     programs.start("celery -A mysite beat")
     store = Store(make_settings(programs.url, prefix="mysite"))

@@ -1,4 +1,4 @@
-"""The current test follows the work through real Celery workers, and never further than the work goes."""
+"""The current test is carried through Celery tasks on real workers, and never to other tasks."""
 
 import json
 import os
@@ -24,7 +24,7 @@ SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}
 
 
 class Hops:
-    """A worker of the app in apps/hops.py, and what its tasks wrote down."""
+    """A worker of the app in apps/hops.py, and the notes of its tasks."""
 
     def __init__(self, url: str, slots: int) -> None:
         self.slots = slots
@@ -46,7 +46,7 @@ class Hops:
         return entries
 
     def tests(self, count: int) -> dict[str | None, str | None]:
-        """Test by task, after checking that the tasks found nothing left on their threads."""
+        """Return the test of each task, by task; fail if a task found a test of another one in its thread."""
         entries = self.notes(count)
         assert len({entry["who"] for entry in entries}) == count
         assert {entry["found"] for entry in entries} == {None}
@@ -98,56 +98,56 @@ def hops(worker: Hops) -> Hops:
     "A test follows the work through Celery: children, retries, chains, groups, chords and links, on every pool.",
     theme="propagation",
 )
-def test_child_tasks(hops: Hops) -> None:
+def test_child_tasks_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("parent", depth=3).delay()
     assert hops.tests(4) == {"depth 3": "a", "depth 2": "a", "depth 1": "a", "depth 0": "a"}
 
 
-def test_a_task_sent_outside_a_test_is_part_of_none(hops: Hops) -> None:
+def test_task_sent_outside_a_test_has_no_test(hops: Hops) -> None:
     hops.task("parent", depth=1).delay()
     assert hops.tests(2) == {"depth 1": None, "depth 0": None}
 
 
 @pytest.mark.parametrize("name", ["retrying", "autoretrying"])
-def test_retries(hops: Hops, name: str) -> None:
+def test_retries_carry_the_test(hops: Hops, name: str) -> None:
     with under_test(make_test("a")):
         hops.task(name).delay()
     assert hops.tests(3) == {"try 0": "a", "try 1": "a", "try 2": "a"}
 
 
-def test_chains(hops: Hops) -> None:
+def test_chains_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         chain(hops.note("one"), hops.note("two"), hops.note("three"))()
     assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
 
 
-def test_groups(hops: Hops) -> None:
+def test_groups_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         group(hops.note("one"), hops.note("two"), hops.note("three"))()
     assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
 
 
-def test_chords(hops: Hops) -> None:
+def test_chords_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("send", canvas=chord([hops.note("one"), hops.note("two")], hops.note("body"))).delay()
     assert hops.tests(3) == {"one": "a", "two": "a", "body": "a"}
 
 
-def test_a_chain_with_a_group_in_its_middle(hops: Hops) -> None:
+def test_group_inside_a_chain_carries_the_test(hops: Hops) -> None:
     middle = group(hops.note("two"), hops.note("three"))
     with under_test(make_test("a")):
         hops.task("send", canvas=chain(hops.note("one"), middle, hops.note("four"), hops.note("five"))).delay()
     assert hops.tests(5) == dict.fromkeys(["one", "two", "three", "four", "five"], "a")
 
 
-def test_links(hops: Hops) -> None:
+def test_links_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.note("one").apply_async(link=[hops.note("two"), hops.note("three")])
     assert hops.tests(3) == {"one": "a", "two": "a", "three": "a"}
 
 
-def test_error_links_that_are_called_and_that_are_sent(hops: Hops) -> None:
+def test_error_links_carry_the_test(hops: Hops) -> None:
     called = hops.app.signature("hops.error_called")
     sent = hops.app.signature("hops.error_sent", kwargs={"run": hops.run})
     with under_test(make_test("a")):
@@ -155,26 +155,26 @@ def test_error_links_that_are_called_and_that_are_sent(hops: Hops) -> None:
     assert hops.tests(3) == {"failing": "a", "error called": "a", "error sent": "a"}
 
 
-def test_error_links_of_a_chord(hops: Hops) -> None:
+def test_error_links_of_a_chord_carry_the_test(hops: Hops) -> None:
     body = hops.note("body").on_error(hops.app.signature("hops.error_sent", kwargs={"run": hops.run}))
     with under_test(make_test("a")):
         hops.task("send", canvas=chord([hops.note("one"), hops.task("failing")], body)).delay()
     assert hops.tests(3) == {"one": "a", "failing": "a", "error sent": "a"}
 
 
-def test_replaced_tasks(hops: Hops) -> None:
+def test_replaced_tasks_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("replaced").delay()
     assert hops.tests(2) == {"replaced": "a", "replacement": "a"}
 
 
-def test_a_fake_request_without_a_test_stays_marked_as_one(hops: Hops) -> None:
+def test_fake_request_without_a_test_stays_marked(hops: Hops) -> None:
     with fake_request("shop.test_order"):
         hops.task("parent", depth=2).delay()
     assert [(entry["test"], entry["fake"]) for entry in hops.notes(3)] == [(None, "shop.test_order")] * 3
 
 
-def test_an_expired_test_is_carried_no_further(hops: Hops) -> None:
+def test_expired_test_is_not_carried(hops: Hops) -> None:
     with under_test(make_test("a", expires=datetime.now(UTC) - timedelta(seconds=1))):
         hops.task("parent", depth=1).delay()
     assert hops.tests(2) == {"depth 1": None, "depth 0": None}
@@ -183,17 +183,17 @@ def test_an_expired_test_is_carried_no_further(hops: Hops) -> None:
 @pytest.mark.parametrize(
     "headers", [{"LiveCheck-Test-Id": "a"}, {"LiveCheck-Test-Id": None, "LiveCheck-Test-Name": []}]
 )
-def test_malformed_headers_do_a_task_no_harm(hops: Hops, headers: dict[str, object]) -> None:
+def test_malformed_headers_are_ignored(hops: Hops, headers: dict[str, object]) -> None:
     hops.note("one").apply_async(headers=headers)
     assert hops.tests(1) == {"one": None}
 
 
-def test_headers_of_the_callers_own_still_arrive_as_a_test(hops: Hops) -> None:
+def test_headers_set_by_the_caller_are_read(hops: Hops) -> None:
     hops.note("one").apply_async(headers=make_test("a").as_headers())
     assert hops.tests(1) == {"one": "a"}
 
 
-def test_tests_that_run_side_by_side_do_not_mix(hops: Hops) -> None:
+def test_concurrent_tests_do_not_mix(hops: Hops) -> None:
     names = [f"test {number}" for number in range(hops.slots)]
     for name in names:
         with under_test(make_test(name)):
@@ -203,7 +203,7 @@ def test_tests_that_run_side_by_side_do_not_mix(hops: Hops) -> None:
 
 
 @pytest.mark.parametrize("how", ["return", "raise", "ignore", "reject", "retry"])
-def test_however_a_task_ends_nothing_is_left_for_the_next_one(hops: Hops, how: str) -> None:
+def test_next_task_in_a_slot_has_no_test(hops: Hops, how: str) -> None:
     with under_test(make_test("a")):
         for _ in range(hops.slots):
             hops.task("ending", how=how, size=hops.slots).delay()
@@ -215,7 +215,7 @@ def test_however_a_task_ends_nothing_is_left_for_the_next_one(hops: Hops, how: s
     assert set(hops.tests(2 * hops.slots).values()) == {None}
 
 
-def test_eager_tasks_are_part_of_what_their_caller_is(hops: Hops) -> None:
+def test_eager_tasks_have_the_test_of_their_caller(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("eager").delay()
     entries = hops.notes(9 + 1)
@@ -232,7 +232,7 @@ def test_eager_tasks_are_part_of_what_their_caller_is(hops: Hops) -> None:
     }
 
 
-def test_tasks_of_livecheck_itself_neither_carry_nor_receive(hops: Hops) -> None:
+def test_tasks_of_livecheck_carry_no_test(hops: Hops) -> None:
     own = hops.app.signature("livecheck.own", kwargs={"run": hops.run})
     with under_test(make_test("a")):
         own.apply_async(headers={"LiveCheck-Test-Id": "b", "Other": "kept"})

@@ -1,4 +1,4 @@
-"""The compose file: each service's command is run as a process, with the environment the file gives it."""
+"""The commands of the compose file, each run as a process in the environment of its service."""
 
 import re
 import sys
@@ -28,7 +28,7 @@ READY = {
 
 
 class Host:
-    """One machine in the place of many containers: host names become ports, volumes become directories."""
+    """Runs services without containers: replaces host names by ports, and volumes by directories."""
 
     def __init__(self, directory: Path) -> None:
         self.valkey_port, self.web_port = free_port(), free_port()
@@ -43,9 +43,9 @@ class Host:
             self._replacements[path] = str(directory / name)
 
     def translated(self, text: str) -> str:
-        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # nothing is set, so the defaults hold
-        for there, here in self._replacements.items():
-            text = text.replace(there, here)
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # no variable is set, so the default applies
+        for old, new in self._replacements.items():
+            text = text.replace(old, new)
         return text
 
     def start(self, processes: Processes, name: str) -> Process:
@@ -76,8 +76,8 @@ def passed(store: Store) -> int:
 
 
 @pytest.mark.promise("The commands of the compose file work.", theme="tools")
-def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
-    store = host.runtime.store()
+def test_services_work_and_valkey_keeps_its_data(host: Host) -> None:
+    store = host.store()
     with Processes() as processes:
         host.start(processes, "valkey")
         processes.wait_ready()
@@ -87,7 +87,7 @@ def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
         wait_until(lambda: passed(store) >= 3, timeout=30)
         assert requests.get(f"http://127.0.0.1:{host.web_port}/", timeout=5).json()["executed"] >= 3
         assert all(store.suites.statistics(name).status is State.PASS for name in store.registry.cases())
-        # Only LiveCheck placed orders, so the mark of a fake request crossed over HTTP twice.
+        # Only fake requests placed orders, so their mark was carried over two HTTP hops.
         tests = [report.test for report in store.reports.latest(list(store.registry.cases()), count=100)]
         assert tests
         assert all(test and test.synthetic for test in tests)
@@ -98,18 +98,18 @@ def test_every_service_does_its_part_and_valkey_remembers(host: Host) -> None:
         assert passed(store) >= 3
 
 
-def test_the_order_system_is_a_profile_of_its_own() -> None:
+def test_order_system_is_a_separate_profile() -> None:
     profiles = {name: service.get("profiles", []) for name, service in SERVICES.items()}
     assert profiles == {"valkey": [], "worker": [], "beat": [], "web": ["demo"], "orders": ["demo"]}
 
 
-def test_everything_waits_until_valkey_is_healthy() -> None:
+def test_services_wait_until_valkey_is_healthy() -> None:
     assert SERVICES["valkey"]["healthcheck"]["test"] == ["CMD", "valkey-cli", "ping"]
     for name in SERVICES.keys() - {"valkey"}:
         assert SERVICES[name]["depends_on"] == {"valkey": {"condition": "service_healthy"}}
 
 
-def test_what_the_image_copies_is_there_and_not_ignored() -> None:
+def test_files_copied_into_the_image_exist_and_are_not_ignored() -> None:
     copied = re.findall(r"^COPY (.+) \S+$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     sources = {source for line in copied for source in line.split()}
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}

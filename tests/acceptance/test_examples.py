@@ -1,4 +1,4 @@
-"""The order systems of ``examples/``: an order crosses two HTTP hops and three Celery hops, each to another process."""
+"""The order systems of ``examples/``: an order takes two HTTP hops and three Celery hops, each to another process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGNALS = ("stock_reserved", "order_created", "order_stored", "order_indexed", "
 
 
 class Example(NamedTuple):
-    """How an order system is started, and what LiveCheck says when it is asked for a unicorn."""
+    """How an order system is started, and the verdict on an order for a unicorn."""
 
     web: str
     worker: str
@@ -66,7 +66,7 @@ EXAMPLES = {
 
 
 class System:
-    """One example, running: its web app twice, each calling the other, its Celery worker, and a LiveCheck worker."""
+    """A running example: two processes of its web app that call each other, its worker, and a LiveCheck worker."""
 
     def __init__(self, name: str, programs: Programs) -> None:
         self.name = name
@@ -81,7 +81,7 @@ class System:
         }
         if self.example.prepare:
             assert self._start(self.example.prepare).wait_exit() == 0
-        # First, so that the others know from their start what is to resolve signals.
+        # First, so that the services find its automatic signals when they start.
         self._checker = self._start_checker("apple")
         self._webs = [
             self._start(self.example.web.format(port=here.rpartition(":")[2]), ORDERS_URL=other)
@@ -96,11 +96,11 @@ class System:
 
     @property
     def fakes_requests(self) -> bool:
-        """Whether nobody but the case itself places orders that are tested."""
+        """Whether only the case's fake requests are tested."""
         return self.name == "untouched_orders"
 
     def order(self, item: str) -> None:
-        """Place an order for ``item``, or have the case do so."""
+        """Place an order for ``item``, or have the case place it."""
         if not self.fakes_requests:
             requests.post(f"{self._urls[0]}/order/init/{item}/3/", timeout=20)
         elif item != "apple":
@@ -108,7 +108,7 @@ class System:
             self._checker = self._start_checker(item)
 
     def hops(self) -> list[set[str]]:
-        """What each process of the order system says it handled: requests, requests, and tasks."""
+        """Return what each process logged: requests of the two web processes, and tasks of the worker."""
         paths = [set(re.findall(r"POST /(\S+) HTTP", web.output())) for web in self._webs]
         return [*paths, set(re.findall(rf"Task {self.name}\.tasks\.(\w+)\[\S+\] received", self._worker.output()))]
 
@@ -150,7 +150,7 @@ def case(system: System, client: Client) -> Case:
 
 
 def first_report(case: Case, item: str) -> TestReport:
-    """The report on the first test of an order for ``item``."""
+    """Wait for the report on the first test of an order for ``item``."""
 
     def found() -> list[TestReport]:
         return [report for report in reports_of(case) if report.test and report.test.test_kwargs["item"] == item]
@@ -162,7 +162,7 @@ def first_report(case: Case, item: str) -> TestReport:
     "A test follows an order over two HTTP hops and three Celery hops, on Flask, FastAPI and Django.",
     theme="propagation",
 )
-def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: System, case: Case) -> None:
+def test_order_is_followed_over_two_http_hops_and_three_celery_hops(system: System, case: Case) -> None:
     system.order("apple")
     report = first_report(case, "apple")
     assert (report.state, report.error) == (State.PASS, None)
@@ -172,11 +172,11 @@ def test_an_order_is_followed_over_two_http_hops_and_three_celery_hops(system: S
         set(system.example.second_process),
         {"store_order", "index_order", "execute_order"},
     ]
-    wait_until(lambda: system.hops() == expected, what=f"each part in its process: {system.hops()}")
+    wait_until(lambda: system.hops() == expected, what=f"each hop in its process: {system.hops()}")
 
 
 @pytest.mark.promise("When a hop breaks, the verdict names it.", theme="propagation")
-def test_the_hop_that_broke_is_named(system: System, case: Case) -> None:
+def test_verdict_names_the_broken_hop(system: System, case: Case) -> None:
     system.order("unicorn")
     report = first_report(case, "unicorn")
     assert report.state is system.example.verdict, report.error

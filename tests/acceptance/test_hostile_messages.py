@@ -1,4 +1,4 @@
-"""Messages by which somebody means harm, ids and values out of bounds: one line in the log, and the worker goes on."""
+"""Malicious messages, and ids and values over their limits: the worker logs one line and continues."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TEN_MEBIBYTES = 10 * 1024 * 1024
 
 @pytest.fixture(scope="module", params=["threads on Valkey", "prefork on RabbitMQ"])
 def broker_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
-    """Celery has one loop for pools with threads and another for the others."""
+    """Two brokers and pools, as Celery has two event loops."""
     if request.param == "threads on Valkey":
         return valkey_url
     server: RabbitMQ = request.getfixturevalue("rabbitmq_server")
@@ -37,7 +37,7 @@ def worker(broker_url: str, shared_programs: Programs, client: Client) -> Iterat
     client.store.client.flushall()
     pool = "prefork" if broker_url.startswith("amqp") else "threads"
     command = f"celery -A lenient worker -Q livecheck,livecheck.schedule -P {pool} -c 2"
-    env = {"LIVECHECK_BROKER_URL": broker_url, "C_FORCE_ROOT": "1"}  # or Celery takes no pickle
+    env = {"LIVECHECK_BROKER_URL": broker_url, "C_FORCE_ROOT": "1"}  # otherwise Celery does not accept pickle
     worker = shared_programs.start_worker(command, LIVECHECK_REDIS_URL=shared_programs.url, **env)
     yield worker
     worker.end()
@@ -52,16 +52,16 @@ def client(broker_url: str, valkey_url: str) -> Iterator[Client]:
 
 @pytest.fixture
 def case(worker: Program, client: Client) -> Iterator[Case]:
-    """A case; whatever the test does, the worker has said one line about it, if any, and goes on."""
+    """A case; after the test, the worker has logged at most one refusal, no traceback, and still runs tests."""
     case = client.case("lenient.test_plain", "go")
-    said = len(worker.output())
+    before = len(worker.output())
     yield case
     name = uuid4().hex
     case.trigger(name, name)
     send(case, name, name)
     assert report_of(case, name).state is State.PASS
-    assert worker.output()[said:].count("refused a message") <= 1
-    assert "Traceback" not in worker.output()[said:]
+    assert worker.output()[before:].count("refused a message") <= 1
+    assert "Traceback" not in worker.output()[before:]
 
 
 def send(case: Case, key: str, value: str) -> None:
@@ -69,7 +69,7 @@ def send(case: Case, key: str, value: str) -> None:
 
 
 def publish(client: Client, body: bytes, content_type: str = "application/json", **headers: Any) -> None:
-    """Send a message as it is; ``content_type`` tells how its body is to be read."""
+    """Send a message with this body, content type and headers."""
     encoding = "utf-8" if content_type == "application/json" else "binary"
     with client.app.connection_for_write() as connection, connection.channel() as channel:
         client.app.amqp.Producer(channel, auto_declare=False).publish(
@@ -77,8 +77,8 @@ def publish(client: Client, body: bytes, content_type: str = "application/json",
         )
 
 
-def is_refused(worker: Program, why: str, act: Any, *args: Any, **kwargs: Any) -> None:
-    """By ``act`` the worker comes to refuse a message, and says why in one line."""
+def assert_refused(worker: Program, why: str, act: Any, *args: Any, **kwargs: Any) -> None:
+    """Send a message by calling ``act``; assert that the worker refuses it in one line that contains ``why``."""
     before = worker.output().count("refused a message")
     act(*args, **kwargs)
     worker.wait_for("refused a message", count=before + 1)
@@ -90,54 +90,54 @@ def is_refused(worker: Program, why: str, act: Any, *args: Any, **kwargs: Any) -
 @pytest.mark.parametrize(
     "body", ["", "null", "7", "[]", "{}", '"text"', "[[]]", "[[], {}]", "[{}, [], null]", "[[], {}, 7]"]
 )
-def test_a_body_that_holds_no_arguments(worker: Program, client: Client, case: Case, body: str) -> None:
+def test_body_without_arguments_is_refused(worker: Program, client: Client, case: Case, body: str) -> None:
     publish_ours = {"task": "livecheck.execute", "id": uuid4().hex}
-    is_refused(worker, "its body holds no arguments of a task: ", publish, client, body.encode(), **publish_ours)
+    assert_refused(worker, "the body has no task arguments: ", publish, client, body.encode(), **publish_ours)
 
 
 @pytest.mark.promise("A truncated message is refused with one log line, and the worker continues.", theme="input")
 @pytest.mark.parametrize("body", [b"[[", b"\xff\xfe", b"[" * 100_000])
-def test_a_body_that_was_cut_off(worker: Program, client: Client, case: Case, body: bytes) -> None:
-    is_refused(worker, "its body cannot be read: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
+def test_truncated_body_is_refused(worker: Program, client: Client, case: Case, body: bytes) -> None:
+    assert_refused(worker, "cannot decode the body: ", publish, client, body, task="livecheck.execute", id=uuid4().hex)
 
 
 TASKS: dict[str, dict[str, Any]] = {
-    "nothing": {},
+    "no headers": {},
     "no task": {"id": "7"},
     "no id": {"task": "shop.other"},
-    "a task": {"task": "shop.other", "id": "7"},
-    "a list": {"task": ["x"]},
-    "a forger": {"task": HOSTILE},
+    "unknown task": {"task": "shop.other", "id": "7"},
+    "list": {"task": ["x"]},
+    "control characters": {"task": HOSTILE},
 }
 
 
 @pytest.mark.promise("A message for an unknown task is refused with one log line.", theme="input")
 @pytest.mark.parametrize("headers", TASKS.values(), ids=TASKS)
 @pytest.mark.parametrize("body", [b"[[], {}, {}]", b"null"])
-def test_a_task_that_is_none_of_ours(
+def test_unknown_task_is_refused(
     worker: Program, client: Client, case: Case, headers: dict[str, Any], body: bytes
 ) -> None:
-    is_refused(worker, "no task ", publish, client, body, **headers)
+    assert_refused(worker, "unknown task ", publish, client, body, **headers)
 
 
 @pytest.mark.parametrize("name", ["id", "shadow"])
 @pytest.mark.parametrize("value", [HOSTILE, 7, ["x"], {}])
-def test_a_header_that_would_get_into_the_log(
-    worker: Program, client: Client, case: Case, name: str, value: Any
-) -> None:
+def test_malformed_id_or_shadow_is_refused(worker: Program, client: Client, case: Case, name: str, value: Any) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex, name: value}
-    is_refused(worker, f"its {name} is ", publish, client, b"[[], {}, {}]", **headers)
+    assert_refused(worker, f"invalid header {name}: ", publish, client, b"[[], {}, {}]", **headers)
 
 
 @pytest.mark.parametrize("header", ["expires", "eta"])
 @pytest.mark.parametrize("value", [HOSTILE, 7, {}])
-def test_a_time_that_is_none(worker: Program, client: Client, case: Case, header: str, value: Any) -> None:
+def test_malformed_expires_or_eta_is_refused(
+    worker: Program, client: Client, case: Case, header: str, value: Any
+) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex, header: value}
-    is_refused(worker, f"its {header} is ", publish, client, b"[[], {}, {}]", **headers)
+    assert_refused(worker, f"invalid header {header}: ", publish, client, b"[[], {}, {}]", **headers)
 
 
 @pytest.mark.parametrize("header", ["retries", "timelimit", "group", "root_id", "ignore_result", "stamps"])
-def test_a_worker_survives_a_header_of_the_wrong_type(client: Client, case: Case, header: str) -> None:
+def test_header_of_the_wrong_type_does_not_stop_the_worker(client: Client, case: Case, header: str) -> None:
     publish(client, b"[[], {}, {}]", task="livecheck.execute", id=uuid4().hex, **{header: {"wrong": True}})
 
 
@@ -150,23 +150,25 @@ def a_command(touched: Path) -> Any:
 
 
 @pytest.mark.promise("Pickle is refused, even where the host's app accepts it.", theme="input")
-def test_pickle_is_refused_even_where_the_app_takes_it(
+def test_pickle_is_refused_even_if_the_app_accepts_it(
     worker: Program, client: Client, case: Case, tmp_path: Path
 ) -> None:
     touched = tmp_path / "touched"
     body = pickle.dumps([[a_command(touched)], {}, {}])
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
-    is_refused(
-        worker, "its content type is 'application/x-python-serialize'",
+    assert_refused(
+        worker, "content type 'application/x-python-serialize' is not JSON",
         publish, client, body, "application/x-python-serialize", **headers,
     )  # fmt: skip
     assert not touched.exists()
 
 
 @pytest.mark.parametrize("content_type", ["application/x-yaml", "application/x-msgpack", "text/plain", "made/up"])
-def test_what_is_no_json_is_refused(worker: Program, client: Client, case: Case, content_type: str) -> None:
+def test_other_content_types_are_refused(worker: Program, client: Client, case: Case, content_type: str) -> None:
     headers = {"task": "livecheck.execute", "id": uuid4().hex}
-    is_refused(worker, "its content type is ", publish, client, b"\x80", content_type, **headers)
+    assert_refused(
+        worker, f"content type '{content_type}' is not JSON", publish, client, b"\x80", content_type, **headers
+    )
 
 
 def execution(case: Case, **changed: Any) -> dict[str, Any]:
@@ -180,7 +182,7 @@ def execute(client: Client, case: Case, carried: dict[str, Any]) -> None:
 
 
 @pytest.mark.promise("A message of a newer version that has additional fields is executed.", theme="input")
-def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client, case: Case) -> None:
+def test_message_with_additional_fields_is_executed(client: Client, case: Case) -> None:
     carried = execution(case, priority="high", links=[{"to": "another"}])
     execute(client, case, carried)
     send(case, carried["id"], "me")
@@ -189,11 +191,9 @@ def test_a_message_of_a_newer_version_with_more_in_it_is_executed(client: Client
 
 @pytest.mark.promise("A message that lacks a field is refused.", theme="input")
 @pytest.mark.parametrize("field", ["id", "case_name", "timestamp", "test_args", "expires"])
-def test_a_message_of_another_version_with_less_in_it_is_refused(
-    worker: Program, client: Client, case: Case, field: str
-) -> None:
+def test_message_with_a_missing_field_is_refused(worker: Program, client: Client, case: Case, field: str) -> None:
     why = f"a message for case {case.name} has no valid execution: {field}: Field required"
-    is_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
+    assert_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
 
 
 @pytest.mark.promise("Any id of up to 512 characters works as the id of a test.", theme="input")
@@ -212,20 +212,22 @@ def test_a_message_of_another_version_with_less_in_it_is_refused(
     ],
     ids=["spaces", "braces", "unicode", "formats", "path", "nul", "newlines", "long", "long unicode"],
 )
-def test_any_id_within_bounds_names_a_test(client: Client, case: Case, test_id: str) -> None:
+def test_any_id_up_to_512_characters_is_accepted(client: Client, case: Case, test_id: str) -> None:
     case.trigger(test_id, "me")
     send(case, test_id, "me")
     assert report_of(case, test_id).state is State.PASS
 
 
-def test_an_id_out_of_bounds_is_refused_where_it_is_made(worker: Program, client: Client, case: Case) -> None:
+def test_longer_id_is_refused_by_trigger_and_worker(worker: Program, client: Client, case: Case) -> None:
     too_long = "x" * 10_000
     with pytest.raises(InvalidPayload, match=r"the id 'xxx.* is 10000 characters, over the limit of 512"):
         case.trigger(too_long, "me")
-    is_refused(worker, "String should have at most 512 characters", execute, client, case, execution(case, id=too_long))
+    assert_refused(
+        worker, "String should have at most 512 characters", execute, client, case, execution(case, id=too_long)
+    )
 
 
-def test_ten_mebibytes_travel_where_that_is_allowed(
+def test_ten_mebibytes_are_delivered_if_max_payload_allows(
     client: Client, case: Case, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
@@ -237,7 +239,7 @@ def test_ten_mebibytes_travel_where_that_is_allowed(
     assert report_of(case, name).state is State.PASS
 
 
-def test_ten_mebibytes_are_refused_where_that_is_not_allowed(client: Client, case: Case) -> None:
+def test_ten_mebibytes_are_refused_by_default(client: Client, case: Case) -> None:
     name, much = uuid4().hex, "x" * TEN_MEBIBYTES
     with pytest.raises(InvalidPayload, match="are 10485.* bytes, over the limit of 1048576"):
         case.trigger(name, name, payload=much)
@@ -249,7 +251,7 @@ def test_ten_mebibytes_are_refused_where_that_is_not_allowed(client: Client, cas
 
 
 @pytest.mark.promise("No id can forge a log line or control a terminal.", theme="input")
-def test_an_id_forges_no_log_line_and_steers_no_terminal(
+def test_control_characters_in_an_id_are_not_printed(
     worker: Program, client: Client, case: Case, shared_programs: Programs
 ) -> None:
     test_id = f"{uuid4().hex}{HOSTILE}\x9b31m"

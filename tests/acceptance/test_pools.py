@@ -1,4 +1,4 @@
-"""Tests run alike in every pool, many at a time, and always know which one they are."""
+"""Tests run in every pool, concurrently, and each has its own context."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def pool(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def slots(pool: str) -> int:
-    """Tests that the worker runs at a time."""
+    """The number of tests that the worker runs concurrently."""
     return SLOTS[pool]
 
 
 @pytest.fixture(scope="module", autouse=True)
 def worker(pool: str, slots: int, shared_programs: Programs) -> Iterator[Program]:
-    """A worker with that pool."""
+    """A worker with the pool."""
     command = f"celery -A livecheck_celery worker -P {pool} -c {slots}"
     if pool == "prefork":
-        # Celery takes -P prefork, its default, for no choice at all where worker_pool says something else.
+        # Celery ignores -P prefork, its default, if worker_pool is set.
         directory = copy_config(shared_programs.directory / pool, worker_pool=pool)
         worker = shared_programs.start_worker(command, cwd=directory, LIVECHECK_CASES="checks")
     else:
@@ -46,13 +46,13 @@ def worker(pool: str, slots: int, shared_programs: Programs) -> Iterator[Program
     theme="cases",
 )
 @pytest.mark.parametrize("kinds", [["plain"], ["async"], ["plain", "async"]], ids="-and-".join)
-def test_tests_that_wait_side_by_side_do_not_mix(slots: int, client: Client, kinds: list[str]) -> None:
+def test_concurrent_tests_do_not_mix(slots: int, client: Client, kinds: list[str]) -> None:
     cases = [client.case(f"checks.test_{kind}", "go") for kind in kinds]
     client.run_together((cases * slots)[:slots])
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_signal_that_is_early_is_not_lost(slots: int, client: Client, kind: str) -> None:
+def test_signal_sent_before_the_trigger_is_received(slots: int, client: Client, kind: str) -> None:
     case, name = client.case(f"checks.test_{kind}", "go"), uuid4().hex
     case.go.send(name, key=name, force=True)
     case.app.runtime.outbox.flush()
@@ -61,7 +61,7 @@ def test_a_signal_that_is_early_is_not_lost(slots: int, client: Client, kind: st
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
-def test_a_signal_that_never_comes_is_a_timeout(slots: int, client: Client, kind: str) -> None:
+def test_missing_signal_is_a_timeout(slots: int, client: Client, kind: str) -> None:
     case, name = client.case(f"checks.test_{kind}", "go"), uuid4().hex
     case.trigger(name, name, within=0.5)
     report = report_of(case, name)
@@ -74,13 +74,11 @@ def test_a_signal_that_never_comes_is_a_timeout(slots: int, client: Client, kind
     "The worker logs which test still holds a slot after its TIMEOUT, and at which line of code.",
     theme="recovery",
 )
-def test_a_test_that_goes_on_after_its_time_has_its_timeout_and_is_named(
-    worker: Program, slots: int, client: Client
-) -> None:
+def test_overrunning_test_is_a_timeout_and_is_logged(worker: Program, slots: int, client: Client) -> None:
     case = client.case("checks.test_stubborn")
     test = case.trigger()
     report = report_of(case, test.id)
     assert (report.state, report.error) == (State.TIMEOUT, "run() was still running after 0.5 s")
-    assert report.runtime < 3.0, "given while it went on"
+    assert report.runtime < 3.0, "the verdict does not wait for run()"
     worker.wait_for(f"{test.ident} has its verdict but still holds a slot")
     worker.wait_for(f"{test.ident}: run() has returned; its slot is free again")

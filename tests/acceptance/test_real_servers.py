@@ -1,4 +1,4 @@
-"""A signed request reaches a service through a real server, and is handled as part of its test."""
+"""A signed request is handled under its test, on real servers."""
 
 import re
 from collections.abc import Iterator
@@ -34,7 +34,7 @@ class Service:
     def post(
         self, test: TestExecution | None, body: bytes = b"", session: requests.Session | None = None
     ) -> str | None:
-        """The test that an order is said to have been part of."""
+        """Place an order; return the id of the test that the service had while it handled the request."""
         headers = {} if test is None else sign(test.as_headers(), KEY)
         answer = (session or requests).post(f"{self.url}/order/", data=body, headers=headers, timeout=20)
         assert answer.status_code == 200, answer.text
@@ -53,7 +53,7 @@ def service(request: pytest.FixtureRequest, shared_programs: Programs) -> Iterat
 
 
 def address(program: Program) -> str | None:
-    """Where it listens; the system has chosen the port."""
+    """Return the URL that the program listens on, which it logs; None before that."""
     assert program.is_running(), program.tail()
     found = re.search(r"(?:Listening at:|running on) (http://127\.0\.0\.1:\d+)", program.output())
     return found and found[1]
@@ -63,7 +63,7 @@ def address(program: Program) -> str | None:
     "A signed request is handled under its test, and no other is, on gunicorn and uvicorn.",
     theme="propagation",
 )
-def test_a_signed_request_is_part_of_its_test_and_no_other_is(service: Service) -> None:
+def test_only_signed_requests_have_a_test(service: Service) -> None:
     assert [service.post(test) for test in (make_test("a"), None, make_test("b"), None)] == ["a", None, "b", None]
     headers = sign(make_test("a").as_headers(), KEY)
     for ignored in (make_test("a").as_headers(), headers | {"LiveCheck-Test-Id": "b"}):
@@ -71,7 +71,7 @@ def test_a_signed_request_is_part_of_its_test_and_no_other_is(service: Service) 
         assert answer.json() == {"test": None, "size": 0}
 
 
-def test_a_long_request_leaves_nothing_to_the_next_one_on_its_connection(service: Service) -> None:
+def test_requests_on_one_connection_do_not_mix(service: Service) -> None:
     with requests.Session() as session:
         long = b"x" * 1_000_000
         tests = [make_test("a"), None, make_test("b"), None]
@@ -79,18 +79,18 @@ def test_a_long_request_leaves_nothing_to_the_next_one_on_its_connection(service
 
 
 @pytest.mark.promise("Concurrent requests of one server do not mix their tests.", theme="propagation")
-def test_requests_at_the_same_time_do_not_mix(service: Service) -> None:
+def test_concurrent_requests_do_not_mix(service: Service) -> None:
     names = [str(number) for number in range(40)]
     tests = [make_test(name) if int(name) % 4 else None for name in names]
     with ThreadPoolExecutor(8) as pool:
         assert list(pool.map(service.post, tests)) == [test and test.id for test in tests]
 
 
-def test_what_the_service_signals_arrives(service: Service, valkey_url: str) -> None:
+def test_signal_of_a_service_arrives(service: Service, valkey_url: str) -> None:
     is_django = service.name.startswith("django")
     prefix, case = ("mysite", "mysite.checks.test_faked") if is_django else ("livecheck", "services.test_order")
     store = Store(make_settings(valkey_url, prefix=prefix))
-    test_id = f"signalled {service.name}"
+    test_id = f"signal of {service.name}"
     assert service.post(make_test(test_id, case_name=case), b"1234") == test_id
     found = wait_until(lambda: store.signals.awaited([(case, test_id, ["handled"])])[0])
     assert found["handled"].value == "4"

@@ -1,4 +1,4 @@
-"""Whatever happens to workers and messages, each test has one verdict in the end."""
+"""Each test has one verdict when workers are killed, frozen or stopped, and when messages are lost."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from tests.helpers.waiting import wait_until
 
 
 class Waiting:
-    """A test that a worker has, waiting for its second signal."""
+    """A test that a worker is running, and that waits for its second signal."""
 
     def __init__(self, client: Client, kind: str) -> None:
         self.client = client
@@ -31,8 +31,8 @@ class Waiting:
         self.token = client.wait_claimed(self.case, self.id)
         send_all(self.case, self.id, "early")
 
-    def ends_well(self) -> None:
-        """Another worker has it and sees the first signal; with the second it passes, and counts once."""
+    def passes_on_another_worker(self) -> None:
+        """Another worker claims it, sees the first signal, and passes with the second; it counts once."""
         self.client.wait_claimed(self.case, self.id, unlike=self.token)
         send_all(self.case, self.id, "go")
         assert report_of(self.case, self.id).state is State.PASS
@@ -56,14 +56,14 @@ def start_beat(programs: Programs) -> None:
     "A test that is run again sees the signals that arrived before, and ends with one verdict.",
     theme="recovery",
 )
-def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, client: Client) -> None:
+def test_test_of_a_killed_worker_is_run_by_another(programs: Programs, client: Client) -> None:
     start_beat(programs)
     first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     tests = [Waiting(client, kind) for kind in ("plain", "async")]
     first.kill()
     second = start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
     for test in tests:
-        test.ends_well()
+        test.passes_on_another_worker()
     assert second.output().count(": PASS in") == 2
 
 
@@ -72,7 +72,7 @@ def test_a_test_whose_worker_was_killed_is_run_by_another(programs: Programs, cl
     "slot.",
     theme="recovery",
 )
-def test_by_default_it_is_running_again_within_15_s(programs: Programs, client: Client) -> None:
+def test_test_of_a_killed_worker_runs_again_within_15_s(programs: Programs, client: Client) -> None:
     programs.start("celery -A mortal beat")
     first = start(programs, "first")
     test = Waiting(client, "plain")
@@ -81,19 +81,19 @@ def test_by_default_it_is_running_again_within_15_s(programs: Programs, client: 
     killed = time.monotonic()
     client.wait_claimed(test.case, test.id, unlike=test.token)
     assert time.monotonic() - killed < 15.0
-    test.ends_well()
+    test.passes_on_another_worker()
 
 
 @pytest.mark.promise("The verdict of a worker that lost its lease is refused and logged.", theme="verdicts")
-def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, client: Client) -> None:
+def test_late_verdict_of_a_frozen_worker_is_refused(programs: Programs, client: Client) -> None:
     start_beat(programs)
     first = start(programs, "first", LIVECHECK_RECOVER_WITHIN="2")
     test = Waiting(client, "plain")
     first.freeze()
     start(programs, "second", LIVECHECK_RECOVER_WITHIN="2")
-    test.ends_well()
+    test.passes_on_another_worker()
     first.thaw()
-    first.wait_for(f"{test.case.name}:{test.id}: verdict PASS came too late and was refused")
+    first.wait_for(f"runner: {test.case.name}:{test.id}: verdict PASS refused: another verdict stands")
     assert test.case.total_by_state == {State.PASS: 1}
 
 
@@ -103,14 +103,14 @@ def test_a_worker_that_froze_has_no_say_when_it_comes_back(programs: Programs, c
     theme="shutdown",
 )
 @pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
-def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs, client: Client, pool: str) -> None:
+def test_stopped_worker_hands_waiting_tests_to_another(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10")
     tests = [Waiting(client, kind) for kind in (["plain"] if pool == "solo" else ["plain", "async"])]
     second = start(programs, "second")
     first.terminate()
     assert first.wait_exit(5.0) == 0
     for test in tests:
-        test.ends_well()
+        test.passes_on_another_worker()
         assert test.result.get(timeout=20) == "PASS"
     assert second.output().count(": PASS in") == len(tests)
 
@@ -120,7 +120,7 @@ def test_a_worker_that_is_stopped_hands_its_tests_to_another(programs: Programs,
     theme="shutdown",
 )
 @pytest.mark.parametrize("pool", ["threads", "gevent", "prefork", "solo"])
-def test_a_worker_that_is_stopped_lets_its_tests_finish(programs: Programs, client: Client, pool: str) -> None:
+def test_stopped_worker_lets_its_tests_finish(programs: Programs, client: Client, pool: str) -> None:
     first = start(programs, "first", f"-P {pool} -c 10", LIVECHECK_SHUTDOWN_TIMEOUT="30")
     test = Waiting(client, "plain")
     second = start(programs, "second")
@@ -130,14 +130,13 @@ def test_a_worker_that_is_stopped_lets_its_tests_finish(programs: Programs, clie
     for name in (test.id, later):
         send_all(test.case, name, "early", "go")
     assert report_of(test.case, test.id).state is State.PASS
-    assert first.wait_exit(10.0) == 0, "it does not wait for the rest of its grace"
+    assert first.wait_exit(10.0) == 0, "the worker exits when its tests have finished"
     assert report_of(test.case, later).state is State.PASS
     assert first.output().count(": PASS in") == second.output().count(": PASS in") == 1
 
 
 @pytest.mark.promise("Restarting one worker after the other, under load, fails no test.", theme="shutdown")
-def test_a_rolling_deploy_under_load_fails_no_test(programs: Programs, client: Client) -> None:
-    """Tests that wait for longer than the grace are handed on; no test is aware of it."""
+def test_rolling_deploy_under_load_fails_no_test(programs: Programs, client: Client) -> None:
     cases = [mortal(client, kind) for kind in ("plain", "async")]
     pools = ("-P threads -c 30", "-P gevent -c 30", "-P prefork -c 4")
     old = [start(programs, f"old-{number}", pool) for number, pool in enumerate(pools)]
@@ -165,7 +164,7 @@ def test_a_rolling_deploy_under_load_fails_no_test(programs: Programs, client: C
         assert len(reports_of(case)) == case.total_by_state[State.PASS]
 
 
-def test_a_worker_that_is_stopped_hands_back_what_it_had_not_begun(programs: Programs, client: Client) -> None:
+def test_stopped_worker_hands_back_tests_it_has_not_started(programs: Programs, client: Client) -> None:
     first = start(programs, "first", "-P threads -c 1")
     Waiting(client, "plain")
     case = mortal(client, "plain")
@@ -180,7 +179,7 @@ def test_a_worker_that_is_stopped_hands_back_what_it_had_not_begun(programs: Pro
 
 
 class MortalRedis:
-    """A Redis that keeps its data when it is stopped."""
+    """A Redis that keeps its data over a restart."""
 
     def __init__(self, directory: Path) -> None:
         self._directory, self._port = directory, free_port()
@@ -203,7 +202,7 @@ def mortal_redis(tmp_path: Path) -> Iterator[MortalRedis]:
     server.stop()
 
 
-def test_tests_wait_on_while_redis_restarts(programs: Programs, mortal_redis: MortalRedis) -> None:
+def test_tests_keep_waiting_while_redis_restarts(programs: Programs, mortal_redis: MortalRedis) -> None:
     start(programs, "only", SHOP_URL=mortal_redis.url, LIVECHECK_BROKER_URL=mortal_redis.url)
     client = Client(mortal_redis.url)
     tests = [Waiting(client, kind) for kind in ("plain", "async")]
@@ -218,14 +217,14 @@ def test_tests_wait_on_while_redis_restarts(programs: Programs, mortal_redis: Mo
     client.close()
 
 
-def test_a_worker_stops_soon_without_redis_too(programs: Programs, mortal_redis: MortalRedis) -> None:
+def test_worker_stops_within_10_s_without_redis(programs: Programs, mortal_redis: MortalRedis) -> None:
     worker = start(programs, "only", SHOP_URL=mortal_redis.url, LIVECHECK_BROKER_URL=mortal_redis.url)
     client = Client(mortal_redis.url)
     tests = [Waiting(client, kind) for kind in ("plain", "async")]
     mortal_redis.stop()
     worker.terminate()
     assert worker.wait_exit(10.0) == 0
-    assert worker.output().count("recovery will see to it") == 2 * len(tests)
+    assert worker.output().count("not handed back, recovery takes over") == 2 * len(tests)
     client.close()
     mortal_redis.start()
 
@@ -234,9 +233,7 @@ def test_a_worker_stops_soon_without_redis_too(programs: Programs, mortal_redis:
     "A lost message is sent again, after 30 s at first and at growing intervals of up to 10 min.",
     theme="recovery",
 )
-def test_a_message_that_got_lost_is_sent_again(
-    programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_lost_message_is_sent_again(programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ledger, "RESEND_AFTER", 1.0)
     case = mortal(client, "plain")
     test = case.trigger()
@@ -251,7 +248,7 @@ def test_a_message_that_got_lost_is_sent_again(
     'After three workers died while running a test, its verdict is ERROR, "worker lost".',
     theme="recovery",
 )
-def test_a_test_that_kills_every_worker_is_an_error_in_the_end(programs: Programs, client: Client) -> None:
+def test_test_that_kills_three_workers_is_an_error(programs: Programs, client: Client) -> None:
     case = mortal(client, "plain")
     test = case.trigger()
     start_beat(programs)

@@ -1,4 +1,4 @@
-"""Each scheduler that beat may have: any number of beats, which are killed, and cases that go; workers killed too."""
+"""Every scheduler of beat: several beats, beats and workers that are killed, and cases that are removed."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from itertools import pairwise
 import pytest
 import redis
 
+from tests.helpers.http_server import running
 from tests.helpers.livecheck_client import Client
 from tests.helpers.programs import Program, Programs
-from tests.helpers.servers import running
 from tests.helpers.waiting import wait_until
 
 WORKER = "celery -A keeper worker -Q livecheck,livecheck.schedule -P threads -c 20"
 
 
 class Scheduler:
-    """Celery's own: a file for each beat."""
+    """Celery's default scheduler, with a file for each beat."""
 
     def __init__(self, programs: Programs) -> None:
         self.programs = programs
@@ -40,12 +40,12 @@ class Scheduler:
         return {"KEEPER_EVERY": "1"}
 
     def kept(self) -> set[str]:
-        """Names of the entries that outlive beat."""
+        """Return the names of the entries that are stored outside beat."""
         raise NotImplementedError
 
 
 class RedBeat(Scheduler):
-    """In Redis, with a lock: one beat sends, the others wait for its end."""
+    """RedBeat: entries in Redis; one beat holds a lock and sends, the others wait."""
 
     def options(self) -> str:
         return "-S redbeat.RedBeatScheduler"
@@ -56,7 +56,7 @@ class RedBeat(Scheduler):
 
 
 class Django(Scheduler):
-    """In Django's database, with none."""
+    """django-celery-beat: entries in the database, without a lock."""
 
     def __init__(self, programs: Programs) -> None:
         super().__init__(programs)
@@ -104,7 +104,7 @@ def wait_requests(notes: redis.Redis, more: int) -> None:
     theme="schedules",
 )
 @pytest.mark.parametrize("kind", [Scheduler, RedBeat, Django])
-def test_beats_come_and_go_and_there_is_one_request_a_period(
+def test_one_request_per_period_while_beats_are_killed(
     programs: Programs, client: Client, notes: redis.Redis, kind: type[Scheduler]
 ) -> None:
     scheduler = kind(programs)
@@ -122,7 +122,7 @@ def test_beats_come_and_go_and_there_is_one_request_a_period(
 
 
 @pytest.mark.parametrize("kind", [RedBeat, Django])
-def test_what_a_scheduler_keeps_is_what_there_is(programs: Programs, kind: type[Scheduler]) -> None:
+def test_stored_entries_match_the_cases(programs: Programs, kind: type[Scheduler]) -> None:
     scheduler = kind(programs)
     common = {"livecheck:recover", "livecheck:stalled"}
     staying = {f"livecheck:keeper.test_{name}:frequency" for name in ("steady", "fatal")}
@@ -133,34 +133,34 @@ def test_what_a_scheduler_keeps_is_what_there_is(programs: Programs, kind: type[
     for program in programs._started:
         program.kill()
     scheduler.start(KEEPER_WITHOUT="leaving")
-    wait_until(lambda: scheduler.kept() == common | staying, 20, "the end of an entry")
+    wait_until(lambda: scheduler.kept() == common | staying, 20, "the removal of an entry")
     if isinstance(scheduler, Django):
         entries = {name: (expires, queue) for name, expires, queue in scheduler.rows()}
         assert entries["livecheck:keeper.test_steady:frequency"] == (1, "livecheck.schedule")
 
 
 @pytest.mark.promise("A fake request whose worker was killed is made again within its period.", theme="schedules")
-def test_the_fake_request_of_a_worker_that_was_killed_is_made_once_by_another(
+def test_fake_request_of_a_killed_worker_is_made_by_another(
     programs: Programs, client: Client, notes: redis.Redis
 ) -> None:
-    def ask() -> None:
-        for _ in range(2):  # as two beats do
-            asked = {"livecheck_case": "keeper.test_fatal"}
-            client.app.send_task("livecheck.fake_request", kwargs=asked, queue="livecheck.schedule")
+    def request() -> None:
+        for _ in range(2):  # as two beats would
+            kwargs = {"livecheck_case": "keeper.test_fatal"}
+            client.app.send_task("livecheck.fake_request", kwargs=kwargs, queue="livecheck.schedule")
 
     programs.start("celery -A keeper beat", KEEPER_EVERY="0.5")
     first = programs.start_worker(f"{WORKER} -n first@%h")
-    ask()
-    wait_until(lambda: notes.llen("keeper:begun") == 1, 20, "a fake request in the making")
+    request()
+    wait_until(lambda: notes.llen("keeper:begun") == 1, 20, "the start of a fake request")
     first.kill()
     second = programs.start_worker(f"{WORKER} -n second@%h")
-    wait_until(lambda: notes.llen("keeper:begun") == 2, 20, "another attempt at it")
-    second.wait_for("its fake request was not finished, and is asked for again")
-    ask()
+    wait_until(lambda: notes.llen("keeper:begun") == 2, 20, "a second attempt")
+    second.wait_for("run not finished by its worker, re-sending it")
+    request()
     notes.rpush("keeper:go", 1)
-    wait_until(lambda: notes.llen("keeper:made") == 1, 20, "the fake request")
-    said = second.output().count("Task livecheck.recover")
-    second.wait_for("Task livecheck.recover", count=said + 6)
+    wait_until(lambda: notes.llen("keeper:made") == 1, 20, "the end of the fake request")
+    before = second.output().count("Task livecheck.recover")
+    second.wait_for("Task livecheck.recover", count=before + 6)
     assert (notes.llen("keeper:begun"), notes.llen("keeper:made")) == (2, 1)
 
 
@@ -168,7 +168,7 @@ def test_the_fake_request_of_a_worker_that_was_killed_is_made_once_by_another(
     "A dead beat is visible in `livecheck doctor` and `livecheck status`, and `heartbeat_url` is no longer pinged.",
     theme="schedules",
 )
-def test_a_dead_mans_switch_misses_a_beat_that_was_killed(programs: Programs) -> None:
+def test_heartbeat_url_is_not_pinged_without_beat(programs: Programs) -> None:
     with running() as switch:
         env = {"LIVECHECK_HEARTBEAT_URL": switch.url(path="/ping"), "KEEPER_EVERY": "0.5"}
         programs.start_worker(f"{WORKER} -n only@%h", **env)
@@ -184,7 +184,7 @@ def test_a_dead_mans_switch_misses_a_beat_that_was_killed(programs: Programs) ->
         wait_until(lambda: len(switch.received) >= 3, 30, "three pings")
         assert {(one.method, one.target) for one in switch.received} == {("GET", "/ping")}
         beat.kill()
-        wait_until(lambda: silence() > 3, 20, "the end of the pings")
+        wait_until(lambda: silence() > 3, 20, "no more pings")
         programs.start("celery -A keeper beat", **env)
         before = len(switch.received)
-        wait_until(lambda: len(switch.received) > before, 30, "pings again")
+        wait_until(lambda: len(switch.received) > before, 30, "another ping")

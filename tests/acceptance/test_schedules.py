@@ -1,4 +1,4 @@
-"""Schedules: two beats and a worker, all the time; then no worker for a while."""
+"""Schedules with two beats and a worker, and then with an outage of the worker."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def notes(shared_programs: Programs) -> Iterator[redis.Redis]:
 
 
 def requests(notes: redis.Redis) -> list[float]:
-    """When fake requests were made."""
+    """Return when fake requests were made, in seconds since the epoch."""
     return [float(time) for time in notes.lrange("clockwork:steady", 0, -1)]
 
 
@@ -41,7 +41,7 @@ def gaps(times: list[float]) -> list[float]:
     return [later - earlier for earlier, later in pairwise(times)]
 
 
-def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
+def test_entries_of_beat_are_logged(beats: list[Program]) -> None:
     for name, task, frequency in (
         ("test_steady:frequency", "fake_request", "<freq: 1.00 second>"),
         ("test_every_two_hours:frequency", "fake_request", "<crontab: 0 */2 * * * (m/h/dM/MY/d)>"),
@@ -54,7 +54,7 @@ def test_users_see_every_entry_of_beat(beats: list[Program]) -> None:
     beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 3.00 seconds>")
 
 
-def test_a_fake_request_is_marked_as_one_all_the_way(worker: Program, client: Client) -> None:
+def test_fake_request_stays_marked_through_tasks(worker: Program, client: Client) -> None:
     case = client.case("clockwork.test_steady")
     wait_until(lambda: case.total_by_state[State.PASS] >= 2, what="two passes")
     reports = reports_of(case)
@@ -62,12 +62,12 @@ def test_a_fake_request_is_marked_as_one_all_the_way(worker: Program, client: Cl
     assert {report.test.synthetic for report in reports} == {True}
 
 
-def test_a_frequency_may_be_a_schedule_of_celerys(worker: Program, client: Client) -> None:
+def test_frequency_can_be_a_celery_schedule(worker: Program, client: Client) -> None:
     case = client.case("clockwork.test_on_a_celery_schedule")
     wait_until(lambda: case.total_by_state[State.PASS] >= 2, what="two passes")
 
 
-def test_two_beats_make_one_request_in_each_period(beats: list[Program], worker: Program, notes: redis.Redis) -> None:
+def test_two_beats_make_one_request_per_period(beats: list[Program], worker: Program, notes: redis.Redis) -> None:
     wait_until(lambda: len(requests(notes)) >= 5, what="five fake requests")
     for beat in beats:
         beat.wait_for("livecheck.fake_request sent", count=5)
@@ -77,8 +77,8 @@ def test_two_beats_make_one_request_in_each_period(beats: list[Program], worker:
 
 
 @pytest.mark.promise("A stall is reported once per `warn_stalled_after`.", theme="schedules")
-def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client: Client) -> None:
-    case = client.case("clockwork.test_forgotten")
+def test_stall_is_reported_once_per_period(worker: Program, client: Client) -> None:
+    case = client.case("clockwork.test_untriggered")
     wait_until(lambda: len(reports_of(case)) >= 3, what="three reports")
     reports = reports_of(case)
     assert {report.state for report in reports} == {State.STALL}
@@ -95,7 +95,7 @@ def test_a_stalled_suite_is_reported_once_in_each_period(worker: Program, client
     "After an outage of beat or of the workers there is one fake request, not a burst.",
     theme="schedules",
 )
-def test_an_outage_ends_without_a_burst(
+def test_outage_of_the_worker_causes_no_burst(
     beats: list[Program], worker: Program, notes: redis.Redis, shared_programs: Programs
 ) -> None:
     worker.terminate()

@@ -1,4 +1,4 @@
-"""Redis as it stands in production: behind Sentinel, with TLS, with an ACL user, as a cluster; and what it loses."""
+"""Redis as in production: Sentinel, TLS, ACL users, a cluster; failovers, and loss of all data."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ def with_an_acl_user(directory: Path) -> Iterator[Conf]:
             "livecheck_redis_url": f"redis://livecheck:{SECRET}@{HOST}:{redis.port}/0",
         }
         refused = {(one["object"], one["username"]) for one in redis.client.acl_log()}
-        # redis-py tells its name and version, and goes on where it may not; Redis 7.0 does not know the command.
+        # redis-py sends its name and version, and ignores a refusal; Redis 7.0 does not know the command.
         assert refused <= {("client|setinfo", "livecheck")}
 
 
@@ -115,7 +115,7 @@ def order_of(client: Client) -> Case:
 
 
 def begin(client: Client) -> str:
-    """A test that a worker has, which has had its first signal."""
+    """Start a test, and send its first signal when a worker has claimed it; return its id."""
     test_id = uuid4().hex
     order_of(client).trigger.delay(test_id)
     client.wait_claimed(order_of(client), test_id)
@@ -124,13 +124,13 @@ def begin(client: Client) -> str:
 
 
 def passes(client: Client, test_id: str) -> None:
-    wait_until(lambda: sent(client, test_id), 20, "a Redis that takes a signal")
+    wait_until(lambda: sent(client, test_id), 20, "a signal that Redis accepts")
     assert report_of(order_of(client), test_id, 30).state is State.PASS
 
 
 def sent(client: Client, test_id: str) -> bool:
     try:
-        client.store.suites.statistics(order_of(client).name)  # each store notices an outage by itself
+        client.store.suites.statistics(order_of(client).name)  # each store detects an outage by itself
     except RedisUnavailable:
         return False
     dropped = client.livecheck.runtime.outbox.dropped
@@ -138,8 +138,8 @@ def sent(client: Client, test_id: str) -> bool:
     return client.livecheck.flush(5) and client.livecheck.runtime.outbox.dropped == dropped
 
 
-def keeps_schedules(store: Store) -> None:
-    """All that schedules need of Redis, for cases all over it."""
+def check_schedules(store: Store) -> None:
+    """Check the operations of schedules, for cases on all nodes of a cluster."""
     cases = [f"anywhere.test_{number}" for number in range(20)]
     store.suites.expect_tests(cases)
     assert store.suites.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
@@ -152,7 +152,7 @@ def keeps_schedules(store: Store) -> None:
 
 
 @pytest.mark.parametrize("setup", SETUPS)
-def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
+def test_test_passes_with(setup: str, programs: Programs, client: Callable[[Conf], Client], tmp_path: Path) -> None:
     with SETUPS[setup](tmp_path) as conf:
         env = env_of(conf)
         beat = programs.start("celery -A anywhere beat", **env)
@@ -160,13 +160,13 @@ def test_a_test_passes_with(setup: str, programs: Programs, client: Callable[[Co
         user = client(conf)
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
-        keeps_schedules(user.store)
-        wait_until(lambda: None not in user.store.liveness.read(), 20, "signs of life, for doctor")
+        check_schedules(user.store)
+        wait_until(lambda: None not in user.store.liveness.read(), 20, "signs of life")
         reading = [programs.start(f"livecheck -A anywhere {command}", **env) for command in ("status", "reports")]
         for command in reading:
             assert command.wait_exit(60) == 0, command.tail()
             assert "anywhere.test_order" in command.output()
-        # A worker has a second to answer, which it may miss on a machine that is busy.
+        # A worker has a second to answer, and can miss it on a busy machine.
         doctor = next(each for each in doctors(programs, env) if each.wait_exit(60) == 0)
         assert "storage     appendonly is off" in doctor.output()
         for program in (worker, beat):
@@ -180,7 +180,7 @@ def doctors(programs: Programs, env: dict[str, str]) -> Iterator[Program]:
         yield programs.start("livecheck -A anywhere doctor", **env)
 
 
-def test_tests_wait_on_through_a_failover_of_sentinel(
+def test_tests_survive_a_failover_of_sentinel(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
     with sentinel_group(tmp_path) as group:
@@ -189,11 +189,11 @@ def test_tests_wait_on_through_a_failover_of_sentinel(
         user = client(conf)
         waiting = begin(user)
         old = group.servers[0]
-        old.client.wait(1, 5000)  # what is not replicated yet is lost with the primary
+        old.client.wait(1, 5000)  # writes that are not replicated would be lost with the primary
         old.kill()
         group.wait_failover(old)
         passes(user, waiting)
-        after = wait_until(lambda: triggered(user), 20, "a broker that takes a message")
+        after = wait_until(lambda: triggered(user), 20, "a message that the broker accepts")
         passes(user, after)
         assert order_of(user).total_by_state == {State.PASS: 2}
         programs.end()
@@ -206,7 +206,7 @@ def triggered(client: Client) -> str | None:
         return None
 
 
-def test_tests_wait_on_through_a_failover_in_a_cluster(
+def test_tests_survive_a_failover_in_a_cluster(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
     with redis_cluster(tmp_path, replicas=1) as cluster, server(tmp_path) as broker:
@@ -223,7 +223,7 @@ def test_tests_wait_on_through_a_failover_in_a_cluster(
         programs.end()
 
 
-def test_a_redis_with_aof_that_is_killed_loses_nothing(
+def test_killed_redis_with_aof_loses_nothing(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
     with server(tmp_path, persistent=True) as redis:
@@ -240,11 +240,11 @@ def test_a_redis_with_aof_that_is_killed_loses_nothing(
         assert order_of(user).total_by_state == {State.PASS: 5}
         assert user.store.registry.snapshot().overrides == {"anywhere.test_order": {"probability": 0.25}}
         assert "has lost its data" not in worker.output()
-        assert "too late" not in worker.output()
+        assert "another verdict stands" not in worker.output()
         programs.end()
 
 
-def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
+def test_workers_continue_after_redis_lost_its_data(
     programs: Programs, client: Callable[[Conf], Client], tmp_path: Path
 ) -> None:
     with server(tmp_path) as redis, server(tmp_path) as broker:
@@ -259,13 +259,15 @@ def test_after_a_redis_lost_everything_the_workers_go_on_and_say_so_once(
             worker.wait_for("has lost its data", 20)
         wait_until(user.store.registry.cases, 20, "the cases to be registered again")
         send_all(order_of(user), lost, "early", "go")
-        wait_until(lambda: any("refused" in worker.output() for worker in workers), 20, "a verdict that is refused")
+        wait_until(
+            lambda: any("another verdict stands" in worker.output() for worker in workers), 20, "a refused verdict"
+        )
         passes(user, begin(user))
         assert order_of(user).total_by_state == {State.PASS: 1}
         for worker in workers:
             [line] = [line for line in worker.output().splitlines() if "has lost its data" in line]
             assert line.endswith(
-                f"Redis at {redis.url} has lost its data: counters, histories, reports and open tests are gone, "
-                "and so are the overrides of anywhere.test_order; cases registered again: 1"
+                f"registration: Redis at {redis.url} has lost its data: counters, histories, reports, open tests, "
+                "overrides of anywhere.test_order; registered 1 cases again"
             )
         programs.end()

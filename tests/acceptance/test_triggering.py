@@ -1,4 +1,4 @@
-"""Every way to ask for a test, from a process of a shop to the shop's workers."""
+"""Every way to trigger a test, from a process of a host to its workers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def workers(shared_programs: Programs) -> None:
 
 @pytest.fixture(scope="module")
 def shop(workers: None, shared_programs: Programs) -> Iterator[Any]:
-    """The shop, imported here as in one of its web processes."""
+    """The host's app, imported as in one of its web processes."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SHOP_URL", shared_programs.url)
         patch.syspath_prepend(APPS)
@@ -43,39 +43,39 @@ def name() -> str:
     return uuid4().hex
 
 
-def test_a_call(shop: Any, name: str) -> None:
+def test_trigger_returns_the_execution(shop: Any, name: str) -> None:
     test = shop.test_side.trigger(name, "sell")
     assert (test.id, test.case_name, test.test_args) == (name, "shop.test_side", ["sell"])
     assert report_of(shop.test_side, name).state is State.PASS
 
 
 @pytest.mark.promise("`case.trigger.delay()` returns an `AsyncResult` with the verdict.", theme="cases")
-def test_delay_gives_the_verdict(shop: Any, name: str) -> None:
+def test_delay_returns_the_verdict(shop: Any, name: str) -> None:
     assert shop.test_side.trigger.delay(name, side="sell").get(timeout=20) == "PASS"
     assert shop.test_side.trigger.delay(None, "buy").get(timeout=20) == "FAIL"
 
 
 @pytest.mark.promise("Triggers take the options of `apply_async()`.", theme="cases")
-def test_a_countdown(shop: Any, name: str) -> None:
+def test_countdown_delays_the_test(shop: Any, name: str) -> None:
     result = shop.test_side.trigger.apply_async((name, "sell"), countdown=1.0)
     assert result.get(timeout=20) == "PASS"
     report = report_of(shop.test_side, name)
     assert 0.9 < report.at - report.test.timestamp.timestamp() < 5.0
 
 
-def test_a_time(shop: Any, name: str) -> None:
+def test_eta_delays_the_test(shop: Any, name: str) -> None:
     eta = datetime.now(UTC) + timedelta(seconds=1)
     assert shop.test_side.trigger.apply_async((name, "sell"), eta=eta).get(timeout=20) == "PASS"
     assert -0.1 < report_of(shop.test_side, name).at - eta.timestamp() < 4.0
 
 
-def test_a_time_without_a_zone_is_in_the_apps(shop: Any, name: str) -> None:
+def test_eta_without_a_time_zone_is_in_that_of_the_app(shop: Any, name: str) -> None:
     eta = datetime.now(UTC).replace(tzinfo=None)
     assert shop.test_side.trigger.apply_async((name, "sell"), eta=eta, expires=eta).get(timeout=20) == "SKIP"
 
 
 @pytest.mark.parametrize("how", ["call", "delay", "apply_async", "signature", "immutable"])
-def test_the_id_by_keyword(shop: Any, name: str, how: str) -> None:
+def test_id_can_be_a_keyword(shop: Any, name: str, how: str) -> None:
     trigger, kwargs = shop.test_side.trigger, {"id": name, "side": "sell"}
     if how == "call":
         trigger(**kwargs)
@@ -88,42 +88,42 @@ def test_the_id_by_keyword(shop: Any, name: str, how: str) -> None:
     assert report_of(shop.test_side, name).state is State.PASS
 
 
-def test_another_queue(shop: Any, name: str) -> None:
+def test_queue_can_be_chosen(shop: Any, name: str) -> None:
     result = shop.test_side.trigger.apply_async((name, "sell"), {"queue": "urgent"}, queue="urgent")
     assert result.get(timeout=20) == "PASS"
 
 
-def test_one_that_comes_after_its_expiry_is_skipped(shop: Any, name: str) -> None:
+def test_test_taken_after_its_expiry_is_skipped(shop: Any, name: str) -> None:
     result = shop.test_side.trigger.apply_async((name, "sell"), countdown=0.4, expires=0.2)
     assert result.get(timeout=20) == "SKIP"
     assert "before a worker took it" in report_of(shop.test_side, name).error
 
 
 @pytest.mark.promise("Triggers are Celery signatures, for chains, groups and links.", theme="cases")
-def test_a_chain_gives_the_test_its_id(shop: Any, name: str) -> None:
+def test_id_can_come_from_a_chain(shop: Any, name: str) -> None:
     canvas = chain(shop.number.s(name), shop.test_side.trigger.s("sell"))
     assert canvas.apply_async().get(timeout=20) == "PASS"
     assert report_of(shop.test_side, name).test.test_args == ["sell"]
 
 
-def test_an_immutable_signature_in_a_chain(shop: Any, name: str) -> None:
+def test_immutable_signature_ignores_the_result_before(shop: Any, name: str) -> None:
     canvas = chain(shop.number.s("ignored"), shop.test_side.trigger.si(name, "sell"), shop.number.s())
     assert canvas.apply_async().get(timeout=20) == "PASS"
     assert report_of(shop.test_side, name).state is State.PASS
 
 
-def test_a_group(shop: Any) -> None:
+def test_triggers_can_be_grouped(shop: Any) -> None:
     trigger = shop.test_side.trigger
     canvas = group(trigger.s(None, "sell"), trigger.si(None, side="buy"), trigger.s(uuid4().hex, "sell"))
     assert canvas.apply_async().get(timeout=20) == ["PASS", "FAIL", "PASS"]
 
 
-def test_a_link(shop: Any, name: str) -> None:
+def test_trigger_can_be_a_link(shop: Any, name: str) -> None:
     shop.number.apply_async((name,), link=shop.test_side.trigger.s("sell"))
     assert report_of(shop.test_side, name).state is State.PASS
 
 
-def test_a_web_request_under_test(shop: Any, name: str) -> None:
+def test_test_follows_a_request_through_tasks(shop: Any, name: str) -> None:
     with shop.test_order.maybe_trigger(name, "sell") as test:
         assert current_test() is test
         shop.test_order.placed.send("sell")
@@ -141,12 +141,12 @@ async def send_request(shop: Any, name: str) -> None:
         shop.store.delay("buy")
 
 
-def test_a_web_request_in_a_coroutine(shop: Any, name: str) -> None:
+def test_request_can_be_a_coroutine(shop: Any, name: str) -> None:
     asyncio.run(send_request(shop, name))
     assert report_of(shop.test_order, name).state is State.PASS
 
 
-def test_requests_side_by_side_do_not_mix(shop: Any) -> None:
+def test_concurrent_requests_do_not_mix(shop: Any) -> None:
     names = [uuid4().hex for _ in range(15)]
 
     def request(number: int) -> None:

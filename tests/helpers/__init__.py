@@ -1,1 +1,1 @@
-"""Helpers of the tests, of `chaos` and of the benchmarks."""
+"""Helpers of the tests, the chaos runs and the benchmarks."""

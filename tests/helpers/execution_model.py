@@ -60,8 +60,8 @@ class ExecutionModel:
         self.now += seconds
         for what, test_id in [key for key, at in self.gone_at.items() if at <= self.now]:
             one = self.executions.get(test_id)
-            if what == "test" and one is not None and (one.verdict is None or not one.was_triggered):
-                self.lost.add(one.number)
+            if what == "test" and one is not None:
+                self.lost |= one.by_message if one.verdict is not None else {one.number, *one.by_message}
             self._forget(what, test_id)
 
     def moments(self) -> list[float]:
@@ -120,7 +120,8 @@ class ExecutionModel:
         not_before = self.now + delay
         message = self.message(test_id, self.now)
         execution = self._new(message, payload, not_before + expires_in)
-        execution.not_before, execution.was_triggered = not_before, True
+        execution.not_before = not_before
+        execution.by_message = frozenset() if earlier is None else earlier.by_message
         if test_id in self.signals and expires_in + delay > 0:
             self._keep("signals", test_id, expires_in + delay)
         self.open[test_id] = min(not_before + store_executions.RESEND_AFTER, execution.expires_at)
@@ -129,7 +130,7 @@ class ExecutionModel:
 
     def _new(self, message: Message, payload: str, expires_at: float) -> Execution:
         recorded_at = self.now if message.recorded_at is None else message.recorded_at
-        execution = Execution(message.number, payload, recorded_at, expires_at)
+        execution = Execution(message.number, payload, recorded_at, expires_at, by_message=frozenset({message.number}))
         self.executions[message.test_id] = execution
         if self.suite.since is None:
             self.suite.since = self.now
@@ -224,7 +225,7 @@ class ExecutionModel:
         if held is None:
             return False, self.now, suite.consecutive_failures or 0, suite.status or State.INIT
         self.verdicts.append((held.number, token, state))
-        self._keep_exactly("test", test_id, FORGET_AFTER if held.was_triggered else store_executions.REMEMBER)
+        self._keep_exactly("test", test_id, store_executions.REMEMBER if held.by_message else FORGET_AFTER)
         suite.totals[state] += 1
         if state is State.PASS:
             suite.consecutive_failures = 0

@@ -38,7 +38,8 @@ class Execution:
     sends: int = 0
     started: bool = False
     closing: str | None = None
-    was_triggered: bool = False
+    #: Numbers of the executions of this id that came by a message alone.
+    by_message: frozenset[int] = frozenset()
     verdict: State | None = None
     verdict_by: str | None = None
     answer: tuple[bool, float, int, State] | None = None
@@ -79,6 +80,9 @@ class Execution:
             "closing": self.closing,
             "verdict": self.verdict,
             "verdict_token": self.verdict_by,
+            "by_message": "1"
+            if self.by_message and (self.verdict is not None or self.not_before is not None)
+            else None,
         }
         return {name: str(value) for name, value in stored.items() if value is not None}
 

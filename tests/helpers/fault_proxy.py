@@ -1,8 +1,7 @@
-"""A TCP proxy that does to a connection what networks and dying servers do, at the moment a test wants it.
+"""A TCP proxy that injects faults between a client and a server.
 
-Stands between a client and a server. What it is told holds at once, for the connections that are open as for those to
-come, until it is told otherwise. It keeps its port from beginning to end, also while it refuses, so that nobody else
-gets it meanwhile.
+A fault applies at once, to open and to new connections, until the next fault or `FaultProxy.heal`. The proxy reserves
+its port for its whole life, even while it refuses connections.
 """
 
 from __future__ import annotations
@@ -21,47 +20,47 @@ HOST: Final = "127.0.0.1"
 
 _CHUNK: Final = 64 * 1024
 _BACKLOG: Final = 128
-#: Connection attempts that fill a backlog of nothing; the system then leaves further ones without an answer.
+#: Connections that fill a backlog of 0; the system then leaves further attempts unanswered.
 _FILLERS: Final = 4
-#: Closing a socket that lingers for no time sends RST instead of FIN.
+#: With this, closing a socket sends RST instead of FIN.
 _NO_LINGER: Final = struct.pack("ii", 1, 0)
-_PATIENCE: Final = 10.0
+_TIMEOUT: Final = 10.0
 
 
 @dataclass(eq=False)
 class _Link:
-    """One client's connection, and the one made to the server for it."""
+    """The connection of a client, and its connection to the server."""
 
     client: socket.socket
     server: socket.socket
-    #: Bytes that may still go to the client before the connection is cut; None for any number.
-    left: int | None
+    #: Bytes to pass to the client before the connection is cut; None for no limit.
+    remaining: int | None
     task: asyncio.Task[None] = field(init=False)
 
     def close(self) -> None:
         self.client.close()
         self.server.close()
 
-    def no_farewell(self) -> None:
-        """Have its end be a RST."""
+    def reset_on_close(self) -> None:
+        """Have `close` send RST."""
         for end in (self.client, self.server):
             end.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
 
 
 class FaultProxy:
-    """Passes bytes between its port and ``upstream``, until told otherwise; a context manager.
+    """Passes bytes between its port and ``upstream``, unless a fault is set; a context manager.
 
-    Bytes that are held are not lost: they go on their way after `heal`, as TCP's own would.
+    Bytes that are held back are passed after `heal`, as TCP would retransmit them.
 
     Attributes:
-        port: where clients connect, on ``127.0.0.1``.
-        upstream: host and port of the server; new connections go there, so it may be changed.
+        port: for clients, on ``127.0.0.1``.
+        upstream: host and port of the server; can be changed for new connections.
     """
 
     def __init__(self, upstream: tuple[str, int]) -> None:
         self.upstream = upstream
-        self._place = _socket_on(0)
-        self.port: int = self._place.getsockname()[1]
+        self._reserved = _socket_on(0)
+        self.port: int = self._reserved.getsockname()[1]
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="fault-proxy", daemon=True)
         self._links: set[_Link] = set()
@@ -82,54 +81,54 @@ class FaultProxy:
     ) -> None:
         self.refuse()
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(_PATIENCE)
+        self._thread.join(_TIMEOUT)
         self._loop.close()
-        self._place.close()
+        self._reserved.close()
 
     @property
     def connections(self) -> int:
-        """How many clients are connected now."""
+        """Number of connected clients."""
         return len(self._links)
 
-    # -- what it can be told
+    # -- faults
 
     def heal(self) -> None:
-        """Pass everything, and send on what was held."""
+        """Remove the fault, and pass the bytes that were held back."""
         self._do(self._heal)
 
     def refuse(self) -> None:
-        """End all connections and close the port, as when the server's process is gone."""
+        """Close all connections and refuse new ones, as if the server's process had exited."""
         self._do(self._refuse)
 
     def reset(self) -> None:
-        """Break off all connections with RST, both ways; new ones are none the worse."""
+        """Reset all open connections, on both sides; pass new ones."""
         self._do(self._reset)
 
     def stall(self) -> None:
-        """Accept connections and move no byte on any, as a frozen server does."""
+        """Accept connections, but pass no byte, as if the server were frozen."""
         self._do(self._hold, True, True)
 
     def half_open(self) -> None:
-        """Bring the server all that clients say, and clients nothing."""
+        """Pass bytes to the server, but none to clients."""
         self._do(self._hold, False, True)
 
     def black_hole(self) -> None:
-        """Answer nothing, not even an attempt to connect, as a firewall that drops packets."""
+        """Drop everything, attempts to connect included, as a firewall would."""
         self._do(self._black_hole)
 
     def truncate(self, after: int) -> None:
-        """Cut each connection when ``after`` bytes more have gone to its client."""
+        """Cut each connection after ``after`` more bytes to its client."""
         self._do(self._truncate, after)
 
-    # -- on the loop's thread
+    # -- in the thread of the event loop
 
     def _do(self, act: Callable[..., Coroutine[Any, Any, None]], *args: object) -> None:
-        asyncio.run_coroutine_threadsafe(act(*args), self._loop).result(_PATIENCE)
+        asyncio.run_coroutine_threadsafe(act(*args), self._loop).result(_TIMEOUT)
 
     async def _heal(self) -> None:
         self._cut_after = None
         for link in self._links:
-            link.left = None
+            link.remaining = None
         await self._hold(False, False)
 
     async def _hold(self, to_server: bool, to_client: bool) -> None:
@@ -169,7 +168,7 @@ class FaultProxy:
     async def _truncate(self, after: int) -> None:
         self._cut_after = after
         for link in self._links:
-            link.left = after
+            link.remaining = after
         await self._hold(False, False)
 
     async def _stop_accepting(self) -> None:
@@ -182,11 +181,11 @@ class FaultProxy:
         links = list(self._links)
         for link in links:
             if reset:
-                link.no_farewell()
+                link.reset_on_close()
             link.task.cancel()
         for link in links:
             await asyncio.wait([link.task])
-            link.close()  # a task that was cancelled before it began has not
+            link.close()  # for a task that was cancelled before it started
             self._links.discard(link)
 
     async def _accept(self, listener: socket.socket) -> None:
@@ -196,42 +195,42 @@ class FaultProxy:
             server.setblocking(False)
             link = _Link(client, server, self._cut_after)
             self._links.add(link)
-            link.task = self._loop.create_task(self._carry(link))
+            link.task = self._loop.create_task(self._run_link(link))
 
-    async def _carry(self, link: _Link) -> None:
+    async def _run_link(self, link: _Link) -> None:
         try:
             await self._loop.sock_connect(link.server, self.upstream)
             async with asyncio.TaskGroup() as both:
-                both.create_task(self._bring(link))
-                both.create_task(self._bring_back(link))
+                both.create_task(self._pass_to_server(link))
+                both.create_task(self._pass_to_client(link))
         except* OSError:
-            link.no_farewell()
+            link.reset_on_close()
         finally:
             link.close()
             self._links.discard(link)
 
-    async def _bring(self, link: _Link) -> None:
+    async def _pass_to_server(self, link: _Link) -> None:
         while data := await self._loop.sock_recv(link.client, _CHUNK):
             await self._to_server.wait()
             await self._loop.sock_sendall(link.server, data)
         await self._to_server.wait()
         link.server.shutdown(socket.SHUT_WR)
 
-    async def _bring_back(self, link: _Link) -> None:
+    async def _pass_to_client(self, link: _Link) -> None:
         while data := await self._loop.sock_recv(link.server, _CHUNK):
             await self._to_client.wait()
-            if link.left is not None:
-                data = data[: link.left]
-                link.left -= len(data)
+            if link.remaining is not None:
+                data = data[: link.remaining]
+                link.remaining -= len(data)
             await self._loop.sock_sendall(link.client, data)
-            if link.left == 0:
+            if link.remaining == 0:
                 link.task.cancel()
         await self._to_client.wait()
         link.client.shutdown(socket.SHUT_WR)
 
 
 def _socket_on(port: int) -> socket.socket:
-    """A socket on ``port`` that shares it with others of its kind; 0 for a port of the system's choosing."""
+    """Bind a socket to ``port``, which other such sockets can share; 0 for any free port."""
     one = socket.socket()
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)

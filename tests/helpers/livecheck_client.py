@@ -1,4 +1,4 @@
-"""What a test does to workers from outside."""
+"""A client that triggers tests and sends signals to workers in other processes."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from tests.helpers.waiting import wait_until
 
 
 def send_all(case: Case, test_id: str, *names: str) -> None:
-    """Send these signals, each with its name for its value."""
+    """Send signals; the value of each is its name."""
     for name in names:
         case.signals[name].send(name, key=test_id, force=True)
 
 
 def reports_of(case: Case) -> list[TestReport]:
-    """All reports there are of a case."""
+    """Return all reports of a case."""
     return case.app.runtime.store.reports.latest([case.name], count=10_000)
 
 
 def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
-    """The report on a test, as soon as there is one; fails when there are two."""
+    """Wait for the report on a test; fail if there are two."""
 
     def found() -> list[TestReport]:
         return [report for report in reports_of(case) if report.test and report.test.id == test_id]
@@ -35,24 +35,24 @@ def report_of(case: Case, test_id: str, timeout: float = 20.0) -> TestReport:
 
 
 class Client:
-    """A process that triggers tests and sends signals, and runs none."""
+    """A LiveCheck that triggers tests and sends signals, and runs no tests."""
 
     def __init__(self, url: str | None = None, broker_url: str | None = None, **conf: Any) -> None:
-        """``url`` of the Redis that is everything, but for ``broker_url``; or Celery's configuration."""
+        """Use the Redis at ``url``, as broker too unless ``broker_url`` is given; or Celery's configuration."""
         self.app = Celery("client", broker=broker_url or url, backend=url, set_as_current=False)
         self.app.conf.update(conf)
         self.livecheck = LiveCheck(self.app, redis_url=url)
         self.store = self.livecheck.runtime.store
 
     def case(self, name: str, *signals: str) -> Case:
-        """The case ``name`` of some worker, so far as one must know it to trigger it and to signal to it."""
+        """Return the case ``name``, which a worker declares, with ``signals`` that can be sent."""
         if name not in self.livecheck.cases:
             body = {"__annotations__": dict.fromkeys(signals, Signal[Any])}
             self.livecheck.add_case(type("case", (Case,), body), name=name)
         return self.livecheck.cases[name]
 
     def run_together(self, cases: Iterable[Case]) -> None:
-        """Have a test of each of these cases of `checks` wait at the same time, then end; fails unless all pass."""
+        """Have a test of each case of `checks` wait at the same time, then send its signal; fail unless all pass."""
         tests = [(case, case.trigger(name, name).id) for case, name in ((case, uuid4().hex) for case in cases)]
         for case, name in tests:
             self.wait_claimed(case, name)
@@ -62,21 +62,21 @@ class Client:
         assert {(report.state, report.error) for report in reports} == {(State.PASS, None)}
 
     def record(self, case: Case, test_id: str) -> dict[str, str]:
-        """What the ledger says of a test."""
+        """Return the record of an execution in Redis."""
         return self.store.client.hgetall(self.store.keys.test(case.name, test_id))
 
     def wait_claimed(self, case: Case, test_id: str, *, unlike: str | None = None) -> str:
-        """Wait until a worker has this test; the token of its claim, which is not to be ``unlike``."""
+        """Wait until a worker claims this test, with a token other than ``unlike``; return the token."""
         what = f"a claim of {case.name}:{test_id}"
         return wait_until(lambda: {self.record(case, test_id).get("token")} - {None, unlike}, 20, what).pop()
 
-    def inspect(self, what: str) -> Any:
-        """What the one worker there is answers to ``celery inspect``."""
+    def inspect(self, command: str) -> Any:
+        """Return the answer of the only worker to ``celery inspect``."""
 
         def ask() -> dict[str, Any] | None:
-            return getattr(self.app.control.inspect(timeout=1.0, limit=1), what)()
+            return getattr(self.app.control.inspect(timeout=1.0, limit=1), command)()
 
-        [answer] = wait_until(ask, what=f"an answer to {what}").values()
+        [answer] = wait_until(ask, what=f"an answer to {command}").values()
         return answer
 
     def close(self) -> None:

@@ -8,8 +8,6 @@ from typing import Any, Final
 
 from livecheck_celery.propagation import celery as celery_propagation
 
-#: Runs coroutines for the whole process, and ends with it.
-_OF_THE_PROCESS: Final = "livecheck-async"
 _ENDS_WITHIN: Final = 5.0
 
 
@@ -32,7 +30,7 @@ def open_livechecks() -> list[Any]:
 def remaining_threads() -> list[str]:
     """Return the names of LiveCheck's threads that do not end within five seconds."""
     deadline = time.monotonic() + _ENDS_WITHIN
-    found = [one for one in threading.enumerate() if one.name.startswith("livecheck-") and one.name != _OF_THE_PROCESS]
+    found = [one for one in threading.enumerate() if one.name.startswith("livecheck-")]
     for thread in found:
         thread.join(max(0.0, deadline - time.monotonic()))
     return [thread.name for thread in found if thread.is_alive()]

@@ -1,4 +1,4 @@
-"""Sees whether code touches the network, or waits, on the thread that calls it."""
+"""Assert that code does no network I/O, and does not wait, in the calling thread."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import cache
 from types import FrameType
 from typing import Any, Final
 
-#: What was seen, by the thread that is watched.
+#: Calls found so far, by the id of a watched thread.
 _watched: dict[int, list[str]] = {}
 
 #: Modules whose functions wait for file descriptors.
@@ -20,11 +20,11 @@ _WAITING_MODULES: Final = ("select", "_ssl")
 
 
 @contextmanager
-def no_socket_is_touched() -> Iterator[None]:
-    """Fails when the block creates or uses a socket, or sleeps or polls, on this thread; others may.
+def no_network_io() -> Iterator[None]:
+    """Fail if the block creates or uses a socket, sleeps, or polls in this thread; other threads may.
 
-    An audit hook sees sockets made, connected and names looked up; a profile function sees the calls into C that no
-    audit event is raised for, such as ``send`` and ``recv`` on a connection that is open.
+    An audit hook finds sockets that are created or connected, and names that are resolved. A profile function finds
+    calls into C without an audit event, such as ``send`` and ``recv`` on an open connection.
     """
     _install_audit_hook()
     me = threading.get_ident()
@@ -48,7 +48,7 @@ def _forbidden(function: Any) -> str:
     owner = getattr(function, "__self__", None)
     module = getattr(function, "__module__", None) or type(owner).__module__
     name = getattr(function, "__qualname__", "?")
-    # What every socket has, open or closed, and asks nothing of the network.
+    # These two do no I/O.
     if isinstance(owner, socket.SocketType) and function.__name__ not in ("fileno", "gettimeout"):
         return name
     return name if module in _WAITING_MODULES or function is time.sleep else ""
@@ -56,7 +56,7 @@ def _forbidden(function: Any) -> str:
 
 @cache
 def _install_audit_hook() -> None:
-    """Once for all: such a hook cannot be removed."""
+    """Install the hook once; it cannot be removed."""
 
     def audit(event: str, args: tuple[object, ...]) -> None:
         if event.startswith("socket.") and (seen := _watched.get(threading.get_ident())) is not None:

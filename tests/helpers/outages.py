@@ -1,4 +1,4 @@
-"""Outages of Redis and of the broker, on real servers: the rows of the table of what a request survives."""
+"""Outages of Redis and of the broker on real servers: the rows of the table in docs/production-safety.md."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.valkey import embedded
 from tests.helpers.waiting import wait_until
 
-#: What the outbox counts under, by what the outage takes away.
+#: Reasons under which the outbox counts, by the server that is away.
 REDIS: Final = "redis"
 BROKER: Final = "broker"
 NOTHING: Final = ""
@@ -28,10 +28,12 @@ _TRUNCATED: Final = 3
 
 @dataclass(frozen=True)
 class Place:
-    """Where everything is, how to begin the outage and how to end it.
+    """The servers of one outage, and how to begin and end it.
 
     Attributes:
-        loses: what is away meanwhile: REDIS, which is the broker too, or the BROKER alone, or NOTHING that is needed.
+        loses: the server that is away: REDIS, which is also the broker; only the BROKER; or NOTHING that is needed.
+        fail: begins the outage.
+        mend: ends it.
     """
 
     redis_url: str
@@ -42,7 +44,7 @@ class Place:
     result_backend: str | None = None
 
 
-#: Rows of RabbitMQ get the server from a function, so that the others do not have it started.
+#: Makes a place; gets RabbitMQ from a function, which starts the server only for rows that need it.
 Row = Callable[[Callable[[], RabbitMQ]], AbstractContextManager[Place]]
 
 
@@ -51,13 +53,13 @@ def _url(port: int) -> str:
 
 
 def send_signal(server: ValkeyServer, number: signal.Signals) -> None:
-    """Send the server's process a signal."""
+    """Send a signal to the server's process."""
     os.kill(server._process.pid, number)
 
 
 @contextmanager
 def frozen_server(server: ValkeyServer) -> Iterator[tuple[Callable[[], None], Callable[[], None]]]:
-    """How to stop the server in its tracks, and how to let it go on; at the end it goes on."""
+    """Give two functions, which freeze and thaw the server; thaw it at the end."""
     thaw = partial(send_signal, server, signal.SIGCONT)
     try:
         yield partial(send_signal, server, signal.SIGSTOP), thaw
@@ -103,7 +105,7 @@ def _redis_replica(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
 
 @contextmanager
 def _redis_failover(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
-    """The address leads to the new primary in the end; connections that were open still lead to the old one."""
+    """At the end, new connections go to the new primary; open ones still go to the old one, now a replica."""
     with embedded() as server, embedded() as successor, FaultProxy((HOST, server.port)) as proxy:
 
         def mend() -> None:
@@ -132,7 +134,7 @@ def _redis_password(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
 
         def set_password(password: str) -> None:
             admin.config_set("requirepass", password)
-            admin.execute_command("CLIENT", "KILL", "TYPE", "normal")  # others must log in again
+            admin.execute_command("CLIENT", "KILL", "TYPE", "normal")  # so that clients must authenticate again
 
         set_password("right")
         url = f"redis://:right@{HOST}:{server.port}/0"
@@ -185,7 +187,7 @@ def _truncate(proxy: FaultProxy) -> None:
     proxy.truncate(_TRUNCATED)
 
 
-#: Each row by its name.
+#: The outages, by name.
 ROWS: Final[dict[str, Row]] = {
     "Redis refusing": _redis_through_proxy(FaultProxy.refuse),
     "Redis black-holed": _redis_through_proxy(FaultProxy.black_hole),

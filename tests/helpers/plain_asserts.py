@@ -1,4 +1,4 @@
-"""Asserts as a worker sees them: pytest rewrites those of test modules."""
+"""Functions with asserts that pytest does not rewrite, as it does in test modules."""
 
 from __future__ import annotations
 

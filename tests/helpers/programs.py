@@ -1,4 +1,4 @@
-"""Real programs for acceptance tests: started as a user types them, and gone when the test is over."""
+"""Run programs for acceptance tests, with the command lines that users type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ APPS = REPOSITORY / "tests" / "acceptance" / "apps"
 
 _GRACE = 10.0
 _TAIL = 3_000
-#: Of the environment the tests run in, nothing that would configure what they start.
+#: Variables of the tests' own environment that programs must not inherit.
 _OURS = re.compile(r"(LIVECHECK|CELERY|PYTHON)")
 
-#: What runs now, for the report of a test that fails.
+#: Running programs, whose output is shown when a test fails.
 running: list[Program] = []
 
 
 class Program:
-    """One program, in a session of its own, its output in a file."""
+    """One program, in its own session; its output goes to a file."""
 
     def __init__(self, command: str, *, cwd: Path, env: dict[str, str], log: Path) -> None:
         self.command = command
@@ -47,59 +47,59 @@ class Program:
         running.append(self)
 
     def output(self) -> str:
-        """All it has said so far."""
+        """Return its output so far."""
         return self._log.read_text(errors="replace")
 
     def tail(self) -> str:
-        """The last of what it has said, under its command."""
+        """Return its command and the end of its output."""
         return f"$ {self.command}\n{self.output()[-_TAIL:]}"
 
     def is_running(self) -> bool:
         return self._process.poll() is None
 
     def wait_for(self, text: str, timeout: float = 30.0, count: int = 1) -> None:
-        """Wait until it has said ``text``, ``count`` times; fails at once when it ends before that."""
+        """Wait until its output has ``text`` ``count`` times; fail at once if the program exits before."""
 
-        def said() -> bool:
-            over = not self.is_running()
+        def found() -> bool:
+            exited = not self.is_running()
             if self.output().count(text) >= count:
                 return True
-            assert not over, f"ended without saying {text!r}:\n{self.tail()}"
+            assert not exited, f"exited before it printed {text!r}:\n{self.tail()}"
             return False
 
         try:
-            wait_until(said, timeout, text)
+            wait_until(found, timeout, text)
         except AssertionError as exc:
             raise AssertionError(f"{exc}\n{self.tail()}") from None
 
     def wait_exit(self, timeout: float = 30.0) -> int:
-        """Wait until it has ended by itself; its exit code."""
+        """Wait until the program exits; return its exit code."""
         try:
             return self._process.wait(timeout)
         except subprocess.TimeoutExpired:
             raise AssertionError(f"still running after {timeout} s:\n{self.tail()}") from None
 
     def terminate(self) -> None:
-        """Ask it to end, as a supervisor does."""
+        """Send SIGTERM."""
         self._process.terminate()
 
     def freeze(self) -> None:
-        """Stop it in its tracks, until `thaw`."""
+        """Send SIGSTOP to the program and its children."""
         os.killpg(self.pid, signal.SIGSTOP)
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Send SIGCONT to the program and its children."""
         os.killpg(self.pid, signal.SIGCONT)
 
     def kill(self) -> None:
-        """End it and its children without a chance to clean up."""
+        """Send SIGKILL to the program and its children, and wait until they are gone."""
         if _members(self.pid):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait(_GRACE)
-        wait_until(lambda: not _members(self.pid), _GRACE, f"the end of {self.command}")
+        wait_until(lambda: not _members(self.pid), _GRACE, f"the exit of {self.command}")
 
     def end(self) -> None:
-        """Ask it to end, and kill what is left of it after a while."""
+        """Send SIGTERM; after ten seconds, kill what still runs."""
         self.terminate()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
@@ -108,28 +108,24 @@ class Program:
 
 
 class Programs:
-    """Starts programs in one directory, and ends them all.
-
-    The directory is like a checkout: the shipped ``celeryconfig.py`` is there, and whatever the programs write is not
-    in anybody's way.
-    """
+    """Starts programs in one directory, which has the shipped ``celeryconfig.py``, and ends them all."""
 
     def __init__(self, directory: Path, url: str) -> None:
         self.directory = directory
         self.url = url
         (directory / "celeryconfig.py").symlink_to(REPOSITORY / "celeryconfig.py")
-        # Or gunicorn makes a socket in the user's home.
+        # Otherwise gunicorn creates a socket in the user's home.
         (directory / "gunicorn.conf.py").write_text("control_socket_disable = True\n")
         self._env = {
             "PYTHONPATH": os.pathsep.join([str(APPS), str(REPOSITORY)]),
             "LIVECHECK_BROKER_URL": url,
             "SHOP_URL": url,
-            "LIVECHECK_SHUTDOWN_TIMEOUT": "0.2",  # or each end of a test waits for the tests of a worker
+            "LIVECHECK_SHUTDOWN_TIMEOUT": "0.2",  # otherwise each test would wait for the grace period of its workers
         }
         self._started: list[Program] = []
 
     def start(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
-        """Start ``command``, by default where ``celeryconfig.py`` is, with ``env`` added to its environment."""
+        """Start ``command`` in the directory, or in ``cwd``, with ``env`` added to its environment."""
         inherited = {name: value for name, value in os.environ.items() if not _OURS.match(name)}
         inherited["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), inherited["PATH"]])
         program = Program(
@@ -142,12 +138,13 @@ class Programs:
         return program
 
     def start_worker(self, command: str, *, cwd: Path | None = None, **env: str) -> Program:
-        """Start a worker and wait until it takes messages."""
+        """Start a worker and wait until it is ready."""
         program = self.start(f"{command} -l INFO --without-mingle", cwd=cwd, **env)
         program.wait_for(" ready.")
         return program
 
     def end(self) -> None:
+        """End all programs."""
         for program in self._started:
             if program in running:
                 program.terminate()
@@ -156,10 +153,10 @@ class Programs:
                 program.end()
 
 
-def installed(program: str | None, package: str) -> str:
+def require_program(program: str | None, package: str) -> str:
     """Return ``program``; if it is None, skip the test, or fail it in CI, and name the Debian ``package``."""
     if program is None:
-        message = f"no {package} is installed; on Debian: apt-get install {package}"
+        message = f"{package} is not installed; on Debian: apt-get install {package}"
         if os.environ.get("CI"):
             pytest.fail(message)
         pytest.skip(message)
@@ -167,7 +164,7 @@ def installed(program: str | None, package: str) -> str:
 
 
 def copy_config(directory: Path, **changed: object) -> Path:
-    """Make ``directory``, with a copy of ``celeryconfig.py`` in which some settings are changed."""
+    """Create ``directory`` with a copy of ``celeryconfig.py`` in which some settings are changed."""
     text = (REPOSITORY / "celeryconfig.py").read_text()
     for name, value in changed.items():
         text, count = re.subn(rf"^{name} = .*$", f"{name} = {value!r}", text, flags=re.MULTILINE)
@@ -178,7 +175,7 @@ def copy_config(directory: Path, **changed: object) -> Path:
 
 
 def _members(group: int) -> list[int]:
-    """Processes of a process group; a zombie that nobody has reaped yet is none."""
+    """Return the ids of the processes in a process group, without zombies."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         try:

@@ -1,4 +1,4 @@
-"""A RabbitMQ server of the tests' own, beside any other on the machine, and nothing left of it afterwards."""
+"""A private RabbitMQ server, which can run beside others and leaves no files or processes behind."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from livecheck_celery.cli.processes import free_port
 from tests.helpers.programs import Program
 from tests.helpers.waiting import wait_until
 
-#: Debian's ``rabbitmq-server`` is a wrapper that becomes the user rabbitmq; this is what it wraps.
+#: The server's own script; Debian's ``rabbitmq-server`` wraps it and switches to the user rabbitmq.
 _DEBIAN: Final = Path("/usr/lib/rabbitmq/bin/rabbitmq-server")
 _START: Final = 60.0
 
 
 def rabbitmq_program() -> str | None:
-    """Where RabbitMQ's server is; None where it is not installed."""
+    """Return the path of ``rabbitmq-server``; None if it is not installed."""
     return str(_DEBIAN) if _DEBIAN.exists() else shutil.which("rabbitmq-server")
 
 
 class RabbitMQ:
-    """A server on ports of the system's choosing, with a name of its own, that writes to ``directory`` only.
+    """A server on free ports and with a unique node name, which writes only to ``directory``.
 
     Attributes:
-        port: where it speaks AMQP, on ``127.0.0.1``.
-        url: of its broker, for Celery.
+        port: of AMQP, on ``127.0.0.1``.
+        url: for Celery.
     """
 
     def __init__(self, program: str, directory: Path) -> None:
@@ -38,25 +38,25 @@ class RabbitMQ:
         self.url = f"amqp://guest:guest@127.0.0.1:{self.port}//"
         self._command = f"{program} -noinput"
         self._directory = directory
-        self._names_port = free_port()
-        self._env = _environment(self.port, self._names_port, directory)
+        self._epmd_port = free_port()
+        self._env = _environment(self.port, self._epmd_port, directory)
         self._program: Program | None = None
 
     @contextmanager
-    def names(self) -> Iterator[None]:
-        """Keeps the register of node names: a server that finds none starts one that outlives it."""
-        command = f"epmd -port {self._names_port} -address 127.0.0.1"
-        names = Program(command, cwd=self._directory, env=self._env, log=self._directory / "epmd.log")
+    def epmd(self) -> Iterator[None]:
+        """Run epmd, the registry of node names; otherwise the server would start one that outlives it."""
+        command = f"epmd -port {self._epmd_port} -address 127.0.0.1"
+        epmd = Program(command, cwd=self._directory, env=self._env, log=self._directory / "epmd.log")
         try:
             yield
         finally:
-            names.kill()
-            names.end()
+            epmd.kill()
+            epmd.end()
 
     def start(self) -> None:
-        """Start it and wait until it takes connections; fails at once when it ends before that."""
+        """Start the server and wait until it accepts connections; fail at once if it exits before."""
         self._program = Program(self._command, cwd=self._directory, env=self._env, log=self._directory / "server.log")
-        wait_until(self._answers, _START, "RabbitMQ to take connections")
+        wait_until(self._answers, _START, "RabbitMQ to accept connections")
 
     def _answers(self) -> bool:
         program = self._running()
@@ -66,14 +66,14 @@ class RabbitMQ:
         return False
 
     def stop(self) -> None:
-        """Ask it to end."""
+        """Shut the server down."""
         program = self._running()
         program.terminate()
         program.wait_exit(_START)
         self.kill()
 
     def kill(self) -> None:
-        """End it, if it runs, without a chance to clean up; what is durable in it is there again after `start`."""
+        """Kill the server, if it runs; durable queues are there again after `start`."""
         program, self._program = self._program, None
         if program is not None:
             program.kill()
@@ -84,19 +84,19 @@ class RabbitMQ:
         return self._program
 
     def freeze(self) -> None:
-        """Stop it in its tracks, until `thaw`."""
+        """Stop the server with SIGSTOP."""
         self._running().freeze()
 
     def thaw(self) -> None:
-        """Let it go on."""
+        """Continue the server with SIGCONT."""
         self._running().thaw()
 
 
 @contextmanager
 def rabbitmq(program: str, directory: Path) -> Iterator[RabbitMQ]:
-    """A server that runs."""
+    """Run a server."""
     one = RabbitMQ(program, directory)
-    with one.names():
+    with one.epmd():
         try:
             one.start()
             yield one
@@ -104,11 +104,11 @@ def rabbitmq(program: str, directory: Path) -> Iterator[RabbitMQ]:
             one.kill()
 
 
-def _environment(port: int, names_port: int, directory: Path) -> dict[str, str]:
+def _environment(port: int, epmd_port: int, directory: Path) -> dict[str, str]:
     return {
         **os.environ,
         "HOME": str(directory),  # of the Erlang cookie
-        "ERL_EPMD_PORT": str(names_port),
+        "ERL_EPMD_PORT": str(epmd_port),
         "ERL_EPMD_ADDRESS": "127.0.0.1",
         "RABBITMQ_NODENAME": f"livecheck-{port}@localhost",
         "RABBITMQ_NODE_IP_ADDRESS": "127.0.0.1",
@@ -120,7 +120,7 @@ def _environment(port: int, names_port: int, directory: Path) -> dict[str, str]:
         "RABBITMQ_CONFIG_FILE": str(directory / "config"),
         "RABBITMQ_ADVANCED_CONFIG_FILE": str(directory / "advanced"),
         "RABBITMQ_CONF_ENV_FILE": str(directory / "env"),
-        # The script becomes the server, so that signals reach it; otherwise it stays between as a shell.
+        # With this, the script replaces itself by the server, so that signals reach the server.
         "RABBITMQ_ALLOW_INPUT": "1",
         "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS": "+S 1:1",  # starts in half the time
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import shutil
 import ssl
 import threading
 from collections.abc import Iterator
@@ -30,7 +31,7 @@ _START: Final = 20.0
 
 
 class RedisServer:
-    """One server, which loses its data at a restart unless ``persistent``.
+    """One server, of ``executable`` or Valkey, which loses its data at a restart unless ``persistent``.
 
     Attributes:
         port: on ``127.0.0.1``.
@@ -38,7 +39,14 @@ class RedisServer:
         client: with all rights.
     """
 
-    def __init__(self, directory: Path, *options: str, persistent: bool = False, password: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        *options: str,
+        persistent: bool = False,
+        password: str = "",
+        executable: str | Path | None = None,
+    ) -> None:
         self.port = free_port()
         self.directory = directory / f"redis-{self.port}"
         self.directory.mkdir(parents=True)
@@ -46,7 +54,7 @@ class RedisServer:
         if password:
             kept += ["--requirepass", f"'{password}'", "--masterauth", f"'{password}'"]
         always = f"--bind {HOST} --port {self.port} --dir {self.directory} --save '' --repl-diskless-sync-delay 0"
-        self._command = " ".join([str(valkey_server()), always, *kept, *options])
+        self._command = " ".join([str(executable or valkey_server()), always, *kept, *options])
         self.url = f"redis://{HOST}:{self.port}/0"
         self.client = redis.Redis(HOST, self.port, password=password or None, decode_responses=True, socket_timeout=5)
         self.start()
@@ -77,6 +85,11 @@ class RedisServer:
         with suppress(redis.RedisError):
             return bool(self.client.ping())
         return False
+
+
+def redis_program() -> str | None:
+    """Return the path of ``redis-server``; None if it is not installed."""
+    return shutil.which("redis-server")
 
 
 @contextmanager

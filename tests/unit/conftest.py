@@ -15,7 +15,7 @@ from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings
 from tests.helpers.http_clients import METHODS, methods_of
-from tests.helpers.servers import Server, running
+from tests.helpers.http_server import Server, running
 
 URL = "redis://fake:6379/0"
 

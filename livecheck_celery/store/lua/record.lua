@@ -35,6 +35,7 @@ if redis.call('ZCARD', open) >= max_open then
   return 'backlog'
 end
 local has_since = redis.call('HEXISTS', state, 'since') == 1
+local by_message = redis.call('HGET', test, 'by_message')
 
 if is_reused then
   -- Signals of the finished execution are not for the new one.
@@ -42,6 +43,10 @@ if is_reused then
 end
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
   'expires_at', stamp(expires_at))
+if by_message then
+  -- An earlier execution of this id came by a message alone, which can still be delivered again.
+  redis.call('HSET', test, 'by_message', by_message)
+end
 redis.call('EXPIRE', test, ttl)
 -- Signals can arrive before the trigger, and are then kept for a short time only.
 if redis.call('TTL', signals) < expires_at - now then

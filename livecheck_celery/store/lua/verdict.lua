@@ -16,7 +16,7 @@
 -- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[9]  max_reports      maximum length of the stream
 -- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
--- ARGV[11] remember         seconds for which the record is kept if the claim created it
+-- ARGV[11] remember         seconds for which the record is kept if a claim created it, or one of an earlier use of the id
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
 local test, open, signals, state, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -27,8 +27,10 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
 local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply', 'recorded_at', 'expires_at',
-  'not_before')
-local held_by, judged_by, recorded_at, expires_at, not_before = record[1], record[2], record[4], record[5], record[6]
+  'not_before', 'by_message')
+local held_by, judged_by, recorded_at, expires_at = record[1], record[2], record[4], record[5]
+-- Only a trigger sets not_before.
+local by_message = record[7] or not record[6]
 
 if judged_by == token then
   -- The runner repeats a verdict whose reply was lost: the answer is the same, and nothing counts twice.
@@ -96,6 +98,8 @@ end
 redis.call('DEL', test)
 redis.call('HSET', test, 'recorded_at', recorded_at, 'expires_at', expires_at, 'verdict', verdict,
   'verdict_token', token, 'verdict_reply', cjson.encode(reply))
--- Only a trigger sets not_before, and its message has recorded_at.
-redis.call('EXPIRE', test, not_before and forget_after or remember)
+if by_message then
+  redis.call('HSET', test, 'by_message', 1)
+end
+redis.call('EXPIRE', test, by_message and remember or forget_after)
 return reply

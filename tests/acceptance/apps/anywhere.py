@@ -1,4 +1,4 @@
-"""A host's app whose servers are wherever the environment says: ANYWHERE is its Celery configuration as JSON."""
+"""The app of a host on any servers: ANYWHERE is its Celery configuration, as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A host's app on any broker, its state on another server."""
+"""The app of a host on any broker, with the state on another server."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ livecheck = LiveCheck(app, recover_within=3.0)
 
 @livecheck.case(probability=1.0)
 class test_order(Case):
-    """Placed in a request, stored by a task of the host."""
+    """Tests an order that is placed in a request and stored by a task of the host."""
 
     stored: Signal[str]
 
@@ -25,7 +25,7 @@ class test_order(Case):
 
 @livecheck.case()
 class test_waiting(Case):
-    """Waits until it is told to end."""
+    """Waits for the signal "go"."""
 
     go: Signal[str]
 
@@ -35,7 +35,7 @@ class test_waiting(Case):
 
 @livecheck.case(frequency=1.0)
 class test_faked(Case):
-    """Triggered by fake requests only."""
+    """Is triggered by fake requests only."""
 
     def run(self) -> None:
         assert self.current_test.synthetic
@@ -47,7 +47,7 @@ class test_faked(Case):
 
 @app.task(name="brokered.place", ignore_result=True)
 def place(order_id: str, side: str) -> None:
-    """A request, as LiveCheck sees it."""
+    """Place an order, as a web request would."""
     with test_order.maybe_trigger(order_id, side):
         store.delay(side)
 

@@ -1,4 +1,4 @@
-"""A host's app with a case for each kind of schedule."""
+"""The app of a host, with a case for each kind of schedule."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ def note_time(what: str) -> None:
 
 @livecheck.case(frequency=1.0, warn_stalled_after="1h", state_transition_delay=0.0)
 class test_steady(Case):
-    """Faked every second; the request goes through two tasks of the host."""
+    """Has a fake request every second, which passes through two tasks of the host."""
 
     stored: Signal[bool]
     shipped: Signal[bool]
 
     def run(self) -> None:
         assert current_test().synthetic
-        assert self.stored.wait(timeout=10.0), "the first task was not told that the request is a fake"
-        assert self.shipped.wait(timeout=10.0), "the second task was not told that the request is a fake"
+        assert self.stored.wait(timeout=10.0), "the first task did not see that the request is fake"
+        assert self.shipped.wait(timeout=10.0), "the second task did not see that the request is fake"
 
     def make_fake_request(self) -> None:
         note_time("steady")
@@ -40,7 +40,7 @@ class test_steady(Case):
 
 @livecheck.case(frequency=schedule(1.0), warn_stalled_after="1h")
 class test_on_a_celery_schedule(Case):
-    """Faked by an ``async def``, as often as a schedule of Celery's says."""
+    """Has fake requests made by an ``async def``, on a schedule object of Celery."""
 
     def run(self) -> None:
         pass
@@ -52,15 +52,15 @@ class test_on_a_celery_schedule(Case):
 
 @livecheck.case(frequency=crontab(minute=0, hour="*/2"))
 class test_every_two_hours(Case):
-    """Nothing happens soon."""
+    """Has a fake request every two hours."""
 
     def run(self) -> None:
         pass
 
 
 @livecheck.case(warn_stalled_after=1.0, state_transition_delay=0.0)
-class test_forgotten(Case):
-    """Nobody ever triggers it."""
+class test_untriggered(Case):
+    """Is never triggered."""
 
     def run(self) -> None:
         pass

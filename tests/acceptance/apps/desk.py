@@ -1,4 +1,4 @@
-"""A host's Celery app with cases whose verdict the command line can choose."""
+"""The app of a host, with cases whose verdict the command line can choose."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ livecheck = LiveCheck(app)
 
 @livecheck.case(probability=0.25)
 class test_order(Case):
-    """Passes when the side is right."""
+    """Passes if the side is "sell"."""
 
     def run(self, number: int, side: str = "sell") -> None:
         assert isinstance(number, int)
@@ -24,7 +24,7 @@ class test_order(Case):
 
 @livecheck.case
 class test_payment(Case):
-    """Waits for what nobody sends."""
+    """Waits for a signal that is never sent."""
 
     paid: Signal[int]
 

@@ -1,4 +1,4 @@
-"""A host's Celery app whose tasks write down which test they are part of."""
+"""The app of a host whose tasks record their current test."""
 
 import json
 import os
@@ -20,7 +20,7 @@ app = Celery("hops", broker=URL, backend=URL)
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_hijack_root_logger = False
 store = redis.Redis.from_url(URL, decode_responses=True)
-left_behind: dict[str, str | None] = {}
+found_by_task: dict[str, str | None] = {}
 
 
 def test_id() -> str | None:
@@ -28,24 +28,24 @@ def test_id() -> str | None:
     return test and test.id
 
 
-# Connected before LiveCheck's own, so that it sees what the task before has left on this thread.
+# Connected before LiveCheck's receivers, so that it sees the context that the previous task left in this thread.
 @task_prerun.connect
-def look_around(task_id, **_):
-    left_behind[task_id] = test_id() or synthetic_case_var.get()
+def record_context(task_id, **_):
+    found_by_task[task_id] = test_id() or synthetic_case_var.get()
 
 
 livecheck_signals.connect()
 livecheck_signals.connect()
 
 
-def write_down(request, run, who):
-    entry = {"who": who, "test": test_id(), "fake": synthetic_case_var.get(), "found": left_behind.get(request.id)}
+def record(request, run, who):
+    entry = {"who": who, "test": test_id(), "fake": synthetic_case_var.get(), "found": found_by_task.get(request.id)}
     store.rpush(f"hops:{run}", json.dumps(entry))
     store.expire(f"hops:{run}", 600)
 
 
 def meet(run, size):
-    """Wait until ``size`` tasks are here, so that each slot of the worker has one."""
+    """Wait until ``size`` tasks run this, so that each slot of the worker has one."""
     key = f"hops:{run}:met"
     store.incr(key)
     store.expire(key, 600)
@@ -56,63 +56,63 @@ def meet(run, size):
 
 @app.task(bind=True, name="hops.note")
 def note(self, *_, run, who):
-    write_down(self.request, run, who)
+    record(self.request, run, who)
     return who
 
 
 @app.task(bind=True, name="hops.parent")
 def parent(self, *_, run, depth):
-    write_down(self.request, run, f"depth {depth}")
+    record(self.request, run, f"depth {depth}")
     if depth:
         parent.delay(run=run, depth=depth - 1)
 
 
 @app.task(name="hops.send")
 def send(*, run, canvas):
-    """Send what only a process with a result backend can."""
+    """Send a canvas that needs a process with a result backend."""
     app.signature(canvas).delay()
 
 
 @app.task(bind=True, name="hops.retrying")
 def retrying(self, *, run):
-    write_down(self.request, run, f"try {self.request.retries}")
+    record(self.request, run, f"try {self.request.retries}")
     if self.request.retries < 2:
         raise self.retry(countdown=0)
 
 
 @app.task(bind=True, name="hops.autoretrying", autoretry_for=(ValueError,), retry_kwargs={"countdown": 0})
 def autoretrying(self, *, run):
-    write_down(self.request, run, f"try {self.request.retries}")
+    record(self.request, run, f"try {self.request.retries}")
     if self.request.retries < 2:
         raise ValueError
 
 
 @app.task(bind=True, name="hops.failing")
 def failing(self, *_, run):
-    write_down(self.request, run, "failing")
+    record(self.request, run, "failing")
     raise ValueError(run)
 
 
 @app.task(name="hops.error_called")
 def error_called(request, exc, traceback):
-    write_down(request, str(exc), "error called")
+    record(request, str(exc), "error called")
 
 
 @app.task(bind=True, name="hops.error_sent")
 def error_sent(self, failed_id, run):
-    write_down(self.request, run, "error sent")
+    record(self.request, run, "error sent")
 
 
 @app.task(bind=True, name="hops.replaced")
 def replaced(self, *, run):
-    write_down(self.request, run, "replaced")
+    record(self.request, run, "replaced")
     raise self.replace(note.si(run=run, who="replacement"))
 
 
 @app.task(bind=True, name="hops.meeting")
 def meeting(self, *, run, who, size):
     meet(run, size)
-    write_down(self.request, run, who)
+    record(self.request, run, who)
     note.delay(run=run, who=f"child of {who}")
 
 
@@ -120,7 +120,7 @@ def meeting(self, *, run, who, size):
 def ending(self, *, run, how, size):
     if not self.request.retries:
         meet(run, size)
-    write_down(self.request, run, how)
+    record(self.request, run, how)
     if how == "raise":
         raise ValueError
     if how == "ignore":
@@ -133,18 +133,18 @@ def ending(self, *, run, how, size):
 
 @app.task(bind=True, name="hops.eager")
 def eager(self, *, run):
-    write_down(self.request, run, "before")
+    record(self.request, run, "before")
     note.apply(kwargs={"run": run, "who": "inside"})
     failing.apply(kwargs={"run": run})
     for how in ("ignore", "reject", "retry"):
         ending.apply(kwargs={"run": run, "how": how, "size": 1})
     own.apply(kwargs={"run": run})
-    write_down(self.request, run, "after")
+    record(self.request, run, "after")
 
 
 @app.task(bind=True, name="livecheck.own")
 def own(self, *, run):
-    write_down(self.request, run, "own")
+    record(self.request, run, "own")
     store.rpush(f"hops:{run}:own", json.dumps(sorted(self.request.headers or {})))
     store.expire(f"hops:{run}:own", 600)
     note.delay(run=run, who="child of own")

@@ -1,4 +1,4 @@
-"""A host's app for beats and workers that are killed; what takes long elsewhere takes a second here."""
+"""The app of a host whose beats and workers are killed; intervals are short, so that tests take seconds."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ notes = redis.Redis.from_url(URL)
 
 @livecheck.case(frequency=1.0)
 class test_steady(Case):
-    """Faked every second."""
+    """Has a fake request every second."""
 
     def make_fake_request(self) -> None:
         notes.rpush("keeper:steady", ".".join(f"{part:06}" for part in notes.time()))
@@ -32,7 +32,7 @@ class test_steady(Case):
 
 @livecheck.case(frequency=60.0)
 class test_fatal(Case):
-    """Whoever makes its fake request does not live to see it made, until a test lets it."""
+    """Has a fake request that does not end before a test allows it, so that its worker can be killed."""
 
     def make_fake_request(self) -> None:
         notes.rpush("keeper:begun", 1)
@@ -44,11 +44,11 @@ if "KEEPER_WITHOUT" not in os.environ:
 
     @livecheck.case(frequency=crontab(minute="*/5"))
     class test_leaving(Case):
-        """Is gone after the next deployment."""
+        """Is not declared by the next deployment."""
 
 
 every = float(os.environ.get("KEEPER_EVERY", "5"))
-heartbeat.EVERY = every
+heartbeat.HEARTBEAT_EVERY = every
 for name in ("livecheck:recover", "livecheck:heartbeat"):
     if name in app.conf.beat_schedule:
         app.conf.beat_schedule[name]["schedule"] = every

@@ -1,4 +1,4 @@
-"""Django settings of a host whose schedule is in its database."""
+"""Django settings of a host that stores its schedule in a database."""
 
 import os
 

@@ -1,4 +1,4 @@
-"""A host's app that accepts whatever there is, and has a task that no LiveCheck worker should be sent."""
+"""The app of a host that accepts every content type, which LiveCheck must not do."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ livecheck = LiveCheck(app, max_payload=20 * 1024 * 1024)
 
 @livecheck.case()
 class test_plain(Case):
-    """Gets what it was sent."""
+    """Passes if the signal has the value it was triggered with."""
 
     go: Signal[str]
 

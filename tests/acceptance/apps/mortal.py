@@ -1,4 +1,4 @@
-"""A host's app whose workers are there to be killed; LIVECHECK_RECOVER_WITHIN says how soon that is noticed."""
+"""The app of a host whose workers are killed; LIVECHECK_RECOVER_WITHIN sets how soon tests recover."""
 
 from __future__ import annotations
 

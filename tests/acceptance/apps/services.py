@@ -1,4 +1,4 @@
-"""A service in Flask and the same in FastAPI: says which test a request is part of, and how long its body is."""
+"""The same service on Flask and FastAPI: answers with the current test and the size of the request."""
 
 import asyncio
 import os
@@ -15,7 +15,7 @@ livecheck = LiveCheck(Celery("services", broker=os.environ["SHOP_URL"], set_as_c
 
 @livecheck.case()
 class test_order(Case):
-    """Only ever triggered by whoever sends the requests."""
+    """Is triggered by the client of the service."""
 
     handled: Signal[int]
 
@@ -23,7 +23,7 @@ class test_order(Case):
         self.handled.wait()
 
 
-def told(body: bytes) -> dict[str, Any]:
+def answer(body: bytes) -> dict[str, Any]:
     test = current_test()
     test_order.handled.send(len(body))
     return {"test": test and test.id, "size": len(body)}
@@ -35,7 +35,7 @@ livecheck.init_flask(wsgi)
 
 @wsgi.post("/order/")
 def create_order() -> dict[str, Any]:
-    return told(flask.request.get_data())
+    return answer(flask.request.get_data())
 
 
 asgi = FastAPI()
@@ -46,4 +46,4 @@ asgi.add_middleware(livecheck.asgi)
 async def create_order_async(request: Request) -> dict[str, Any]:
     body = await request.body()
     await asyncio.sleep(0.01)
-    return told(body)
+    return answer(body)

@@ -1,4 +1,4 @@
-"""A shop with a Celery app of its own, and LiveCheck on it."""
+"""The app of a host, and LiveCheck on it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ livecheck = LiveCheck(app)
 
 @livecheck.case(probability=1.0)
 class test_order(Case):
-    """Placed in a web request, stored by a task, shipped by a task of that task."""
+    """Tests an order that is placed in a web request, stored by a task, and shipped by a child task."""
 
     placed: Signal[str]
     stored: Signal[str]
@@ -30,12 +30,12 @@ class test_order(Case):
 
 @livecheck.case()
 class test_side(Case):
-    """Tells the verdict at once; when told of a queue, the message must have come by it."""
+    """Passes if the side is "sell" and the message was delivered by ``queue``."""
 
     def run(self, side: str, queue: str = "livecheck") -> None:
         assert side == "sell", f"the side is {side}"
-        came_by = current_task.request.delivery_info["routing_key"]
-        assert came_by == queue, f"came by {came_by}"
+        used = current_task.request.delivery_info["routing_key"]
+        assert used == queue, f"delivered by {used}"
 
 
 @app.task(name="shop.store")
@@ -53,5 +53,5 @@ def ship(self) -> None:
 
 @app.task(name="shop.number")
 def number(order_id: str) -> str:
-    """What a step of a chain hands on."""
+    """Return the id, for the next step of a chain."""
     return order_id

@@ -18,7 +18,7 @@ from kombu import Connection
 from livecheck_celery import Case, LiveCheck, Signal, current_test
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.store import Store
-from tests.helpers.no_network import no_socket_is_touched
+from tests.helpers.no_network import no_network_io
 from tests.helpers.outages import REDIS, ROWS, Place, Row, frozen_server
 from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.valkey import embedded
@@ -106,7 +106,7 @@ def test_request_is_unaffected_by_the_outage(
         cold = make(place.redis_url, place.broker_url, place.result_backend)
         started = time.monotonic()
         for case in (warm, cold):
-            with no_socket_is_touched():
+            with no_network_io():
                 for number in range(REQUESTS):
                     request(case, f"{id(case)}-{number}")
         assert time.monotonic() - started < NOT_BLOCKED
@@ -153,7 +153,7 @@ def test_arguments_that_are_not_json_are_counted_and_logged_once(
     value: Any, redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = make(redis_url)
-    with no_socket_is_touched():
+    with no_network_io():
         for number in range(REQUESTS):
             with case.maybe_trigger(f"o-{number}", value, side=value) as test:
                 assert test is None
@@ -166,7 +166,7 @@ def test_signal_value_that_is_not_json_is_sent_as_an_error_and_logged_once(
     redis_url: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     case = make(redis_url)
-    with no_socket_is_touched(), case.maybe_trigger("o-1"):
+    with no_network_io(), case.maybe_trigger("o-1"):
         for _ in range(REQUESTS):
             case.sent.send(Opaque())
     assert case.app.flush()
@@ -182,7 +182,7 @@ def test_full_outbox_is_counted_logged_once_and_recovers(caplog: pytest.LogCaptu
         servers = Servers(livecheck.runtime.store, livecheck.runtime.publisher)
         livecheck.runtime.outbox = Outbox(servers, servers, livecheck.runtime.shared_config, max_items=100)
         freeze()
-        with no_socket_is_touched():
+        with no_network_io():
             for number in range(20 * REQUESTS):
                 with case.maybe_trigger(f"o-{number}"):
                     case.sent.send("x", key=f"o-{number}", force=True)

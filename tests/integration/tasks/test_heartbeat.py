@@ -16,7 +16,7 @@ from livecheck_celery.tasks import heartbeat
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_test
-from tests.helpers.servers import Server, running
+from tests.helpers.http_server import Server, running
 from tests.helpers.waiting import at_once
 
 

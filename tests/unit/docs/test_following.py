@@ -14,7 +14,7 @@ from livecheck_celery import LiveCheck
 from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, methods_of
-from tests.helpers.servers import KEY, Server
+from tests.helpers.http_server import KEY, Server
 
 PAGE = (Path(__file__).parents[3] / "docs" / "following.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n(?:(?!## )[^\n]*\n)*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))

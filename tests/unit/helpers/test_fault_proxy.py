@@ -1,4 +1,4 @@
-"""The proxy that misbehaves does so as told, to connections that are open and to new ones."""
+"""Each fault of the proxy applies to open and to new connections."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ import pytest
 from tests.helpers.fault_proxy import HOST, FaultProxy
 from tests.helpers.waiting import wait_until
 
-A_WHILE = 0.1
+SHORT = 0.1
 
 
 class Echo(ThreadingTCPServer):
-    """Says back what it hears, and notes it."""
+    """Sends back the bytes it receives, and keeps them."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__((HOST, 0), Handler)
-        self.heard = b""
+        self.received = b""
         self.ended: list[str] = []
 
 
@@ -33,7 +33,7 @@ class Handler(BaseRequestHandler):
     def handle(self) -> None:
         try:
             while data := self.request.recv(1024):
-                self.server.heard += data
+                self.server.received += data
                 self.request.sendall(data)
         except ConnectionResetError:
             self.server.ended.append("reset")
@@ -67,7 +67,7 @@ def ask(client: socket.socket, text: bytes = b"ping") -> bytes:
 
 
 def is_silent(client: socket.socket) -> bool:
-    client.settimeout(A_WHILE)
+    client.settimeout(SHORT)
     with suppress(TimeoutError):
         client.recv(1024)
         return False
@@ -75,7 +75,7 @@ def is_silent(client: socket.socket) -> bool:
     return True
 
 
-def test_it_passes_both_ways_and_passes_the_end_on(proxy: FaultProxy, echo: Echo) -> None:
+def test_bytes_and_the_end_of_a_connection_are_passed(proxy: FaultProxy, echo: Echo) -> None:
     with connect(proxy) as client, connect(proxy) as other:
         assert (ask(client), ask(other, b"pong")) == (b"ping", b"pong")
         assert proxy.connections == 2
@@ -86,17 +86,17 @@ def test_it_passes_both_ways_and_passes_the_end_on(proxy: FaultProxy, echo: Echo
     assert echo.ended == ["closed", "closed"]
 
 
-def test_more_than_a_buffer_passes_whole(proxy: FaultProxy, echo: Echo) -> None:
+def test_more_bytes_than_a_buffer_are_passed(proxy: FaultProxy, echo: Echo) -> None:
     sent = b"x" * 300_000
     with connect(proxy) as client:
         threading.Thread(target=client.sendall, args=(sent,)).start()
         got = 0
         while got < len(sent):
             got += len(client.recv(65536))
-    assert echo.heard == sent
+    assert echo.received == sent
 
 
-def test_refusing_ends_open_connections_and_keeps_the_port(proxy: FaultProxy) -> None:
+def test_refuse_closes_open_connections_and_keeps_the_port(proxy: FaultProxy) -> None:
     with connect(proxy) as client:
         assert ask(client) == b"ping"
         proxy.refuse()
@@ -104,14 +104,14 @@ def test_refusing_ends_open_connections_and_keeps_the_port(proxy: FaultProxy) ->
             assert client.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             connect(proxy)
-        with socket.socket() as stranger, pytest.raises(OSError, match="in use"):
-            stranger.bind((HOST, proxy.port))
+        with socket.socket() as other, pytest.raises(OSError, match="in use"):
+            other.bind((HOST, proxy.port))
     proxy.heal()
     with connect(proxy) as client:
         assert ask(client) == b"ping"
 
 
-def test_stalling_holds_open_and_new_connections_until_healed(proxy: FaultProxy, echo: Echo) -> None:
+def test_stall_holds_back_bytes_until_heal(proxy: FaultProxy, echo: Echo) -> None:
     with connect(proxy) as warm:
         assert ask(warm) == b"ping"
         proxy.stall()
@@ -120,17 +120,17 @@ def test_stalling_holds_open_and_new_connections_until_healed(proxy: FaultProxy,
             cold.sendall(b"2")
             assert is_silent(warm)
             assert is_silent(cold)
-            assert echo.heard == b"ping"
+            assert echo.received == b"ping"
             proxy.heal()
             assert (warm.recv(9), cold.recv(9)) == (b"1", b"2")
 
 
-def test_a_black_hole_answers_no_attempt_to_connect(proxy: FaultProxy) -> None:
+def test_black_hole_does_not_answer_attempts_to_connect(proxy: FaultProxy) -> None:
     with connect(proxy) as warm:
         assert ask(warm) == b"ping"
         proxy.black_hole()
         with pytest.raises(TimeoutError):
-            connect(proxy, A_WHILE)
+            connect(proxy, SHORT)
         warm.sendall(b"1")
         assert is_silent(warm)
         proxy.heal()
@@ -139,18 +139,18 @@ def test_a_black_hole_answers_no_attempt_to_connect(proxy: FaultProxy) -> None:
             assert ask(cold) == b"ping"
 
 
-def test_half_open_brings_what_is_said_and_no_answer(proxy: FaultProxy, echo: Echo) -> None:
+def test_half_open_passes_bytes_to_the_server_only(proxy: FaultProxy, echo: Echo) -> None:
     with connect(proxy) as client:
         assert ask(client) == b"ping"
         proxy.half_open()
         client.sendall(b"1")
-        wait_until(lambda: echo.heard == b"ping1", what="the server to hear it")
+        wait_until(lambda: echo.received == b"ping1", what="the server to receive it")
         assert is_silent(client)
         proxy.heal()
         assert client.recv(9) == b"1"
 
 
-def test_truncating_cuts_each_connection_after_so_many_bytes_more(proxy: FaultProxy) -> None:
+def test_truncate_cuts_each_connection_after_that_many_bytes(proxy: FaultProxy) -> None:
     with connect(proxy) as warm:
         assert ask(warm) == b"ping"
         proxy.truncate(after=6)
@@ -165,18 +165,18 @@ def test_truncating_cuts_each_connection_after_so_many_bytes_more(proxy: FaultPr
         assert ask(client, b"a longer one") == b"a longer one"
 
 
-def test_resetting_breaks_off_open_connections_both_ways_and_no_others(proxy: FaultProxy, echo: Echo) -> None:
+def test_reset_resets_open_connections_only(proxy: FaultProxy, echo: Echo) -> None:
     with connect(proxy) as client:
         assert ask(client) == b"ping"
         proxy.reset()
         with pytest.raises(ConnectionResetError):
             client.recv(1)
-    wait_until(lambda: echo.ended == ["reset"], what="the server to be told")
+    wait_until(lambda: echo.ended == ["reset"], what="a reset at the server")
     with connect(proxy) as client:
         assert ask(client) == b"ping"
 
 
-def test_a_fault_may_follow_another(proxy: FaultProxy) -> None:
+def test_faults_can_follow_each_other(proxy: FaultProxy) -> None:
     for fault in (proxy.black_hole, proxy.refuse, proxy.stall, proxy.black_hole, proxy.reset, proxy.half_open):
         fault()
     proxy.heal()
@@ -184,10 +184,10 @@ def test_a_fault_may_follow_another(proxy: FaultProxy) -> None:
         assert ask(client) == b"ping"
 
 
-def test_a_server_that_is_not_there_is_a_broken_connection(proxy: FaultProxy, echo: Echo) -> None:
-    with socket.socket() as nobody:
-        nobody.bind((HOST, 0))
-        proxy.upstream = nobody.getsockname()
+def test_connection_is_reset_if_the_server_is_away(proxy: FaultProxy, echo: Echo) -> None:
+    with socket.socket() as unused:
+        unused.bind((HOST, 0))
+        proxy.upstream = unused.getsockname()
         with pytest.raises(ConnectionResetError), connect(proxy) as client:
             ask(client)
     proxy.upstream = (HOST, echo.server_address[1])

@@ -1,4 +1,4 @@
-"""The watch over sockets on the calling thread sees each way of touching one, and no other thread's."""
+"""Network I/O is found in the calling thread, and only there."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.helpers.no_network import no_socket_is_touched
+from tests.helpers.no_network import no_network_io
 
 Pair = tuple[socket.socket, socket.socket]
 
 
 @pytest.fixture
 def pair() -> Iterator[Pair]:
-    """Two ends of an open connection, with something to read on each."""
+    """Both ends of an open connection, with bytes to read at each."""
     one, other = socket.socketpair()
     with one, other:
         one.sendall(b"hello")
@@ -25,7 +25,7 @@ def pair() -> Iterator[Pair]:
         yield one, other
 
 
-TOUCHES: dict[str, Callable[[Pair], object]] = {
+USES: dict[str, Callable[[Pair], object]] = {
     "make": lambda _: socket.socket().close(),
     "connect": lambda pair: pair[0].connect_ex("/nowhere"),
     "look up": lambda _: socket.getaddrinfo("localhost", 80),
@@ -39,21 +39,21 @@ TOUCHES: dict[str, Callable[[Pair], object]] = {
 }
 
 
-@pytest.mark.parametrize("touch", TOUCHES.values(), ids=TOUCHES.keys())
-def test_it_is_seen_on_this_thread(touch: Callable[[Pair], object], pair: Pair) -> None:
-    with pytest.raises(AssertionError, match="on the calling thread: "), no_socket_is_touched():
-        touch(pair)
+@pytest.mark.parametrize("use", USES.values(), ids=USES.keys())
+def test_network_io_of_this_thread_is_found(use: Callable[[Pair], object], pair: Pair) -> None:
+    with pytest.raises(AssertionError, match="on the calling thread: "), no_network_io():
+        use(pair)
 
 
-def test_it_is_not_seen_on_another_thread_nor_afterwards(pair: Pair) -> None:
-    with no_socket_is_touched():
+def test_other_threads_and_later_code_may_use_the_network(pair: Pair) -> None:
+    with no_network_io():
         thread = threading.Thread(target=pair[0].sendall, args=(b"x",))
         thread.start()
         thread.join()
     pair[0].sendall(b"x")
 
 
-def test_code_that_touches_none_passes() -> None:
-    with no_socket_is_touched():
+def test_code_without_network_io_passes() -> None:
+    with no_network_io():
         sorted(range(10))
         threading.Event().wait(0)

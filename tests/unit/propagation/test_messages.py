@@ -19,7 +19,7 @@ from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.headers import Carried, sign
 from livecheck_celery.propagation.messages import extract, inject
 from tests.helpers.factories import make_gate, make_test
-from tests.helpers.servers import KEY
+from tests.helpers.http_server import KEY
 
 TEST = make_test("order-1", synthetic=True)
 SIGNED = sign(TEST.as_headers(), (KEY,))

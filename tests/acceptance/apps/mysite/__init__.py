@@ -1,4 +1,4 @@
-"""A project laid out as Django projects are, where every setting of Celery begins with CELERY_."""
+"""A Django project, whose Celery settings have the prefix CELERY_."""
 
 from mysite.celery import app
 

@@ -11,7 +11,7 @@ from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.gate import Gate
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
-from tests.helpers.servers import KEY, Server
+from tests.helpers.http_server import KEY, Server
 
 TEST = make_test("order-1")
 

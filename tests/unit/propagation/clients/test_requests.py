@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.clients.requests import carry
 from tests.helpers.factories import make_gate, make_test
-from tests.helpers.servers import KEY, Server, running
+from tests.helpers.http_server import KEY, Server, running
 
 TEST = make_test("order-1")
 

@@ -17,7 +17,7 @@ from livecheck_celery.context import under_test
 from livecheck_celery.propagation.gate import Gate
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import ASYNC, CLIENTS, SYNC, AsyncClient, Call, Client
-from tests.helpers.servers import KEY, Server
+from tests.helpers.http_server import KEY, Server
 from tests.helpers.waiting import at_once
 
 TEST = make_test("order-1")

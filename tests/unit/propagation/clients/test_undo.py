@@ -16,7 +16,7 @@ from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.gate import Gate
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, Client, methods_of
-from tests.helpers.servers import KEY, Server
+from tests.helpers.http_server import KEY, Server
 
 TEST = make_test("order-1")
 

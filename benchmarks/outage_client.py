@@ -1,6 +1,6 @@
-"""A process that goes through an outage; ``outage.py`` starts it, and tells it by lines what to measure.
+"""The client process of ``outage.py``: makes requests, and measures how long each call takes.
 
-Each answer is a line of JSON; all times are seconds.
+Reads the name of a measurement from each line of its input, and answers with a line of JSON; times are in seconds.
 """
 
 from __future__ import annotations
@@ -23,55 +23,55 @@ _TIGHT_CALLS: Final = 500
 _WARM_CALLS: Final = 300
 
 Answer = dict[str, Any]
-#: Makes one request; the seconds of each call in it.
+#: Makes one request; returns the seconds that each call in it took.
 Request = Callable[[], tuple[float, ...]]
 
 
 class Order(Case):
-    """A case under which every request is tested."""
+    """A case that tests every request."""
 
     probability = 1.0
     stored: Signal[str]
 
 
 def paced(request: Request) -> Answer:
-    """Measure requests made at the times at which a steady stream of them would come."""
+    """Measure requests that are made at a constant rate."""
     begun = time.perf_counter()
-    taken = []
+    times = []
     for number in range(_PACED_CALLS):
         time.sleep(max(0.0, begun + number / PER_SECOND - time.perf_counter()))
-        taken.append(request())
-    # Of the calls that a request makes, the one that costs most.
-    return max((_spread(call) for call in zip(*taken, strict=True)), key=lambda spread: spread["p99"])
+        times.append(request())
+    # The slower of the calls that a request makes.
+    return max((_spread(call) for call in zip(*times, strict=True)), key=lambda spread: spread["p99"])
 
 
-def _spread(taken: Iterable[float]) -> dict[str, Any]:
-    ordered = sorted(taken)
+def _spread(times: Iterable[float]) -> dict[str, Any]:
+    ordered = sorted(times)
     return {"median": statistics.median(ordered), "p99": ordered[len(ordered) * 99 // 100], "max": ordered[-1]}
 
 
 def tight(request: Request) -> Answer:
-    """Measure requests made one after the other."""
-    taken = [request() for _ in range(_TIGHT_CALLS)]
-    return {"median": max(statistics.median(call) for call in zip(*taken, strict=True))}
+    """Measure requests that are made without a pause."""
+    times = [request() for _ in range(_TIGHT_CALLS)]
+    return {"median": max(statistics.median(call) for call in zip(*times, strict=True))}
 
 
 def once(request: Request) -> Answer:
-    """Measure one request, whatever comes of it."""
+    """Measure one request, which may raise."""
     started, raised = time.perf_counter(), None
     try:
         request()
-    except Exception as exc:  # noqa: BLE001 - a user's request would have met it
+    except Exception as exc:  # noqa: BLE001 - any error would reach the user's request
         raised = type(exc).__name__
     return {"took": time.perf_counter() - started, "raised": raised}
 
 
 def noop_delay(app: Celery, _: str) -> Request:
-    """``noop.delay`` with stock settings."""
+    """Return a request that calls ``noop.delay()`` with Celery's default settings."""
 
     @app.task(name="noop")
     def noop() -> None:
-        """Never run; nobody consumes."""
+        """Do nothing; there is no worker."""
 
     def request() -> tuple[float]:
         started = time.perf_counter()
@@ -82,7 +82,7 @@ def noop_delay(app: Celery, _: str) -> Request:
 
 
 def request_under_test(app: Celery, redis_url: str) -> Request:
-    """``maybe_trigger()`` and ``send()``, for a test each time."""
+    """Return a request that calls ``maybe_trigger()`` and ``send()``; each is tested."""
     case = LiveCheck(app, redis_url=redis_url).add_case(Order, name="order")
     numbers = count()
 
@@ -104,12 +104,12 @@ MEASURES: Final = {"paced": paced, "tight": tight, "once": once}
 
 
 def main(kind: str, redis_url: str, broker_url: str, result_backend: str) -> None:
-    """Use all connections for a while, say so, and then measure what is asked for."""
-    app = Celery("victim", broker=broker_url, backend=result_backend or None)
+    """Warm up all connections, print an empty answer, then answer each line of the input."""
+    app = Celery("client", broker=broker_url, backend=result_backend or None)
     request = REQUESTS[kind](app, redis_url)
     for _ in range(_WARM_CALLS):
         request()
-    print("{}", flush=True)  # noqa: T201 - read by who started this
+    print("{}", flush=True)  # noqa: T201 - read by the parent process
     for line in sys.stdin:
         print(json.dumps(MEASURES[line.strip()](request)), flush=True)  # noqa: T201
 

@@ -1,0 +1,1 @@
+"""Measurements of what LiveCheck costs, such as ``python -m benchmarks.bench``, run from the repository's root."""
