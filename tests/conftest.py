@@ -1,4 +1,4 @@
-"""Fixtures for the tests of every folder: a real server, settings that point to it, and a store on it."""
+"""Fixtures of all tests: a real server, settings that point to it, and a store on it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.helpers.valkey import embedded
 
 @pytest.fixture(scope="session")
 def valkey_url() -> Iterator[str]:
-    """A real server for the whole run; tests that write take ``redis_url``."""
+    """The URL of a real server for the whole run; tests that write use ``redis_url``."""
     with embedded() as server:
         yield f"{server.connection_url}/0"
 
@@ -34,7 +34,7 @@ def rabbitmq_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rabbit
 
 @pytest.fixture
 def redis_url(valkey_url: str) -> str:
-    """The server, emptied."""
+    """The URL of the server, emptied."""
     with redis.Redis.from_url(valkey_url) as client:
         client.flushall()
         client.script_flush()
@@ -43,20 +43,20 @@ def redis_url(valkey_url: str) -> str:
 
 @pytest.fixture
 def redis_client(redis_url: str) -> Iterator[redis.Redis]:
-    """A client of the emptied server, for looking behind the store."""
+    """A client of the emptied server, to read what the store has written."""
     with redis.Redis.from_url(redis_url, decode_responses=True) as client:
         yield client
 
 
 @pytest.fixture
 def settings(redis_url: str) -> Settings:
-    """Settings with the emptied server as state and as broker."""
+    """Settings whose state and broker are on the emptied server."""
     return make_settings(redis_url)
 
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
-    """A store on the emptied server, with connections of its own."""
+    """A store on the emptied server, with its own connections."""
     store = Store(settings)
     yield store
     store.client.close()
@@ -74,7 +74,7 @@ def every_livecheck_is_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def every_key_is_bounded(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that leaves a key of ours which is neither bounded nor given a TTL."""
+    """Fail a test that leaves a key of LiveCheck with neither a bound nor a TTL."""
     if not {"redis_url", "redis_client"} & set(request.fixturenames):
         yield
         return

@@ -1,4 +1,4 @@
-"""A LiveCheck on a real server, in this process."""
+"""A LiveCheck in this process, on a real server."""
 
 from __future__ import annotations
 

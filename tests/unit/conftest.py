@@ -1,4 +1,4 @@
-"""Unit tests have no server: the same fixtures, on a fake one in this process."""
+"""Fixtures of unit tests: the same names, on a fake Redis in this process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ URL = "redis://fake:6379/0"
 
 @pytest.fixture
 def redis_client() -> Iterator[redis.Redis]:
-    """A fake server of the test's own."""
+    """A client of a fake server that only this test uses."""
     with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
         yield client
 

@@ -1,5 +1,6 @@
 """LiveCheck: declaring cases, propagating tests, and its parts."""
 
+import threading
 from collections.abc import Iterator
 
 import pytest
@@ -103,3 +104,36 @@ def test_for_app_is_equivalent_to_the_constructor() -> None:
     livecheck = LiveCheck.for_app(app, prefix="p")
     assert livecheck.app is app
     assert livecheck.settings.prefix == "p"
+
+
+def test_close_flushes_the_outbox_before_the_exit_stacks_and_the_event_loop(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case = livecheck.add_case(Case, name="c")
+    runtime, closed = livecheck.runtime, []
+
+    async def close_async() -> None:
+        closed.append(f"async exit stack on {threading.current_thread().name}")
+
+    case.exit_stack.callback(closed.append, "exit stack")
+    case.async_exit_stack.push_async_callback(close_async)
+    monkeypatch.setattr(runtime.outbox, "close", lambda: closed.append("outbox"))
+    monkeypatch.setattr(runtime, "close", lambda: closed.append("runtime"))
+    livecheck.close()
+    assert closed == ["outbox", "exit stack", "async exit stack on livecheck-async", "runtime"]
+    monkeypatch.undo()
+
+
+def test_close_without_use_makes_no_runtime(livecheck: LiveCheck) -> None:
+    closed: list[str] = []
+    livecheck.add_case(Case, name="c").exit_stack.callback(closed.append, "exit stack")
+    assert livecheck.flush()
+    livecheck.close()
+    assert livecheck._runtime is None
+    assert closed == ["exit stack"]
+
+
+def test_new_case_has_the_overrides_read_before(livecheck: LiveCheck) -> None:
+    livecheck.runtime.shared_config.overrides = {"c": {"active": False}}
+    assert not livecheck.add_case(Case, name="c").active
+    assert livecheck.add_case(Case, name="d").active
