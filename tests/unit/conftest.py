@@ -41,7 +41,7 @@ def store(settings: Settings, redis_client: redis.Redis) -> Store:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """An HTTP server that notes what it is sent."""
+    """An HTTP server that records the requests it receives."""
     with running() as server:
         yield server
 

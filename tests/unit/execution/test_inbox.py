@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import pytest
 
-from livecheck_celery.execution import inbox
+from livecheck_celery.execution import inbox as inbox_module
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
 from tests.helpers.factories import CASE
@@ -46,7 +46,7 @@ class Subscription:
 def test_subscription_is_replaced_unless_the_server_answers_pings(
     store: Store, monkeypatch: pytest.MonkeyPatch, answers: bool
 ) -> None:
-    monkeypatch.setattr(inbox, "BACKSTOP", 0.05)
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 0.05)
     made: list[Subscription] = []
 
     def subscribe() -> Subscription:
@@ -54,14 +54,14 @@ def test_subscription_is_replaced_unless_the_server_answers_pings(
         return made[-1]
 
     monkeypatch.setattr(store.client, "pubsub", subscribe)
-    inbox_ = Inbox(store)
-    mailbox = inbox_.open(CASE, "id-1")
+    inbox = Inbox(store)
+    mailbox = inbox.open(CASE, "id-1")
     if answers:
         wait_until(lambda: made[0].pings > 5)
         assert len(made) == 1
     else:
         wait_until(lambda: len(made) > 3)
         assert all(each.pings == 1 for each in made[:3])
-    inbox_.close(mailbox)
-    inbox_.stop()
-    inbox_.join(5)
+    inbox.close(mailbox)
+    inbox.stop()
+    inbox.join(5)
