@@ -11,7 +11,7 @@ from celery import Celery
 from livecheck_celery import ConfigurationError
 from livecheck_celery.runtime import OUTBOX_TIMEOUT, REQUEST_TIMEOUT, Runtime
 from tests.helpers.factories import make_settings
-from tests.helpers.no_network import no_socket_is_touched
+from tests.helpers.no_network import no_network_io
 
 URL = "redis://127.0.0.1:1/0"
 
@@ -23,7 +23,7 @@ def make_runtime(url: str = URL) -> Runtime:
 
 def test_making_and_closing_a_runtime_opens_no_connection_and_starts_no_thread() -> None:
     before = threading.enumerate()
-    with no_socket_is_touched():
+    with no_network_io():
         runtime = make_runtime()
         runtime.close()
     assert threading.enumerate() == before

@@ -15,8 +15,8 @@ from livecheck_celery.context import synthetic_case_var
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks.handlers import Tasks
+from tests.helpers.http_server import running
 from tests.helpers.order_case import outcomes
-from tests.helpers.servers import running
 from tests.helpers.waiting import wait_until
 
 
