@@ -38,7 +38,7 @@ lint: install ## ruff, mypy and import-linter
 ifeq ($(strip $(ARGS)),)
 test: lint ## lint, all tests, and the branch coverage of unit and integration tests; ARGS="tests/unit" runs a part
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
-	$(BIN)/pytest -n 2 --dist loadfile tests/acceptance
+	$(BIN)/pytest -n 3 --dist loadfile tests/acceptance
 	@echo "Branch coverage of unit and integration tests; files below 90 %:"
 	@$(BIN)/coverage report --fail-under=0 | awk '/^TOTAL/ || /\.py/ && $$NF + 0 < 90'
 	@$(BIN)/coverage report --format=total >/dev/null || { echo "the total is below fail_under in pyproject.toml"; exit 1; }

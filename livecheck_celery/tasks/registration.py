@@ -38,7 +38,7 @@ def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -
         for case in cases.values():
             store.registry.register(case.name, case.describe())
         store.suites.expect_tests(list(cases))
-        registered = f"; registered {len(cases)} cases again"
+        registered = f"; cases registered again: {len(cases)}"
     lost = f", overrides of {', '.join(sorted(shared_config.overrides))}" if shared_config.overrides else ""
     logger.warning(
         "registration: Redis at %s has lost its data: counters, histories, reports, open tests%s%s",

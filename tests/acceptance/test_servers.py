@@ -268,6 +268,6 @@ def test_workers_continue_after_redis_lost_its_data(
             [line] = [line for line in worker.output().splitlines() if "has lost its data" in line]
             assert line.endswith(
                 f"registration: Redis at {redis.url} has lost its data: counters, histories, reports, open tests, "
-                "overrides of anywhere.test_order; registered 1 cases again"
+                "overrides of anywhere.test_order; cases registered again: 1"
             )
         programs.end()

@@ -60,7 +60,7 @@ def test_cases_are_registered_again_after_a_data_loss(
     assert case.status is State.STALL
     [line] = caplog.messages
     assert line.startswith("registration: Redis at redis://127.0.0.1:1/0 has lost its data: ")
-    assert line.endswith("; registered 1 cases again")
+    assert line.endswith("; cases registered again: 1")
 
 
 def test_process_that_registered_nothing_only_logs_a_data_loss(
