@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
-from celery import Celery
+from celery import Celery, _state, current_app
 
 from livecheck_celery import default_app
 
@@ -39,3 +41,38 @@ def test_default_app_is_created_once(tmp_path: Path) -> None:
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout.split() == ["20", "1"]
+
+
+@pytest.fixture
+def configure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], None]:
+    """Make a module with this text the one that CELERY_CONFIG_MODULE names."""
+
+    def configure(text: str) -> None:
+        module = f"config_{uuid4().hex}"
+        (tmp_path / f"{module}.py").write_text(text)
+        monkeypatch.syspath_prepend(tmp_path)
+        monkeypatch.setenv("CELERY_CONFIG_MODULE", module)
+
+    return configure
+
+
+def test_new_app_reads_the_configuration_module_and_is_not_the_current_app(configure: Callable[[str], None]) -> None:
+    configure("task_default_queue = 'orders'")
+    before = current_app._get_current_object()
+    app = default_app._new_app()
+    assert app.conf.task_default_queue == "orders"
+    assert current_app._get_current_object() is before
+
+
+@pytest.mark.parametrize(
+    ("module", "is_used"), [("livecheck_celery.worker", True), ("shop.tasks", False)], ids=["worker", "other"]
+)
+def test_app_of_a_bare_celery_worker_is_used_if_it_imports_livechecks(
+    configure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch, module: str, is_used: bool
+) -> None:
+    configure(f"imports = [{module!r}]")
+    bare = Celery("bare", loader="default", set_as_current=False)
+    monkeypatch.setattr(_state, "default_app", bare)
+    assert default_app._bare_app() is None, "not configured yet"
+    assert bare.conf.imports == [module]
+    assert default_app._bare_app() is (bare if is_used else None)
