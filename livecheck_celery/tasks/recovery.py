@@ -54,7 +54,7 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     try:
         runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
-        runtime.store.executions.look_again(case.name, [test.id for test in tests])
+        runtime.store.executions.make_due(case.name, [test.id for test in tests])
         raise
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 

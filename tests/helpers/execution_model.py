@@ -197,7 +197,7 @@ class ExecutionModel:
         if one is None:
             return False
         one.lease_until = self.now + lease
-        self._look_again(test_id, min(one.lease_until, one.expires_at))
+        self._check_again_at(test_id, min(one.lease_until, one.expires_at))
         return True
 
     def release(self, test_id: str, token: str) -> bool:
@@ -206,10 +206,10 @@ class ExecutionModel:
             return False
         one.held_by = one.lease_until = one.outcome = None
         one.attempts = (one.attempts or 0) - 1
-        self._look_again(test_id, self.now)
+        self._check_again_at(test_id, self.now)
         return True
 
-    def _look_again(self, test_id: str, at: float) -> None:
+    def _check_again_at(self, test_id: str, at: float) -> None:
         if test_id in self.open:
             self.open[test_id] = at
 

@@ -191,7 +191,7 @@ def by_maybe_trigger(case: Any) -> None:
 def by_sweep(case: Any) -> None:
     case.trigger("o-1")
     case.app.runtime.store.client.delete("livecheck")
-    case.app.runtime.store.executions.look_again(CASE, ["o-1"])
+    case.app.runtime.store.executions.make_due(CASE, ["o-1"])
     sweep(case)
 
 
