@@ -18,7 +18,7 @@ RESEND_AFTER: Final = 30.0
 MAX_RESEND: Final = 600.0
 #: An execution whose worker died this many times is not retried.
 MAX_ATTEMPTS: Final = 3
-#: Seconds for which the record of an execution without a trigger is kept, in case its message is delivered twice.
+#: Seconds for which a record that a claim created is kept, in case the message is delivered twice.
 REMEMBER: Final = 3600
 #: Why an execution was not recorded.
 DUPLICATE, BACKLOG = "duplicate", "backlog"
