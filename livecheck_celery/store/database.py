@@ -18,7 +18,7 @@ from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.scripts import Call, Script, run, run_all
 
-#: Seconds for which a record without a verdict is kept after it expires, so that the sweep can close it after an outage.
+#: Seconds for which a record without a verdict is kept after it expires, so that a sweep after an outage can close it.
 KEEP: Final = 24 * 3600
 #: Seconds for which a record is kept after its verdict: longer than a worker retries to write the verdict.
 FORGET_AFTER: Final = 120

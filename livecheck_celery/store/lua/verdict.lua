@@ -16,7 +16,7 @@
 -- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[9]  max_reports      maximum length of the stream
 -- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
--- ARGV[11] remember         seconds for which the record is kept if a claim created it, now or for an earlier use of the id
+-- ARGV[11] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
 local test, open, signals, state, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
