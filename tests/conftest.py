@@ -56,7 +56,7 @@ def settings(redis_url: str) -> Settings:
 
 @pytest.fixture
 def store(settings: Settings) -> Iterator[Store]:
-    """A store on the emptied server, with connections of its own."""
+    """A store on the emptied server, with separate connections."""
     store = Store(settings)
     yield store
     store.client.close()
@@ -74,7 +74,7 @@ def every_livecheck_is_closed() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def every_key_is_bounded(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Fails a test that leaves a key of ours which is neither bounded nor given a TTL."""
+    """Fail a test that leaves a key of LiveCheck without a bound and without a TTL."""
     if not {"redis_url", "redis_client"} & set(request.fixturenames):
         yield
         return

@@ -84,7 +84,7 @@ def cases_due(store: Store) -> list[str]:
 
 
 def batch(store: Store) -> list[bool | str]:
-    """Whether each write was done, or why not."""
+    """Return for each write whether it was done, or why not."""
     with store.batch() as queued:
         for number in range(50):
             queued.record(make_test(str(number)), expires_in=60)

@@ -22,7 +22,7 @@ URL = "redis://fake:6379/0"
 
 @pytest.fixture
 def redis_client() -> Iterator[redis.Redis]:
-    """A fake server of the test's own."""
+    """A fake server, new for each test."""
     with fakeredis.FakeRedis(server=fakeredis.FakeServer(), decode_responses=True) as client:
         yield client
 
@@ -41,7 +41,7 @@ def store(settings: Settings, redis_client: redis.Redis) -> Store:
 
 @pytest.fixture
 def server() -> Iterator[Server]:
-    """An HTTP server that notes what it is sent."""
+    """An HTTP server that records the requests."""
     with running() as server:
         yield server
 

@@ -383,7 +383,7 @@ else:
 """
 
 
-@pytest.mark.promise("Without OpenTelemetry everything else works.", theme="otel")
+@pytest.mark.promise("LiveCheck works without OpenTelemetry.", theme="otel")
 def test_execution_works_without_opentelemetry(redis_url: str) -> None:
     done = subprocess.run(
         [sys.executable, "-c", WITHOUT, redis_url], capture_output=True, text=True, check=False, timeout=60

@@ -1,4 +1,4 @@
-"""What Redis keeps of an execution after its verdict, and that no execution runs twice."""
+"""The state of an execution after its verdict; no execution runs twice."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Scripts that fail, on a real server: an error leaves nothing half done."""
+"""Scripts that fail, on a real server: an error leaves no partial change."""
 
 from __future__ import annotations
 

@@ -153,7 +153,7 @@ def rejected() -> Iterator[list[Any]]:
 
 
 class Consumer:
-    """What the filter uses of a worker's consumer."""
+    """The parts of a worker's consumer that the filter uses."""
 
     strategies = KNOWN
     connection_errors = (ConnectionError,)
@@ -210,7 +210,9 @@ def test_message_that_celery_fails_to_handle_is_rejected(
     assert message.acknowledged
     assert rejected == [message]
     [line] = caplog.messages
-    assert line.startswith("message filter: refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'")
+    assert line.startswith(
+        "message filter: refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'"
+    )
 
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyError])
