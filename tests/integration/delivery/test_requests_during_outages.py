@@ -87,8 +87,8 @@ def warnings_of_outbox(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.promise(
-    "`maybe_trigger()` and `send()` never raise, and touch no socket on the calling thread, whatever Redis, the broker "
-    "and the result backend do; within 2 s of the end of an outage, tests are delivered again.",
+    "`maybe_trigger()` and `send()` never raise, and touch no socket on the calling thread, in any state of Redis, the "
+    "broker and the result backend; within 2 s of the end of an outage, tests are delivered again.",
     theme="requests",
 )
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
