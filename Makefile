@@ -29,14 +29,14 @@ install: .venv/installed ## create .venv and install the package and its develop
 demo: install ## run an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
 	@$(BIN)/livecheck demo $(ARGS)
 
-lint: install ## ruff, mypy and import-linter
+lint: install ## run ruff, mypy and import-linter
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
 ifeq ($(strip $(ARGS)),)
-test: lint ## lint, all tests, and the branch coverage of unit and integration tests; ARGS="tests/unit" runs a part
+test: lint ## run lint and all tests, and measure the branch coverage; ARGS="tests/unit" runs a part
 	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
 	$(BIN)/pytest -n 3 --dist loadfile tests/acceptance
 	@echo "Branch coverage of unit and integration tests; files below 90 %:"
@@ -47,20 +47,20 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 endif
 
-docs: .venv/installed-docs ## generate the generated pages, and build the site into site/
+docs: .venv/installed-docs ## write the generated pages, and build the site into site/
 	$(BIN)/python -m tools.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: .venv/installed-bench ## what LiveCheck costs, compared with faust.livecheck
+bench: .venv/installed-bench ## measure what LiveCheck costs, compared with faust.livecheck
 	@$(BIN)/python -m benchmarks.bench
 	@$(BIN)/python -m benchmarks.unsampled
 
-bench-outage: install ## what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"
+bench-outage: install ## measure what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"
 	@$(BIN)/python -m benchmarks.outage $(ARGS)
 
 chaos: install ## kill every process while tests run, and audit every verdict; ARGS="--seed 7"
 	@$(BIN)/python -m chaos $(ARGS)
 
-clean: ## remove .venv and everything that is generated
+clean: ## remove .venv and all generated files
 	rm -rf .venv build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -152,7 +152,7 @@ def measure(name: str, rabbit: Callable[[], RabbitMQ], reference: Client) -> Mea
         paced = [(ours.measure("paced"), reference.measure("paced")) for _ in range(ROUNDS)]
         tight = [(ours.measure("tight"), reference.measure("tight")) for _ in range(ROUNDS)]
         once = theirs.measure("once", CUT_OFF) or {"took": None, "raised": None}
-        place.mend()
+        place.restore()
     if not all(mine and its for mine, its in (*paced, *tight)):
         raise click.ClickException(f"{name}: a round took more than {_TIMEOUT:g} s")
     return Measured(
@@ -169,7 +169,7 @@ def measure(name: str, rabbit: Callable[[], RabbitMQ], reference: Client) -> Mea
 
 
 def measure_all(names: list[str], program: str | None) -> list[Measured]:
-    """Measure rows, and show the progress."""
+    """Measure rows and show the progress."""
     servers: list[RabbitMQ] = []
     columns = (TextColumn("{task.description}"), MofNCompleteColumn(), TimeElapsedColumn())
     with ExitStack() as stack, Progress(*columns, console=Console(stderr=True), transient=True) as progress:
@@ -236,14 +236,14 @@ def as_table(rows: list[Measured]) -> Table:
 
 
 def chosen(words: tuple[str, ...]) -> list[str]:
-    """Return the names of the rows that contain one of the words; all rows if there are no words.
+    """Return the names of the rows that contain one of the words; all names without words.
 
     Raises:
         click.BadParameter: no row contains one.
     """
     names = [name for name in TABLE if not words or any(word.lower() in name.lower() for word in words)]
     if not names:
-        raise click.BadParameter(f"no such row; choose from: {', '.join(TABLE)}", param_hint="--rows")
+        raise click.BadParameter(f"unknown row; choose from: {', '.join(TABLE)}", param_hint="--rows")
     return names
 
 

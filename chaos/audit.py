@@ -33,7 +33,7 @@ Problems = Iterator[str]
 
 @dataclass(frozen=True)
 class AuditInput:
-    """What a run left behind.
+    """The state and the observations of a run.
 
     Attributes:
         snapshot: of the state's Redis.
@@ -41,7 +41,7 @@ class AuditInput:
         fake_requests: when fake requests were made, in seconds since the epoch.
         attempts: claims of each test, as far as they were seen.
         period: seconds between two fake requests.
-        crashed: logs of processes that exited without being told to.
+        crashed: logs of processes that exited unexpectedly.
         stuck: logs of processes that did not exit within 30 s of SIGTERM.
         only_livecheck: whether only LiveCheck uses the state's Redis.
     """
@@ -56,7 +56,7 @@ class AuditInput:
     only_livecheck: bool = True
 
     def is_given_up(self, report: Mapping[str, Any]) -> bool:
-        """Whether a test is an ERROR because the maximum number of workers died over it."""
+        """Return whether a test is an ERROR because the maximum number of workers died while they ran it."""
         return _is_worker_lost(report) and self.attempts.get(report["test"]["id"], 0) >= ATTEMPTS
 
     def suite_of(self, entry: Entry) -> SuiteSnapshot:
@@ -158,7 +158,7 @@ def verdicts_are_expected(found: AuditInput) -> Problems:
 
 
 def _has_expired(entry: Entry, report: Mapping[str, Any]) -> bool:
-    """Whether a test that was to expire did so before a worker claimed it, or after its worker died."""
+    """Return whether a test of kind ``expire`` expired before a worker claimed it, or after its worker died."""
     expires = entry.order is not None and entry.order.kind == "expire"
     return expires and (_is_worker_lost(report) or _is_skipped(report))
 
@@ -168,7 +168,7 @@ def _is_worker_lost(report: Mapping[str, Any]) -> bool:
 
 
 def _is_skipped(report: Mapping[str, Any]) -> bool:
-    """Whether no worker claimed the test before it expired."""
+    """Return whether no worker claimed the test before it expired."""
     return report["state"] == "SKIP" and str(report["error"]).startswith("expired")
 
 
@@ -262,7 +262,7 @@ def one_fake_request_per_period(found: AuditInput) -> Problems:
 
 
 def no_process_crashed(found: AuditInput) -> Problems:
-    """No process exited without being told to."""
+    """No process exited unexpectedly."""
     yield from found.crashed
 
 

@@ -44,11 +44,11 @@ def disturbing(environment: Environment) -> list[Pairs]:
 
 
 class FaultInjector:
-    """Injects faults, and restarts processes that exit.
+    """Inject faults, and restart processes that exit.
 
     Attributes:
         injected: how often each action was applied to each target.
-        crashed: logs of processes that exited without being told to.
+        crashed: logs of processes that exited unexpectedly.
         stuck: logs of processes that did not exit within 30 s of SIGTERM.
         ended_by_celery: logs of processes that exited because of an error in Celery or kombu.
     """
@@ -126,7 +126,7 @@ class FaultInjector:
         self._environment.update_links(fault.target)
 
     async def supervise(self) -> None:
-        """Restart processes that exit by themselves, and note them; until cancelled."""
+        """Restart and note processes that exit unexpectedly, until cancelled."""
         while True:
             for name, process in self._environment.processes.items():
                 lock = self._locks[name]
@@ -147,6 +147,6 @@ def kills(injected: Counter[tuple[str, str]]) -> int:
 
 
 def _is_error_of_celery(log: Path) -> bool:
-    """Whether a worker exited on an error of Celery's own, as it does when it loses its broker or a child."""
+    """Return whether a worker exited because of an error in Celery, as after the loss of its broker or a child."""
     _, unrecoverable, trace = log.read_text(errors="replace").rpartition("Unrecoverable error: ")
     return bool(unrecoverable) and "/livecheck_celery/" not in trace

@@ -23,15 +23,15 @@ _TEST: Final = "test:"
 
 @dataclass
 class Entry:
-    """What the ledger knows of one test.
+    """The entry of one test.
 
     Attributes:
-        id: of the test.
-        order: that triggered it; None for a fake request.
+        id: id of the test.
+        order: order that triggered the test; None for a fake request.
         triggered: whether the trigger succeeded; if False, it may have succeeded.
         sent: value of each signal, by name, recorded before the signal was sent.
-        stored: when Redis was known to have the signal, by name, in seconds since the epoch.
-        anomalies: what should not have been seen, such as the identity of another test.
+        stored: time at which Redis was known to have the signal, by name, in seconds since the epoch.
+        anomalies: observations that must not occur, such as the identity of another test.
     """
 
     id: str
@@ -48,12 +48,12 @@ class Entry:
 
     @property
     def case(self) -> str:
-        """Name of the case that tests it."""
+        """Name of the case that tests the order."""
         return SCHEDULED if self.order is None else self.order.case
 
 
 class Ledger:
-    """Records and reads entries, from any process of a run."""
+    """Record and read entries, from any process of a run."""
 
     def __init__(self, url: str) -> None:
         self._client: redis.Redis = redis.Redis.from_url(url, decode_responses=True)
@@ -81,7 +81,7 @@ class Ledger:
         self._client.hsetnx(_TEST + test_id, f"stored:{signal}", str(time.time()))
 
     def anomaly(self, test_id: str, what: str) -> None:
-        """Record what should not have been seen."""
+        """Record an observation that must not occur."""
         self._client.hset(_TEST + test_id, f"anomaly:{what}", "")
 
     def stop_fake_requests(self) -> None:
@@ -94,11 +94,11 @@ class Ledger:
         return bool(self._client.exists(_STOPPED))
 
     def is_triggered(self, test_id: str) -> bool:
-        """Whether a test is known to have been triggered."""
+        """Return whether a test is known to have been triggered."""
         return bool(self._client.hexists(_TEST + test_id, "triggered"))
 
     def is_stored(self, test_id: str, signal: str) -> bool:
-        """Whether Redis is known to have a signal."""
+        """Return whether Redis is known to have a signal."""
         return bool(self._client.hexists(_TEST + test_id, f"stored:{signal}"))
 
     def fake_requests(self) -> list[float]:

@@ -36,9 +36,9 @@ class Order:
         case: name of the case that tests it.
         trigger: ``inline``: ``trigger()``; ``options``: ``trigger.apply_async()``; ``request``: ``maybe_trigger()``.
         kind: determines the expected verdict; with ``timeout`` and ``expire``, the second signal is never sent.
-        value: random value that both signals carry, unless the test is to fail.
+        value: random value that both signals carry; for the kind ``fail``, the second one carries another value.
         pay: where the first signal is sent: ``here``, by the service that placed the order; ``http``, by another one.
-        ship: what sends the second signal: a Celery ``task``; the driver, ``later``; or nothing, ``never``.
+        ship: sender of the second signal: a Celery ``task``; the driver, ``later``; or nothing, ``never``.
         delay: seconds until the second signal is sent.
         countdown: of ``apply_async()``, in seconds.
     """
@@ -88,8 +88,8 @@ class Fault:
 
     Attributes:
         number: position among the run's faults, from 1.
-        at: how many executions must have been triggered first.
-        action: what is done; see `chaos.faults`.
+        at: number of executions that must have been triggered before.
+        action: action on the target; see `chaos.faults`.
         target: name of a process, a server or a link.
         seconds: duration: until the restart, the SIGCONT, or the end of a network fault.
     """

@@ -76,7 +76,7 @@ class Result:
         seconds: duration.
         injected: how often each action was applied to each target.
         verdicts: number of executions by expected and by actual verdict; None for none.
-        unanswered: number of tests of which it is not known whether they were triggered.
+        unanswered: number of tests that may or may not have been triggered.
         given_up: number of tests that were given up after too many workers died.
         slowest: maximum of the seconds from a test's last signal to its verdict, and the id of that test.
         ended_by_celery: logs of processes that exited because of an error in Celery or kombu.
@@ -104,7 +104,7 @@ class Result:
 
 
 class Progress(Protocol):
-    """Shows the progress of a run."""
+    """Display of the progress of a run."""
 
     def phase(self, name: str) -> None:
         """Show that a phase of the run begins."""
@@ -183,7 +183,7 @@ class _Run:
 
     async def run(self) -> Result:
         late: list[str] = []
-        async with _in_background(self._injector.supervise(), self._show_progress(), self._watch_attempts()):
+        async with _in_background(self._injector.supervise(), self._show_progress(), self._count_attempts()):
             self._progress.phase("running")
             async with _in_background(self._inject_faults()):
                 try:
@@ -222,8 +222,8 @@ class _Run:
             self._progress.update(self._traffic.triggered, self._injector.kills)
             await asyncio.sleep(0.5)
 
-    async def _watch_attempts(self) -> None:
-        """Note how often open tests were claimed; the final state does not have it."""
+    async def _count_attempts(self) -> None:
+        """Count the claims of open tests, which the final state does not have."""
         while True:
             with suppress(redis.RedisError):
                 await asyncio.to_thread(self._read_attempts)
@@ -236,7 +236,7 @@ class _Run:
                 self._attempts.update({test_id: max(seen[test_id], self._attempts.get(test_id, 0)) for test_id in seen})
 
     async def _wait(self, condition: Callable[[], bool]) -> None:
-        """Wait for ``condition`` until the deadline; the audit finds what is missing then."""
+        """Wait for ``condition`` until the deadline; after that, the audit reports the problem."""
         while not condition():
             if time.monotonic() >= self._deadline:
                 return

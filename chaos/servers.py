@@ -52,7 +52,7 @@ class Server(Protocol):
 
 
 class Redis:
-    """A Redis; if ``durable``, it keeps its data over a restart."""
+    """A Redis, which keeps its data over a restart if ``durable``."""
 
     def __init__(self, directory: Path, *, durable: bool) -> None:
         self.port = 0

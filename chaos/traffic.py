@@ -1,4 +1,4 @@
-"""Place the orders of a run, and have each signal sent until Redis has it."""
+"""Place the orders of a run, and request each signal until Redis has it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from chaos.plan import Order
 #: Maximum number of orders in progress.
 _CONCURRENCY: Final = 400
 _REQUEST: Final = aiohttp.ClientTimeout(total=15.0)
-#: Seconds for the Celery task to send the second signal; after that, the driver has it sent.
+#: Seconds for the Celery task to send the second signal; after that, the driver requests the signal.
 _TASK: Final = 3.0
 _INTERVAL: Final = 0.3
 

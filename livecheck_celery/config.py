@@ -152,7 +152,7 @@ class Settings(_Resolved):
 
 
 class UrlOptions:
-    """Options of the HTTP requests that a case makes, with their defaults."""
+    """Options of the HTTP requests of a case, with their defaults."""
 
     url_timeout_total: Annotated[
         Period | None, Field(description="Limit for one attempt, from DNS lookup to last byte.")

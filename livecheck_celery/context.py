@@ -1,4 +1,4 @@
-"""What the running code is part of: context variables, so each thread, greenlet and coroutine has its own."""
+"""The current test and fake request, in context variables: each thread, greenlet and coroutine has its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from livecheck_celery.models import TestExecution
 
 current_test_var: ContextVar[TestExecution | None] = ContextVar("livecheck_current_test", default=None)
-#: Name of the case whose fake request is being made.
+#: Name of the case whose fake request the running code is part of.
 synthetic_case_var: ContextVar[str | None] = ContextVar("livecheck_synthetic_case", default=None)
 #: Tests triggered in the current request or task: a list set by the code that handles the request or task.
 triggered_var: ContextVar[list[TestExecution] | None] = ContextVar("livecheck_triggered", default=None)

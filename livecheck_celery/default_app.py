@@ -1,4 +1,4 @@
-"""LiveCheck's own Celery app, for hosts without one, and for those that keep tests apart from their own app."""
+"""LiveCheck's own Celery app, for hosts without an app, and for hosts that keep tests apart from theirs."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ NAME: Final = "livecheck_celery"
 WORKER_MODULE: Final = "livecheck_celery.worker"
 
 
-_making = RLock()
+_lock = RLock()
 
 
 def default_app() -> Celery:
     """Return the app of ``celery -A livecheck_celery``.
 
-    It reads ``celeryconfig.py``, or the module named by CELERY_CONFIG_MODULE, if there is one. A bare ``celery worker``
-    makes an app of its own from the same file; if the file imports `livecheck_celery.worker`, that app is used.
+    The app reads ``celeryconfig.py``, or the module named by CELERY_CONFIG_MODULE, if it exists. A bare ``celery
+    worker`` creates another app from the same file; if the file imports `livecheck_celery.worker`, that app is used.
     """
-    with _making:  # threads can import modules with cases at the same time
+    with _lock:  # threads can import modules with cases at the same time
         return _made()
 
 
@@ -47,7 +47,7 @@ def _bare_app() -> Celery | None:
 
 
 def _new_app() -> Celery:
-    # Not as the current app, which belongs to the host.
+    # The current app belongs to the host.
     app = Celery(NAME, set_as_current=False)
     named = os.environ.get("CELERY_CONFIG_MODULE")
     with cwd_in_path():
@@ -61,12 +61,12 @@ def _defaults(app: Celery) -> dict[str, Any]:
     settings = resolve_settings(conf, os.environ, {})
     suggested = {
         "broker_connection_retry_on_startup": True,
-        # A waiting test holds a slot; threads are cheap ones.
+        # A waiting test holds a slot; a thread is a cheap slot.
         "worker_pool": "threads",
         "worker_concurrency": settings.test_concurrency,
         "worker_prefetch_multiplier": 1,
     }
-    # Celery has one setting for the default queue, and another for queues named in an option; these are both.
+    # Celery has one setting for the default queue, and another for queues named in -Q; either one applies here.
     is_quorum = "quorum" in (conf.task_default_queue_type, conf.task_create_missing_queue_type)
     arguments = {"x-queue-type": "quorum"} if is_quorum else None
     # In Celery, defaults added by add_defaults() precede the configuration; its own defaults are last.

@@ -1,4 +1,4 @@
-"""Every error LiveCheck raises, under one root.
+"""All errors that LiveCheck raises.
 
 ::
 
@@ -10,7 +10,7 @@
     │   ├── InvalidPayload              a value is not JSON, does not fit its type, or is too large
     │   ├── DuplicateTest               a test of that id has no verdict yet
     │   └── TooManyTests                max_open tests of the case have no verdict yet
-    ├── ServerUnavailable               a server LiveCheck depends on did not do what it was asked
+    ├── ServerUnavailable               a server does not answer, refuses a call, or is too old
     │   ├── RedisUnavailable            Redis did not answer, or refused a command
     │   ├── RedisTooOld                 Redis is older than 6.2
     │   └── BrokerUnavailable           the Celery broker did not accept a message
@@ -60,7 +60,7 @@ class TooManyTests(TriggerRefused):
 
 
 class ServerUnavailable(LiveCheckError):
-    """A server LiveCheck depends on did not do what it was asked."""
+    """A server that LiveCheck depends on does not answer, refuses a call, or is too old."""
 
 
 class RedisUnavailable(ServerUnavailable):

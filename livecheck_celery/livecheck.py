@@ -125,7 +125,7 @@ class LiveCheck:
         """Register a case of class ``cls``; arguments and errors as for `case`."""
         name = name or f"{self._module_of(cls)}.{cls.__qualname__}"
         if name in self.cases:
-            raise ConfigurationError(f"case {name}: name: already registered; give one of them another name=")
+            raise ConfigurationError(f"case {name}: name: already registered; give one of the two another name=")
         check_name(name)
         case = cls(app=self, name=name, **options)
         self.cases[name] = case
@@ -149,7 +149,7 @@ class LiveCheck:
 
     @property
     def setting_sources(self) -> tuple[Callable[[str], Any], ...]:
-        """Where options of cases are looked up: the Celery configuration, then the environment."""
+        """The sources of options of cases, in order: the Celery configuration, the environment."""
         return (from_conf(self.app.conf), from_environ(os.environ))
 
     @lazy
@@ -163,7 +163,7 @@ class LiveCheck:
 
     @lazy
     def runtime(self) -> Runtime:
-        """The parts of this process that run and carry tests, made when first used.
+        """The parts of this process that run and carry tests, created when first used.
 
         Raises:
             ConfigurationError: a setting is wrong.
@@ -174,14 +174,18 @@ class LiveCheck:
         return runtime
 
     def flush(self, timeout: float = FLUSH_TIMEOUT) -> bool:
-        """Wait up to ``timeout`` seconds until all triggers and signals so far have left this process.
+        """Wait up to ``timeout`` seconds until all triggers and signals so far have been sent or dropped.
 
-        Returns whether they have; those that could not be delivered were dropped, and counted.
+        Returns:
+            False if some are still in the outbox.
         """
         return True if self._runtime is None else self._runtime.outbox.flush(timeout)
 
     def close(self) -> None:
-        """Flush the outbox, close the exit stacks of the cases, and stop all threads; the LiveCheck ends here."""
+        """Flush the outbox, close the exit stacks of the cases, and stop all threads.
+
+        The LiveCheck cannot be used afterwards.
+        """
         celery_propagation.remove_listener(self)
         for name in list(self._uninstrument):
             self.uninstrument(name)
@@ -211,7 +215,7 @@ class LiveCheck:
         try:
             if tests and self.settings.enabled:
                 self.runtime.automatic_signals.operation_finished(kind, name, tests, value=value, error=error)
-        except Exception:  # a setting may be wrong
+        except Exception:  # for example, a setting is wrong
             if self.throttle(name):
                 logger.exception("automatic signals: failed to record %s %s; continuing", kind, name)
 
@@ -232,7 +236,7 @@ class LiveCheck:
         )
 
     def _start_outbox(self) -> None:
-        """Start the outbox at the first request, so that the process has the shared configuration soon."""
+        """Start the outbox at the first request, so that the process reads the shared configuration early."""
         with suppress(ConfigurationError):  # a wrong Redis URL; triggers and signals log it
             if not self.runtime.outbox.running:
                 self.runtime.outbox.start()
@@ -246,11 +250,14 @@ class LiveCheck:
         return wsgi.LiveCheckMiddleware(app, self.gate)
 
     def asgi(self, app: Any) -> Any:
-        """`wsgi` for an ASGI application; for FastAPI and Starlette, ``app.add_middleware(livecheck.asgi)``."""
+        """Wrap ``app``, an ASGI application, as `wsgi` does.
+
+        For FastAPI and Starlette: ``app.add_middleware(livecheck.asgi)``.
+        """
         return asgi.LiveCheckMiddleware(app, self.gate)
 
     def init_flask(self, app: Any) -> None:
-        """Wrap ``app``, a Flask application, in `wsgi`; calling it again changes nothing."""
+        """Wrap ``app``, a Flask application, in `wsgi`; a repeated call changes nothing."""
         if app.extensions.get("livecheck") is not self:
             app.extensions["livecheck"] = self
             app.wsgi_app = self.wsgi(app.wsgi_app)
@@ -293,7 +300,7 @@ class LiveCheck:
     def extract(
         self, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
     ) -> AbstractContextManager[TestExecution | None]:
-        """Make the test in the headers of such a message current for a block; yield the test, or None.
+        """Make the test in the headers of a message current for a block; yield the test, or None.
 
         Malformed headers never raise.
 

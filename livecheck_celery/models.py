@@ -59,7 +59,7 @@ class TestExecution:
         timestamp: time of the trigger.
         test_args: positional arguments for ``run()``, as JSON.
         test_kwargs: keyword arguments for ``run()``, as JSON.
-        expires: time from which it is no longer run.
+        expires: time from which the test is no longer run.
         synthetic: whether a fake request caused it.
         traceparent: W3C Trace Context of the OpenTelemetry span in which it was triggered; None without one.
         recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
@@ -92,9 +92,9 @@ class TestExecution:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:
-        """Parse the test from headers; return None when they carry none, or a malformed one.
+        """Parse the test from headers; return None if they carry no test, or a malformed one.
 
-        The reference raises on a partial set of headers; here a malformed header never fails a request.
+        The reference raises if a header is missing; here a malformed header never fails a request.
         """
         try:
             return EXECUTION.validate_python(
@@ -151,8 +151,8 @@ class SignalEvent:
         case_name: full name of the case.
         key: id of the receiving test.
         value: the value as JSON text.
-        error: why the sender could not encode the value; None if it could.
-        received_at: Redis time at which it was stored, seconds since the epoch; None before that.
+        error: why the sender could not encode the value; None if the signal has a value.
+        received_at: Redis time at which the signal was stored, seconds since the epoch; None before that.
     """
 
     signal_name: str

@@ -1,4 +1,4 @@
-"""What one process needs to run and carry the tests of one LiveCheck: made as a whole, closed once."""
+"""The runtime: the parts of one process that run and carry the tests of one LiveCheck."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ OUTBOX_TIMEOUT: Final = 1.0
 
 
 class Runtime:
-    """The parts of one process, each given the parts it uses.
+    """The parts of one process, created together and closed once; each is given the parts it uses.
 
-    Making a runtime connects to nothing and starts no thread: each part does so when first used, also after a fork.
+    Creating a runtime opens no connection and starts no thread: each part does so when first used, also after a fork.
 
     Args:
         app: the Celery app.
@@ -71,7 +71,7 @@ class Runtime:
         self.runner_resources = Resources(self.store, self.inbox, self.leases, self.deadlines, self.event_loop)
 
     def close(self) -> None:
-        """Stop in order: waiting tests, leases, deadlines, the event loop. The outbox is closed before."""
+        """Interrupt waiting tests, then stop leases, deadlines and the event loop; close the outbox before."""
         self.inbox.stop()
         self.inbox.join(REQUEST_TIMEOUT)
         self.leases.close()

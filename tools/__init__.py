@@ -1,1 +1,1 @@
-"""Tools of this repository: what generates pages of ``docs/``."""
+"""Generators of pages of ``docs/``."""

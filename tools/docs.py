@@ -1,4 +1,4 @@
-"""Writes the generated pages of ``docs/``: ``python -m tools.docs``."""
+"""Write the generated pages of ``docs/``: ``python -m tools.docs``."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tools import promises, tables
 
 ROOT: Final = Path(__file__).parents[1]
 
-#: What makes each page, given the root of the repository.
+#: The function that generates each page from the root of the repository.
 PAGES: Final[Mapping[str, Callable[[Path], str]]] = {
     "api.md": tables.api_page,
     "promises.md": promises.page,

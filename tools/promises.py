@@ -1,4 +1,4 @@
-"""Generates docs/promises.md from the tests that are marked ``@pytest.mark.promise("...", theme="...")``.
+"""Generate docs/promises.md from the tests that are marked ``@pytest.mark.promise("...", theme="...")``.
 
 The marks are read from the source; no test is imported.
 """
@@ -50,8 +50,8 @@ Each line is a promise, with the test that keeps it.
 <!-- Generated from @pytest.mark.promise by `make docs`; edit those, not this page. -->
 
 A test is **triggered** once Redis has recorded it: `trigger()` and `.delay()` return after that. In a request,
-`maybe_trigger()` leaves the recording to the outbox, which drops what Redis does not accept, and counts it.
-[What is not guaranteed](running.md#what-is-not-guaranteed) is a list of its own.
+`maybe_trigger()` leaves the recording to the outbox, which drops and counts items that Redis does not accept.
+[What is not guaranteed](running.md#what-is-not-guaranteed) is a separate list.
 """
 
 
@@ -68,7 +68,7 @@ def promises(root: Path) -> list[Promise]:
     """Read the promises of all tests in ``root / "tests"``, in the order of files and lines.
 
     Raises:
-        ValueError: a mark has no literal text, no known theme, or a text that another test has.
+        ValueError: a mark has no literal text, an unknown theme, or the text of another mark.
     """
     found: list[Promise] = []
     for file in sorted((root / "tests").rglob("test_*.py")):
@@ -106,7 +106,7 @@ def _theme_of(file: Path) -> str | None:
 
 
 def page(root: Path) -> str:
-    """Return docs/promises.md as the marks of the tests in ``root`` give it; errors as for `promises`."""
+    """Generate docs/promises.md from the marks of the tests in ``root``; errors as for `promises`."""
     found = promises(root)
     parts = [PREAMBLE]
     for theme, heading in THEMES.items():

@@ -1,7 +1,7 @@
-"""Hooks of MkDocs (``hooks`` in mkdocs.yml): pages from the root of the repository, and links to other files of it.
+"""Hooks of MkDocs (``hooks`` in mkdocs.yml): pages from the root of the repository, and links to its files.
 
 Pages link to files outside ``docs/`` relatively, so that the links work in a checkout too. In the site they lead to the
-repository, or to the page that is made of the file. A link to a file that does not exist fails the build.
+repository, or to the page that is generated from the file. A link to a file that does not exist fails the build.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LINK: Final = re.compile(r"(?<=\]\()(?!#|\w+:)([^)#\s]+)")
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages that are made of files in the root of the repository."""
+    """Add the pages that are generated from files in the root of the repository."""
     for source, page in PAGES.items():
         files.append(File.generated(config, page, content=(ROOT / source).read_text()))
     return files
@@ -43,7 +43,7 @@ def on_page_markdown(markdown: str, *, page: Page, config: MkDocsConfig, files: 
     def rewrite(link: re.Match[str]) -> str:
         target = posixpath.normpath(posixpath.join(posixpath.dirname(source), link[0]))
         if not (ROOT / target).exists():
-            raise PluginError(f"{source}: there is no file {target}")
+            raise PluginError(f"{source}: link to a missing file: {target}")
         if target in PAGES:
             return PAGES[target]
         if target.startswith("docs/"):

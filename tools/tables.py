@@ -1,4 +1,4 @@
-"""Generates tables of pages: of settings from their models, and of what a case shows over time."""
+"""Generate tables of pages: of the settings, from their models, and of the attributes of a suite."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _UNITS: Final = {3600: "h", 60: "min", 1: "s"}
 
 
 def settings_page(root: Path) -> str:
-    """Return docs/settings.md with the table of each model generated anew; errors as for `fill`."""
+    """Return docs/settings.md with a new table of each model; errors as for `fill`."""
     text = (root / "docs" / "settings.md").read_text()
     for name, model in MODELS.items():
         text = fill(text, name, table(model))
@@ -46,7 +46,7 @@ def settings_page(root: Path) -> str:
 
 
 def api_page(root: Path) -> str:
-    """Return docs/api.md with the table of what a case shows over time generated anew; errors as for `fill`."""
+    """Return docs/api.md with a new table of the attributes of a suite; errors as for `fill`."""
     rows = ["| attribute | before the first test | description |", "| --- | --- | --- |"]
     for name, attribute in vars(Case).items():
         if isinstance(attribute, SuiteAttribute):
@@ -60,13 +60,13 @@ def fill(text: str, name: str, block: str) -> str:
     """Return ``text`` with ``block`` between the comments ``<!-- generated: name -->`` and ``<!-- end of name -->``.
 
     Raises:
-        ValueError: the comments are not there.
+        ValueError: a comment is missing.
     """
     start, end = f"<!-- generated: {name} -->\n", f"<!-- end of {name} -->"
     before, found, rest = text.partition(start)
     _, ended, after = rest.partition(end)
     if not (found and ended):
-        raise ValueError(f"no place between {start.strip()} and {end}")
+        raise ValueError(f"missing {start.strip()} or {end}; add both comments to the page")
     return f"{before}{start}\n{block}\n\n{end}{after}"
 
 

@@ -24,7 +24,7 @@ class test_order(Case):
     order_executed: Signal[int]
 
     def run(self, item: str, quantity: int) -> None:
-        assert self.stock_reserved.wait(timeout=3.0) >= 0, "more was reserved than there is"
+        assert self.stock_reserved.wait(timeout=3.0) >= 0, "more was reserved than is in stock"
         order = self.order_created.wait(timeout=3.0)
         assert (order.item, order.quantity) == (item, quantity)
         assert self.order_stored.wait(timeout=3.0) == order

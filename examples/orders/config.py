@@ -9,5 +9,5 @@ REDIS_URL = os.environ.get("ORDERS_REDIS_URL", "redis://localhost:6379/0")
 
 
 def broken(part: str) -> bool:
-    """Whether ``part`` is to misbehave, so that tests fail: ORDERS_BREAK=cache|side|lost|slow|web."""
+    """Return whether ``part`` is broken on purpose, so that tests fail: ORDERS_BREAK=cache|side|lost|slow|web."""
     return os.environ.get("ORDERS_BREAK") == part

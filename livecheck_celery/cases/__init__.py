@@ -1,1 +1,1 @@
-"""What a person declares: cases and their signals."""
+"""Declared by users: cases, signals, triggers."""

@@ -97,7 +97,7 @@ def check_size(test: TestExecution, limit: int) -> int:
 def _json_length(values: Iterable[Any]) -> int | None:
     """Return the approximate length of ``values`` as JSON if each is plain ASCII text, a small integer, a bool or None.
 
-    None means that a serializer is needed. Most tests have an id and a word or two, and do without one.
+    None means that a serializer is needed. Most tests have a short id and few arguments, and need none.
     """
     characters = 0
     for value in values:

@@ -1,4 +1,4 @@
-"""Cases: what a person declares, and sees over time (reference: ``faust.livecheck.case``)."""
+"""Cases: declared by users; their attributes show the suite (reference: ``faust.livecheck.case``)."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ OVERRIDABLE: Final = ("active", "probability")
 
 
 class Case(CaseOptions):
-    """LiveCheck test case. Every attribute has the reference's meaning and default.
+    """A test case. Every attribute has the reference's meaning and default.
 
     All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the
     suite (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
 
-    `LiveCheck.case` makes the instance. The parameters are the reference's; ``kwargs`` are options of `CaseOptions`
+    `LiveCheck.case` creates the instance. The parameters are the reference's; ``kwargs`` are options of `CaseOptions`
     that the reference does not have. None means "not given".
 
     Raises:
@@ -180,8 +180,8 @@ class Case(CaseOptions):
     def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> Any:
         """Mark the suite as failed; override this to act on it.
 
-        Sets ``status`` and ``last_fail``; posts a report when the status was OK, or the last failure of the suite is
-        older than ``state_transition_delay``. When LiveCheck calls it, the accounting is already done.
+        Sets ``status`` and ``last_fail``; posts a report if the status was INIT, PASS or SKIP, or the last failure of
+        the suite is older than ``state_transition_delay``. LiveCheck does this itself before it calls the hook.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -191,7 +191,7 @@ class Case(CaseOptions):
     def post_report(self, report: TestReport) -> Any:
         """Publish a report; override this to forward reports.
 
-        When LiveCheck calls it, the report is already stored in Redis.
+        LiveCheck stores the report in Redis before it calls the hook.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -215,7 +215,7 @@ class Case(CaseOptions):
         """Resolve the signal named by ``event`` for the test ``key``.
 
         Raises:
-            UnknownSignal: the case has no such signal.
+            UnknownSignal: the case does not declare the signal.
             RedisUnavailable: Redis did not answer.
         """
         signal = self.signals.get(event.signal_name)
@@ -225,12 +225,12 @@ class Case(CaseOptions):
         signal.resolve(key, event)
 
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
-        """Account for a failure of the suite, then call `on_suite_fail`; log what that raises."""
+        """Record a failure of the suite, then call `on_suite_fail`; log what the hook raises."""
         self._account_suite_failure(exc, new_state)
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook, ``def`` or ``async def``; log what it raises."""
+        """Call a hook, ``def`` or ``async def``; log what the hook raises."""
         try:
             self.app.runtime.event_loop.finish(hook(*args))
         except Exception:
@@ -241,29 +241,29 @@ class Case(CaseOptions):
             return
         report = TestReport(self.name, new_state, error=str(exc), traceback=trace(exc))
         store = self.app.runtime.store
-        is_news = store.suites.fail(
+        is_new = store.suites.fail(
             self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay
         )
         exc.accounted = True
         self.logger.error("case %s: %s: %s", self.name, new_state, exc)
-        if is_news:
+        if is_new:
             self.call_hook(self.post_report, replace(report, at=store.time()))
 
     # -- HTTP
 
     def get_url(self, url: str, **kwargs: Any) -> bytes | None:
-        """`url_request` with GET."""
+        """Make a GET request; see `url_request`."""
         return self.url_request("GET", url, **kwargs)
 
     def post_url(self, url: str, **kwargs: Any) -> bytes | None:
-        """`url_request` with POST."""
+        """Make a POST request; see `url_request`."""
         return self.url_request("POST", url, **kwargs)
 
     def url_request(self, method: str, url: str, **kwargs: Any) -> bytes | None:
-        """Make an HTTP request, and return the body, or None when the service is down.
+        """Make an HTTP request, and return the body of the response, or None if all attempts fail.
 
-        Propagates the current test, and the mark of a fake request, to the hosts in ``http_hosts``. Retries by
-        `url_settings`; when all attempts fail, the suite fails with `ServiceDown`.
+        Propagates the current test, and the mark of a fake request, to the hosts in ``http_hosts``. Retries as
+        `url_settings` says. If all attempts fail, the suite fails with `ServiceDown`.
 
         Args:
             method: HTTP method.
@@ -300,7 +300,7 @@ class Case(CaseOptions):
         self.app.runtime.shared_config.refresh()
 
     def apply_overrides(self, overrides: Mapping[str, Any]) -> None:
-        """Apply in this process what `override` stored in Redis."""
+        """Apply ``overrides``, which `override` stored in Redis, to this process."""
         try:
             settings = CaseSettings.model_validate({key: overrides[key] for key in OVERRIDABLE if key in overrides})
         except ValidationError as exc:
@@ -348,7 +348,7 @@ class Case(CaseOptions):
 
     @property
     def label(self) -> str:
-        """Human-readable label for this test case."""
+        """Class and name of the case, for people."""
         return f"{type(self).__name__}: {self.name}"
 
 

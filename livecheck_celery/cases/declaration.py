@@ -18,7 +18,7 @@ def check_name(name: str) -> None:
     """Validate the name of a case.
 
     Raises:
-        ConfigurationError: it has curly brackets, is too long, or is not printable.
+        ConfigurationError: the name has curly brackets, is too long, or is not printable.
     """
     if "{" in name or "}" in name:
         raise ConfigurationError(f"case {name!r:.100}: name: curly brackets are reserved; give it another name=")
@@ -32,8 +32,8 @@ def check_name(name: str) -> None:
 def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
     """Evaluate the signal annotations of ``cls`` and its bases that are text, as under ``from __future__``.
 
-    They can refer to ``local_names`` of the function that declares the class, which are not available later. Text that
-    cannot be evaluated stays; `declared_signals` reports it.
+    An annotation can refer to ``local_names`` of the function that declares the class, which are not available later.
+    Text that cannot be evaluated stays; `declared_signals` reports it.
     """
     for one in cls.__mro__:
         annotations = _annotations(one)

@@ -1,4 +1,4 @@
-"""Attributes of a case that are read from Redis, or made for each case."""
+"""Attributes of a case that are read from Redis, or created for each case."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class HasStatistics(Protocol):
 
 
 class SuiteAttribute(Generic[V]):
-    """An attribute of the suite: on a case its value in Redis, in one round trip; on the class the initial value."""
+    """An attribute of the suite; on a case it is read from Redis, in one round trip, on the class it is the default."""
 
     def __init__(self, read: Callable[[Any, Statistics], V], default: V, doc: str) -> None:
         self._read = read
@@ -44,10 +44,10 @@ class SuiteAttribute(Generic[V]):
 
 
 class PerCase(Generic[V_co]):
-    """An attribute made for each case when first read.
+    """An attribute that is created for each case when first read.
 
-    On the class it is one for no case: type checkers take a decorated class for the class itself, and would otherwise
-    reject ``test_order.trigger(...)``.
+    On the class it is an object without a case: type checkers take a decorated class for the class itself, and would
+    otherwise reject ``test_order.trigger(...)``.
     """
 
     def __init__(self, make: Callable[[DeclaredCase], V_co]) -> None:

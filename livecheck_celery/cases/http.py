@@ -32,9 +32,9 @@ _FIRST_SERVER_ERROR: Final = 500
 class _Failed(Exception):
     """An attempt failed; the message is the reason."""
 
-    def __init__(self, reason: str, *, again: bool) -> None:
+    def __init__(self, reason: str, *, retryable: bool) -> None:
         super().__init__(reason)
-        self.again = again
+        self.retryable = retryable
 
 
 def fetch(
@@ -48,12 +48,12 @@ def fetch(
 ) -> bytes:
     """Make a request, and return the body of the response.
 
-    A failed attempt is retried by ``settings``, except for a 4xx response other than 408, 425 and 429, and for a body
-    over ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response began.
-    ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
+    A failed attempt is retried as ``settings`` says, except after a 4xx response other than 408, 425 and 429, and after
+    a body over ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response
+    began. ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
 
     Raises:
-        ServiceDown: no attempt succeeded; the message has the reason of the last one, and their number.
+        ServiceDown: all attempts failed; the message has their number, and the reason of the last failure.
         requests.RequestException: the request is invalid, such as a URL without a scheme.
     """
     method = method.upper()
@@ -64,7 +64,7 @@ def fetch(
             exp_base=settings.error_delay_backoff,
             max=settings.error_delay_max,
         ),
-        retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.again),
+        retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.retryable),
         reraise=True,
     )
     try:
@@ -77,10 +77,10 @@ def fetch(
 
 @dataclass
 class _Attempt:
-    """One attempt, in a thread of its own.
+    """One attempt, in a separate thread.
 
-    A socket timeout restarts with each byte, and a DNS lookup has none. So the caller waits until the deadline, then
-    shuts the connection down, which ends the thread.
+    A socket timeout restarts with each byte, and a DNS lookup has no timeout. So the caller waits until the deadline,
+    then shuts the connection down, which ends the thread.
     """
 
     method: str
@@ -102,7 +102,7 @@ class _Attempt:
             if not body.done():
                 self._give_up()
         if self.given_up.is_set():
-            raise _Failed(_timed_out(self.settings), again=self._is_retryable(bool(self.began)))
+            raise _Failed(_timed_out(self.settings), retryable=self._is_retryable(bool(self.began)))
         try:
             return body.result()
         except requests.RequestException as exc:
@@ -110,7 +110,7 @@ class _Attempt:
                 raise
             root = _root(exc)
             answered = bool(self.began) or _is_invalid_response(root)
-            raise _Failed(_explain(exc, root, self.settings), again=self._is_retryable(answered)) from exc
+            raise _Failed(_explain(exc, root, self.settings), retryable=self._is_retryable(answered)) from exc
 
     def _is_retryable(self, response_began: bool) -> bool:
         return self.method in _IDEMPOTENT or not response_began
@@ -144,13 +144,13 @@ class _Attempt:
             if status >= _FIRST_ERROR:
                 transient = status >= _FIRST_SERVER_ERROR or status in _TRANSIENT_CLIENT_ERRORS
                 raise _Failed(
-                    f"{status} {response.reason or ''}".rstrip(), again=transient and self._is_retryable(True)
+                    f"{status} {response.reason or ''}".rstrip(), retryable=transient and self._is_retryable(True)
                 )
             body = bytearray()
             for chunk in response.iter_content(_CHUNK):
                 body += chunk
                 if len(body) > self.max_body:
-                    raise _Failed(f"the body is over the limit of {self.max_body} bytes", again=False)
+                    raise _Failed(f"the body is over the limit of {self.max_body} bytes", retryable=False)
             return bytes(body)
 
 

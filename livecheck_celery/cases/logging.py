@@ -1,4 +1,4 @@
-"""Keep the log lines of a test together, and the diagnostic flags of a case."""
+"""The logger of a case, which keeps the lines of a test together, and the diagnostic flags of a case."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from livecheck_celery.execution.runner import current_execution
 
 
 class CaseLog(logging.LoggerAdapter[logging.Logger]):
-    """The logger of a case; inside ``run()`` the runner keeps its lines until the verdict."""
+    """The logger of a case; inside ``run()`` the runner keeps the lines until the verdict."""
 
     def __init__(self, logger: logging.Logger, case_name: str) -> None:
         super().__init__(logger, {"case": case_name})

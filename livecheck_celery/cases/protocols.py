@@ -1,4 +1,4 @@
-"""What a case uses of its LiveCheck, and what its signals and its trigger use of the case."""
+"""Protocols: of a LiveCheck, as its cases use it, and of a case, as its signals and its trigger use it."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ class CaseApp(Protocol):
 
     @property
     def throttle(self) -> Throttle:
-        """Limits log lines about requests."""
+        """The throttle of log lines about requests."""
 
     @property
     def setting_sources(self) -> tuple[Callable[[str], Any], ...]:
-        """Where options of cases are looked up."""
+        """The sources of options of cases."""
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test."""
 
     def flush(self, timeout: float = ...) -> bool:
-        """Wait until all triggers and signals so far have left this process."""
+        """Wait until all triggers and signals so far have been sent or dropped."""
 
     def close(self) -> None:
         """Close the LiveCheck."""
@@ -52,15 +52,15 @@ class DeclaredCase(Protocol):
 
     @property
     def app(self) -> CaseApp:
-        """The LiveCheck it is declared on."""
+        """The LiveCheck that the case is declared on."""
 
     @property
     def name(self) -> str:
-        """Its full name."""
+        """The full name of the case."""
 
     @property
     def active(self) -> bool:
-        """Whether tests of it are triggered and run."""
+        """Whether tests of the case are triggered and run."""
 
     @property
     def probability(self) -> float:
@@ -72,4 +72,4 @@ class DeclaredCase(Protocol):
 
     @property
     def signals(self) -> Mapping[str, Any]:
-        """Its signals, by name."""
+        """The signals of the case, by name."""

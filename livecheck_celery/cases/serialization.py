@@ -33,7 +33,7 @@ def as_json(value: Any) -> Any:
     """Convert ``value`` to JSON types; dataclasses, models, dates, decimals and UUIDs become their JSON forms.
 
     Raises:
-        InvalidPayload: a part of it has no JSON form.
+        InvalidPayload: a part of ``value`` has no JSON form.
     """
     try:
         return to_jsonable_python(value)

@@ -1,4 +1,4 @@
-"""Signals: sent by a service when it has done its part of a test (reference: ``livecheck.signals``)."""
+"""Signals: sent by services, awaited by tests (reference: ``livecheck.signals``)."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ class BaseSignal(Generic[T]):
     """A signal's identity: name, case, position, and type of its value.
 
     Attributes:
-        name: the attribute as which it is declared.
-        case: the case it belongs to.
-        index: its position among the signals of the case, from 1.
-        source: the operation that sends it automatically; None for a signal that services send.
+        name: name of the attribute of the case.
+        case: the case that declares the signal.
+        index: position among the signals of the case, from 1.
+        source: source of an automatic signal; None for a signal that services send.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class BaseSignal(Generic[T]):
 
     @property
     def case(self) -> DeclaredCase:
-        """The case it belongs to.
+        """The case that declares the signal.
 
         Raises:
             ConfigurationError: the class that declares the signal is not registered as a case.
@@ -87,7 +87,7 @@ class BaseSignal(Generic[T]):
         return self._value_type
 
     def annotate(self, value_type: Any) -> None:
-        """Set the value type from the annotation, unless the signal has one of its own."""
+        """Set the value type from the annotation, unless the signal was declared with a type."""
         if self.value_type is Any:
             self._value_type = value_type
 
@@ -95,7 +95,7 @@ class BaseSignal(Generic[T]):
         """Return a copy of the signal that belongs to ``case``.
 
         Raises:
-            ConfigurationError: values of its type cannot be sent as JSON.
+            ConfigurationError: values of the signal's type cannot be sent as JSON.
         """
         signal = type(self)(self.name, case, index, self.value_type, self.source)
         try:
@@ -116,7 +116,7 @@ class BaseSignal(Generic[T]):
         """Convert ``value`` to JSON.
 
         Raises:
-            InvalidPayload: it is not JSON, or is over ``max_payload`` bytes.
+            InvalidPayload: the value has no JSON form, or is over ``max_payload`` bytes.
         """
         try:
             text = self.adapter.serializer.to_json(value, warnings=False)
@@ -149,38 +149,38 @@ class BaseSignal(Generic[T]):
 
 
 class Signal(BaseSignal[T]):
-    """A signal sent through Redis by any process, and waited for on a LiveCheck worker.
+    """A signal that any process can send, and that a test on a LiveCheck worker waits for.
 
-    ``from_task`` and the other ``from_`` constructors declare an automatic signal: it is sent when the operation
+    ``from_task`` and the other ``from_`` constructors declare an automatic signal, which is sent when an operation
     finishes as part of a test of the case, in any service that propagates tests.
     """
 
     @classmethod
     def from_task(cls, name: str) -> Signal[Any]:
-        """Declare a signal sent with the return value when the Celery task ``name`` succeeds.
+        """Declare a signal that is sent with the result of the Celery task ``name`` when the task succeeds.
 
-        When the task fails for good, waiting for the signal fails at once, and names the exception.
+        When the task fails and is not retried, `wait` fails at once; the error names the exception.
         """
         return cls(source=Source(TASK, name))
 
     @classmethod
     def from_request(cls, method: str, path: str) -> Signal[Any]:
-        """Declare a signal sent when the response to such a request has been sent.
+        """Declare a signal that is sent when the response to a request of ``method`` and ``path`` has been sent.
 
-        Its value has ``method``, ``path`` and ``status``; a status of 500 or more, or an exception, fails the wait.
+        The value has ``method``, ``path`` and ``status``. After a status of 500 or more, or an exception, `wait` fails.
         ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment.
         """
         return cls(source=Source(REQUEST, f"{method.upper()} {path}"))
 
     @classmethod
     def from_django(cls, signal: Any, *, sender: Any = None) -> Signal[Any]:
-        """Declare a signal sent when a Django signal is, such as ``post_save``.
+        """Declare a signal that is sent when a Django signal, such as ``post_save``, is sent.
 
-        Its value has the fields of the instance, if there is one.
+        The value has the fields of the instance or, without an instance, the arguments of the Django signal.
 
         Args:
             signal: the Django signal, or its import path.
-            sender: the sending model, or ``"app.Model"``; by default, any.
+            sender: the sending model, or its label ``"app.Model"``; by default, any sender.
 
         Raises:
             ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it.
@@ -189,9 +189,9 @@ class Signal(BaseSignal[T]):
 
     @classmethod
     def from_span(cls, name: str) -> Signal[Any]:
-        """Declare a signal sent with the attributes of the OpenTelemetry span ``name`` when the span ends.
+        """Declare a signal that is sent with the attributes of the OpenTelemetry span ``name`` when the span ends.
 
-        When the status of the span is an error, waiting for the signal fails at once.
+        If the status of the span is an error, `wait` fails at once.
         """
         return cls(source=Source(SPAN, name))
 
@@ -203,7 +203,7 @@ class Signal(BaseSignal[T]):
         Args:
             value: the value that `wait` returns.
             key: id of the receiving test; by default the current one's.
-            force: send outside a test, too; requires ``key``.
+            force: also send outside a test; requires ``key``.
 
         Raises:
             ConfigurationError: forced outside a test, without a key.
@@ -249,13 +249,13 @@ class Signal(BaseSignal[T]):
         """Wait for the signal and return its value.
 
         Args:
-            key: id of the test the signal is sent to; by default the one being executed. Signals of another test can be
-                waited for until two minutes after its verdict.
+            key: id of the receiving test; by default the test being executed. Signals of another test are available
+                until two minutes after its verdict.
             timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
 
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
-            LiveCheckTestFailed: its value is not of type ``T``.
+            LiveCheckTestFailed: the value is not of type ``T``.
             RuntimeError: called outside ``run()``, or in an ``async def run()``, which must await `wait_async`.
         """
         runner = self._runner()
@@ -278,7 +278,7 @@ class Signal(BaseSignal[T]):
         key: str | None = None,
         timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
     ) -> T:
-        """`wait` for an ``async def run()``; same arguments, value and errors."""
+        """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
         runner = self._runner()
         started, future, limit = self._expect(runner, key, timeout)
         try:

@@ -1,4 +1,4 @@
-"""Trigger executions of a case: from a request without blocking it, or synchronously with an answer."""
+"""Trigger executions of a case: non-blocking from a request, or synchronously."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _FAILED: Final = "case %s: maybe_trigger() failed; continuing without a test"
 
 
 class Trigger:
-    """``case.trigger``: trigger an execution, whatever the probability, and know at once whether that worked.
+    """``case.trigger``: trigger an execution synchronously, regardless of the probability.
 
     Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
     and those of ``run()``, which receives them as JSON types.
@@ -60,7 +60,7 @@ class Trigger:
         return test
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
-        """`apply_async` with the arguments of the test only; same errors."""
+        """Trigger an execution, as Celery's ``delay``; errors as for `apply_async`."""
         return self.apply_async(args, kwargs)
 
     def apply_async(
@@ -84,10 +84,10 @@ class Trigger:
             options: other options of Celery's ``apply_async``: ``queue``, ``priority``, ``link`` …
 
         Returns:
-            The result; its value is the verdict's name, if the worker has a result backend.
+            The result; its value is the name of the verdict, if the worker has a result backend.
 
         Raises:
-            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as calling the trigger.
+            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as for `__call__`.
         """
         wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
         lifetime = self._case.test_expires.total_seconds()
@@ -120,7 +120,7 @@ class Trigger:
         )
 
     def _seconds_until(self, time: datetime) -> float:
-        """Return the seconds until ``time``; without a time zone it is in the app's, as in Celery."""
+        """Return the seconds until ``time``; a time without a zone is in the app's time zone, as in Celery."""
         return (maybe_make_aware(time, self._case.app.app.timezone) - datetime.now(UTC)).total_seconds()
 
     def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
@@ -130,10 +130,11 @@ class Trigger:
 
 
 def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
-    """``case.maybe_trigger``: trigger a test, or not, by ``probability``; arguments as for `Trigger`.
+    """Return ``case.maybe_trigger``, which triggers a test with the case's ``probability``.
 
-    A context manager for ``with`` or ``async with`` around the work under test. It yields the TestExecution, which is
-    the current test inside the block, or None. It returns at once, and never raises.
+    The arguments are those of `Trigger`. The call returns a context manager for ``with`` or ``async with`` around the
+    work under test, which yields the TestExecution, the current test inside the block, or None. Neither the call nor
+    the context manager blocks or raises.
     """
 
     def maybe_trigger(id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
@@ -157,7 +158,7 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
 
 
 class MaybeTrigger:
-    """``case.maybe_trigger(...)`` as ``with`` or ``async with``: a test, or None; neither blocks nor raises."""
+    """The context manager of ``case.maybe_trigger(...)``; yields a test, or None, and neither blocks nor raises."""
 
     def __init__(self, case: DeclaredCase, id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: A002
         self._case = case

@@ -44,14 +44,14 @@ APP_HELP: Final = (
 
 
 class CommandGroup(click.Group):
-    """Imports commands on demand, and reports their errors with one line, a hint and exit code 2."""
+    """A group that imports commands on demand, and reports errors with one line, a hint and exit code 2."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         """Return the names of the commands, the most used first."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's
-        """Import a command; returns None for an unknown name."""
+        """Import a command; return None for an unknown name."""
         if cmd_name not in COMMANDS:
             return None
         command: click.Command = getattr(import_module(f"{__name__}.{cmd_name}"), cmd_name)
@@ -95,11 +95,11 @@ def livecheck(app: str | None) -> None:
 @click.group(cls=CommandGroup, name="livecheck", help=HELP.replace("livecheck -A shop", "celery -A shop livecheck"))
 @click.version_option(package_name="livecheck-celery", prog_name="livecheck", message="%(prog)s %(version)s")
 def celery_command() -> None:
-    """Provide the same commands to ``celery``, which has an ``-A`` of its own."""
+    """Provide the same commands to ``celery``, which has its own ``-A``."""
 
 
 def main() -> None:
-    """Run the console script; puts the current directory on ``sys.path``, as ``celery`` does."""
+    """Run the console script, with the current directory on ``sys.path``, as ``celery`` does."""
     here = str(Path.cwd())
     if here not in sys.path:
         sys.path.insert(0, here)

@@ -1,4 +1,4 @@
-"""``demo``: an order system under test by LiveCheck, with the results in this terminal."""
+"""``demo``: an order system under test, with the results in this terminal."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ def demo(duration: float | None, breakage: str | None) -> None:
             out.print(f"In another terminal: LIVECHECK_BROKER_URL={redis_url} livecheck status", soft_wrap=True)
             table = DemoTable(Store(Settings(redis_url=redis_url, broker_url=redis_url)))
             with Traffic(web_url) as traffic:
-                watch(out, processes, table, traffic, duration)
+                show(out, processes, table, traffic, duration)
         except ProcessDied as exc:
             raise click.ClickException(str(exc)) from None
         except Stopped as stopped:
@@ -150,7 +150,7 @@ def start_all(processes: Processes, directory: Path, examples: Path, breakage: s
 
 
 class Traffic:
-    """Places orders in a thread while the block runs.
+    """Place orders in a thread while the block runs.
 
     Attributes:
         placed: number of orders that were accepted.
@@ -188,7 +188,7 @@ class Traffic:
                     self.refused += 1
 
 
-def watch(out: Console, processes: Processes, table: DemoTable, traffic: Traffic, duration: float | None) -> None:
+def show(out: Console, processes: Processes, table: DemoTable, traffic: Traffic, duration: float | None) -> None:
     """Show the table for ``duration`` seconds, or until a signal.
 
     Raises:

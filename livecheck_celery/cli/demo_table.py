@@ -1,4 +1,4 @@
-"""The results that ``demo`` shows: the status of each case, and where it first failed."""
+"""The results that ``demo`` shows: the status of each case, and the place of its first failure."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ _SIGNAL: Final = re.compile(r"signal (\w+) ")  # start of the error of a timeout
 
 
 class DemoTable:
-    """A rich renderable with one row a case, warnings, and the first failure of each case.
+    """A rich renderable with one row per case, warnings, and the first failure of each case.
 
     Args:
         store: the store to read; `refresh` reads it.
@@ -74,7 +74,7 @@ class DemoTable:
         return Group(FittedTable(COLUMNS, rows), *(Text(sentence, style="red") for sentence in below))
 
     def lines(self) -> list[str]:
-        """Return one line a case, and the warnings, for a pipe."""
+        """Return one line per case, and the warnings, for a pipe."""
         return [self._line(name, statistics) for name, statistics in self._statistics.items()] + self._warnings
 
     def all_passed(self) -> bool:

@@ -46,7 +46,7 @@ def dev(ctx: click.Context, app: str | None) -> None:
     if app:
         ctx.find_root().params["app"] = app
     port = free_port()
-    # The user's module reads the environment at import. So the URL is set before it, and removed if it is not used.
+    # The user's module reads the environment at import, so the URL is set before, and removed if it is not used.
     url = f"redis://127.0.0.1:{port}/0"
     added = dict.fromkeys(_URL_VARIABLES, url) if not any(map(os.environ.get, _URL_VARIABLES)) else {}
     os.environ.update(added)

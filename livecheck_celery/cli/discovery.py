@@ -1,4 +1,4 @@
-"""Find the LiveCheck instances a command works on, from ``-A`` or from the default app."""
+"""The LiveCheck instances that a command works on, from ``-A`` or from the default app."""
 
 from __future__ import annotations
 

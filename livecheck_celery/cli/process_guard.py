@@ -1,4 +1,4 @@
-"""Ends process groups whose supervisor was killed and could not end them.
+"""A guard that ends the process groups of a supervisor that was killed.
 
 Run as a script; needs only the standard library. Each line of standard input is the id of a process group: ``123``
 adds the group, ``-123`` removes it. End of input means that the supervisor has exited; the guard then ends the groups
@@ -17,7 +17,7 @@ GRACE = 5.0
 
 
 def kill(group: int, signum: int) -> bool:
-    """Send a signal to a process group; returns whether the group exists."""
+    """Send a signal to a process group; return whether the group exists."""
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(group, signum)
         return True

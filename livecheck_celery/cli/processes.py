@@ -1,4 +1,4 @@
-"""Child processes that are ended when the block that started them is left.
+"""Child processes that end with the block that started them.
 
 Each child runs in a session of its own, because a terminal sends Ctrl-C to the whole foreground process group, and the
 children must be ended in order. A child gets SIGTERM, and after a grace period its process group gets SIGKILL. If the
@@ -50,7 +50,7 @@ class Process:
         name: name in messages.
         pid: id of the process, its group and its session.
         tail: last lines of its output.
-        ready: set when its output contained the text that marks it as ready.
+        ready: set when the output has contained the text that marks the process as ready.
     """
 
     def __init__(self, name: str, popen: subprocess.Popen[str], ready: str, show: Callable[[str, str], None]) -> None:
@@ -93,7 +93,7 @@ class Process:
             self._popen.stdout.close()
 
     def exit_message(self) -> str:
-        """Return how the process exited, with its last lines of output."""
+        """Format how the process exited, with its last lines of output."""
         code = self.returncode()
         self._reader.join(1.0)
         how = f"was killed by {signal.Signals(-code).name}" if code and code < 0 else f"exited with code {code}"
@@ -105,7 +105,7 @@ class Process:
 
 
 class Processes:
-    """Starts processes, and ends all of them when the block is left.
+    """Start processes, and end all of them at the end of the block.
 
     Inside the block, SIGINT, SIGTERM and SIGHUP are deferred: :meth:`pause` and :meth:`wait_ready` raise `Stopped`.
     So no signal arrives between the start of a process and its registration.
@@ -228,7 +228,7 @@ class Processes:
             time.sleep(min(_POLL, left))
 
     def end(self) -> None:
-        """End all processes, those with ``stop_last`` after the others; returns when all have exited."""
+        """End all processes, those with ``stop_last`` last; return when all have exited."""
         for last in (False, True):
             ending = [process for process, stop_last in self._started if stop_last == last]
             for process in ending:

@@ -53,7 +53,7 @@ class Tail:
         return self._shown
 
     def new(self, block: float) -> list[TestReport]:
-        """Return the reports since the last call; waits up to ``block`` seconds for one."""
+        """Return the reports since the last call; wait up to ``block`` seconds for one."""
         names = self._names()
         for name in names:
             # All reports are new of a case that did not exist when the tail started.

@@ -1,4 +1,4 @@
-"""Tables that fit the width of a terminal: one line a row, and nothing cut in a pipe."""
+"""Tables with one line per row that fit the width of a terminal, and are complete in a pipe."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Column(NamedTuple):
 
 
 class FittedTable:
-    """A table that is never wider than the terminal, with one line a row.
+    """A table that is never wider than the terminal, with one line per row.
 
     Cells that do not fit are cut with an ellipsis, then columns are left out.
 
@@ -98,7 +98,7 @@ class FittedTable:
 
 
 class _CutStart:
-    """Text that loses its start, not its end, where it does not fit."""
+    """Text that is cut at its start, not at its end, if it does not fit."""
 
     def __init__(self, text: str) -> None:
         self._text = text

@@ -86,7 +86,7 @@ def trigger(
 
 
 def as_value(text: str) -> Any:
-    """Parse ``text`` as JSON; returns it unchanged if it is not JSON."""
+    """Parse ``text`` as JSON; return it unchanged if it is not JSON."""
     try:
         return json.loads(text, parse_constant=_refuse)
     except ValueError:

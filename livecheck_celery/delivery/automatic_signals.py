@@ -36,7 +36,7 @@ class AutomaticSignals:
             return
         source = Source(kind, name)
         sources = self._shared_config.sources
-        # Until the sources have been read once, the outbox, which may wait, looks them up.
+        # Before the first read of the sources, the outbox looks them up, since its thread may wait.
         if sources is not None and not sources.targets(source):
             return
         text, error = ("null", error) if error is not None else self._encode(source, value)

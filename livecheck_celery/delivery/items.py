@@ -38,13 +38,13 @@ class SentSignal:
 
 @dataclass(frozen=True, slots=True)
 class FinishedOperation:
-    """An operation that finished in ``tests``, and may be the source of automatic signals.
+    """An operation that finished as part of ``tests``, and may be the source of automatic signals.
 
     Attributes:
         source: the operation.
-        tests: the tests it was part of.
+        tests: the tests that the operation was part of.
         value: value of the signals, as JSON.
-        error: why the operation has no value; None if it has one.
+        error: why the operation has no value; None if the operation succeeded.
     """
 
     source: Source

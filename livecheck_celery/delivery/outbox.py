@@ -39,7 +39,7 @@ FLUSH_TIMEOUT: Final = 2.0
 REFRESH_EVERY: Final = 2.0
 INLINE_REFRESH_EVERY: Final = 60.0
 _BATCH: Final = 500
-#: Seconds before an unavailable server is tried again, where trying would delay a caller or other items.
+#: Seconds between attempts to use an unavailable server, where an attempt would delay a caller or other items.
 _RETRY_AFTER: Final = 1.0
 #: Seconds the thread waits after a failed batch.
 _BACKOFF: Final = 0.2
@@ -60,11 +60,11 @@ class Servers(NamedTuple):
 
 
 class Outbox:
-    """The queue of this process, and the thread that empties it.
+    """The queue of triggers and signals of this process, and the thread that sends them.
 
     Args:
-        threaded: servers the thread uses; their timeout survives a briefly busy server.
-        inline: servers a caller uses when no thread can be started; their timeout is short.
+        threaded: servers for the thread; their timeout tolerates a server that is busy for a moment.
+        inline: servers for a caller, where no thread can be started; their timeout is short.
         shared_config: refreshed by the thread.
         max_items: limit of queued items.
 
@@ -124,7 +124,7 @@ class Outbox:
         return True
 
     def start(self) -> None:
-        """Start the thread; where threads cannot be started, do its work once, in the calling thread."""
+        """Start the thread; where no thread can be started, send the queued items in the calling thread."""
         if not self._start_thread():
             self._work(wait=False)
 
@@ -181,7 +181,7 @@ class Outbox:
     def _run(self, end: threading.Event) -> None:
         while not end.is_set():
             if not self._work(wait=True):
-                # Items queue up meanwhile; connecting again for each of them would cost most.
+                # Without a pause, each queued item would cost an attempt to connect.
                 end.wait(_BACKOFF)
 
     def _work(self, *, wait: bool) -> bool:

@@ -1,4 +1,4 @@
-"""Publish LiveCheck's Celery messages on a connection of its own, with short timeouts.
+"""Publish LiveCheck's Celery messages on a separate connection, with short timeouts.
 
 With Celery's stock settings, a publish can block for minutes on a broker that does not answer. Here it raises within a
 second when the broker refuses, is silent, or is frozen.
@@ -32,7 +32,7 @@ TEST_KEYWORD: Final = "livecheck_test"
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 #: AMQP reply code for a queue that exists with other properties.
 _PRECONDITION_FAILED: Final = 406
-#: LiveCheck's workers accept JSON only, whatever serializer the app uses.
+#: LiveCheck's workers accept only JSON, regardless of the serializer of the app.
 _SENT: Final[dict[str, Any]] = {"retry": False, "serializer": "json"}
 _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", "write_timeout")
 
@@ -41,7 +41,7 @@ class Publisher:
     """Publish the messages that make workers execute tests; thread-safe."""
 
     def __init__(self, app: Celery, broker_url: str, queue: str, *, timeout: float) -> None:
-        """``timeout`` is the limit in seconds for connecting, and for each answer of the broker."""
+        """Connect to the broker on first use; ``timeout`` limits connecting, and each answer, in seconds."""
         self._timeout = timeout
         self._app = app
         self._broker_url = broker_url
@@ -67,7 +67,7 @@ class Publisher:
     ) -> AsyncResult[Any]:
         """Publish the message that makes a worker execute ``test``.
 
-        Not by ``apply_async``, which can block on an unavailable result backend.
+        Does not use ``apply_async``, which can block on an unavailable result backend.
 
         Args:
             test: the execution.
@@ -100,7 +100,7 @@ class Publisher:
         """Publish a message for each test, in one batch where the transport supports it; results are ignored.
 
         Raises:
-            BrokerUnavailable: the broker did not accept all of them within about a second; it may have accepted some.
+            BrokerUnavailable: the broker did not accept all messages within about a second; it may have accepted some.
         """
         messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
 
@@ -138,7 +138,7 @@ class Publisher:
             self._send_with_reconnect(send)
         except self._errors as exc:
             self._disconnect()
-            # After the colon, redis-py describes each sentinel.
+            # After " : <", redis-py describes each sentinel.
             reason = str(exc).partition(" : <")[0] or "no answer in time"
             fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:

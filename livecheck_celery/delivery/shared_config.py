@@ -19,9 +19,9 @@ class SharedConfig:
     """The shared configuration as last read, so that requests never read Redis.
 
     Args:
-        store: the store it is read from.
+        store: the store that holds the configuration.
         on_data_loss: called with this object when Redis has lost its data, before the new configuration is applied;
-            if it raises, it is called again at the next refresh.
+            if the callback raises, it is called again at the next refresh.
 
     Attributes:
         overrides: runtime overrides of settings, by case.
@@ -41,7 +41,7 @@ class SharedConfig:
 
     def after_fork(self) -> None:
         """Replace the lock: the thread that held it does not exist in the child."""
-        self._reading = threading.Lock()
+        self._lock = threading.Lock()
 
     def listen(self, listener: Callable[[SharedConfig], object]) -> None:
         """Call ``listener`` now, and after every change."""
@@ -55,7 +55,7 @@ class SharedConfig:
             InvalidPayload: the stored configuration cannot be read.
             RedisUnavailable: Redis did not answer.
         """
-        with self._reading:  # else an older snapshot could be applied after a newer one
+        with self._lock:  # else an older snapshot could be applied after a newer one
             snapshot = self._store.registry.snapshot(self._revision)
             if snapshot is not None:
                 self._apply(snapshot)

@@ -1,4 +1,4 @@
-"""Enforce the deadlines of running tests, also of those whose thread cannot be stopped."""
+"""Deadlines of running tests, enforced even if a thread cannot be stopped."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ logger = get_logger(__name__)
 
 #: Seconds between two checks.
 TICK: Final = 0.5
-#: Seconds after its deadline in which a test can still reach a verdict by itself, which says more.
+#: Seconds after its deadline in which a test can still record its own verdict, whose error says more.
 GRACE: Final = 1.0
 #: Seconds between two log lines about the same held slot.
 REMIND: Final = 60.0
 
 
 class Deadlines:
-    """The tests running in this process, each of which holds a slot of the worker."""
+    """The deadlines of the tests running in this process."""
 
     def __init__(self) -> None:
         self.after_fork()
@@ -64,7 +64,7 @@ class Deadlines:
                 late = [test for test, at in self._due.items() if at <= now]
                 self._due.update(dict.fromkeys(late, now + REMIND))
             for test in late:
-                # In a thread of its own, since a verdict calls hooks, which can take long.
+                # In a separate thread, since a verdict calls hooks, which can take long.
                 threading.Thread(target=self._enforce, args=(test,), name="livecheck-overrun", daemon=True).start()
 
     def _enforce(self, test: RunningTest) -> None:
@@ -82,7 +82,7 @@ class Deadlines:
 
 
 def _current_line(test: RunningTest) -> str:
-    """Return the line of ``run()`` being executed, where it can be determined."""
+    """Return the line of ``run()`` that is being executed; empty if unknown."""
     frames = sys._current_frames()  # noqa: SLF001 - documented API despite its name
     # A coroutine runs on the thread of the event loop, which runs one of them at a time.
     threads = frames.values() if test.is_async else filter(None, [frames.get(test.thread_id)])

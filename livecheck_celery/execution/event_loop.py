@@ -23,13 +23,13 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
 
     def finish(self, outcome: Any) -> Any:
-        """Return ``outcome``, or the result of ``outcome`` when it is a coroutine; context variables are copied."""
+        """Return ``outcome``, or its result if it is a coroutine; the coroutine sees a copy of the context."""
         if not inspect.iscoroutine(outcome):
             return outcome
         return asyncio.run_coroutine_threadsafe(outcome, self._running()).result()
 
     def close(self) -> None:
-        """Stop the loop when its last task is done; do not wait for that."""
+        """Stop the loop when its last task is done, without waiting for that task."""
         with self._lock:
             loop, self._loop = self._loop, None
         if loop is not None:

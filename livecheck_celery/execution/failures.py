@@ -14,7 +14,7 @@ _MAX_TRACEBACK: Final = 16_000
 
 
 def describe(error: BaseException) -> str:
-    """Return one line on ``error``: its message, and file and line of an assertion."""
+    """Format ``error`` as one line: its message, and the file and line of an assertion."""
     text = sanitize(" ".join(str(error).split()))
     if isinstance(error, AssertionError):
         frames = traceback.extract_tb(error.__traceback__)

@@ -2,8 +2,8 @@
 
 A signal is stored first and published second. Claiming an execution registers this process's address with the test's
 signals and returns those already stored, in one Lua call, so no signal is lost between reading and subscribing. The
-published message has the value. It only saves time: after a reconnect, and every two seconds, one batched read of all
-awaited signals finds those whose message was missed.
+published message has the value. The message only saves time: after a reconnect, and every two seconds, one batched
+read of all awaited signals finds those whose message was missed.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
-#: Seconds between two reads of all awaited signals.
+#: Seconds between two reads of all awaited signals, which find missed messages.
 BACKSTOP: Final = 2.0
 #: Seconds before the first attempt to reconnect, and the longest delay between two.
 _RECONNECT_MIN: Final = 0.1
@@ -36,7 +36,7 @@ _TICK: Final = 0.1
 
 
 class Interrupted(BaseException):
-    """This process stops, and another worker takes over the waiting test; user code must not catch this."""
+    """This process is stopping, and another worker takes over the test; user code must not catch this."""
 
 
 class Mailbox:
@@ -51,7 +51,7 @@ class Mailbox:
         self._waiters: dict[str, list[Future[SignalEvent]]] = {}
 
     def expect(self, name: str) -> Future[SignalEvent]:
-        """Return a future of the signal ``name``, which is done if the signal has been received."""
+        """Return a future of the signal ``name``; it is done if the signal has been received."""
         future: Future[SignalEvent] = Future()
         with self._lock:
             event = self.events.get(name)
@@ -143,7 +143,7 @@ class Inbox:
     def interrupt_after(self, grace: float) -> None:
         """Refuse new tests, here and in forked processes, and interrupt waiting ones in ``grace`` seconds.
 
-        It only sets a time: signal handlers call it, and must not acquire a lock.
+        This only stores a time, since signal handlers must not acquire a lock.
         """
         self._interruption.set(time.monotonic() + grace)
 
@@ -162,7 +162,7 @@ class Inbox:
                 self._subscribed.clear()
                 self._thread = threading.Thread(target=self._run, name="livecheck-inbox", daemon=True)
                 self._thread.start()
-        # Without the subscription, the backstop finds all signals, only later.
+        # Without the subscription, the periodic read still finds all signals, but later.
         self._subscribed.wait(BACKSTOP)
 
     def _run(self) -> None:

@@ -15,7 +15,7 @@ logger = get_logger(__name__)
 #: Length of a lease as a share of ``recover_within``; the sweep needs the rest.
 LEASE_SHARE: Final = 3 / 5
 
-#: Lost leases that are logged by name; of more, only the number is logged.
+#: Maximum number of lost leases that are logged by name; of more, only the number is logged.
 _NAMED: Final = 3
 
 Held = tuple[str, str, str]
@@ -25,7 +25,7 @@ class Leases:
     """The leases this process holds, as (case name, test id, token)."""
 
     def __init__(self, store: Store, lease: float) -> None:
-        """``lease`` is the seconds after a renewal from which another process may run the execution."""
+        """Renew leases to ``lease`` seconds; after that time, another process may run the execution."""
         self._store = store
         self.lease = lease
         self.after_fork()

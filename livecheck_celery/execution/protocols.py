@@ -1,4 +1,4 @@
-"""What executing a test uses of a case, and what others use of a running test."""
+"""Protocols: of a case, as runners use it, and of a runner, as deadlines and spans use it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from livecheck_celery.models import SignalEvent, TestExecution, TestReport
 
 
 class RunnableCase(Protocol):
-    """What a runner uses of the case it runs."""
+    """A case, as far as runners use it."""
 
     name: str
     active: bool
@@ -30,13 +30,13 @@ class RunnableCase(Protocol):
 
     @property
     def run(self) -> Callable[..., Any]:
-        """The test itself, ``def`` or ``async def``."""
+        """The ``run()`` of the case, ``def`` or ``async def``."""
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook; log what it raises."""
+        """Call a hook; log what the hook raises."""
 
     def fail_suite(self, exc: SuiteFailed) -> None:
-        """Account for a failure of the suite, and call ``on_suite_fail``."""
+        """Record a failure of the suite, and call ``on_suite_fail``."""
 
     def post_report(self, report: TestReport) -> Any:
         """Publish a report."""
@@ -61,7 +61,7 @@ class RunnableCase(Protocol):
 
 
 class RunningTest(Protocol):
-    """What deadlines and spans use of a runner."""
+    """A runner, as far as deadlines and spans use it."""
 
     deadline: float
     error: BaseException | None

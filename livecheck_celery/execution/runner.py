@@ -1,4 +1,4 @@
-"""Run one execution of a case to its one verdict (reference: ``livecheck.runners.TestRunner``)."""
+"""Runner of one execution, which ends in one verdict (reference: ``livecheck.runners.TestRunner``)."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def current_execution() -> TestRunner | None:
 
 
 class Resources(NamedTuple):
-    """What a runner uses of its process."""
+    """The parts of the process that a runner uses."""
 
     store: Store
     inbox: Inbox
@@ -71,14 +71,14 @@ class TestRunner:
         state: INIT until there is a verdict.
         started: monotonic time of the start.
         ended: monotonic time of the verdict.
-        runtime: seconds between the two.
+        runtime: seconds from the start to the verdict.
         logs: the lines logged so far, as (level, text).
         signal_latency: seconds ``wait()`` waited for each signal.
         report: the report, once there is a verdict; None when another runner's verdict was first.
         error: the failure, if any.
         deadline: monotonic time at which the test expires, or has run for ``max_runtime``.
-        overran: whether it got the verdict TIMEOUT while ``run()`` had not returned.
-        thread_id: id of the thread that executes it.
+        overran: whether the verdict TIMEOUT was recorded before ``run()`` returned.
+        thread_id: id of the thread that executes the test.
         handed_back: whether this process stopped before a verdict, so that another worker runs the test.
     """
 
@@ -113,8 +113,8 @@ class TestRunner:
         """Claim the execution, run it, record the verdict.
 
         Returns:
-            The verdict. INIT when there is none: another worker has or had the execution, or this process is stopping
-            and handed it back.
+            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
+            back.
 
         Raises:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
@@ -142,13 +142,13 @@ class TestRunner:
         return self.state
 
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
-        """Record the verdict of an execution that no runner finished; ``token`` is the one recovery was given."""
+        """Record the verdict of an execution that no runner finished; ``token`` is that of the sweep."""
         self._token = token
         with traced(self):
             self._end(state, error)
 
     def overrun(self) -> None:
-        """Record TIMEOUT on a ``run()`` that is past its deadline; ``overran`` says whether that was the verdict.
+        """Record TIMEOUT for a ``run()`` that is past its deadline; sets ``overran`` if there was no verdict.
 
         Raises:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
@@ -164,7 +164,7 @@ class TestRunner:
     # -- signals
 
     def expect(self, case_name: str, signal_name: str, key: str | None) -> Future[SignalEvent]:
-        """Return a future of a signal of a case, sent to the test ``key`` or to the one being executed."""
+        """Return a future of a signal of a case, sent to the test ``key`` or to the test being executed."""
         key = key or self.test.id
         mailbox = self._mailboxes.get((case_name, key))
         if mailbox is None:
@@ -203,7 +203,7 @@ class TestRunner:
     # -- logging
 
     def log(self, level: int, msg: object, *args: object) -> None:
-        """Keep a line until the verdict, or emit it now with ``realtime_logs``."""
+        """Keep a log line until the verdict, or emit it at once with ``realtime_logs``."""
         text = str(msg) % args if args else str(msg)
         if self.case.realtime_logs:
             self.case.logger.log(level, "[%s] %s", self.test.shortident, sanitize(text))
@@ -211,7 +211,7 @@ class TestRunner:
             self.logs.append((level, text))
 
     def log_info(self, msg: str, *args: object) -> None:
-        """`log` at level INFO (reference: ``TestRunner.log_info``)."""
+        """Log a line at level INFO (reference: ``TestRunner.log_info``)."""
         self.log(logging.INFO, msg, *args)
 
     def _flush_logs(self) -> None:
@@ -297,7 +297,7 @@ class TestRunner:
             raise
 
     def _end(self, state: State, error: BaseException | None = None) -> bool:
-        """Record the verdict unless there is one; return whether there was none."""
+        """Record the verdict, unless this runner has recorded one; return whether it had not."""
         if not self._ended.acquire(blocking=False):
             return False
         self.ended = time.monotonic()
@@ -335,7 +335,7 @@ class TestRunner:
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
         why = f": {report.error}" if report.error else ""
-        logger.log(level, "%s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
+        logger.log(level, "runner: %s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
         self._call_hooks()
         case.call_hook(case.post_report, self.report)
         if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:

@@ -1,6 +1,6 @@
 """Executions as OpenTelemetry spans, linked to the spans in which they were triggered.
 
-Spans are made only in a process that has already imported ``opentelemetry.trace``; other processes import nothing.
+Spans are created only in a process that has already imported ``opentelemetry.trace``; other processes import nothing.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _RESULTS: Final = {
 
 @contextmanager
 def traced(running: RunningTest) -> Iterator[None]:
-    """Open a span around the block in which ``running`` reaches its verdict; only log errors of OpenTelemetry."""
+    """Open a span around the block in which ``running`` reaches its verdict; log errors of OpenTelemetry."""
     span = _start(running)
     if span is None:
         yield

@@ -1,1 +1,1 @@
-"""What applications name in their own configuration: Django's ``MIDDLEWARE``, or a call on a Celery app."""
+"""Integrations that a host names in its configuration: Django middleware, ``install()`` for a Celery app."""

@@ -1,4 +1,4 @@
-"""Celery integration for a service without cases: its tasks carry tests, and send automatic signals."""
+"""Celery integration for services without cases, whose tasks carry tests and send automatic signals."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Service(LiveCheck):
     """A LiveCheck without cases, which adds nothing to the beat schedule of the service."""
 
     def schedule_all(self, **_: Any) -> None:
-        """Add the beat entries of the cases, if any were declared after all."""
+        """Add the beat entries of the cases; without cases, add none."""
         if self.cases:
             super().schedule_all()
 
 
 def install(app: Celery, **settings: Any) -> LiveCheck:
-    """Make the tasks of ``app`` carry tests, and send the automatic signals of which they are the source.
+    """Make the tasks of ``app`` carry tests, and send the automatic signals whose source they are.
 
     Idempotent: further calls return the LiveCheck of the first one.
 
     Args:
-        app: the service's Celery app. Its broker can be another than LiveCheck's.
-        settings: as for `LiveCheck`; at least ``redis_url``, if LiveCheck's state is not in the broker of ``app``.
+        app: the service's Celery app; its broker can differ from LiveCheck's.
+        settings: as for `LiveCheck`; ``redis_url`` is required unless LiveCheck's state is in the broker of ``app``.
 
     Returns:
         The LiveCheck of ``app``, for `LiveCheck.wsgi`, `asgi`, `init_flask`, `instrument` and so on.

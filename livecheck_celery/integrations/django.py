@@ -1,4 +1,4 @@
-"""Django middleware: ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``."""
+"""Django middleware, for ``MIDDLEWARE = ["livecheck_celery.integrations.django.LiveCheckMiddleware", ...]``."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class LiveCheckMiddleware:
             markcoroutinefunction(self)
 
     def __call__(self, request: HttpRequest) -> HttpResponseBase | Awaitable[HttpResponseBase]:
-        """Serve ``request``. Errors of the application propagate unchanged."""
+        """Serve ``request``; errors of the application propagate unchanged."""
         if self._is_async:
             return self._serve_async(request)
         scope = self._scope_of(request)
@@ -79,8 +79,8 @@ class LiveCheckMiddleware:
 def find_livecheck() -> LiveCheck:
     """Return the LiveCheck that serves the requests of this process.
 
-    That is the first one on Celery's current app, else the first one on LiveCheck's default app. Without any, creates
-    one on Celery's current app, from the Django settings named ``LIVECHECK_<SETTING>``.
+    This is the first LiveCheck on Celery's current app, else the first one on LiveCheck's default app. If neither has
+    one, creates a LiveCheck on Celery's current app, from the Django settings named ``LIVECHECK_<SETTING>``.
 
     Raises:
         ConfigurationError: a case declaration or a setting is wrong.
@@ -104,7 +104,7 @@ def _import_views() -> None:
 
 
 def _finish_when_sent(response: Any, scope: RequestScope) -> Any:
-    """Return ``response``, set up to finish ``scope`` when it has been sent."""
+    """Return ``response``, changed to finish ``scope`` when it has been sent."""
     if not response.streaming or getattr(response, "file_to_stream", None) is not None:
         scope.finish(response.status_code)
     else:

@@ -1,1 +1,1 @@
-"""Propagation: carries the current test between processes, over Celery, HTTP, OpenTelemetry and other transports."""
+"""Propagation of the current test between processes, over Celery, HTTP, OpenTelemetry and other transports."""

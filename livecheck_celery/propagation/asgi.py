@@ -1,4 +1,4 @@
-"""ASGI middleware: serves each request as part of the test in its headers."""
+"""ASGI middleware, which serves each request as part of the test in its headers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class LiveCheckMiddleware:
         self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection. Messages pass unchanged, and errors of the application propagate."""
+        """Serve one connection; messages pass unchanged, and errors of the application propagate."""
         if scope["type"] == "http":
             await self._serve_http(scope, receive, send)
         elif scope["type"] == "websocket":

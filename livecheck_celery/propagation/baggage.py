@@ -1,7 +1,7 @@
 """LiveCheck's entry in the W3C baggage: all signed headers in one value, for services that forward only baggage.
 
 The value consists of characters that percent-encoding leaves unchanged, so that it survives any number of services that
-decode and encode it, by whatever rules.
+decode and encode it.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def pack(headers: Mapping[str, str]) -> str:
 
 
 def unpack(value: str) -> dict[str, str] | None:
-    """Decode the value of an entry to headers, without verifying them; None when `pack` did not make it."""
+    """Decode the value of an entry to headers, without verifying them; None for a value that `pack` did not make."""
     # Some services treat an entry's properties as part of its value, and encode them with it.
     text = unquote_plus(value).partition(";")[0].strip()
     try:

@@ -1,4 +1,4 @@
-"""Celery: carries the current test from a task to the tasks it causes, and reports the outcome of tasks.
+"""Propagation over Celery: from a task to the tasks that it causes; also reports the outcome of tasks.
 
 Uses Celery's signals, which cover every message and every task: children, retries, chains, groups, chords, links and
 error links. A message that a worker's main process publishes for a task, such as the error link of a task whose prefork
@@ -23,7 +23,7 @@ from livecheck_celery.propagation.sources import TASK, OperationFinished
 #: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none.
 OWN_TASKS: Final = "livecheck."
 
-# By request, not by task id: after a redelivery, one id can run twice at once in a process.
+# By request, not by task id: after a redelivery, one id can run twice at the same time in a process.
 _tokens: WeakKeyDictionary[Context, tuple[Tokens, Token[list[TestExecution] | None]]] = WeakKeyDictionary()
 
 
@@ -50,7 +50,7 @@ def connect() -> None:
 
 
 def add_listener(listener: Listener) -> None:
-    """Notify ``listener`` when a task that is part of a test finishes. Holds a weak reference."""
+    """Notify ``listener`` when a task that is part of a test finishes; holds a weak reference."""
     _listeners.add(listener)
 
 
@@ -63,7 +63,7 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
     is_own = sender.startswith(OWN_TASKS)
     carried = {} if is_own else outgoing()
     if carried or is_own:
-        # A retried message still has the headers that it arrived with.
+        # A retried message still has the headers with which it arrived.
         for name in HEADERS:
             headers.pop(name, None)
         headers.update(carried)

@@ -20,7 +20,7 @@ def source_name(signal: Any, sender: Any = None) -> str:
 
     Args:
         signal: a Django signal, or its import path.
-        sender: a model or its label, to include only what it sends; None includes every sender.
+        sender: a model or its label, to include only signals of that model; None includes every sender.
 
     Raises:
         ConfigurationError: no loaded module has ``signal``, or ``sender`` is a string but not a model label.
@@ -51,7 +51,7 @@ def name_of(signal: Any) -> str:
 
 
 def label_of(sender: Any) -> str:
-    """Return the label of a model, such as ``shop.Order``; a string as it is; the class name of anything else."""
+    """Return the label of a model, such as ``shop.Order``; a string unchanged; else the name of the class."""
     if isinstance(sender, str):
         return sender
     label = getattr(getattr(sender, "_meta", None), "label", None)
@@ -66,7 +66,7 @@ def fields_of(instance: Any) -> dict[str, Any]:
 
 
 class Receivers:
-    """Receivers of the Django signals that are sources, which report the ones sent in a test.
+    """Receivers of the Django signals that are sources; they report signals that are sent in a test.
 
     Args:
         operation_finished: called when a connected signal was sent in a test.
@@ -77,7 +77,7 @@ class Receivers:
         self._disconnect: dict[str, Callable[[], object]] = {}
 
     def follow(self, names: set[str]) -> None:
-        """Connect to the signals with these source names that are loaded here, and disconnect from all others."""
+        """Connect to the loaded signals with these source names, and disconnect from all others."""
         for name in self._disconnect.keys() - names:
             self._disconnect.pop(name)()
         for name in names - self._disconnect.keys():

@@ -51,12 +51,12 @@ class Gate:
         self._on_request = on_request
 
     def accept(self, headers: Iterable[tuple[str, str]]) -> Carried:
-        """Return what the ``headers`` of a request carry, if they can be trusted; else `NOTHING`.
+        """Return the test or mark that the ``headers`` of a request carry, if they can be trusted; else `NOTHING`.
 
         LiveCheck's own headers take precedence; without any, LiveCheck's entry in the W3C baggage is used.
 
         Args:
-            headers: names in any case, and values; others than LiveCheck's are skipped.
+            headers: names in any case, and values; headers of others are skipped.
         """
         self._on_request()
         found: dict[str, str] = {}
@@ -82,7 +82,7 @@ class Gate:
         return self.headers() if host is not None and host.lower() in self._hosts else {}
 
     def headers(self) -> Mapping[str, str]:
-        """Build the signed headers of the current test or fake request, for any destination; empty outside of both."""
+        """Build the signed headers of the current test or fake request; empty outside of both."""
         headers = outgoing() if self._keys else {}
         return sign(headers, self._keys) if headers else {}
 

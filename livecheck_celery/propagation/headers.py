@@ -1,4 +1,4 @@
-"""The headers that carry a test from one process to the next: building, parsing, signing and verifying them.
+"""Headers that carry a test to another process: build, parse, sign and verify them.
 
 Celery messages carry them unsigned, because anybody who can write to the broker can run any task. HTTP is a trust
 boundary: HTTP headers are accepted only with a signature made with the shared secret key.
@@ -30,10 +30,10 @@ from livecheck_celery.models import (
 #: Every header with data, in the order in which the signature covers them.
 HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_SYNTHETIC)
 
-#: Maximum characters in one header. LiveCheck sends no longer ones.
+#: Maximum characters in one header; LiveCheck's own headers are never longer.
 MAX_HEADER: Final = 4096
 
-#: How long the mark of a fake request is valid, so that a captured mark cannot be replayed later.
+#: Validity of the mark of a fake request, which limits the replay of a captured mark.
 _MARK_LIFETIME: Final = timedelta(minutes=5)
 
 _SALT: Final = "livecheck-celery.headers"
@@ -82,7 +82,7 @@ def leave(tokens: Tokens) -> None:
 
 
 def outgoing() -> dict[str, str]:
-    """Build the unsigned headers for the next hop: the current test, or the mark of a fake request, or none."""
+    """Build the unsigned headers of the current test or of the mark of a fake request; empty outside of both."""
     if test := current_test():
         try:
             return test.as_headers()
@@ -95,7 +95,7 @@ def outgoing() -> dict[str, str]:
 
 
 def parse(headers: Mapping[str, Any]) -> Carried:
-    """Parse ``headers``, names in LiveCheck's own spelling; `NOTHING` when they are absent, malformed or expired."""
+    """Parse ``headers``, spelled as LiveCheck does; return `NOTHING` if they are absent, malformed or expired."""
     if HEADER_ID in headers:
         test = TestExecution.from_headers(headers)
         return NOTHING if test is None or test.is_expired else Carried(test, None)

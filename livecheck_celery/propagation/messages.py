@@ -1,4 +1,4 @@
-"""Inject the current test into the headers of a message, and extract it again, for any transport such as Kafka."""
+"""Propagation over any other transport, such as Kafka: inject the current test into headers, and extract it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from livecheck_celery.propagation.headers import NOTHING, enter, leave
 
 
 def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
-    """Add the signed headers of the current test to ``headers``, replacing LiveCheck's own that are there.
+    """Add the signed headers of the current test to ``headers``, in place of LiveCheck's headers in them.
 
     Does nothing outside a test or a fake request. Never raises: headers that cannot be changed are left as they are.
 
@@ -40,9 +40,9 @@ def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes
 def extract(
     gate: Gate, headers: Mapping[Any, Any] | Iterable[tuple[Any, Any]] | None
 ) -> Iterator[TestExecution | None]:
-    """Run the block as part of the test in ``headers``, and of no other; yields that test, or None.
+    """Run the block as part of the test in ``headers``, and of no other; yield that test, or None.
 
-    Never raises: headers that are not trusted or not readable carry no test.
+    Never raises: headers that are not trusted, or cannot be read, carry no test.
 
     Args:
         gate: decides whether to trust the headers.

@@ -1,4 +1,4 @@
-"""OpenTelemetry: carries the current test in the W3C baggage, and reports the spans that end in a test.
+"""Propagation over OpenTelemetry's baggage; also reports the spans that end in a test.
 
 Imports OpenTelemetry, which the extra ``otel`` installs.
 """
@@ -38,7 +38,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
     host, regardless of the hosts of ``gate``.
 
     Returns:
-        A function that undoes it.
+        A function that reverts this.
     """
     propagator = _TestPropagator(get_global_textmap(), gate)
     set_global_textmap(propagator)
@@ -64,7 +64,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
 class _TestPropagator(TextMapPropagator):
     """Wraps another propagator, and adds the current test to the baggage that it injects.
 
-    A separate propagator next to it would overwrite the baggage header.
+    A separate propagator would overwrite the baggage header.
     """
 
     def __init__(self, inner: TextMapPropagator, gate: Gate | None) -> None:

@@ -10,12 +10,12 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried, current
 
-#: Maximum tests of one request that are notified. Bounds the memory of a streaming response that never ends.
+#: Maximum number of tests of one request that are notified, so that an endless response has bounded memory.
 MAX_TESTS: Final = 100
 
 
 class RequestTests(list[TestExecution]):
-    """The tests to notify when a request finishes: the one it is part of, and those triggered in it."""
+    """The tests to notify when a request finishes: the test of the request, and those triggered in it."""
 
     #: True once the request has finished. Background work keeps triggering tests in the request's context; without this
     #: flag, the list would grow for as long as the process lives.
@@ -42,7 +42,7 @@ class RequestScope:
         path: full path, without the query string.
     """
 
-    # Created for every request, most of which are in no test: so it is kept small, with few calls.
+    # Created for every request, most of which are not tested; so it is small, and makes few calls.
     __slots__ = ("_gate", "_method", "_path", "_synthetic_case", "_test", "_tests", "_tokens")
 
     def __init__(self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str) -> None:

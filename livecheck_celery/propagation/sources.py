@@ -37,7 +37,7 @@ class Target(NamedTuple):
 
 
 class OperationFinished(Protocol):
-    """Callback for an operation that finished as part of tests. Neither raises nor blocks."""
+    """Callback for an operation that finished as part of tests; neither raises nor blocks."""
 
     def __call__(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
@@ -45,8 +45,8 @@ class OperationFinished(Protocol):
         """Record that the operation finished.
 
         Args:
-            kind: as of `Source`.
-            name: as of `Source`; of a request, its method and path, such as ``POST /order/1/``.
+            kind: as for `Source`.
+            name: as for `Source`; for a request, method and path, such as ``POST /order/1/``.
             tests: the tests that the operation was part of, or that were triggered in it.
             value: the operation's result.
             error: why the operation failed; None if it succeeded.

@@ -1,4 +1,4 @@
-"""The current OpenTelemetry span, in W3C Trace Context format; never imports OpenTelemetry."""
+"""The current OpenTelemetry span as W3C Trace Context; never imports OpenTelemetry."""
 
 from __future__ import annotations
 

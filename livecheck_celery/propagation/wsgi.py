@@ -1,4 +1,4 @@
-"""WSGI middleware: serves each request as part of the test in its headers."""
+"""WSGI middleware, which serves each request as part of the test in its headers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class LiveCheckMiddleware:
         self.gate = gate
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-        """Serve one request. Errors of the application propagate unchanged."""
+        """Serve one request; errors of the application propagate unchanged."""
         request = _Request(self.gate, environ, start_response)
         with request:
             body = self.app(environ, request.start_response)
@@ -49,7 +49,7 @@ def _path(environ: WSGIEnvironment) -> str:
 
 
 def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
-    """Tell whether ``wsgi.file_wrapper`` made ``body``: an instance of the server's class, or the file itself."""
+    """Return whether ``wsgi.file_wrapper`` made ``body``: an instance of the server's class, or the file itself."""
     wrapper = environ.get("wsgi.file_wrapper")
     return isinstance(body, IOBase) or (isinstance(wrapper, type) and isinstance(body, wrapper))
 

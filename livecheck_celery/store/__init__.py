@@ -1,4 +1,4 @@
-"""Everything LiveCheck keeps in Redis; no other package talks to Redis."""
+"""The state of LiveCheck in Redis; no other package imports redis."""
 
 from livecheck_celery.store.executions import Claim, Recovery, Verdict
 from livecheck_celery.store.statistics import Statistics

@@ -1,4 +1,4 @@
-"""Counters of all processes: what was dropped or ignored, by reason."""
+"""Counters of dropped items and ignored headers of all processes, by reason."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "*coun
 
 
 class Counts(NamedTuple):
-    """What all processes counted.
+    """Counts of all processes.
 
     Attributes:
         age: seconds since counting began, less than a day.
@@ -27,7 +27,7 @@ class Counts(NamedTuple):
 
 
 class Counters:
-    """Counts by reason, of the last day."""
+    """Counts of the last day, by reason."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -36,13 +36,13 @@ class Counters:
         """Add ``counts``, by reason, to the counters of all processes.
 
         Raises:
-            RedisUnavailable: Redis did not take them.
+            RedisUnavailable: Redis did not answer.
         """
         added = [part for reason, count in counts.items() for part in (reason, count)]
         self._database.run(ADD_COUNTS(counters=self._database.keys.counters, ttl=COUNTERS_TTL, counts=added))
 
     def read(self) -> Counts:
-        """The counters of all processes.
+        """Read the counters of all processes.
 
         Raises:
             InvalidPayload: a stored value cannot be parsed.

@@ -1,4 +1,4 @@
-"""What the parts of the store share: one Redis database, its key names, and how operations run in it."""
+"""A Redis database that the parts of the store share: its client, its key names, and its calls."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.scripts import Call, Script, run, run_all
 
-#: Seconds a record without a verdict outlives its expiry, for the sweep to close it, even after a long outage.
+#: Seconds for which a record without a verdict is kept after it expires, so that a sweep after an outage can close it.
 KEEP: Final = 24 * 3600
-#: Seconds a record outlives its verdict: longer than a worker retries to write the verdict.
+#: Seconds for which a record is kept after its verdict: longer than a worker retries to write the verdict.
 FORGET_AFTER: Final = 120
 
 READ: Final = Script("read", keys=("*stored",))
@@ -54,7 +54,7 @@ class Database:
         return errors_translated(self.settings.redis_url)
 
     def run(self, call: Call) -> Any:
-        """Run one script; the reply.
+        """Run one script and return its reply.
 
         Raises:
             RedisUnavailable: Redis did not answer, or the script failed.
@@ -63,7 +63,7 @@ class Database:
             return run(self.client, call)
 
     def run_all(self, calls: Sequence[Call], *, raise_on_error: bool = True) -> list[Any]:
-        """Run scripts in one round trip; the reply to each, with ``raise_on_error=False`` errors among them.
+        """Run scripts in one round trip and return their replies; with ``raise_on_error=False``, errors are replies.
 
         Raises:
             RedisUnavailable: Redis did not answer, or a script failed.
@@ -86,11 +86,11 @@ class Database:
                     raise reply
 
     def pipeline(self) -> Pipeline:
-        """An empty pipeline, not a transaction; see `execute`."""
+        """Return an empty pipeline, for `execute`; it is not a transaction."""
         return self.client.pipeline(transaction=False)
 
     def execute(self, pipeline: Pipeline) -> list[Any]:
-        """Send a pipeline of plain commands; the replies.
+        """Send a pipeline of plain commands and return the replies.
 
         Raises:
             RedisUnavailable: Redis did not answer, or a command failed.
@@ -99,7 +99,7 @@ class Database:
             return pipeline.execute()
 
     def read(self, *keys: str) -> tuple[float, list[Any]]:
-        """Read keys of one cluster slot in one step; Redis time, and what each holds, as ``read.lua`` replies it.
+        """Read keys of one cluster slot atomically; return the Redis time, and the values as ``read.lua`` replies them.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -108,33 +108,33 @@ class Database:
         return float(now), found
 
     def report_json(self, report: TestReport) -> str | None:
-        """A report as scripts take it: JSON without ``at``, which they add; None if reports are not kept."""
+        """Encode a report as JSON without ``at``, which the scripts add; return None if reports are not kept."""
         return REPORT.dump_json(report, exclude={"at"}).decode() if self.settings.send_reports else None
 
 
 def execution_json(test: TestExecution) -> str:
-    """An execution as JSON.
+    """Encode an execution as JSON.
 
     Raises:
         InvalidPayload: its arguments are not JSON.
     """
     try:
-        # Infinity as in Celery's messages, so that a resent test has the same arguments.
+        # Infinity as in Celery's messages, so that a re-sent test has the same arguments.
         return to_json(test, inf_nan_mode="constants").decode()
     except PydanticSerializationError as exc:
         raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
 
 
 def as_dict(found: Sequence[str]) -> dict[str, str]:
-    """A hash as scripts reply it: field, value, field, value, and so on."""
+    """Convert a script's reply for a hash (field, value, field, value, ...) to a dict."""
     return dict(zip(found[::2], found[1::2], strict=True))
 
 
 def readable(key: str, read: Callable[[], T]) -> T:
-    """The result of ``read``, which parses the value stored under ``key``.
+    """Return the result of ``read``, which parses the value stored under ``key``.
 
     Raises:
-        InvalidPayload: names the key whose value cannot be parsed.
+        InvalidPayload: the value cannot be parsed; the message names the key.
     """
     try:
         return read()

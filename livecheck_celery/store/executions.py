@@ -1,4 +1,4 @@
-"""Executions: which are requested, which process runs each, and their one verdict."""
+"""Executions: requests, claims, recovery and verdicts."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dic
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
 
-#: Seconds after which the message of an unclaimed execution is resent; the wait doubles each time.
+#: Seconds after which the message of an unclaimed execution is re-sent; the delay doubles each time.
 RESEND_AFTER: Final = 30.0
-#: Maximum of that wait, seconds.
+#: Maximum of that delay, in seconds.
 MAX_RESEND: Final = 600.0
 #: An execution whose worker died this many times is not retried.
 MAX_ATTEMPTS: Final = 3
-#: Seconds for which an execution is remembered that came by a message alone, in case the broker delivers it twice.
+#: Seconds for which a record that a claim created is kept, in case the message is delivered twice.
 REMEMBER: Final = 3600
 #: Why an execution was not recorded.
 DUPLICATE, BACKLOG = "duplicate", "backlog"
@@ -77,15 +77,15 @@ RECOVER: Final = Script(
 
 
 class Claim(NamedTuple):
-    """Answer to a claim.
+    """Reply to a claim.
 
     Attributes:
         outcome: ``run``, ``expired`` or ``inactive``: claimed, and the claimer must write a verdict;
             ``done`` or ``busy``: not claimed, nothing to do.
         attempt: 1 for the first claim of the execution.
         recorded_at: Redis time of the trigger.
-        expires_at: Redis time from which it is not run any more.
-        signals: those that have arrived so far, by name.
+        expires_at: Redis time from which it is no longer run.
+        signals: signals that have arrived so far, by name.
         now: Redis time of the claim.
     """
 
@@ -98,10 +98,10 @@ class Claim(NamedTuple):
 
 
 class Verdict(NamedTuple):
-    """Answer to a verdict.
+    """Reply to a verdict.
 
     Attributes:
-        accepted: False if there is another verdict already, or the token is not current.
+        accepted: False if the execution has another verdict, or the token is not current.
         at: Redis time of the verdict.
         consecutive_failures: of the suite, after the verdict.
         status: of the suite, after the verdict.
@@ -114,7 +114,7 @@ class Verdict(NamedTuple):
 
 
 class Recovery(NamedTuple):
-    """What the sweep must do about an execution.
+    """The action that the sweep must take on an execution.
 
     Attributes:
         action: ``none``; ``send`` its message again; or write its verdict with the token given: ``timeout`` (it ran
@@ -140,9 +140,9 @@ class Executions:
 
         Raises:
             DuplicateTest: an execution with that id has no verdict yet.
-            TooManyTests: ``max_open`` executions of the case have none.
+            TooManyTests: ``max_open`` executions of the case have no verdict yet.
             InvalidPayload: the arguments are not JSON.
-            RedisUnavailable: Redis did not take it.
+            RedisUnavailable: Redis did not answer; the test may have been recorded.
         """
         outcome = self._database.run(self.record_call(test, expires_in=expires_in, delay=delay))
         if outcome == DUPLICATE:
@@ -153,7 +153,7 @@ class Executions:
         return replace(test, recorded_at=float(outcome))
 
     def record_call(self, test: TestExecution, *, expires_in: float, delay: float) -> Call:
-        """The call that `record` makes; its reply is ``recorded_at``, or why the test was not recorded.
+        """Build the call of `record`; the reply is ``recorded_at``, or `DUPLICATE` or `BACKLOG`.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
@@ -185,7 +185,7 @@ class Executions:
         max_history: int,
         expires_in: float,
     ) -> Claim:
-        """Claim an execution for ``lease`` seconds; repeated with the same token, it gives the same answer.
+        """Claim an execution for ``lease`` seconds; a repeated call with the same token gets the same reply.
 
         A test without a record is recorded now, to expire in ``expires_in`` seconds, if its message came without one
         or Redis lost it; but not if it has had its verdict. From now on signals of the test are published to the
@@ -194,16 +194,16 @@ class Executions:
         Args:
             test: the execution, as its message has it.
             token: fencing token, unique to this claim.
-            address: of the process.
-            lease: seconds.
+            address: address of the process.
+            lease: duration of the lease, in seconds.
             active: whether the case runs tests.
             frequency: expected seconds between tests.
             max_history: maximum length of the histories.
-            expires_in: seconds.
+            expires_in: seconds until a test that is recorded now expires.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
-            RedisUnavailable: Redis did not answer; the claim may have succeeded all the same.
+            RedisUnavailable: Redis did not answer; the claim may have succeeded.
         """
         keys, case = self._database.keys, test.case_name
         signals_key = keys.signals(case, test.id)
@@ -233,10 +233,10 @@ class Executions:
         return Claim(outcome, attempt, float(recorded_at), float(expires_at), arrived, float(now))
 
     def renew(self, leases: Sequence[tuple[str, str, str]], lease: float) -> list[tuple[str, str, str]]:
-        """Renew leases, each (case name, test id, token), to ``lease`` seconds from now; one round trip.
+        """Renew leases, each (case name, test id, token), to ``lease`` seconds from now, in one round trip.
 
         Returns:
-            Those whose token does not hold the execution any more.
+            The leases whose token no longer holds the execution.
 
         Raises:
             RedisUnavailable: Redis did not answer; some may have been renewed.
@@ -250,7 +250,7 @@ class Executions:
         return [held for held, renewed in zip(leases, replies, strict=True) if not renewed]
 
     def release(self, case_name: str, test_id: str, token: str) -> bool:
-        """Release an execution, to be resent at once; this attempt does not count.
+        """Release an execution, for the sweep to re-send at once; this attempt does not count.
 
         Returns:
             False if the token does not hold the execution.
@@ -265,14 +265,14 @@ class Executions:
     def verdict(
         self, report: TestReport, token: str, *, address: str, max_history: int, state_transition_delay: float
     ) -> Verdict:
-        """Record the verdict in ``report``; the first one with the current token is accepted.
+        """Record the verdict in ``report``; the first verdict with the current token is accepted.
 
-        Repeated with the same token, it gives the same answer and counts nothing twice. A pass does not change the
+        A repeated call with the same token gets the same reply, and counts nothing twice. A pass does not change the
         status of a suite that failed less than ``state_transition_delay`` seconds ago.
 
         Raises:
             ValueError: the report has no execution.
-            RedisUnavailable: Redis did not answer; the verdict may have been recorded all the same.
+            RedisUnavailable: Redis did not answer; the verdict may have been recorded.
         """
         if report.test is None:
             raise ValueError("the report of a verdict must have an execution; this one has none")
@@ -301,7 +301,7 @@ class Executions:
         return Verdict(bool(accepted), float(at), int(consecutive_failures), suite)
 
     def due(self, case_name: str, limit: int) -> list[str]:
-        """Ids of at most ``limit`` executions that the sweep should check now, longest overdue first.
+        """Return the ids of at most ``limit`` executions that the sweep should check now, longest overdue first.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -309,7 +309,7 @@ class Executions:
         return list(self._database.run(DUE(open=self._database.keys.open(case_name), limit=limit)))
 
     def cases_due(self, case_names: Sequence[str]) -> list[str]:
-        """Those of the cases with an execution that the sweep should check now; one round trip.
+        """Return the cases with an execution that the sweep should check now, in one round trip.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -317,8 +317,8 @@ class Executions:
         replies = self._database.run_all([DUE(open=self._database.keys.open(name), limit=1) for name in case_names])
         return [name for name, ids in zip(case_names, replies, strict=True) if ids]
 
-    def look_again(self, case_name: str, test_ids: Sequence[str]) -> None:
-        """Make these executions due for the next sweep, because this one could not act on them.
+    def make_due(self, case_name: str, test_ids: Sequence[str]) -> None:
+        """Make executions due for the next sweep, since this one could not act on them.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -338,7 +338,7 @@ class Executions:
         self._database.execute(pipeline)
 
     def recover(self, case_name: str, test_id: str, token: str) -> Recovery:
-        """Decide what to do about one execution that is due; of several sweepers, one gets an action.
+        """Decide which action to take on an execution that is due; of several sweepers, one gets the action.
 
         Raises:
             InvalidPayload: the record cannot be parsed.

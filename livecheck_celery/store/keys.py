@@ -1,4 +1,4 @@
-"""Names of everything LiveCheck keeps in Redis.
+"""Names of the keys and channels in Redis.
 
 All keys of one case share the hash tag ``{case}``, so that one script can use them together on a cluster.
 """
@@ -13,16 +13,16 @@ UNKNOWN_CASE: Final = "?"
 
 
 def inbox(prefix: str, address: str) -> str:
-    """Pub/sub channel of the process at ``address``."""
+    """Return the name of the pub/sub channel of the process at ``address``."""
     return f"{prefix}:inbox:{address}"
 
 
 @dataclass(frozen=True)
 class Keys:
-    """Key names under one prefix.
+    """Names of keys under one prefix. Each docstring gives the type and the content of the key.
 
     Attributes:
-        prefix: of every key.
+        prefix: prefix of every key.
     """
 
     prefix: str
@@ -44,12 +44,12 @@ class Keys:
 
     @property
     def beat(self) -> str:
-        """String: when beat last sent a message."""
+        """String: time at which beat last sent a message."""
         return f"{self.prefix}:beat"
 
     @property
     def schedules(self) -> str:
-        """String: when a worker last executed a message that beat sent."""
+        """String: time at which a worker last executed a message that beat sent."""
         return f"{self.prefix}:schedules"
 
     @property
@@ -79,7 +79,7 @@ class Keys:
         return self._of(case_name, "frequency")
 
     def open(self, case_name: str) -> str:
-        """Sorted set: ids of executions without a verdict, by when the sweep should check them."""
+        """Sorted set: ids of executions without a verdict, by the time at which the sweep should check them."""
         return self._of(case_name, "open")
 
     def test(self, case_name: str, test_id: str) -> str:

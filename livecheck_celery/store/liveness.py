@@ -27,7 +27,7 @@ class SignsOfLife(NamedTuple):
 
 
 class Liveness:
-    """Which parts of the system are alive."""
+    """Signs of life of beat and of the workers, and the claim of the heartbeat."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -49,7 +49,7 @@ class Liveness:
         self._database.run(SIGN_OF_LIFE(sign=self._database.keys.schedules, ttl=SIGN_TTL))
 
     def read(self) -> SignsOfLife:
-        """The last signs of life.
+        """Read the last signs of life.
 
         Raises:
             InvalidPayload: a stored value cannot be parsed.
@@ -65,12 +65,12 @@ class Liveness:
         return SignsOfLife(*(readable(key, partial(_age, now, at)) for key, at in zip(keys, seen, strict=True)))
 
     def claim_heartbeat(self, period: float) -> bool:
-        """Claim the ping of this period, which is ``period`` seconds long; False if another process has it.
+        """Claim the ping of this period of ``period`` seconds; return False if another process has claimed it.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        # Shorter than the period, as no two beats tick alike.
+        # Shorter than the period, since beat does not tick exactly.
         with self._database.errors_translated():
             return bool(self._database.client.set(self._database.keys.heartbeat, 1, nx=True, px=int(period * 900)))
 

@@ -25,10 +25,11 @@ class Snapshot(NamedTuple):
     """The shared configuration at one moment.
 
     Attributes:
-        revision: changes with the rest.
-        since: when the first case was registered; empty if none is. Another value means that Redis lost its data.
-        overrides: by case, the settings that were changed at run time.
-        sources: by case and signal, kind and name of the source that sends it.
+        revision: changes with each change of the shared configuration.
+        since: time of the first registration; empty if no case is registered. A changed value means that Redis lost its
+            data.
+        overrides: settings that were changed at run time, by case.
+        sources: kind and name of the source of each automatic signal, by case and signal.
     """
 
     revision: str
@@ -48,7 +49,7 @@ class Registry:
 
         Raises:
             InvalidPayload: the settings are not JSON.
-            RedisUnavailable: Redis did not take them.
+            RedisUnavailable: Redis did not answer.
         """
         try:
             text = json.dumps(dict(settings))
@@ -66,7 +67,7 @@ class Registry:
         self._database.run(call)
 
     def cases(self) -> dict[str, dict[str, Any]]:
-        """Settings of every registered case, by name; one that cannot be parsed is logged and left out.
+        """Read the settings of every registered case, by name; settings that cannot be parsed are logged and skipped.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -79,20 +80,20 @@ class Registry:
             try:
                 cases[name] = dict(json.loads(text))
             except (TypeError, ValueError):
-                logger.warning("Redis key %s, field %s, holds something LiveCheck did not write", key, name)
+                logger.warning("registry: Redis key %s, field %s, holds something LiveCheck did not write", key, name)
         return cases
 
     def override(self, case_name: str, settings: Mapping[str, Any]) -> None:
         """Override settings of a case in every process; with empty ``settings``, remove the override.
 
         Raises:
-            RedisUnavailable: Redis did not take them.
+            RedisUnavailable: Redis did not answer.
         """
         text = json.dumps(dict(settings)) if settings else None
         self._database.run(OVERRIDE(shared=self._database.keys.shared, field=_OVERRIDE + case_name, settings=text))
 
     def snapshot(self, revision: str = "none") -> Snapshot | None:
-        """The shared configuration; None if ``revision`` is still current.
+        """Read the shared configuration; return None if ``revision`` is still current.
 
         Raises:
             InvalidPayload: a stored value cannot be parsed.

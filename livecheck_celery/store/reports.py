@@ -21,7 +21,7 @@ logger = get_logger(__name__)
 
 POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", "max_reports"))
 
-#: Seconds between two reads of streams in a cluster, which has no blocking read over several servers.
+#: Seconds between two reads of the streams of a cluster, where XREAD cannot block on several servers.
 _POLL: Final = 0.1
 
 _Entry = tuple[str, Mapping[str, str]]
@@ -34,12 +34,12 @@ class Reports:
         self._database = database
 
     def post(self, report: TestReport, *, unknown_case: bool = False) -> TestReport:
-        """Post a report that belongs to no recorded execution; returned with ``at``.
+        """Post a report that belongs to no recorded execution, and return it with ``at``.
 
         With ``unknown_case``, the report goes to the one stream of all cases that are not registered.
 
         Raises:
-            RedisUnavailable: Redis did not take it.
+            RedisUnavailable: Redis did not answer.
         """
         call = POST_REPORT(
             reports=self._database.keys.reports(UNKNOWN_CASE if unknown_case else report.case_name),
@@ -49,9 +49,9 @@ class Reports:
         return replace(report, at=float(self._database.run(call)))
 
     def latest(self, case_names: Sequence[str] | None, *, count: int) -> list[TestReport]:
-        """The last ``count`` reports of these cases, newest last; None: of all cases, unregistered ones included.
+        """Return the last ``count`` reports of these cases, newest last; None means all cases, also unregistered ones.
 
-        A report that cannot be parsed is logged and left out.
+        A report that cannot be parsed is logged and skipped.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -66,14 +66,14 @@ class Reports:
         return _merged(zip(streams, replies, strict=True))[-count:]
 
     def follow(self, case_names: Sequence[str] | None, positions: dict[str, str], *, block: float) -> list[TestReport]:
-        """Reports of these cases (None: all) since the last call, oldest first; waits up to ``block`` seconds for one.
+        """Return the reports since the last call, oldest first; wait up to ``block`` seconds for one.
 
-        The wait is cut to half of the timeout of Redis, so an empty list means: call again.
+        The wait is at most half of the timeout of Redis, so call again after an empty list.
 
         Args:
-            case_names: which cases.
-            positions: by case name, what has been read; updated. With an empty one, reports are read from this call
-                on; of a case that appears in a later call, all reports are read.
+            case_names: names of the cases; None for all.
+            positions: stream id of the last report read, by case name; updated by each call. If it is empty, reading
+                starts at the end of the streams; of a case that appears in a later call, all reports are read.
             block: seconds.
 
         Raises:
@@ -98,7 +98,7 @@ class Reports:
         return _merged(replies)
 
     def _polled(self, after: Mapping[str, str], block: float) -> list[tuple[str, list[_Entry]]]:
-        """The reply XREAD would give if it could read streams on several servers."""
+        """Poll streams that may be on several servers; return a reply like XREAD's."""
         end = time.monotonic() + block
         while True:
             pipeline = self._database.pipeline()
@@ -110,7 +110,7 @@ class Reports:
             time.sleep(_POLL)
 
     def _streams(self, case_names: Sequence[str] | None) -> dict[str, str]:
-        """Stream key to case name."""
+        """Return the name of each case by the key of its stream."""
         if case_names is None:
             with self._database.errors_translated():
                 registered: Any = self._database.client.hkeys(self._database.keys.cases)
@@ -118,7 +118,7 @@ class Reports:
         return {self._database.keys.reports(name): name for name in case_names}
 
     def _ends(self, streams: Mapping[str, str]) -> dict[str, str]:
-        """Case name to the id of the last entry in its stream."""
+        """Return the id of the last entry of each stream, by case name."""
         pipeline = self._database.pipeline()
         for key in streams:
             pipeline.xrevrange(key, count=1)
@@ -129,16 +129,17 @@ class Reports:
 
 
 def _merged(replies: Iterable[tuple[str, Sequence[_Entry]]]) -> list[TestReport]:
-    """Reports of several streams, in the order in which Redis took them."""
+    """Parse the reports of several streams, and sort them by their time in Redis."""
     found = []
     for key, entries in replies:
         for entry_id, fields in entries:
             try:
                 report = REPORT.validate_json(fields["report"])
             except (KeyError, ValidationError):
-                logger.warning("Redis key %s, entry %s, holds something LiveCheck did not write", key, entry_id)
+                problem = "reports: Redis key %s, entry %s, holds something LiveCheck did not write"
+                logger.warning(problem, key, entry_id)
                 continue
             milliseconds, number = entry_id.split("-")
-            # Numbers order the entries of one stream; of several streams in one millisecond, only the time does.
+            # The number orders entries of one stream only; across streams, the reports' time orders one millisecond.
             found.append((int(milliseconds), report.at or 0.0, int(number), report))
     return [report for *_, report in sorted(found, key=lambda entry: entry[:3])]

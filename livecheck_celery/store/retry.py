@@ -1,4 +1,4 @@
-"""Retry of store operations while Redis is unavailable, for workers; a user's request never waits."""
+"""Retry of store operations while Redis is unavailable; only workers use it, so that no request waits."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 
 def _log_retry(state: RetryCallState) -> None:
-    """Log one line: what failed, and when it is retried."""
+    """Log the error of an attempt, and the delay before the next one."""
     error = state.outcome.exception() if state.outcome else None
     delay = state.next_action.sleep if state.next_action else 0.0
     logger.warning("store: %s; retrying in %.1f s", error, delay)

@@ -1,4 +1,4 @@
-"""Runs of schedules: one in each period, however many beats send for it and however many workers die."""
+"""Runs of schedules: one in each period, however many beats send messages and however many workers die."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 from livecheck_celery.store.database import Database
 from livecheck_celery.store.scripts import Script
 
-#: Maximum number of claims of one run, in case it kills its worker; the next period has a run of its own.
+#: Maximum number of claims of one run, in case the run kills its worker.
 MAX_ATTEMPTS: Final = 3
 
 CLAIM_RUN: Final = Script("claim_run", keys=("state",), args=("period", "early", "token", "lease", "max_attempts"))
@@ -30,20 +30,20 @@ class Window(NamedTuple):
 
 
 class ScheduleRuns:
-    """Which worker makes which run.
+    """Claims of runs by workers.
 
-    A run is claimed with a token, for the time of a lease that its worker renews, and finished at its end. A run that
-    is not finished and whose lease lapsed can be claimed again, until the time of the next one.
+    A worker claims a run with a token, renews the lease during the run, and finishes the run. If the lease of an
+    unfinished run lapses, another worker can claim the run, until the next run is due.
     """
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def claim(self, case_name: str, window: Window, *, token: str, lease: float) -> int:
-        """Claim the run of this period; the number of this attempt, 1 for the first, or 0 if it is not the caller's.
+        """Claim the run of this period; return the number of the attempt, from 1, or 0 if the run is not available.
 
         Raises:
-            RedisUnavailable: Redis did not answer; the run may have been claimed, and then lapses.
+            RedisUnavailable: Redis did not answer; if the run was claimed, its lease lapses.
         """
         call = CLAIM_RUN(
             state=self._database.keys.state(case_name),
@@ -56,7 +56,7 @@ class ScheduleRuns:
         return int(self._database.run(call))
 
     def renew(self, case_name: str, token: str, *, lease: float) -> bool:
-        """Renew the lease of a run, to ``lease`` seconds from now; False if the token does not hold the run.
+        """Renew the lease of a run to ``lease`` seconds from now; return False if the token does not hold the run.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -65,7 +65,7 @@ class ScheduleRuns:
         return bool(self._database.run(call))
 
     def finish(self, case_name: str, token: str) -> bool:
-        """Mark a run as finished; False if the token does not hold the run.
+        """Mark a run as finished; return False if the token does not hold the run.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -73,9 +73,9 @@ class ScheduleRuns:
         return bool(self._database.run(FINISH_RUN(state=self._database.keys.state(case_name), token=token)))
 
     def lapsed(self, case_names: Sequence[str], *, lease: float) -> list[str]:
-        """Those of the cases with an unfinished run whose lease lapsed; one round trip.
+        """Return the cases with an unfinished run whose lease lapsed, in one round trip.
 
-        Of several callers one gets each case, and again after ``lease`` seconds if the run was not claimed.
+        One of several callers gets each case; after ``lease`` seconds without a claim, a caller gets it again.
 
         Raises:
             RedisUnavailable: Redis did not answer.

@@ -23,7 +23,7 @@ import redis
 
 Argument = str | int | float | bool | None
 
-#: A line such as ``-- ARGV[2]  token  of the claim``; a name for all that follow has the index ``2...`` or ``...``.
+#: A line such as ``-- ARGV[2]  token  of the claim``; the index ``2...`` or ``...`` names all following values.
 _HEADER_LINE: Final = re.compile(r"-- (KEYS|ARGV)\[(\d*)(\.\.\.)?\]\s+(\w+)")
 
 
@@ -52,8 +52,8 @@ class Script:
 
     Attributes:
         name: file name in ``lua/``, without the suffix.
-        keys: names of ``KEYS``, in order; one that begins with ``*`` stands for all that follow.
-        args: names of ``ARGV``, likewise.
+        keys: names of ``KEYS``, in order; a name that begins with ``*`` stands for all following values.
+        args: names of ``ARGV``, in the same form.
         names: names that a call takes.
         source: text of the file.
         sha: SHA-1 of the source, for EVALSHA.
@@ -82,7 +82,7 @@ class Script:
         return f"<Script {self.name}>"
 
     def __call__(self, /, **values: Argument | Sequence[Argument]) -> Call:
-        """Give each name its value; True and False are sent as 1 and 0, None as an empty string.
+        """Build a call from a value for each name; True and False are sent as 1 and 0, None as an empty string.
 
         Raises:
             TypeError: a name is missing or unknown.
@@ -99,7 +99,7 @@ class Script:
 
 
 def run(client: redis.Redis, call: Call) -> Any:
-    """Run one script; the reply."""
+    """Run one script and return its reply."""
     # redis-py's own Script asks the server each time whether it has the script.
     try:
         return client.evalsha(call.script.sha, *call.operands)
@@ -108,10 +108,10 @@ def run(client: redis.Redis, call: Call) -> Any:
 
 
 def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
-    """Run scripts in one round trip, and in a second one those that the server did not have.
+    """Run scripts in one round trip; a second one runs the scripts that the server did not have.
 
     Returns:
-        The reply to each, errors of single scripts among them.
+        The reply of each script; errors are replies.
     """
     if not calls:
         return []
@@ -133,7 +133,7 @@ def _read(name: str) -> str:
 
 
 def _header(source: str) -> tuple[list[str], list[str]]:
-    """Names of ``KEYS`` and of ``ARGV`` in the header of a script; an index out of order is part of its name."""
+    """Parse the names of ``KEYS`` and ``ARGV`` in a header; an index out of order becomes part of the name."""
     names: dict[str, list[str]] = {"KEYS": [], "ARGV": []}
     for kind, index, rest, name in _HEADER_LINE.findall(source.partition("\n\n")[0]):
         is_next = index in ("", str(len(names[kind]) + 1)) and not "".join(names[kind][-1:]).startswith("*")

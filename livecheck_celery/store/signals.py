@@ -14,7 +14,7 @@ from livecheck_celery.store.database import FORGET_AFTER, Database, as_dict
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.scripts import Call, Script
 
-#: Minimum seconds for which a signal is kept: time for its test to be recorded.
+#: Minimum seconds for which a signal is kept, until its test is recorded.
 SIGNAL_TTL: Final = 60
 
 SEND_SIGNAL: Final = Script(
@@ -28,7 +28,7 @@ class Received(NamedTuple):
 
     Attributes:
         kind: ``subscribed`` (first, and again after redis-py reconnected), ``signal``, or ``pong`` (reply to a ping).
-        event: of a signal, the SignalEvent as JSON.
+        event: the SignalEvent as JSON; empty for the other kinds.
     """
 
     kind: Literal["subscribed", "signal", "pong"]
@@ -36,14 +36,14 @@ class Received(NamedTuple):
 
 
 class Subscription:
-    """Signals that are published to one process; for one thread."""
+    """Signals that are published to one process; not thread-safe."""
 
     def __init__(self, database: Database, pubsub: Any) -> None:
         self._database = database
         self._pubsub = pubsub
 
     def receive(self, timeout: float) -> Received | None:
-        """Wait up to ``timeout`` seconds for the next message; None if there was none.
+        """Wait up to ``timeout`` seconds for the next message; return None if there was none.
 
         Raises:
             RedisUnavailable: the connection is lost.
@@ -73,18 +73,19 @@ class Signals:
         self._database = database
 
     def send(self, event: SignalEvent, *, ttl: float) -> None:
-        """Store a signal for at least ``ttl`` seconds and a minute, and publish it to the processes that listen.
+        """Store a signal, and publish it to the processes that listen.
 
-        While its test has no verdict, it is kept at least until the test expires; with one, for two minutes. The
-        event is stored and published as JSON, with ``received_at``. A later signal of the same name replaces it.
+        The signal is kept for at least ``ttl`` seconds and at least a minute; if its test is recorded, until the test
+        expires; if its test has a verdict, for two minutes instead. The event is stored and published as JSON, with
+        ``received_at``. A later signal of the same name replaces it.
 
         Raises:
-            RedisUnavailable: Redis did not take it.
+            RedisUnavailable: Redis did not answer; the signal may have been stored.
         """
         self._database.run(self.send_call(event, ttl=ttl))
 
     def send_call(self, event: SignalEvent, *, ttl: float) -> Call:
-        """The call that `send` makes; its reply is ``received_at``."""
+        """Build the call of `send`; the reply is ``received_at``."""
         return SEND_SIGNAL(
             signals=self._database.keys.signals(event.case_name, event.key),
             test=self._database.keys.test(event.case_name, event.key),
@@ -99,7 +100,7 @@ class Signals:
         """Publish the signals of test ``key`` to the process at ``address``, for ``ttl`` seconds from now.
 
         Returns:
-            Those that have arrived so far, by name.
+            The signals that have arrived so far, by name.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -109,7 +110,10 @@ class Signals:
         return read_signals(redis_key, case_name, key, as_dict(found))
 
     def awaited(self, wanted: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[str, SignalEvent]]:
-        """For each (case name, test id, at least one signal name): those signals that have arrived, by name.
+        """Read awaited signals; return those that have arrived, by name, for each item of ``wanted``.
+
+        Args:
+            wanted: case name, test id and at least one signal name, for each test.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -127,7 +131,7 @@ class Signals:
 
     @contextmanager
     def subscription(self, address: str) -> Iterator[Subscription]:
-        """Subscribe to the signals that are published to the process at ``address``, on a connection of its own.
+        """Subscribe to the signals that are published to the process at ``address``, on a separate connection.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -140,9 +144,9 @@ class Signals:
 
 
 def read_signals(redis_key: str, case_name: str, key: str, stored: Mapping[str, str]) -> dict[str, SignalEvent]:
-    """The signals in a stored hash, by name.
+    """Parse the signals in a stored hash, by name.
 
-    One that cannot be parsed becomes an event with an error, so that only the test that awaits it fails.
+    A signal that cannot be parsed becomes an event with an error, so that only the test that awaits it fails.
     """
     signals = {}
     for name, text in stored.items():

@@ -22,17 +22,17 @@ class Statistics:
     All times are seconds since the epoch by Redis' clock, all histories are in seconds with the newest last.
 
     Attributes:
-        status: state of the suite; STALL as soon as tests are overdue, even if that was not reported yet.
-        last_test_received: when a test was last received, or last reported missing.
-        seconds_since_last_test: since a test was last received, at the time of reading.
-        last_fail: when the suite last failed.
-        seconds_since_last_fail: since the suite last failed, at the time of reading.
+        status: state of the suite; STALL as soon as tests are overdue, even if no stall was reported yet.
+        last_test_received: time of the last test, or of the last report of a stall.
+        seconds_since_last_test: seconds between the last test and the reading.
+        last_fail: time of the last failure of the suite.
+        seconds_since_last_fail: seconds between the last failure of the suite and the reading.
         consecutive_failures: failed tests since the last pass.
-        total_failures: failed tests ever.
-        total_by_state: executions ever, by verdict.
+        total_failures: failed tests in total.
+        total_by_state: executions in total, by verdict.
         frequency_history: time between tests.
-        latency_history: by how much tests came later than ``frequency``.
-        runtime_history: how long passing tests ran.
+        latency_history: delay of tests, compared with ``frequency``.
+        runtime_history: runtime of passing tests.
     """
 
     status: State
@@ -72,7 +72,7 @@ def read_statistics(
     *,
     stalled_after: float | None = None,
 ) -> Statistics:
-    """Parse stored statistics, at the time ``now``; see `read_status`.
+    """Parse stored statistics for the Redis time ``now``; arguments as for `read_status`.
 
     Raises:
         ValueError: a stored value was not written by LiveCheck.
@@ -97,10 +97,10 @@ def read_statistics(
 
 
 def read_status(now: float, state: Mapping[str, str], stalled_after: float | None) -> State:
-    """The status at the time ``now``: the stored one, or STALL if no test came for ``stalled_after`` seconds.
+    """Return the status at the time ``now``: the stored one, or STALL after ``stalled_after`` seconds without a test.
 
-    The check that beat schedules stores STALL later, or never. A case that never received a test is measured from
-    when tests were first expected.
+    The stalled check, which beat schedules, stores STALL later, or never. A case that never received a test is measured
+    from the time when tests were first expected.
 
     Raises:
         ValueError: a stored value was not written by LiveCheck.
@@ -112,7 +112,7 @@ def read_status(now: float, state: Mapping[str, str], stalled_after: float | Non
 
 
 def stalled_after(settings: Mapping[str, Any]) -> float | None:
-    """Argument of `read_status`, from the settings with which a case was registered."""
+    """Return the argument ``stalled_after`` of `read_status` for a case with these registered settings."""
     after = settings.get("warn_stalled_after")
     return float(after) if settings.get("active", True) and isinstance(after, int | float) else None
 

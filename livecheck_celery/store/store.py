@@ -1,4 +1,4 @@
-"""Everything LiveCheck keeps in Redis."""
+"""The state that all processes share in Redis, by kind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from livecheck_celery.store.signals import Signals
 from livecheck_celery.store.suites import Suites
 from livecheck_celery.utils.redis_urls import without_password
 
-#: The first Redis with every command that the scripts use.
+#: Oldest Redis with every command that the scripts use.
 OLDEST: Final = (6, 2)
 
 
@@ -40,9 +40,9 @@ class Store:
         executions: requested executions, their claims and verdicts.
         signals: signals of tests.
         suites: state of each case over time.
-        schedule_runs: which worker makes which fake request or check.
+        schedule_runs: claims of fake requests by workers.
         registry: registered cases, and the shared configuration.
-        counters: what was dropped or ignored, by reason.
+        counters: numbers of dropped items and ignored headers, by reason.
         liveness: signs of life of beat and workers.
         reports: reports of executions and suites.
     """
@@ -86,7 +86,7 @@ class Store:
             raise RedisTooOld(f"Redis at {url} is {version}; LiveCheck needs 6.2 or newer")
 
     def time(self) -> float:
-        """Redis server time.
+        """Read the Redis server time, in seconds since the epoch.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -94,7 +94,7 @@ class Store:
         return self._database.read(self.keys.shared)[0]
 
     def batch(self) -> Batch:
-        """Writes that are sent together; see `Batch`."""
+        """Return a `Batch`, which sends several writes in one round trip."""
         return Batch(self._database, self.executions, self.signals)
 
     def errors_translated(self) -> AbstractContextManager[None]:
@@ -103,12 +103,12 @@ class Store:
 
 
 class Batch:
-    """Queues writes in its ``with`` block and sends them in one round trip at its end, unless the block raised.
+    """Queue writes in a ``with`` block, and send them in one round trip at its end, unless the block raised.
 
-    Leaving the block raises RedisUnavailable if Redis did not take all of them.
+    Leaving the block raises RedisUnavailable if Redis did not answer, or refused a write.
 
     Attributes:
-        outcomes: after the block, for each write in order: when Redis did it, or why it did not.
+        outcomes: after the block, the Redis time of each write in order, or the reason why Redis refused it.
     """
 
     def __init__(self, database: Database, executions: Executions, signals: Signals) -> None:

@@ -20,11 +20,11 @@ STALLED: Final = Script("stalled", keys=("state",), args=("warn_stalled_after",)
 
 
 class Health(NamedTuple):
-    """Whether the cases are tested and their executions closed.
+    """Statuses of the cases, and the delay of the sweep.
 
     Attributes:
-        statuses: of each case.
-        overdue: seconds by which the sweep is late for the longest waiting execution.
+        statuses: status of the suite of each case.
+        overdue: seconds by which the sweep is late for the execution that has waited longest.
     """
 
     statuses: Mapping[str, State]
@@ -41,8 +41,8 @@ class Suites:
         """Record that the suite failed, and set its status to ``state``.
 
         Returns:
-            True if the failure is new: the status was fine before, or the last failure is longer ago than
-            ``state_transition_delay`` seconds. Then the report is posted too.
+            True if the failure is new: the status was INIT, PASS or SKIP, or the last failure is older than
+            ``state_transition_delay`` seconds. The report of a new failure is posted.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -67,7 +67,7 @@ class Suites:
         self._database.run(SERVICE_RECOVERED(state=state, delay=state_transition_delay))
 
     def expect_tests(self, case_names: Iterable[str]) -> None:
-        """Record that tests of these cases are expected from now on, unless that is recorded; one round trip.
+        """Record that tests of these cases are expected from now on, unless they were before; one round trip.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -75,10 +75,10 @@ class Suites:
         self._database.run_all([EXPECT_TESTS(state=self._database.keys.state(name)) for name in case_names])
 
     def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
-        """Those of ``cases`` to report as stalled now, with the seconds since they received a test; one round trip.
+        """Return the cases to report as stalled now, with the seconds since their last test, in one round trip.
 
-        Each is reported once in ``warn_stalled_after`` seconds without a test, to one caller. A case that never
-        received a test is measured from when tests were first expected, an inactive one from when it is active again.
+        One caller gets a stalled case, once per ``warn_stalled_after`` seconds. A case that never received a test is
+        measured from the time when tests were first expected, an inactive case from its reactivation.
 
         Args:
             cases: ``warn_stalled_after`` of each case; None for an inactive case.
@@ -96,15 +96,15 @@ class Suites:
             for name, reply in zip(cases, replies, strict=True)
             if reply and not isinstance(reply, redis.RedisError)
         }
-        if not found:  # these are reported to no other caller
+        if not found:  # no other caller gets the cases found
             self._database.raise_first_error(replies)
         return found
 
     def statistics(self, case_name: str, *, stalled_after: float | None = None) -> Statistics:
-        """Everything known about a case, at one moment.
+        """Read the statistics of a case atomically.
 
-        The status is STALL if no test was received in the last ``stalled_after`` seconds, whether that was reported
-        or not; None for a case whose tests are not expected.
+        The status is STALL if no test was received in the last ``stalled_after`` seconds, even if no stall was reported
+        yet. Pass None for a case whose tests are not expected.
 
         Raises:
             InvalidPayload: a stored value cannot be parsed.
@@ -117,10 +117,10 @@ class Suites:
         return readable(state_key, lambda: read_statistics(now, as_dict(state), *lists, stalled_after=stalled_after))
 
     def health(self, cases: Mapping[str, float | None]) -> Health:
-        """Status of each of ``cases``, and how late the sweep is; one round trip.
+        """Read the status of each of ``cases``, and the delay of the sweep, in one round trip.
 
         Args:
-            cases: ``stalled_after`` of each, as for `statistics`.
+            cases: ``stalled_after`` of each case, as for `statistics`.
 
         Raises:
             InvalidPayload: a stored value cannot be parsed.

@@ -1,1 +1,1 @@
-"""The Celery face: tasks, beat entries, worker and beat lifecycle."""
+"""LiveCheck on Celery: tasks, beat entries, worker and beat lifecycle."""

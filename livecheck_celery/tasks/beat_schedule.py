@@ -27,17 +27,17 @@ PREFIX: Final = "livecheck:"
 HEARTBEAT_EVERY: Final = 60.0
 #: Period of the sweep as a share of ``recover_within``; a lease is three of these shares.
 RECOVER_SHARE: Final = 1 / 5
-#: A stalled suite is detected within this fraction of its limit, and within half a minute.
-_STALLED_SHARE: Final = 4
+#: A stalled suite is detected within this share of its limit, and within half a minute.
+_STALLED_SHARE: Final = 1 / 4
 _STALLED_AT_MOST: Final = 30.0
 #: django-celery-beat stores whole seconds; an entry of zero seconds would run without pause.
 _STALLED_AT_LEAST: Final = 1.0
-#: Seconds by which the clocks of beat, workers and Redis may differ; runs of a crontab are a minute apart.
+#: Maximum difference between the clocks of beat, workers and Redis, in seconds; runs of a crontab are a minute apart.
 _SKEW: Final = 5.0
 
 
 class BeatSchedule:
-    """LiveCheck's entries in the beat schedule of one Celery app; entries of the host are left alone."""
+    """LiveCheck's entries in the beat schedule of one Celery app; the host's own entries do not change."""
 
     def __init__(self, app: Celery) -> None:
         self._app = app
@@ -48,7 +48,7 @@ class BeatSchedule:
     def add(self, cases: Iterable[Case], settings: Settings) -> None:
         """Add the entries of ``cases``, and those common to all cases.
 
-        Adding one case takes constant time: it does not look at the other cases.
+        Adding one case takes constant time, regardless of the number of cases.
         """
         cases = list(cases)
         self._stall_limit = min([self._stall_limit, *(case.warn_stalled_after for case in cases)])
@@ -67,8 +67,8 @@ def case_entries(case: Case, settings: Settings) -> dict[str, dict[str, Any]]:
 
 
 def common_entries(settings: Settings, stall_limit: float) -> dict[str, dict[str, Any]]:
-    """Return the beat entries that exist once for all cases; ``stall_limit`` is their shortest, in seconds."""
-    stalled = max(_STALLED_AT_LEAST, min(stall_limit / _STALLED_SHARE, _STALLED_AT_MOST))
+    """Return the beat entries common to all cases; ``stall_limit`` is their shortest limit in seconds."""
+    stalled = max(_STALLED_AT_LEAST, min(stall_limit * _STALLED_SHARE, _STALLED_AT_MOST))
     recover = settings.recover_within * RECOVER_SHARE
     entries = {
         f"{PREFIX}recover": _entry(RECOVER, recover, recover, settings),
@@ -90,7 +90,7 @@ def put(
 
 
 def period_of(schedule: float | BaseSchedule) -> float:
-    """Return the seconds between two runs; of a Celery schedule, between the next two."""
+    """Return the seconds between two runs; for a Celery schedule, between the next two runs."""
     if not isinstance(schedule, BaseSchedule):
         return schedule
     if isinstance(schedule, interval):

@@ -1,4 +1,4 @@
-"""Make fake requests: hold the lease of a run while it is made, and re-send the runs of dead workers."""
+"""Fake requests: each is a run of a schedule, with a lease; the runs of dead workers are re-sent."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def make_fake_request(case: Case) -> None:
 class RunLease:
     """Renew the lease of the run claimed by ``token`` during the ``with`` block, and finish the run at its end.
 
-    The run is not finished when the worker is stopped during the block: its lease lapses, and another worker makes it.
+    If the worker is stopped during the block, the run is not finished: its lease lapses, and another worker takes over.
     """
 
     def __init__(self, store: Store, case_name: str, token: str, *, lease: float) -> None:
@@ -82,10 +82,10 @@ class RunLease:
 
 
 def resend_lapsed(livecheck: Installed) -> None:
-    """Re-send the runs whose worker died, if their time is not over.
+    """Re-send the runs whose worker died, unless the next run is due.
 
     Raises:
-        BrokerUnavailable: a message was not sent; it is tried again after a lease.
+        BrokerUnavailable: a message was not sent; a sweep sends it when another lease has passed.
         RedisUnavailable: Redis did not answer.
     """
     runtime = livecheck.runtime

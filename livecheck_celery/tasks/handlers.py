@@ -80,7 +80,7 @@ class Tasks:
             store.liveness.schedules_seen()
 
     def heartbeat(self) -> None:
-        """Ping the external dead man's switch."""
+        """Ping the external dead-man's switch."""
         for livecheck in self._livechecks:
             ping(livecheck)
 
@@ -102,28 +102,28 @@ class Tasks:
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
         """Log and report a message that cannot be executed; it is not retried."""
-        logger.error("refused a message: %s", error)
+        logger.error("tasks: refused a message: %s", error)
         report = TestReport(case_name, State.ERROR, error=str(error))
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
 def _retry(runner: TestRunner) -> Exception:
-    """Send the message again, for another worker; return the exception that tells Celery so.
+    """Re-send the message, for another worker; return the exception with which the task must end.
 
-    By Celery's own retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
+    Uses Celery's retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
     """
     kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: EXECUTION.dump_python(runner.test, mode="json")}
     try:
         retry: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
     except Reject as exc:
-        logger.warning("%s: not handed back, recovery takes over: %s", runner.test.ident, exc.args[0])
+        logger.warning("tasks: %s: not handed back, recovery takes over: %s", runner.test.ident, exc.args[0])
         return Ignore()
-    logger.info("%s: handed back: this worker is stopping", runner.test.ident)
+    logger.info("tasks: %s: handed back: this worker is stopping", runner.test.ident)
     return retry
 
 
 def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
-    """Wrap ``function`` to log a LiveCheckError as one line: recovery or the next run of beat tries again."""
+    """Wrap ``function`` to log a LiveCheckError as one line; recovery or the next message of beat retries."""
 
     def task(*args: Any, **kwargs: Any) -> Any:
         try:
@@ -136,7 +136,7 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
 
 
 def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
-    if carried is None:  # from a chain, a group or a link, whose arguments are known only now
+    if carried is None:  # from a chain, a group or a link; no trigger has built an execution
         test_id, args, kwargs = split_id(args, kwargs)
         # The task id as test id, so that a message delivered twice is one test.
         test = build(

@@ -1,4 +1,4 @@
-"""Ping an external dead man's switch while all cases are healthy."""
+"""Ping an external dead-man's switch while all cases are healthy."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _HTTP: Final = UrlSettings(
 def ping(livecheck: Installed) -> None:
     """Request ``heartbeat_url`` if all cases are healthy, once in each period over all processes; takes up to 11 s.
 
-    That this runs at all shows that beat sends and a worker executes. A failed ping is logged.
+    The call itself shows that beat sends and a worker executes. A failed ping is logged.
 
     Raises:
         RedisUnavailable: Redis did not answer.

@@ -1,4 +1,4 @@
-"""Install LiveChecks on Celery apps: once per app the tasks, the worker lifecycle and the message filter."""
+"""Install LiveChecks on Celery apps: tasks, lifecycle and message filter, once per app."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from livecheck_celery.tasks import handlers, lifecycle, message_filter
 from livecheck_celery.tasks.beat_schedule import BeatSchedule
 from livecheck_celery.tasks.protocols import Installed
 
-# By app, since every LiveCheck on an app is served by the same tasks.
+# By app, since the same tasks serve every LiveCheck on an app.
 _installations: WeakKeyDictionary[Celery, Installation] = WeakKeyDictionary()
 
 

@@ -54,7 +54,7 @@ class Lifecycle:
         if sender is self._app:
             for livecheck in list(self._livechecks):
                 import_cases(livecheck)
-                # Again, since the host may have assigned its own beat_schedule after declaring cases.
+                # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
                 livecheck.schedule_all()
 
     def start(self, sender: Any, **_: Any) -> None:
@@ -62,7 +62,7 @@ class Lifecycle:
         if sender.app is not self._app:
             return
         consumed = set(self._app.amqp.queues.consume_from)
-        # A host's ordinary worker imports the cases, too, but does not run them.
+        # A host's ordinary worker also imports the cases, but does not run them.
         working = [one for one in self._livechecks if consumed & {one.settings.queue, one.settings.schedule_queue}]
         for livecheck in working:
             _start(livecheck)
@@ -74,7 +74,7 @@ class Lifecycle:
             livecheck.runtime.outbox.start()
 
     def start_outbox_unless_forking(self, sender: Any, **_: Any) -> None:
-        """`start_outbox`, except in a worker that forks its pool: a process with threads should not fork."""
+        """Start the outbox, except in a worker that forks its pool: a process with threads should not fork."""
         if not isinstance(sender.pool, ProcessPool):
             self.start_outbox()
 
@@ -92,7 +92,7 @@ class Lifecycle:
     def start_beat(self, sender: Any, **_: Any) -> None:
         """Record a sign of life of this beat each time the broker has accepted one of its messages.
 
-        Not at start: a beat can be waiting for another one to end.
+        The start is not a sign of life, since a beat can wait for another one to exit.
         """
         if sender.app is not self._app:
             return
@@ -143,7 +143,7 @@ def _start(livecheck: Installed) -> None:
             "Start the worker without -O, and unset PYTHONOPTIMIZE."
         )
     try:
-        # Makes the runtime before the pool forks, so that its processes share the inbox's interruption.
+        # This creates the runtime before the pool forks, so that its processes share the inbox's interruption.
         register_cases(livecheck)
     except LiveCheckError as exc:
         # Celery logs other exceptions of a signal's receiver, and continues.

@@ -1,4 +1,4 @@
-"""Validate messages before Celery makes tasks of them, and reject malformed ones with one log line.
+"""Validate messages before Celery executes them, and reject malformed ones with one log line.
 
 Some malformed messages end a Celery worker: a body ``null``, or an unknown task without an id. Anybody who can write to
 the broker can send them.
@@ -19,7 +19,7 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
-#: Content types accepted on LiveCheck's queues, whatever the app accepts on others.
+#: Content types accepted on LiveCheck's queues, regardless of ``accept_content`` of the app.
 ACCEPT: Final = frozenset({"application/json"})
 #: Headers that Celery logs unescaped.
 _LOGGED: Final = ("id", "task", "shadow")
@@ -62,7 +62,7 @@ def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> 
             except Exception as exc:  # noqa: BLE001 - other parts of a message can have the wrong type, too
                 reason = f"invalid message: {describe(exc)}"
         if reason is not None:
-            logger.error("refused a message: %s", reason)
+            logger.error("message filter: refused a message: %s", reason)
             if not message.acknowledged:
                 message.reject_log_error(logger, consumer.connection_errors)
             signals.task_rejected.send(sender=consumer, message=message, exc=None)
@@ -71,7 +71,7 @@ def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> 
 
 
 def why_invalid(message: Any, known: Any) -> str | None:
-    """Return why ``message`` is not a valid task message of the ``known`` tasks; None when it is."""
+    """Return why ``message`` is not a valid message of the ``known`` tasks; None if it is valid."""
     try:
         body = message.payload
     except ContentDisallowed:

@@ -1,4 +1,4 @@
-"""What the Celery face uses of a LiveCheck."""
+"""The protocol of a LiveCheck, as tasks and the lifecycle use it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The sweep: re-send executions that no worker finished, or record the verdict their runner cannot give."""
+"""The sweep: re-send executions that no worker finished, or close them with a verdict."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sweep(case: Case) -> None:
                 if test := _recover(case, test_id, token):
                     to_send.append(test)  # noqa: PERF401 - those collected are sent even if the next one raises
         finally:
-            # No other sweep looks at these for a while, so they are sent whether or not the others failed.
+            # No other sweep handles these for a while, so they are sent even if recovering another one failed.
             if to_send:
                 _resend(case, to_send)
 
@@ -54,7 +54,7 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     try:
         runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
-        runtime.store.executions.look_again(case.name, [test.id for test in tests])
+        runtime.store.executions.make_due(case.name, [test.id for test in tests])
         raise
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 

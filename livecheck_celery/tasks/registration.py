@@ -1,4 +1,4 @@
-"""Register cases in Redis, also again after Redis has lost its data."""
+"""Registration of cases in Redis, repeated after Redis has lost its data."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ logger = get_logger(__name__)
 
 
 def register_cases(livecheck: Installed) -> None:
-    """Store the settings of all cases in Redis, and expect tests of them from now on; wait while Redis is unavailable.
+    """Store the settings of all cases, and expect their tests from now on; wait while Redis is unavailable.
 
     Raises:
         RedisTooOld: Redis is older than 6.2.

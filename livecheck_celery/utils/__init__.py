@@ -1,1 +1,1 @@
-"""Small helpers that know nothing of LiveCheck."""
+"""Small helpers that do not depend on LiveCheck."""

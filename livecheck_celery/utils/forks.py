@@ -1,4 +1,4 @@
-"""Renew threads and locks after a fork, which copies neither in a usable state."""
+"""Renewal of threads and locks after a fork, which copies neither in a usable state."""
 
 from __future__ import annotations
 

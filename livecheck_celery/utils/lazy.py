@@ -14,8 +14,8 @@ T = TypeVar("T")
 class lazy(Generic[T]):  # noqa: N801 - a decorator
     """Compute a property once, however many threads read it, and store it as an ordinary attribute.
 
-    ``functools.cached_property`` computes it more than once when threads race, since Python 3.12; before that, and in
-    kombu, a forked child can inherit its lock held.
+    ``functools.cached_property`` computes a property more than once if threads race, since Python 3.12; before that,
+    and in kombu, a forked child can inherit a held lock.
     """
 
     def __init__(self, make: Callable[[Any], T]) -> None:
@@ -29,7 +29,7 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator
 
     def after_fork(self) -> None:
         """Replace the lock: the thread that held it does not exist in the child."""
-        self._making = RLock()
+        self._lock = RLock()
 
     @overload
     def __get__(self, instance: None, owner: type | None = None) -> Self: ...
@@ -38,7 +38,7 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator
     def __get__(self, instance: object | None, owner: type | None = None) -> T | Self:
         if instance is None:
             return self
-        with self._making:
+        with self._lock:
             attributes = instance.__dict__
             if self._name not in attributes:
                 attributes[self._name] = self._make(instance)

@@ -1,6 +1,6 @@
-"""Parse Redis URLs: redis-py's, kombu's for Sentinel, and ours for a cluster.
+"""Redis URLs: redis-py's, kombu's for Sentinel, and LiveCheck's for a cluster.
 
-Sentinel is ``sentinel://host:26379;sentinel://host2:26379/0``; a cluster is
+The URL of Sentinel is ``sentinel://host:26379;sentinel://host2:26379/0``, that of a cluster is
 ``redis+cluster://host:6379;redis+cluster://host2:6379``.
 """
 
@@ -14,13 +14,13 @@ from urllib.parse import SplitResult, parse_qsl, urlencode, urlsplit
 
 SENTINEL: Final = "sentinel"
 CLUSTER: Final = ("redis+cluster", "rediss+cluster")
-#: Schemes that Celery accepts as a broker, too.
+#: Schemes that Celery also accepts as a broker.
 BROKER_SCHEMES: Final = ("redis", "rediss", "unix", "redis+socket", SENTINEL)
 
 #: Prefix of options for the sentinels, such as ``sentinel_password``.
 _SENTINEL_OPTION: Final = "sentinel_"
 _DEFAULT_PORTS: Final = {SENTINEL: 26379}
-#: Options that bound a sentinel's answer; LiveCheck sets its own.
+#: Timeouts of the sentinels, for which LiveCheck has its own values.
 _BOUNDS: Final = ("socket_timeout", "socket_connect_timeout", "retry")
 #: Separates two hosts; a password may contain a semicolon.
 _NEXT_HOST: Final = re.compile(r";(?=[a-z+]+://)")
@@ -32,7 +32,7 @@ class Servers(NamedTuple):
     Attributes:
         hosts: host and port of each server.
         url: URL of one server for redis-py; login, database and options are valid, the host is a placeholder.
-        master_name: name of the primary at the sentinels; empty when the URL has none.
+        master_name: Sentinel's name of the primary; empty if the URL has none.
         sentinel_url: URL of one sentinel for redis-py.
     """
 
@@ -128,5 +128,5 @@ def without_password(url: str) -> str:
 def _shown(url: str) -> str:
     scheme, separator, rest = url.partition("://")
     place, _, query = rest.partition("?")
-    # A password with a question mark: its end cannot be determined.
+    # The end of a password with a question mark cannot be determined.
     return scheme + separator + ("..." if "@" in query else place.rpartition("@")[2])

@@ -1,4 +1,4 @@
-"""Make text from outside safe for logs and terminals: order ids of users become test ids."""
+"""Text from outside, made safe for logs and terminals; test ids, for example, come from users' requests."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ def sanitize(text: str) -> str:
 
 
 def sanitize_lines(text: str) -> str:
-    """`sanitize` each line of ``text``, such as a traceback; indent all lines but the first."""
+    """Sanitize each line of ``text``, such as a traceback; indent all lines but the first."""
     first, *others = text.splitlines() or [""]
     lines = [line if line.startswith("  ") else f"  {line}" for line in map(sanitize, others)]
     return "\n".join([sanitize(first), *lines])
 
 
 def get_logger(name: str) -> logging.Logger:
-    """Return a logger whose records are one line each, whatever their arguments contain; tracebacks follow indented."""
+    """Return a logger whose records are one line each, regardless of the arguments; tracebacks are indented."""
     logger = logging.getLogger(name)
     logger.addFilter(_sanitize_record)
     return logger

@@ -142,7 +142,7 @@ def site(kind: Kind, broker_url: str, shared_programs: Programs, valkey_url: str
 
 
 @pytest.mark.promise(
-    "Redis, Valkey, and RabbitMQ with classic and quorum queues work as brokers, beside a state store of another kind.",
+    "Redis, Valkey, and RabbitMQ with classic and quorum queues work as brokers, with the state on another server.",
     theme="servers",
 )
 def test_orders_of_a_host_are_tested(site: Site) -> None:

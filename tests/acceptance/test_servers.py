@@ -130,7 +130,7 @@ def passes(client: Client, test_id: str) -> None:
 
 def sent(client: Client, test_id: str) -> bool:
     try:
-        client.store.suites.statistics(order_of(client).name)  # each store detects an outage by itself
+        client.store.suites.statistics(order_of(client).name)  # each store detects an outage separately
     except RedisUnavailable:
         return False
     dropped = client.livecheck.runtime.outbox.dropped

@@ -1,4 +1,4 @@
-"""Every way to trigger a test, from a process of a host to its workers."""
+"""All kinds of triggers, from a process of a host to its workers."""
 
 from __future__ import annotations
 

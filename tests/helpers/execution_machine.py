@@ -25,7 +25,7 @@ PROCESSES = ["here", "there"]
 
 
 def with_our_clock(source: str) -> str:
-    """The source of a script, changed to read the time from a key."""
+    """Return the source of a script, changed to read the time from a key."""
     changed, times = re.subn(r"redis\.call\('TIME'\)", f"redis.call('LRANGE', '{CLOCK}', 0, 1)", source)
     assert times == len(re.findall(r"\bTIME\b", source)), (
         "a script reads the time in a way that this test does not replace"

@@ -65,7 +65,7 @@ class ExecutionModel:
             self._forget(what, test_id)
 
     def moments(self) -> list[float]:
-        """Times from now on at which something changes."""
+        """Return the times, from now on, at which the state changes."""
         suite, ones = self.suite, self.executions.values()
         times = [*self.open.values(), *self.gone_at.values()]
         times += [
@@ -103,12 +103,12 @@ class ExecutionModel:
     # -- executions
 
     def message(self, test_id: str, recorded_at: float | None = None) -> Message:
-        """A new request."""
+        """Return the message of a new request."""
         self._numbers += 1
         return Message(self._numbers, test_id, recorded_at)
 
     def record(self, test_id: str, payload: str, expires_in: float, delay: float) -> Message | str:
-        """The message to send, or why the test was not recorded."""
+        """Return the message to send, or why the test was not recorded."""
         earlier = self.executions.get(test_id)
         if earlier is not None and earlier.verdict is None:
             return "duplicate"
@@ -138,7 +138,7 @@ class ExecutionModel:
         return execution
 
     def _is_forgotten(self, message: Message) -> bool:
-        """Whether an execution without a record had its verdict; if not, it is new, or Redis lost its record."""
+        """Return whether an execution without a record had its verdict; else it is new, or Redis lost its record."""
         sent_recorded_at, since = message.recorded_at, self.suite.since
         return (
             sent_recorded_at is not None and since is not None and since <= sent_recorded_at <= self.now - FORGET_AFTER
@@ -156,7 +156,7 @@ class ExecutionModel:
         period: float | None,
         expires_in: float,
     ) -> tuple[str, int, float, float]:
-        """Outcome, attempt, recorded_at, expires_at."""
+        """Return outcome, attempt, recorded_at, expires_at."""
         test_id, sent_recorded_at = message.test_id, message.recorded_at
         one = self.executions.get(test_id)
         if one is None and sent_recorded_at is not None and self._is_forgotten(message):
@@ -197,7 +197,7 @@ class ExecutionModel:
         if one is None:
             return False
         one.lease_until = self.now + lease
-        self._look_again(test_id, min(one.lease_until, one.expires_at))
+        self._check_again_at(test_id, min(one.lease_until, one.expires_at))
         return True
 
     def release(self, test_id: str, token: str) -> bool:
@@ -206,17 +206,17 @@ class ExecutionModel:
             return False
         one.held_by = one.lease_until = one.outcome = None
         one.attempts = (one.attempts or 0) - 1
-        self._look_again(test_id, self.now)
+        self._check_again_at(test_id, self.now)
         return True
 
-    def _look_again(self, test_id: str, at: float) -> None:
+    def _check_again_at(self, test_id: str, at: float) -> None:
         if test_id in self.open:
             self.open[test_id] = at
 
     def verdict(
         self, test_id: str, token: str, address: str, state: State, runtime: float | None
     ) -> tuple[bool, float, int, State]:
-        """Accepted, at, consecutive_failures, status."""
+        """Return accepted, at, consecutive_failures, status."""
         one = self.executions.get(test_id)
         if one is not None and one.verdict_by == token and one.answer is not None:
             return one.answer
@@ -259,7 +259,7 @@ class ExecutionModel:
                 self._keep_exactly("signals", test_id, FORGET_AFTER)
 
     def due(self) -> list[str]:
-        """The longest overdue first."""
+        """Return the ids of due executions, the longest overdue first."""
         return sorted((one for one, at in self.open.items() if at <= self.now), key=lambda one: (self.open[one], one))
 
     def discard(self, test_id: str) -> None:
@@ -270,7 +270,7 @@ class ExecutionModel:
         self._close(test_id)
 
     def recover(self, test_id: str, token: str) -> tuple[str, str]:
-        """Action, payload."""
+        """Return action, payload."""
         one = self.executions.get(test_id)
         if one is None or one.verdict is not None:
             self._close(test_id)
@@ -304,7 +304,7 @@ class ExecutionModel:
     # -- signals
 
     def signal(self, key: str, name: str, value: str, ttl: float) -> set[str]:
-        """Addresses to which it is published."""
+        """Store a signal; return the addresses to which it is published."""
         stored = self.signals.setdefault(key, StoredSignals())
         stored.arrived[name] = (value, self.now)
         one = self.executions.get(key)
@@ -315,7 +315,7 @@ class ExecutionModel:
         return set(stored.listeners)
 
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:
-        """Signals that have arrived."""
+        """Register a listener; return the signals that have arrived."""
         stored = self.signals.setdefault(key, StoredSignals())
         stored.listeners.add(address)
         self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
@@ -327,11 +327,11 @@ class ExecutionModel:
         self.reports = [*self.reports, (str(state), test_id, self.now)][-MAX_REPORTS:]
 
     def fail_suite(self, state: State) -> bool:
-        is_news = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)
+        is_new = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)
         self.suite.status, self.suite.last_fail = state, self.now
-        if is_news:
+        if is_new:
             self.report(state, None)
-        return is_news
+        return is_new
 
     def service_recovered(self) -> None:
         suite = self.suite
@@ -343,7 +343,7 @@ class ExecutionModel:
             self.suite.expected_since = self.now
 
     def stalled(self, limit: float | None) -> float | None:
-        """Seconds since the last test, if the stall is reported now; without ``limit`` the case is inactive."""
+        """Return the seconds since the last test if the stall is reported now; None as ``limit`` means inactive."""
         suite = self.suite
         if limit is None:
             suite.expected_since = self.now
@@ -357,11 +357,11 @@ class ExecutionModel:
     # -- the runs of a schedule
 
     def claim_run(self, window: Window, token: str, lease: float) -> int:
-        """Number of the attempt, or 0."""
+        """Return the number of the attempt, or 0."""
         suite, run = self.suite, self.suite.run
         if run is not None and run.token == token:
             return run.attempts
-        # A time that no run leaves so far away is ignored.
+        # A time too far in the future is ignored.
         if run is not None and self.now < run.lease_until <= self.now + 2 * lease:
             return 0
         planned = suite.next_run

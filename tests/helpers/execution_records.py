@@ -1,4 +1,4 @@
-"""What the model of executions stores: executions, runs of a schedule, the suite and signals of one case."""
+"""Records of the model of executions: executions, runs of a schedule, the suite and signals of one case."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from livecheck_celery.models import State
 
 
 def stamp(time: float) -> str:
-    """A time as it is stored."""
+    """Format a time as it is stored."""
     return f"{time:.6f}"
 
 
@@ -48,7 +48,7 @@ class Execution:
         return self.lease_until is not None and self.lease_until > now
 
     def claim_outcome(self, now: float, active: bool) -> str:
-        """Outcome of a claim with a new token."""
+        """Return the outcome of a claim with a new token."""
         if self.verdict is not None:
             return "done"
         if self.closing or self.is_leased(now):
@@ -59,13 +59,13 @@ class Execution:
         return "run" if active else "inactive"
 
     def judge(self, verdict: State, token: str, answer: tuple[bool, float, int, State]) -> None:
-        """Store the verdict, and drop what is not kept after it."""
+        """Store the verdict, and drop the fields that are not kept after it."""
         self.verdict, self.verdict_by, self.answer = verdict, token, answer
         self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
         self.sends, self.started, self.closing = 0, False, None
 
     def fields(self) -> dict[str, str]:
-        """Fields of the hash, without the reply to its verdict."""
+        """Return the fields of the hash, without the reply to its verdict."""
         stored = {
             "payload": self.payload,
             "recorded_at": stamp(self.recorded_at),
@@ -105,7 +105,7 @@ class Run:
 
 @dataclass
 class Suite:
-    """State of the case; ``since`` is when the first of its tests was recorded."""
+    """The suite of the case; ``since`` is the time at which its first test was recorded."""
 
     since: float | None = None
     status: State | None = None
@@ -124,7 +124,7 @@ class Suite:
         return self.status is None or self.status.is_ok()
 
     def status_at(self, now: float, limit: float | None) -> State:
-        """Status for a reader, who reports STALL after ``limit`` seconds without a test."""
+        """Return the status as read; STALL after ``limit`` seconds without a test."""
         since = max(self.received_at or 0.0, self.expected_since or 0.0)
         if limit is not None and since and now - since > limit:
             return State.STALL

@@ -1,4 +1,4 @@
-"""The steps of an execution, with defaults for what a test does not care about."""
+"""The steps of an execution, with defaults for arguments that do not matter to a test."""
 
 from __future__ import annotations
 

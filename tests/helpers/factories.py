@@ -14,26 +14,26 @@ CASE = "shop.test_order"
 
 
 def make_settings(redis_url: str, **options: Any) -> Settings:
-    """Settings whose broker is the same Redis."""
+    """Build settings whose broker is the same Redis."""
     return Settings(redis_url=redis_url, broker_url=redis_url, **options)
 
 
 def make_test(test_id: str = "id-1", case_name: str = CASE, **fields: Any) -> TestExecution:
-    """An execution requested now, to expire in an hour."""
+    """Build an execution requested now, to expire in an hour."""
     now = datetime.now(UTC)
     values = {"timestamp": now, "test_args": [], "test_kwargs": {}, "expires": now + timedelta(hours=1), **fields}
     return TestExecution(id=test_id, case_name=case_name, **values)
 
 
 def make_signal(name: str = "order_sent", value: str = '"v"', key: str = "id-1", case_name: str = CASE) -> SignalEvent:
-    """A signal whose value is the JSON text ``value``."""
+    """Build a signal whose value is the JSON text ``value``."""
     return SignalEvent(signal_name=name, case_name=case_name, key=key, value=value)
 
 
 def make_report(
     state: State = State.PASS, test: TestExecution | None = None, case_name: str = CASE, **fields: Any
 ) -> TestReport:
-    """A report of ``test``, or of the suite."""
+    """Build a report of ``test``, or of the suite."""
     return TestReport(case_name=case_name if test is None else test.case_name, state=state, test=test, **fields)
 
 
@@ -43,7 +43,7 @@ def make_gate(
     ignored: list[str] | None = None,
     finished: list[dict[str, Any]] | None = None,
 ) -> Gate:
-    """A gate that records in ``ignored`` why it ignored headers, and in ``finished`` the operations that finished."""
+    """Build a gate that records ignored headers, by reason, in ``ignored``, and finished operations in ``finished``."""
 
     def record(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
         if finished is not None:

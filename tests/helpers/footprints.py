@@ -1,4 +1,4 @@
-"""Many executions in little time: operations that a store would send one by one are sent in one round trip."""
+"""Many executions in little time: the operations of many executions are sent in one round trip."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class BulkStore:
         self.signals = Signals(self._database)
 
     def send(self, operations: Iterable[Callable[[], object]]) -> list[Any]:
-        """Send what ``operations`` queue; the replies."""
+        """Send the calls that ``operations`` queue, and return the replies."""
         for operation in operations:
             try:
                 operation()
@@ -55,7 +55,7 @@ class BulkStore:
 
 
 def claim(store: BulkStore, test: TestExecution, max_history: int = 100) -> None:
-    """As a worker does, for a case with a frequency."""
+    """Claim as a worker does, for a case with a frequency."""
     store.executions.claim(
         test,
         token=f"token-of-{test.id:->23}",
@@ -71,7 +71,7 @@ def claim(store: BulkStore, test: TestExecution, max_history: int = 100) -> None
 def judge(
     store: BulkStore, test: TestExecution, state: State = State.PASS, max_history: int = 100, **fields: Any
 ) -> None:
-    """As a worker does; ``fields`` are of the report."""
+    """Record a verdict as a worker does; ``fields`` are of the report."""
     store.executions.verdict(
         make_report(state, test, runtime=0.125, **fields),
         f"token-of-{test.id:->23}",
@@ -82,7 +82,7 @@ def judge(
 
 
 def run_executions(store: BulkStore, first: int, count: int, expires_in: float = 3 * 3600.0) -> None:
-    """``count`` executions from trigger to verdict, each with one signal."""
+    """Run ``count`` executions from trigger to verdict, each with one signal."""
     for start in range(first, first + count, BATCH):
         tests = [make_test(f"{number:032}") for number in range(start, min(start + BATCH, first + count))]
         stamps = store.send(lambda test=test: store.executions.record(test, expires_in=expires_in) for test in tests)
@@ -95,10 +95,10 @@ def run_executions(store: BulkStore, first: int, count: int, expires_in: float =
 
 
 def used(client: redis.Redis) -> int:
-    """Bytes the server uses."""
+    """Return the bytes that the server uses."""
     return int(client.info("memory")["used_memory"])
 
 
 def per_test(client: redis.Redis, case_name: str = CASE) -> int:
-    """Number of keys that belong to single executions."""
+    """Count the keys that belong to single executions."""
     return sum(1 for _ in client.scan_iter(match=f"*{{{case_name}}}:*:*", count=5000))

@@ -23,7 +23,7 @@ METHODS: dict[str, list[tuple[type, str]]] = {
 
 
 def methods_of(library: str) -> list[Any]:
-    """The current values of these methods."""
+    """Return the current values of these methods."""
     return [vars(owner)[name] for owner, name in METHODS[library]]
 
 

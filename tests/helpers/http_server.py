@@ -26,13 +26,13 @@ class Received(NamedTuple):
     body: bytes
 
     def known_headers(self) -> dict[str, str]:
-        """LiveCheck's headers and the baggage; fails if one was sent twice."""
+        """Return LiveCheck's headers and the baggage; fail if one was sent twice."""
         found = [(KNOWN_HEADERS[name.lower()], value) for name, value in self.headers if name.lower() in KNOWN_HEADERS]
         assert len(found) == len(dict(found)), f"sent twice: {found}"
         return dict(found)
 
     def test_id(self) -> str | None:
-        """Id of the signed test in the headers; None without any of LiveCheck's headers."""
+        """Return the id of the signed test in the headers; None without any of LiveCheck's headers."""
         known = self.known_headers()
         test = TestExecution.from_headers(verify(known, (KEY,)) or {})
         assert test or not known
@@ -91,13 +91,13 @@ class Server(ThreadingHTTPServer):
         return f"http://{host}:{self.server_address[1]}{path}"
 
     def tests(self) -> list[str | None]:
-        """Ids of the tests of all requests, in the order of their arrival."""
+        """Return the ids of the tests of all requests, in the order of their arrival."""
         return [received.test_id() for received in self.received]
 
 
 @contextmanager
 def running() -> Iterator[Server]:
-    """A running server; on exit, closes the connections that clients keep open."""
+    """Run a server; at the end, close the connections that clients keep open."""
     server = Server()
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -1,4 +1,4 @@
-"""Close what a test leaves open, so that no thread of it logs during a later test or after pytest's summary."""
+"""Close the LiveChecks that a test leaves open, so that none logs during a later test or after the summary."""
 
 from __future__ import annotations
 

@@ -20,10 +20,10 @@ def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunne
 
 
 def reports(livecheck: LiveCheck) -> list[TestReport]:
-    """The reports of the case, the newest first."""
+    """Return the reports of the case, the newest first."""
     return livecheck.runtime.store.reports.latest(["shop.test_order"], count=100)
 
 
 def outcomes(case: Any) -> list[tuple[State, str | None]]:
-    """State and error of each report of ``case``, the newest first."""
+    """Return state and error of each report of ``case``, the newest first."""
     return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=100)]

@@ -18,7 +18,7 @@ from tests.helpers.rabbitmq import RabbitMQ
 from tests.helpers.valkey import embedded
 from tests.helpers.waiting import wait_until
 
-#: Reasons under which the outbox counts, by the server that is away.
+#: Reasons under which the outbox counts, by the unavailable server.
 REDIS: Final = "redis"
 BROKER: Final = "broker"
 NOTHING: Final = ""
@@ -31,16 +31,16 @@ class Place:
     """The servers of one outage, and how to begin and end it.
 
     Attributes:
-        loses: the server that is away: REDIS, which is also the broker; only the BROKER; or NOTHING that is needed.
+        loses: the unavailable server: REDIS, which is also the broker; only the BROKER; or NOTHING that is needed.
         fail: begins the outage.
-        mend: ends it.
+        restore: ends it.
     """
 
     redis_url: str
     broker_url: str
     loses: str
     fail: Callable[[], object]
-    mend: Callable[[], object]
+    restore: Callable[[], object]
     result_backend: str | None = None
 
 
@@ -87,8 +87,8 @@ def _redis_frozen(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
 def _redis_full(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
     with embedded() as server, redis.Redis(port=server.port) as admin:
         admin.config_set("maxmemory-policy", "noeviction")
-        fail, mend = (partial(admin.config_set, "maxmemory", limit) for limit in (1, 0))
-        yield Place(_url(server.port), _url(server.port), REDIS, fail, mend)
+        fail, restore = (partial(admin.config_set, "maxmemory", limit) for limit in (1, 0))
+        yield Place(_url(server.port), _url(server.port), REDIS, fail, restore)
 
 
 @contextmanager
@@ -105,14 +105,14 @@ def _redis_replica(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
 
 @contextmanager
 def _redis_failover(_: Callable[[], RabbitMQ]) -> Iterator[Place]:
-    """At the end, new connections go to the new primary; open ones still go to the old one, now a replica."""
+    """Fail over; afterwards new connections go to the new primary, open ones to the old one, now a replica."""
     with embedded() as server, embedded() as successor, FaultProxy((HOST, server.port)) as proxy:
 
-        def mend() -> None:
+        def restore() -> None:
             proxy.upstream = (HOST, successor.port)
 
         url = _url(proxy.port)
-        yield Place(url, url, REDIS, partial(_make_replica, server, successor), mend)
+        yield Place(url, url, REDIS, partial(_make_replica, server, successor), restore)
 
 
 def _make_replica(server: ValkeyServer, primary: ValkeyServer) -> None:

@@ -167,7 +167,7 @@ class SentinelGroup:
         return False
 
     def primary(self) -> int:
-        """Port of the primary, according to a sentinel."""
+        """Return the port of the primary, according to a sentinel."""
         return int(self.clients[0].sentinel_get_master_addr_by_name(MASTER_NAME)[1])
 
     def wait_failover(self, old: RedisServer) -> None:
@@ -186,7 +186,7 @@ def sentinel_group(directory: Path, **options: str) -> Iterator[SentinelGroup]:
 
 
 class RedisCluster:
-    """Three primaries that share the cluster slots, each with ``replicas`` replicas.
+    """Three primaries that share the hash slots, each with ``replicas`` replicas.
 
     Attributes:
         servers: the primaries, then their replicas in the same order.
@@ -231,7 +231,7 @@ class RedisCluster:
                 one.client.script_flush()
 
     def owner(self, key: str) -> RedisServer:
-        """The primary that has ``key``."""
+        """Return the primary that has ``key``."""
         slot = self.servers[0].client.cluster("KEYSLOT", key)
         return next(one for one in self.servers if any(slot in part for part in self._slots(one)))
 

@@ -80,7 +80,7 @@ class Server(ThreadingHTTPServer):
 
 @contextmanager
 def running(*answers: Answer) -> Iterator[Server]:
-    """A running server; ends with the block."""
+    """Run a server during the block."""
     server = Server(*answers)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
     thread.start()

@@ -42,7 +42,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "executions.verdict": judge,
     "executions.release": lambda store: store.executions.release(CASE, "id-1", "t1"),
     "executions.due": lambda store: store.executions.due(CASE, 10),
-    "executions.look_again": lambda store: store.executions.look_again(CASE, ["id-1", "id-2"]),
+    "executions.make_due": lambda store: store.executions.make_due(CASE, ["id-1", "id-2"]),
     "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
     "signals.send": lambda store: store.signals.send(make_signal(), ttl=60),
     "signals.listen": lambda store: store.signals.listen(CASE, "id-1", "a", ttl=60),
@@ -84,7 +84,7 @@ def cases_due(store: Store) -> list[str]:
 
 
 def batch(store: Store) -> list[bool | str]:
-    """Whether each write was done, or why not."""
+    """Return for each write whether it was done, or why not."""
     with store.batch() as queued:
         for number in range(50):
             queued.record(make_test(str(number)), expires_in=60)

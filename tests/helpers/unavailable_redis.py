@@ -21,7 +21,7 @@ def refusing() -> Iterator[str]:
 
 @contextmanager
 def silent() -> Iterator[str]:
-    """A server that never accepts, its backlog full: connecting takes for ever, as through a firewall that drops."""
+    """Run a server that never accepts, with a full backlog: connecting hangs, as behind a firewall that drops."""
     with socket.socket() as listener, ExitStack() as stack:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -34,7 +34,7 @@ def silent() -> Iterator[str]:
 
 @contextmanager
 def frozen() -> Iterator[str]:
-    """A server that accepts and never answers."""
+    """Run a server that accepts and never answers."""
     with embedded() as server:
         process: Any = server._process
         os.kill(process.pid, signal.SIGSTOP)

@@ -20,7 +20,7 @@ PATH = "/shop/order/create/"
 
 
 def environ_of(headers: dict[str, Any], **others: Any) -> dict[str, Any]:
-    """The environ of a WSGI request with ``headers``."""
+    """Build the environ of a WSGI request with ``headers``."""
     environ: dict[str, Any] = {"wsgi.input": io.BytesIO(), "QUERY_STRING": ""}
     setup_testing_defaults(environ)
     return environ | {f"HTTP_{name.upper().replace('-', '_')}": value for name, value in headers.items()} | others
@@ -33,19 +33,19 @@ def trigger(test: TestExecution) -> None:
 
 
 def succeeded(*tests: TestExecution, status: int = 201, path: str = PATH, method: str = "POST") -> dict[str, Any]:
-    """The successful outcome of a request in ``tests``, as the gate of `support.make_gate` records it."""
+    """Build the successful outcome of a request in ``tests``, as the gate of `factories.make_gate` records it."""
     value = {"method": method, "path": path, "status": status}
     return {"kind": "request", "name": f"{method} {path}", "tests": list(tests), "value": value}
 
 
 def failed(error: str, *tests: TestExecution, path: str = PATH, method: str = "POST") -> dict[str, Any]:
-    """The failed outcome of a request in ``tests``."""
+    """Build the failed outcome of a request in ``tests``."""
     name = f"{method} {path}"
     return {"kind": "request", "name": name, "tests": list(tests), "error": f"{name} {error}"}
 
 
 async def request_asgi(app: Any, path: str, method: str = "GET", headers: dict[str, str] = SIGNED) -> tuple[int, bytes]:
-    """Status and body of the response of ``app``, an ASGI application, to a client that reads all of it."""
+    """Return status and body of the response of ``app``, an ASGI application, to a client that reads all of it."""
     scope = {
         "type": "http",
         "asgi": {"version": "3.0", "spec_version": "2.4"},

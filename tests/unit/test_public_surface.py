@@ -1,4 +1,4 @@
-"""The public names of the package, and what importing it does not do."""
+"""The public names of the package, and the absence of side effects of its import."""
 
 from __future__ import annotations
 

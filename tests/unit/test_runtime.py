@@ -1,4 +1,4 @@
-"""The runtime of a LiveCheck: made without connecting, closed in order."""
+"""The runtime of a LiveCheck: created without connecting, closed in order."""
 
 from __future__ import annotations
 

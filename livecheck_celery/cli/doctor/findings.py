@@ -1,4 +1,4 @@
-"""What a check of ``doctor`` returns, and the commands it recommends."""
+"""Findings of the checks of ``doctor``, and the commands that they recommend."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ class Finding(NamedTuple):
     """The result of one check, printed on one line.
 
     Attributes:
-        ok: whether it is in order; False makes ``doctor`` exit with 1.
+        ok: whether the check passed; False makes ``doctor`` exit with 1.
         subject: what was checked.
         found: what was found.
-        fix: how to fix it, or where to read more; can be empty.
+        fix: how to fix the problem, or where to read more; can be empty.
     """
 
     ok: bool

@@ -1,4 +1,4 @@
-"""Checks of Redis, and of what Redis records about beat, the workers and the outboxes."""
+"""Checks of Redis, and of its records about beat, the workers and the outboxes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from livecheck_celery.errors import LiveCheckError, RedisUnavailable
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.utils.redis_urls import without_password
 
-#: Seconds the clock of this machine may differ from that of Redis. The expiry of a test is set by this machine.
+#: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
 MAX_CLOCK_DIFFERENCE: Final = 2.0
 
 
@@ -94,7 +94,7 @@ def check_clock(livecheck: LiveCheck) -> Finding:
 
 
 def check_counters(livecheck: LiveCheck) -> Finding:
-    """Report what all processes have dropped or ignored in the last day."""
+    """Report the items and headers that all processes dropped or ignored in the last day."""
     try:
         counted = livecheck.runtime.store.counters.read()
     except LiveCheckError as exc:

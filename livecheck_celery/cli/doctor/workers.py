@@ -21,12 +21,12 @@ T = TypeVar("T")
 
 
 class Worker(NamedTuple):
-    """A worker as it describes itself.
+    """The reply of a worker about itself.
 
     Attributes:
-        name: its node name.
-        queues: names of the queues it consumes.
-        pool: its pool class; empty if unknown.
+        name: node name.
+        queues: names of the consumed queues.
+        pool: pool class; empty if unknown.
     """
 
     name: str
@@ -97,9 +97,9 @@ def judge_workers(
 
 
 def query_workers(livecheck: LiveCheck) -> list[Worker]:
-    """Ask all workers on the broker for their queues and pool; a worker that is too busy to reply is missing.
+    """Query the queues and the pool of all workers on the broker; a worker that is too busy to reply is missing.
 
-    Unlike Celery's ``inspect``, it returns every worker where several have the same name; their pool is then unknown.
+    Unlike Celery's ``inspect``, returns every one of several workers with the same name; their pool is then unknown.
     """
 
     def query(command: str) -> Iterator[tuple[str, Any]]:
@@ -120,7 +120,7 @@ def query_workers(livecheck: LiveCheck) -> list[Worker]:
 
 
 def call_with_timeout(timeout: float, function: Callable[[], T]) -> T:
-    """Call ``function`` in a thread, and return or raise its result; on a timeout the thread is abandoned.
+    """Call ``function`` in a thread, and return its result; after a timeout the thread is abandoned.
 
     Raises:
         TimeoutError: the call took longer than ``timeout`` seconds.

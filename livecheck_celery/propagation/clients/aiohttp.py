@@ -1,4 +1,4 @@
-"""Makes `aiohttp` carry the current test to other services.
+"""Instrumentation of `aiohttp`, to carry the current test to other services.
 
 A `ClientRequest` is one hop of a redirect. Its headers are replaced only while it is sent, because a middleware of the
 caller can send the same request again, to another host.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Instrument every session of this process, as ``gate`` allows; returns a function that undoes it."""
+    """Instrument every session of this process, as ``gate`` allows; return a function that reverts this."""
     instrumentation = Instrumentation(gate)
 
     def make(send: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:

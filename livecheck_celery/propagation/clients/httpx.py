@@ -1,4 +1,4 @@
-"""Makes `httpx` carry the current test to other services.
+"""Instrumentation of `httpx`, to carry the current test to other services.
 
 A transport sends each hop of a redirect separately. It gets a copy of the request with the headers, because httpx
 builds the next hop from the original request, and would send the headers on to another host.
@@ -15,7 +15,7 @@ from livecheck_celery.propagation.gate import Gate
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Instrument every client of this process, as ``gate`` allows; returns a function that undoes it.
+    """Instrument every client of this process, as ``gate`` allows; return a function that reverts this.
 
     Transports that do not build on `httpx.HTTPTransport` or `httpx.AsyncHTTPTransport` carry nothing.
     """

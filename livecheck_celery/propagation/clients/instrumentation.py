@@ -1,4 +1,4 @@
-"""Replaces methods of HTTP clients, so that their requests carry the current test, and restores them."""
+"""Replacement of methods of HTTP clients, so that their requests carry the current test."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ T = TypeVar("T")
 logger: Final = get_logger(__name__)
 
 _lock: Final = Lock()
-#: Replacements that were undone, but that a later replacement by another library may still call.
+#: Undone replacements, which a later replacement by another library may still call.
 _undone: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
 
@@ -49,7 +49,7 @@ class Instrumentation:
             self._replaced.append((owner, name, replacement))
 
     def undo(self) -> None:
-        """Restore the methods. A replacement put on top by another library stays, and calls the original."""
+        """Restore the methods; a later replacement by another library stays, and calls the original method."""
         self._gate = None
         with _lock:
             for owner, name, replacement in self._replaced:
@@ -58,7 +58,7 @@ class Instrumentation:
                     setattr(owner, name, top.__wrapped__)  # set by functools.wraps
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
-        """Return ``add(gate)``, or None when the request must be sent unchanged.
+        """Return ``add(gate)``, or None if the request must be sent unchanged.
 
         Outside a test this costs two context variable look-ups. An error in ``add`` is logged, never raised.
         """

@@ -17,7 +17,7 @@ class Client(NamedTuple):
     Attributes:
         module: module of LiveCheck with the ``instrument`` function.
         requires: module of the library, which must be installed.
-        package: what to install with pip for it.
+        package: argument of ``pip install`` for the library.
     """
 
     module: str
@@ -38,7 +38,7 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
     """Make every client of the library ``name`` in this process carry the current test, as ``gate`` allows.
 
     Returns:
-        A function that undoes it. It is idempotent, and several can be called in any order.
+        A function that reverts this. The function is idempotent; several can be called in any order.
 
     Raises:
         ConfigurationError: the library is unknown, not installed, or of an unsupported version.

@@ -1,4 +1,4 @@
-"""Makes `requests` carry the current test to other services.
+"""Instrumentation of `requests`, to carry the current test to other services.
 
 An adapter sends each hop of a redirect separately. It gets a copy of the request with the headers, because requests
 builds the next hop from the original request, and would send the headers on to another host.
@@ -28,7 +28,7 @@ def carry(session: requests.Session, gate: Gate) -> requests.Session:
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Instrument every session of this process, as ``gate`` allows; returns a function that undoes it.
+    """Instrument every session of this process, as ``gate`` allows; return a function that reverts this.
 
     Adapters that do not build on `requests.adapters.HTTPAdapter` carry nothing.
     """
@@ -69,7 +69,7 @@ def _send(
     with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
     if with_headers is None:
         return send(request, *args, **kwargs)
-    # Digest authentication and other hooks resend the request of the response: that must be the caller's own.
+    # Digest authentication and other hooks re-send the request of the response, which must be the caller's own.
     try:
         response = send(with_headers, *args, **kwargs)
     except requests.RequestException as exc:

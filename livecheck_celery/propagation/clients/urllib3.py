@@ -1,4 +1,4 @@
-"""Makes `urllib3` carry the current test to other services.
+"""Instrumentation of `urllib3`, to carry the current test to other services.
 
 A `PoolManager` sends each hop of a redirect through the pool of its host, with the caller's own headers. A single pool
 connects to one host; a request that it may redirect to any host (``assert_same_host=False``) carries nothing.
@@ -20,7 +20,7 @@ _HEADERS: Final = _PARAMETERS.index("headers")
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
-    """Instrument every pool of this process, as ``gate`` allows; returns a function that undoes it."""
+    """Instrument every pool of this process, as ``gate`` allows; return a function that reverts this."""
     instrumentation = Instrumentation(gate)
 
     def make(urlopen: Callable[..., Any]) -> Callable[..., Any]:

@@ -5,7 +5,7 @@
 -- KEYS[3]  signals       hash, signals of the execution, and the processes that listen for them
 -- KEYS[4]  state         hash, the suite; "since" is when the first of its executions was recorded
 -- KEYS[5]  frequency     list, seconds between tests
--- KEYS[6]  latency       list, seconds by which tests came late
+-- KEYS[6]  latency       list, delay of tests in seconds
 -- ARGV[1]  id            of the execution
 -- ARGV[2]  payload       the TestExecution as JSON; stored if the execution has no record
 -- ARGV[3]  token         fencing token of the claimer, unique to this claim
@@ -58,18 +58,18 @@ if is_new then
 end
 local expiry = tonumber(expires_at)
 
--- The claimer repeats a claim whose reply was lost: the answer is the same, and nothing counts twice.
+-- The claimer repeats a claim whose reply was lost: the reply is the same, and nothing counts twice.
 local is_repeated = held_by == token
 local outcome
 if verdict or (sent_recorded_at and sent_recorded_at < tonumber(recorded_at)) then
-  -- It has a verdict; or it had one, and its id was used again.
+  -- The execution has a verdict, or its id was used again after the verdict.
   outcome = 'done'
 elseif is_repeated then
   outcome = record[7]
 elseif record[8] or lease_until > now then
   outcome = 'busy'
 elseif expiry <= now then
-  -- If a worker lost it before it expired, the sweep closes it as lost; "expired" would hide that.
+  -- If a worker died before the expiry, the sweep closes the execution as lost; "expired" would hide the reason.
   outcome = attempts > 0 and 'busy' or 'expired'
 elseif not active then
   outcome = 'inactive'

@@ -6,7 +6,7 @@
 -- ARGV[3]  token         fencing token of the claimer, unique to this claim
 -- ARGV[4]  lease         seconds after which another caller can claim the run, unless it was renewed or finished
 -- ARGV[5]  max_attempts  maximum number of claims of one run
--- Reply    number of this attempt at the run, 1 for the first; 0 the run is claimed or finished
+-- Reply    number of this attempt at the run, from 1; 0 the run is claimed or finished
 
 local state, token = KEYS[1], ARGV[3]
 local period, early, lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -23,12 +23,12 @@ end
 if run == token then
   return attempts
 end
--- Never two runs at the same time. A lease that ends too far away is from before the clock was set back.
+-- Two runs never overlap. A lease that ends too far in the future is from before the clock was set back.
 if run and run_until > now and run_until <= now + 2 * lease then
   return 0
 end
 if tat > now + 1.5 * period then
-  -- No run of this period leaves it that far away: it is from a longer period, or the clock was set back.
+  -- Too far in the future for this period: "tat" is from a longer period, or the clock was set back.
   tat = now
 end
 if now >= tat - early then

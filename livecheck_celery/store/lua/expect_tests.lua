@@ -1,7 +1,7 @@
--- Records that tests of a case are expected from now on, unless that is recorded already.
+-- Records that tests of a case are expected from now on, unless they were expected before.
 --
 -- KEYS[1]  state  hash, the suite
--- Reply    1 recorded; 0 it was recorded already
+-- Reply    1 recorded; 0 they were expected before
 
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000

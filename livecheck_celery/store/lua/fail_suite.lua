@@ -1,4 +1,4 @@
--- Marks the suite as failing, and reports that unless it failed a short time ago.
+-- Marks the suite as failing, and reports the failure unless the suite failed a short time ago.
 --
 -- KEYS[1]  state        hash, the suite
 -- KEYS[2]  reports      stream
@@ -6,7 +6,7 @@
 -- ARGV[2]  delay        seconds after a failure of the suite in which another one is not reported
 -- ARGV[3]  report       the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[4]  max_reports  maximum length of the stream
--- Reply    1 reported; 0 not
+-- Reply    1 reported; 0 not reported
 
 local state, reports, report = KEYS[1], KEYS[2], ARGV[3]
 local clock = redis.call('TIME')

@@ -1,9 +1,9 @@
--- Decides whether to resend the message for a run whose lease lapsed. One caller resends it, once per lease.
+-- Decides whether to re-send the message of a run whose lease lapsed. One caller re-sends it, once per lease.
 --
 -- KEYS[1]  state         hash, the suite
 -- ARGV[1]  lease         seconds
 -- ARGV[2]  max_attempts  maximum number of claims of one run
--- Reply    1 resend it; 0 the run is claimed, finished or over, or was claimed max_attempts times
+-- Reply    1 re-send it; 0 the run is claimed, finished or over, or was claimed max_attempts times
 
 local lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2])
 local clock = redis.call('TIME')

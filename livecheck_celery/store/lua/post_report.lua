@@ -3,7 +3,7 @@
 -- KEYS[1]  reports      stream
 -- ARGV[1]  report       the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[2]  max_reports  maximum length of the stream
--- Reply    at
+-- Reply    at, the time of the report
 
 local report = ARGV[1]
 local clock = redis.call('TIME')

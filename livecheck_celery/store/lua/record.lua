@@ -8,11 +8,11 @@
 -- ARGV[2]  payload       the TestExecution as JSON
 -- ARGV[3]  expires_in    seconds in which it can run, counted from the end of the delay
 -- ARGV[4]  delay         seconds before it can run
--- ARGV[5]  resend_after  seconds until the sweep resends the message of an unclaimed execution
+-- ARGV[5]  resend_after  seconds until the sweep re-sends the message of an unclaimed execution
 -- ARGV[6]  keep          seconds the record outlives the expiry, while there is no verdict
 -- ARGV[7]  max_open      maximum number of executions without a verdict
--- Reply    recorded_at; or why nothing was changed: "duplicate", an execution with this id has no verdict yet;
---          "backlog", max_open is reached
+-- Reply    recorded_at; or a refusal: "duplicate", an execution with this id has no verdict yet; "backlog", max_open
+--          is reached
 
 local test, open, signals, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -38,13 +38,13 @@ local has_since = redis.call('HEXISTS', state, 'since') == 1
 local by_message = redis.call('HGET', test, 'by_message')
 
 if is_reused then
-  -- Signals of the finished execution are not for the new one.
+  -- The new execution must not see the signals of the finished one.
   redis.call('DEL', test, signals)
 end
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
   'expires_at', stamp(expires_at))
 if by_message then
-  -- An earlier execution of this id came by a message alone, which can still be delivered again.
+  -- A claim recorded an earlier execution of this id; its message can still be delivered again.
   redis.call('HSET', test, 'by_message', by_message)
 end
 redis.call('EXPIRE', test, ttl)

@@ -1,15 +1,15 @@
--- Decides what the sweep does about an execution that is due. Of several sweepers, one acts.
+-- Decides which action the sweep takes on an execution that is due. Of several sweepers, one gets the action.
 --
 -- KEYS[1]  test           hash, the execution
 -- KEYS[2]  open           zset, executions without a verdict
 -- ARGV[1]  id             of the execution
 -- ARGV[2]  token          fencing token of the sweeper, unique to this call
--- ARGV[3]  max_attempts   claims after which an execution with a lapsed lease is not resent
+-- ARGV[3]  max_attempts   claims after which an execution with a lapsed lease is not re-sent
 -- ARGV[4]  resend_after   seconds from the first message to the second; doubled each time
 -- ARGV[5]  max_resend     maximum seconds between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
 -- Reply    {action, payload or "", recorded_at or ""}
---          action: none; send (resend the message); or write this verdict with the token:
+--          action: none; send (re-send the message); or write this verdict with the token:
 --          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time)
 
 local test, open, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
@@ -34,7 +34,7 @@ end
 if closing and record[2] == token then
   return {closing, payload, recorded_at}
 end
--- A sweeper that acts moves the score into the future.
+-- A sweeper that gets an action moves the score into the future.
 if not score or tonumber(score) > now then
   return {'none', '', ''}
 end
@@ -45,7 +45,7 @@ if closing then
   -- The sweeper that was closing it died; the reason is still the same.
   action = closing
 elseif lease_until > now then
-  -- A process whose claim replied "expired" does not run it, and is about to write that verdict.
+  -- A process whose claim replied "expired" does not run the execution, and will write that verdict.
   if not is_expired or record[8] == 'expired' then
     check_again(is_expired and lease_until or math.min(lease_until, expires_at))
     return {'none', '', ''}
@@ -61,7 +61,7 @@ else
   return {'send', payload, recorded_at}
 end
 
--- From here on the verdict belongs to the sweeper: the runner's token is not current any more.
+-- Only the sweeper can write the verdict now, since the runner's token is no longer current.
 redis.call('HSET', test, 'token', token, 'lease_until', string.format('%.6f', now + closing_lease), 'closing', action)
 check_again(now + closing_lease)
 return {action, payload, recorded_at}

@@ -14,7 +14,7 @@ end
 local is_open = redis.call('ZSCORE', open, id)
 local clock = redis.call('TIME')
 
--- A release is not a failure of the test, so it does not count as an attempt.
+-- A released attempt does not count, since the test did not fail.
 redis.call('HINCRBY', test, 'attempts', -1)
 redis.call('HDEL', test, 'token', 'lease_until', 'outcome')
 -- A set created here would have no TTL.

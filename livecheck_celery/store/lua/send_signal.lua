@@ -4,9 +4,9 @@
 -- KEYS[2]  test          hash, the execution
 -- ARGV[1]  name          of the signal
 -- ARGV[2]  event         the SignalEvent as a JSON object without "received_at"
--- ARGV[3]  ttl           minimum seconds for which it is kept, unless the execution has its verdict
+-- ARGV[3]  ttl           minimum seconds for which the signal is kept, unless the execution has its verdict
 -- ARGV[4]  inbox         prefix of the pub/sub channels of processes
--- ARGV[5]  forget_after  minimum seconds for which it is kept if the execution has its verdict
+-- ARGV[5]  forget_after  minimum seconds for which the signal is kept if the execution has its verdict
 -- Reply    received_at
 
 local signals, test, name, ttl, inbox, forget_after = KEYS[1], KEYS[2], ARGV[1], tonumber(ARGV[3]), ARGV[4],

@@ -6,7 +6,7 @@
 
 local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
 local status = suite[1] or 'INIT'
--- The service works, which says nothing about the contract: while tests fail, only a passing test restores the status.
+-- While tests fail, only a passing test restores the status: a service that answers can still break the contract.
 if tonumber(suite[3] or 0) > 0 then
   return 0
 end

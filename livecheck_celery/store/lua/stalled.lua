@@ -1,7 +1,7 @@
 -- Decides whether to report the suite as stalled. In each period, one caller reports it.
 --
 -- KEYS[1]  state               hash, the suite
--- ARGV[1]  warn_stalled_after  seconds; empty for an inactive case, which is measured from when it is active again
+-- ARGV[1]  warn_stalled_after  seconds; empty for an inactive case, which is measured from its reactivation
 -- Reply    seconds since a test was last received; empty if the suite is not reported as stalled
 
 local state, warn_stalled_after = KEYS[1], tonumber(ARGV[1])
@@ -13,7 +13,7 @@ if not warn_stalled_after then
   return ''
 end
 local suite = redis.call('HMGET', state, 'last_test_received', 'received_at', 'expected_since')
--- A case that never received a test is measured from when tests were first expected.
+-- A case that never received a test is measured from the time when tests were first expected.
 local expected_since = tonumber(suite[3] or now)
 local is_stalled = now - math.max(tonumber(suite[1] or 0), expected_since) > warn_stalled_after
 local silent_for = now - math.max(tonumber(suite[2] or 0), expected_since)

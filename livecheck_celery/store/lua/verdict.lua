@@ -16,7 +16,7 @@
 -- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[9]  max_reports      maximum length of the stream
 -- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
--- ARGV[11] remember         seconds for which the record is kept if a claim created it, or one of an earlier use of the id
+-- ARGV[11] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
 local test, open, signals, state, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
@@ -33,7 +33,7 @@ local held_by, judged_by, recorded_at, expires_at = record[1], record[2], record
 local by_message = record[7] or not record[6]
 
 if judged_by == token then
-  -- The runner repeats a verdict whose reply was lost: the answer is the same, and nothing counts twice.
+  -- The runner repeats a verdict whose reply was lost: the reply is the same, and nothing counts twice.
   return cjson.decode(record[3])
 end
 local suite = redis.call('HMGET', state, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
@@ -94,7 +94,7 @@ if report ~= '' then
   redis.call('XADD', reports, 'MAXLEN', max_reports, '*', 'report', string.sub(report, 1, -2) .. ',"at":' .. at .. '}')
 end
 -- The record stays for a runner that did not receive this reply, and for a message that is delivered twice. A later
--- message is recognized by its recorded_at; a message of an execution that the claim recorded has none.
+-- message is recognized by its recorded_at; the message of an execution that a claim recorded has none.
 redis.call('DEL', test)
 redis.call('HSET', test, 'recorded_at', recorded_at, 'expires_at', expires_at, 'verdict', verdict,
   'verdict_token', token, 'verdict_reply', cjson.encode(reply))

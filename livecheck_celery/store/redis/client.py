@@ -18,14 +18,14 @@ from livecheck_celery.store.redis.cluster import Cluster, Node
 from livecheck_celery.store.redis.sentinel import sentinel_pool
 from livecheck_celery.utils import redis_urls as urls
 
-#: Maximum number of connections of one process to one server; more threads than that take turns.
+#: Maximum number of connections of one process to one server; further threads wait for a free connection.
 MAX_CONNECTIONS: Final = 50
-#: Maximum wait of a thread for its turn, as a multiple of the timeout.
-TURNS: Final = 5
+#: Maximum time a thread waits for a free connection, as a multiple of the timeout.
+POOL_WAIT: Final = 5
 
 
 def connect(url: str, timeout: float) -> redis.Redis:
-    """A client that gives up after ``timeout`` seconds and does not retry; it connects on first use.
+    """Return a client that connects on first use, waits at most ``timeout`` seconds for Redis, and does not retry.
 
     Raises:
         ConfigurationError: ``url`` is not a Redis URL.
@@ -60,14 +60,14 @@ def _client(options: dict[str, Any], timeout: float) -> redis.Redis:
 
 
 def no_retry() -> Retry:
-    """What redis-py takes as ``retry``, to make each attempt once."""
+    """Return a redis-py ``Retry`` that never retries."""
     return Retry(NoBackoff(), 0)
 
 
 def _bounds(timeout: float) -> dict[str, Any]:
     return {
         "max_connections": MAX_CONNECTIONS,
-        "timeout": timeout * TURNS,
+        "timeout": timeout * POOL_WAIT,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": no_retry(),
@@ -98,7 +98,7 @@ def _cluster(url: str, timeout: float) -> redis.Redis:
 
 
 def _options(url: str) -> dict[str, Any]:
-    """Connection options of redis-py."""
+    """Parse a URL to connection options of redis-py."""
     return dict(redis.connection.parse_url(urls.for_redis_py(url)))  # type: ignore[no-untyped-call]
 
 
@@ -108,9 +108,9 @@ def _without_place(url: str) -> dict[str, Any]:
 
 @cache
 def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
-    """Connections of ``kind`` that reconnect after the server replied that it is a read-only replica.
+    """Return a subclass of ``kind`` that reconnects after the server replied that it is a read-only replica.
 
-    After a failover, the address leads to the new primary, while an open connection still leads to the old one.
+    After a failover, new connections to the address reach the new primary, but open ones still reach the old one.
     """
 
     class LeavingReplicas(kind):  # type: ignore[valid-type, misc]
@@ -140,19 +140,19 @@ def errors_translated(url: str) -> Iterator[None]:
     """Raise every redis-py error in the block as RedisUnavailable.
 
     Raises:
-        RedisUnavailable: names the URL without its password, what happened, and how to fix it.
+        RedisUnavailable: the message has the URL without its password, the reason, and how to fix it.
     """
     try:
         yield
     except redis.RedisError as exc:
-        raise RedisUnavailable(f"Redis at {urls.without_password(url)} {_what_happened(exc)}") from exc
+        raise RedisUnavailable(f"Redis at {urls.without_password(url)} {_problem(exc)}") from exc
 
 
-#: What a missing permission is called in a script's error: by Valkey, Redis 7.4, and older Redis.
+#: Texts of a missing permission in a script's error: of Valkey, of Redis 7.4, and of older versions of Redis.
 _NOT_ALLOWED: Final = ("ACL failure", "NOPERM", "The user executing the script can't run")
 
 
-def _what_happened(exc: redis.RedisError) -> str:
+def _problem(exc: redis.RedisError) -> str:
     reason = _reason(exc)
     if isinstance(exc, redis.AuthenticationError):
         return f"refused the login ({reason}); has livecheck_redis_url the right user and password?"
@@ -166,7 +166,7 @@ def _what_happened(exc: redis.RedisError) -> str:
 
 
 def _reason(exc: BaseException) -> str:
-    """The operating system's message if there is one, else the first line of the error."""
+    """Return the operating system's message if there is one, else the first line of the error."""
     cause = exc.__cause__ or exc.__context__
     if isinstance(exc, redis.TimeoutError):
         return "timed out"

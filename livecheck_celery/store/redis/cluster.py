@@ -1,8 +1,8 @@
 """A client of a Redis Cluster with bounded waits.
 
 redis-py's own client asks the servers about every command of a pipeline, tries all servers in turn if one is silent,
-and retries each command of a pipeline: a thread can wait for minutes. This client waits for about twice the timeout.
-Every command that LiveCheck sends uses the keys of one slot.
+and retries each command of a pipeline: a thread can wait for minutes. This client waits for at most about twice the
+timeout. "Slot" means a hash slot of the cluster; every command that LiveCheck sends uses the keys of one slot.
 """
 
 from __future__ import annotations
@@ -20,20 +20,20 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainErr
 Node = tuple[str, int]
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 
-#: Maximum number of times a command is sent, following its slot.
+#: Maximum number of times a command is sent, to follow redirections.
 _REDIRECTIONS: Final = 10
 #: Minimum seconds between two reads of the slot table, while servers are unavailable.
-_ASK_AGAIN: Final = 0.2
+_REREAD_AFTER: Final = 0.2
 #: Seconds to wait for a slot that is being moved.
-_MOVING: Final = 0.02
+_MOVE_DELAY: Final = 0.02
 _KEYLESS: Final = frozenset({"INFO", "PING", "TIME"})
 
 
 class Cluster(redis.Redis):
-    """Sends each command to the server that has its key.
+    """Send each command to the server that has its key.
 
     Args:
-        hosts: servers of the cluster, one of which must answer at first.
+        hosts: servers of the cluster, one of which must answer the first command.
         connect: makes a client of one server, with a timeout in seconds.
         timeout: seconds a server can take to connect, and to answer.
     """
@@ -45,21 +45,21 @@ class Cluster(redis.Redis):
         self._clients: dict[tuple[Node, float], redis.Redis] = {}
         self._node_of_slot: dict[int, Node] = {}
         self._stale = True
-        self._asked_at = 0.0
+        self._read_at = 0.0
 
     def execute_command(self, *args: Any, **options: Any) -> Any:
-        """The reply to one command."""
+        """Send one command and return its reply."""
         [reply] = self.execute_all([(args, options)])
         if isinstance(reply, Exception):
             raise reply
         return reply
 
     def pipeline(self, transaction: bool = False, shard_hint: Any = None) -> Pipeline:  # noqa: ARG002 - redis-py's
-        """Commands that are sent together, each to its server; not a transaction."""
+        """Return a pipeline, which sends commands together, each to its server; it is not a transaction."""
         return _Pipeline(self)
 
     def pubsub(self, **kwargs: Any) -> PubSub:
-        """A subscription on any server, because all servers get what is published."""
+        """Return a subscription on any server, since all servers get every published message."""
         self._learn_slots()
         client: Any = self._client(self._any_node(), self._timeout)
         return client.pubsub(**kwargs)  # type: ignore[no-any-return]
@@ -70,7 +70,7 @@ class Cluster(redis.Redis):
             client.close()
 
     def execute_all(self, commands: Sequence[Command]) -> list[Any]:
-        """The reply to each command, errors among them.
+        """Send commands and return their replies; errors are replies.
 
         Raises:
             ConnectionError: no server has the slot table.
@@ -93,7 +93,7 @@ class Cluster(redis.Redis):
             if not due or time.monotonic() >= give_up_at:
                 break
             if any(isinstance(replies[at], TryAgainError) for at in due):
-                time.sleep(_MOVING)
+                time.sleep(_MOVE_DELAY)
             self._learn_slots()
             again = (AskError, TryAgainError)
         return replies
@@ -133,7 +133,7 @@ class Cluster(redis.Redis):
     # -- the slot table
 
     def _node_for(self, args: Sequence[Any], earlier: Any) -> Node:
-        """The server for a command; the ``earlier`` reply to it can name another one."""
+        """Return the server for a command; an ``earlier`` reply can redirect the command to another server."""
         if type(earlier) is AskError:
             return (earlier.host, earlier.port)
         name = str(args[0]).upper()
@@ -150,10 +150,10 @@ class Cluster(redis.Redis):
         return client or self._clients.setdefault((node, timeout), self._connect(node, timeout))
 
     def _learn_slots(self) -> None:
-        if self._node_of_slot and (not self._stale or time.monotonic() < self._asked_at + _ASK_AGAIN):
+        if self._node_of_slot and (not self._stale or time.monotonic() < self._read_at + _REREAD_AFTER):
             return
-        self._asked_at = time.monotonic()
-        give_up_at = self._asked_at + self._timeout / 2
+        self._read_at = time.monotonic()
+        give_up_at = self._read_at + self._timeout / 2
         known = list(set(self._node_of_slot.values()) - set(self._hosts))
         error: redis.RedisError = redis.ConnectionError("no server of the cluster answers")
         for node in random.sample(known, len(known)) + random.sample(self._hosts, len(self._hosts)):
@@ -175,7 +175,7 @@ class Cluster(redis.Redis):
 
 
 class _NotReached(redis.ConnectionError):
-    """Nothing was sent: the server is down, and another one can have its slots."""
+    """A command was not sent: its server is down, and another one can have taken over the slots."""
 
     def __init__(self, error: redis.RedisError) -> None:
         super().__init__("timed out" if isinstance(error, redis.TimeoutError) else str(error))
@@ -183,7 +183,7 @@ class _NotReached(redis.ConnectionError):
 
 
 def _nodes(slots: Any, asked: Node) -> dict[int, Node]:
-    """Slot to server; a server that does not know its own address is the one that was ``asked``."""
+    """Map each slot to its server; a server without an address in the table is the one that was ``asked``."""
     found = {}
     for first, last, (host, port, *_), *_ in slots:
         found.update(dict.fromkeys(range(first, last + 1), (host or asked[0], int(port))))

@@ -11,10 +11,13 @@ from livecheck_celery.utils.redis_urls import Servers
 
 
 class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to the primary; threads take turns, and each new connection asks a sentinel where that is."""
+    """Connections to the primary; each new connection asks a sentinel for its address.
+
+    A thread waits for a free connection if all are in use.
+    """
 
     def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close all connections, or only the idle ones, as after a failover; redis-py before 8 has no such argument."""
+        """Close all connections, or only idle ones, as after a failover; redis-py before 8 lacks the argument."""
         if inuse_connections:
             super().disconnect()
             return
@@ -24,14 +27,14 @@ class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
 
 
 def sentinel_pool(servers: Servers, options: dict[str, Any], sentinel_options: dict[str, Any]) -> SentinelPool:
-    """Connections to the primary of ``servers``, with connection ``options`` of redis-py.
+    """Return a pool of connections to the primary of ``servers``, with connection ``options`` of redis-py.
 
     Raises:
         ValueError: the URL has no ``master_name``.
     """
     if not servers.master_name:
         raise ValueError("no master_name")
-    # Together the sentinels can take as long as the primary.
+    # All sentinels together can take as long as the primary.
     each = options["socket_timeout"] / len(servers.hosts)
     bounds = {"socket_timeout": each, "socket_connect_timeout": each, "retry": options["retry"], "protocol": 2}
     sentinel_tls = sentinel_options.pop("connection_class", None) is not None

@@ -1,4 +1,4 @@
-"""Triggers: inline they raise an error, in a request they never do."""
+"""Triggers: synchronous ones raise errors, those in a request never do."""
 
 from __future__ import annotations
 

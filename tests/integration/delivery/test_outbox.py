@@ -181,7 +181,7 @@ print(livecheck.runtime.outbox.sent, dict(livecheck.runtime.outbox.counts))
 """
 
 
-@pytest.mark.promise("Under gevent, greenlets share the outbox and keep to their own tests.", theme="requests")
+@pytest.mark.promise("Under gevent, greenlets share the outbox, and each has its own test.", theme="requests")
 def test_greenlets_share_the_outbox_and_keep_their_own_tests(redis_url: str) -> None:
     script = GREENLETS.format(url=redis_url)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)

@@ -44,7 +44,7 @@ def make(redis_url: str, broker_url: str | None = None, result_backend: str | No
 
 
 def request(case: Any, test_id: str) -> None:
-    """Do what a user's request does: trigger, and send a signal."""
+    """Trigger a test and send a signal, as a user's request does."""
     with case.maybe_trigger(test_id, side="buy") as test:
         assert test is not None
         assert current_test() is test
@@ -87,8 +87,8 @@ def warnings_of_outbox(caplog: pytest.LogCaptureFixture) -> list[str]:
 
 
 @pytest.mark.promise(
-    "`maybe_trigger()` and `send()` never raise, and touch no socket on the calling thread, whatever Redis, the broker "
-    "and the result backend do; within 2 s of the end of an outage, tests get through again.",
+    "`maybe_trigger()` and `send()` never raise, and touch no socket on the calling thread, in any state of Redis, the "
+    "broker and the result backend; within 2 s of the end of an outage, tests are delivered again.",
     theme="requests",
 )
 @pytest.mark.parametrize("row", ROWS.values(), ids=ROWS.keys())
@@ -117,7 +117,7 @@ def test_request_is_unaffected_by_the_outage(
             assert case.app.runtime.outbox.dropped == (2 * REQUESTS if place.loses == REDIS else 0)
         assert len(warnings_of_outbox(caplog)) == (2 if place.loses else 0), "logged once by each"
 
-        place.mend()
+        place.restore()
         ended = time.monotonic()
         for case in (warm, cold):
             wait_until(

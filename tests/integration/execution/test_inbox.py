@@ -47,12 +47,12 @@ def test_many_tests_wait_on_one_connection(case: Any, redis_client: redis.Redis)
     assert states == {State.PASS: many}
 
 
-@pytest.mark.promise("A signal whose announcement is lost is found by reading it.", theme="signals")
-def test_signal_is_found_when_its_announcement_is_lost(case: Any, redis_client: redis.Redis) -> None:
+@pytest.mark.promise("A signal whose pub/sub message is lost is found by the periodic read.", theme="signals")
+def test_signal_is_found_when_its_message_is_lost(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        # Stored without an announcement, as if Redis had failed in between.
+        # Stored without a message, as if Redis had failed in between.
         event = EVENT.dump_json(SignalEvent("sent", case.name, "o-1", "7", received_at=1.0))
         redis_client.hset(case.app.runtime.store.keys.signals(case.name, "o-1"), "sent", event)
         assert future.result(10).state is State.PASS
@@ -81,7 +81,7 @@ def test_broken_connection_loses_no_signal(case: Any, redis_client: redis.Redis)
     assert states == {State.PASS: count}
 
 
-def test_malformed_announcement_is_ignored(case: Any, redis_client: redis.Redis) -> None:
+def test_malformed_message_is_ignored(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")

@@ -1,4 +1,4 @@
-"""Memory of a case and of a worker: what docs/memory.md says, independent of the number of executions."""
+"""Memory of a case and of a worker: as in docs/memory.md, and independent of the number of executions."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ TRACEBACK = "y" * SIZE
 
 
 def expected_bytes(arguments: int, report: int) -> int:
-    """Memory of the case that `fill` fills, by the formula of docs/memory.md."""
+    """Return the memory of the case that `fill` fills, by the formula of docs/memory.md."""
     fixed = 2_000 + 3 * 15 * MAX_HISTORY
     open_ = OPEN * (1_100 + arguments + SIGNALS * (300 + SIZE))
     finished = FINISHED * (600 + SIGNALS * (300 + SIZE))
@@ -114,13 +114,13 @@ def executed(case: Any, first: int, count: int) -> None:
 
 
 def held(case: Any) -> dict[str, int]:
-    """What this process holds of single executions, by part."""
-    suite = case.app
+    """Count the objects of single executions in this process, by part."""
+    runtime = case.app.runtime
     return {
-        "mailboxes": len(suite.runtime.inbox._mailboxes),
-        "leases": len(suite.runtime.leases._held),
-        "slots": len(suite.runtime.deadlines._due),
-        "outbox": suite.runtime.outbox._queue.qsize(),
+        "mailboxes": len(runtime.inbox._mailboxes),
+        "leases": len(runtime.leases._held),
+        "deadlines": len(runtime.deadlines._due),
+        "outbox": runtime.outbox._queue.qsize(),
     }
 
 

@@ -1,4 +1,4 @@
-"""What Redis keeps of an execution after its verdict, and that no execution runs twice."""
+"""The state of an execution after its verdict; no execution runs twice."""
 
 from __future__ import annotations
 
@@ -191,7 +191,7 @@ def by_maybe_trigger(case: Any) -> None:
 def by_sweep(case: Any) -> None:
     case.trigger("o-1")
     case.app.runtime.store.client.delete("livecheck")
-    case.app.runtime.store.executions.look_again(CASE, ["o-1"])
+    case.app.runtime.store.executions.make_due(CASE, ["o-1"])
     sweep(case)
 
 

@@ -1,4 +1,4 @@
-"""Scripts that fail, on a real server: an error leaves nothing half done."""
+"""Scripts that fail, on a real server: an error leaves no partial change."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def fill(store: Store) -> None:
         store.executions.record(make_test(test_id), expires_in=expires_in)
         store.signals.send(make_signal(key=test_id), ttl=60)
     executions.claim(store, make_test("running"), frequency=1.0)
-    store.executions.look_again(CASE, ["recorded", "expired"])
+    store.executions.make_due(CASE, ["recorded", "expired"])
     OPERATIONS["suites.fail"](store)
     store.schedule_runs.claim(CASE, Window(60.0, 1.0), token="lapsed", lease=0.0)
 

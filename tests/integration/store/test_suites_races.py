@@ -62,7 +62,7 @@ def claim_run(store: Store, period: float, token: str, lease: float = 30.0) -> i
     return store.schedule_runs.claim(CASE, Window(period, period / 2), token=token, lease=lease)
 
 
-@pytest.mark.promise("Of several beats that ask for one run at the same time, one gets it.", theme="schedules")
+@pytest.mark.promise("If several beats request one run at the same time, the run is claimed once.", theme="schedules")
 def test_one_of_many_beats_claims_the_run(stores: list[Store]) -> None:
     assert sum(at_once(MANY, lambda number: claim_run(stores[number], 60, str(number)))) == 1
 

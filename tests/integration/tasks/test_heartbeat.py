@@ -1,4 +1,4 @@
-"""The ping of an external dead man's switch: sent while all cases are healthy, bounded in time."""
+"""The ping of an external dead-man's switch: sent while all cases are healthy, bounded in time."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def livecheck(redis_url: str, switch: Server) -> Iterator[LiveCheck]:
 
 
 def ping(livecheck: LiveCheck) -> None:
-    """Do what a worker does once a minute, without waiting for the minute."""
+    """Ping as a worker does once a minute, without waiting for the minute."""
     livecheck.runtime.store.client.delete(livecheck.runtime.store.keys.heartbeat)
     Tasks([livecheck]).heartbeat()
 

@@ -144,7 +144,7 @@ def test_next_sweep_resends_what_the_broker_refused(
     assert redis_client.llen("livecheck") == 1
 
 
-@pytest.mark.promise("A sweep that loses Redis half-way still sends the executions it had taken.", theme="recovery")
+@pytest.mark.promise("A sweep that loses Redis still sends the executions that it has claimed.", theme="recovery")
 def test_sweep_sends_its_claimed_executions_when_redis_fails(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

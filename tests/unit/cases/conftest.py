@@ -1,4 +1,4 @@
-"""A LiveCheck without a server, and what HTTP requests of a case need."""
+"""A LiveCheck without a server, and fixtures for HTTP requests of a case."""
 
 from __future__ import annotations
 

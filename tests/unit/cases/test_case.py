@@ -111,7 +111,7 @@ def case(redis_url: str) -> Any:
     return contract
 
 
-@pytest.mark.promise("Every attribute of the reference's Case is there, with its default.", theme="cases")
+@pytest.mark.promise("A case has every attribute of the reference's, with its default.", theme="cases")
 @pytest.mark.parametrize(("name", "default"), DEFAULTS)
 def test_attribute_has_its_default_on_the_class(name: str, default: Any) -> None:
     assert getattr(Case, name) == default
@@ -124,7 +124,7 @@ def test_attribute_has_its_default_on_a_case_that_never_ran(case: Any, name: str
     assert type(getattr(case, name)) is type(default)
 
 
-@pytest.mark.promise("Every method of the reference's Case is there, with its parameters.", theme="cases")
+@pytest.mark.promise("A case has every method of the reference's, with its parameters.", theme="cases")
 @pytest.mark.parametrize(("name", "parameters"), METHODS)
 def test_method_exists_with_its_parameters(name: str, parameters: list[str]) -> None:
     found = inspect.signature(getattr(Case, name)).parameters

@@ -36,7 +36,9 @@ DRIPS = {
 }
 
 
-@pytest.mark.promise("An HTTP attempt of a case is bounded in time, even if the response drips.", theme="cases")
+@pytest.mark.promise(
+    "An HTTP attempt of a case is bounded in time, even if the response arrives byte by byte.", theme="cases"
+)
 @pytest.mark.parametrize(("prelude", "byte"), DRIPS.values(), ids=DRIPS.keys())
 def test_total_timeout_bounds_a_dripping_response(session: requests.Session, prelude: bytes, byte: bytes) -> None:
     with running(lambda handler: handler.drip(prelude=prelude, byte=byte)) as server:

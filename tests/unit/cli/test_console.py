@@ -1,4 +1,4 @@
-"""How values and tables are printed."""
+"""Output of values and tables."""
 
 from __future__ import annotations
 

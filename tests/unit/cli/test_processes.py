@@ -1,4 +1,4 @@
-"""The supervisor: no process it started outlives it."""
+"""The supervisor: no process outlives the supervisor that started it."""
 # ruff: noqa: PT012 - these tests are about how the block is left
 
 import os

@@ -1,4 +1,4 @@
-"""Documentation names what exists, generated pages are up to date, and the first example runs."""
+"""Documentation: names and links exist, generated pages are up to date, and the first example runs."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def test_every_page_is_in_the_navigation_once() -> None:
     assert sorted(listed) == sorted([*made, *(page.name for page in (ROOT / "docs").glob("*.md"))])
 
 
-def test_the_repository_is_named_alike_everywhere() -> None:
+def test_the_repository_has_the_same_name_everywhere() -> None:
     urls = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["urls"]
     assert SITE["repo_url"] == urls["Repository"]
     assert {url.removeprefix(urls["Repository"])[:1] for url in urls.values()} == {"", "/"}

@@ -1,4 +1,4 @@
-"""What generates pages: promises are read from marks in the source, and tables from the code."""
+"""Generators of pages: promises are read from marks in the source, and tables from the code."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -82,5 +82,5 @@ def test_a_table_has_type_default_and_description_of_each_field() -> None:
 
 
 def test_a_page_without_a_place_for_its_table_is_an_error() -> None:
-    with pytest.raises(ValueError, match="no place between <!-- generated: x --> and <!-- end of x -->"):
+    with pytest.raises(ValueError, match="missing <!-- generated: x --> or <!-- end of x -->"):
         tables.fill("<!-- generated: x -->\n", "x", "block")

@@ -1,4 +1,4 @@
-"""Executions, one caller at a time: what each operation replies, and what it stores."""
+"""Executions, one caller at a time: the replies and the stored state of each operation."""
 
 from typing import Any
 

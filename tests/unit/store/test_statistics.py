@@ -1,4 +1,4 @@
-"""Statistics, parsed from what is stored about a suite."""
+"""Statistics, parsed from the stored state of a suite."""
 
 from collections import Counter
 

@@ -144,7 +144,7 @@ def test_stall_of_a_reactivated_case_is_measured_from_its_activation(store: Stor
     assert 0.3 < wait_until(lambda: stalled(store, 0.3)) < 60
 
 
-@pytest.mark.promise("Every reader of a status sees a stall, with beat and all workers dead.", theme="schedules")
+@pytest.mark.promise("Every reader of a status sees a stall, even if beat and all workers are dead.", theme="schedules")
 def test_status_is_stall_before_and_after_the_stall_is_reported(store: Store) -> None:
     store.suites.expect_tests([CASE])
     assert status(store, 0.2) is State.INIT

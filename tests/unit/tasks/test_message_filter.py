@@ -153,7 +153,7 @@ def rejected() -> Iterator[list[Any]]:
 
 
 class Consumer:
-    """What the filter uses of a worker's consumer."""
+    """The parts of a worker's consumer that the filter uses."""
 
     strategies = KNOWN
     connection_errors = (ConnectionError,)
@@ -182,7 +182,7 @@ def test_invalid_message_is_rejected_with_one_log_line(
     _handler(Consumer(), lambda _: pytest.fail("it is invalid"), set())(message)
     assert message.acknowledged
     assert channel.basic_get("checks") is None, "not requeued"
-    assert caplog.messages == ["refused a message: the body has no task arguments: None"]
+    assert caplog.messages == ["message filter: refused a message: the body has no task arguments: None"]
     assert rejected == [message]
 
 
@@ -210,7 +210,9 @@ def test_message_that_celery_fails_to_handle_is_rejected(
     assert message.acknowledged
     assert rejected == [message]
     [line] = caplog.messages
-    assert line.startswith("refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'")
+    assert line.startswith(
+        "message filter: refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'"
+    )
 
 
 @pytest.mark.parametrize("error", [ConnectionError, KeyError])

@@ -1,4 +1,4 @@
-"""Attributes that are made when first used."""
+"""Attributes that are created when first used."""
 
 from __future__ import annotations
 

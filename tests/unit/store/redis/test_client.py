@@ -1,4 +1,4 @@
-"""Redis errors: one line with the URL without its password, what happened, and how to fix it."""
+"""Redis errors: one line with the URL without its password, the reason, and how to fix it."""
 
 import pytest
 import redis
