@@ -117,7 +117,7 @@ def test_arguments_of_a_chain_over_the_limit_are_refused(
     arguments = ("o-1", "x" * case.app.settings.max_payload)
     assert Tasks([case.app]).execute(*arguments, **{CASE_KEYWORD: CASE}) == "ERROR"
     assert executed == []
-    assert caplog.messages[0].startswith("refused a message: ")
+    assert caplog.messages[0].startswith("tasks: refused a message: ")
     assert "over the limit" in caplog.messages[0]
 
 
