@@ -161,4 +161,4 @@ def test_test_that_cannot_be_sent_again_is_left_to_recovery(
     monkeypatch.setattr(handlers, "current_task", Task(Reject("the broker is unavailable")))
     with pytest.raises(Ignore):
         Tasks([case.app]).execute(**{CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")})
-    assert caplog.messages == [f"{CASE}:o-1: not handed back, recovery takes over: the broker is unavailable"]
+    assert caplog.messages == [f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker is unavailable"]
