@@ -16,7 +16,7 @@ from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
-from livecheck_celery.execution.runner import Resources
+from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.store import Store
 
 #: Timeout in seconds of Redis and the broker for code that can be part of a user's request.

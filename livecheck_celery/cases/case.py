@@ -25,6 +25,7 @@ from livecheck_celery.config import CaseOptions, CaseSettings, UrlSettings, expl
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed, UnknownSignal
 from livecheck_celery.execution.failures import trace
+from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
@@ -207,9 +208,14 @@ class Case(CaseOptions):
         Raises:
             RedisUnavailable: Redis did not answer for a minute.
         """
-        runner = self.Runner(self, test, time.monotonic(), resources=self.app.runtime.runner_resources)
+        runner = self.Runner(self, test, started=time.monotonic())
         runner.execute()
         return runner
+
+    @property
+    def runner_resources(self) -> Resources:
+        """The parts of this process for the runners of the case."""
+        return self.app.runtime.runner_resources
 
     def resolve_signal(self, key: str, event: SignalEvent) -> None:
         """Resolve the signal named by ``event`` for the test ``key``.

@@ -10,7 +10,7 @@ import traceback
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.execution.protocols import RunningTest
+from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 from celery.schedules import BaseSchedule
 
@@ -27,15 +27,13 @@ from livecheck_celery.errors import (
     RedisUnavailable,
     SuiteFailed,
 )
-from livecheck_celery.execution.deadlines import Deadlines
-from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.failures import describe, trace
-from livecheck_celery.execution.inbox import Inbox, Interrupted, Mailbox
-from livecheck_celery.execution.leases import Held, Leases
-from livecheck_celery.execution.protocols import RunnableCase
+from livecheck_celery.execution.inbox import Interrupted, Mailbox
+from livecheck_celery.execution.leases import Held
+from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.store import Claim, Store
+from livecheck_celery.store import Claim
 from livecheck_celery.store.retry import with_retry
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 
@@ -50,16 +48,6 @@ _current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_executio
 def current_execution() -> TestRunner | None:
     """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
     return _current.get()
-
-
-class Resources(NamedTuple):
-    """The parts of the process that a runner uses."""
-
-    store: Store
-    inbox: Inbox
-    leases: Leases
-    deadlines: Deadlines
-    event_loop: EventLoop
 
 
 class TestRunner:
@@ -84,7 +72,7 @@ class TestRunner:
 
     __test__ = False  # keeps pytest from collecting it
 
-    def __init__(self, case: RunnableCase, test: TestExecution, started: float, *, resources: Resources) -> None:
+    def __init__(self, case: RunnableCase, test: TestExecution, started: float) -> None:
         self.case = case
         self.test = test
         self.started = started
@@ -100,7 +88,7 @@ class TestRunner:
         self.thread_id = threading.get_ident()
         self.handed_back = False
         self.is_async = inspect.iscoroutinefunction(case.run)
-        self._process = resources
+        self._process = case.runner_resources
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
         self._ended = threading.Lock()  # acquired by the first to end the test

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from livecheck_celery.execution.protocols import RunningTest
+from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.models import State
 from livecheck_celery.utils.sanitize import get_logger
 

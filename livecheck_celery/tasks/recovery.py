@@ -72,6 +72,6 @@ def _recover(case: Case, test_id: str, token: str) -> TestExecution | None:
     if action == "send" or test is None:
         return test
     state, error = _CONCLUSIONS[action]
-    runner = case.Runner(case, test, time.monotonic(), resources=case.app.runtime.runner_resources)
+    runner = case.Runner(case, test, started=time.monotonic())
     runner.conclude(token, state, error)
     return None

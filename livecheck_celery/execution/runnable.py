@@ -1,15 +1,30 @@
-"""Protocols: of a case, as runners use it, and of a runner, as deadlines and spans use it."""
+"""The case that a runner runs, and the parts of the process that it uses."""
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from celery.schedules import BaseSchedule
 
 from livecheck_celery.errors import SuiteFailed
-from livecheck_celery.models import SignalEvent, TestExecution, TestReport
+from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.execution.leases import Leases
+from livecheck_celery.models import TestReport
+from livecheck_celery.store import Store
+
+
+class Resources(NamedTuple):
+    """The parts of the process that a runner uses."""
+
+    store: Store
+    inbox: Inbox
+    leases: Leases
+    deadlines: Deadlines
+    event_loop: EventLoop
 
 
 class RunnableCase(Protocol):
@@ -23,6 +38,10 @@ class RunnableCase(Protocol):
     max_history: int
     max_consecutive_failures: int
     state_transition_delay: float
+
+    @property
+    def runner_resources(self) -> Resources:
+        """The parts of this process for the runners of the case."""
 
     @property
     def logger(self) -> logging.Logger:
@@ -58,36 +77,3 @@ class RunnableCase(Protocol):
 
     def on_test_pass(self, runner: Any) -> Any:
         """Run when a test passes."""
-
-
-class RunningTest(Protocol):
-    """A runner, as far as deadlines and spans use it."""
-
-    deadline: float
-    error: BaseException | None
-    overran: bool
-    report: TestReport | None
-    thread_id: int
-
-    @property
-    def case(self) -> RunnableCase:
-        """The case that is run."""
-
-    @property
-    def test(self) -> TestExecution:
-        """The execution."""
-
-    @property
-    def is_async(self) -> bool:
-        """Whether ``run()`` is a coroutine function."""
-
-    @property
-    def arrived(self) -> list[SignalEvent]:
-        """Signals that have arrived, the earliest first."""
-
-    @property
-    def signal_since_trigger(self) -> dict[str, float]:
-        """Seconds from the trigger to each signal that has arrived."""
-
-    def overrun(self) -> None:
-        """Record TIMEOUT on a ``run()`` that is past its deadline."""
