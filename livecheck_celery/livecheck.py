@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar, cast
@@ -182,26 +182,24 @@ class LiveCheck:
         return True if self._runtime is None else self._runtime.outbox.flush(timeout)
 
     def close(self) -> None:
-        """Flush the outbox, close the exit stacks of the cases, and stop all threads.
+        """Close the exit stacks of the cases, flush the outbox, and stop all threads.
 
         The LiveCheck cannot be used afterwards.
         """
         celery_propagation.remove_listener(self)
         for name in list(self._uninstrument):
             self.uninstrument(name)
-        if self._runtime is not None:
-            self._runtime.outbox.close()
-            self._close_exit_stacks(self._runtime.event_loop)
-            self._runtime.close()
-        else:
-            event_loop = EventLoop()
-            self._close_exit_stacks(event_loop)
-            event_loop.close()
+        runtime = self._runtime
+        event_loop = EventLoop() if runtime is None else runtime.event_loop
+        with ExitStack() as closing:  # closes the rest if one of them raises
+            closing.callback(event_loop.close if runtime is None else runtime.close)
+            for case in reversed(list(self.cases.values())):
+                closing.callback(self._close_async_exit_stack, case, event_loop)
+                closing.callback(case.exit_stack.close)
 
-    def _close_exit_stacks(self, event_loop: EventLoop) -> None:
-        for case in self.cases.values():
-            case.exit_stack.close()
-            event_loop.finish(case.async_exit_stack.aclose())
+    @staticmethod
+    def _close_async_exit_stack(case: _Case, event_loop: EventLoop) -> None:
+        event_loop.finish(case.async_exit_stack.aclose())
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):

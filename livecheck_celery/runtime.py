@@ -71,7 +71,8 @@ class Runtime:
         self.runner_resources = Resources(self.store, self.inbox, self.leases, self.deadlines, self.event_loop)
 
     def close(self) -> None:
-        """Interrupt waiting tests, then stop leases, deadlines and the event loop; close the outbox before."""
+        """Close in order: outbox, inbox, leases, deadlines, event loop; tests that still wait are interrupted."""
+        self.outbox.close()
         self.inbox.stop()
         self.inbox.join(REQUEST_TIMEOUT)
         self.leases.close()

@@ -6,7 +6,7 @@ The marks are read from the source; no test is imported.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -27,6 +27,8 @@ THEMES: Final = {
     "tools": "Command line, demo and images",
     "docs": "Documentation",
 }
+
+_MARK: Final = "pytest.mark.promise"
 
 #: Themes of the tests that name none, by the folder below tests/unit or tests/integration.
 THEME_OF_FOLDER: Final = {
@@ -81,12 +83,36 @@ def promises(root: Path) -> list[Promise]:
 
 
 def _promises_of(tree: ast.Module, file: Path) -> Iterator[Promise]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
-            continue
-        for decorator in node.decorator_list:
-            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == "pytest.mark.promise":
-                yield _promise(decorator, file, node.name)
+    """Read the marks of the tests that pytest collects from a file.
+
+    Raises:
+        ValueError: a mark is not on a test, or its test never runs.
+    """
+    kept = 0
+    for test in _tests_of(tree.body):
+        marks = {ast.unparse(_function(decorator)): decorator for decorator in test.decorator_list}
+        for decorator in test.decorator_list:
+            if isinstance(decorator, ast.Call) and ast.unparse(decorator.func) == _MARK:
+                kept += 1
+                if not_run := marks.keys() & {"pytest.mark.skip", "pytest.mark.xfail"}:
+                    raise ValueError(f"{file}::{test.name}: a promise on a test with {', '.join(not_run)}")
+                yield _promise(decorator, file, test.name)
+    written = sum(ast.unparse(node) == _MARK for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    if written != kept:
+        raise ValueError(f"{file}: {written - kept} of {written} promises are not on a test that pytest collects")
+
+
+def _tests_of(body: Sequence[ast.stmt]) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef]:
+    for node in body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name.startswith("test_"):
+            yield node
+        elif isinstance(node, ast.ClassDef) and node.name.startswith("Test"):
+            tests = list(_tests_of(node.body))
+            yield from [node, *tests] if tests else []
+
+
+def _function(decorator: ast.expr) -> ast.expr:
+    return decorator.func if isinstance(decorator, ast.Call) else decorator
 
 
 def _promise(mark: ast.Call, file: Path, test: str) -> Promise:

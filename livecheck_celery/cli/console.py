@@ -45,6 +45,11 @@ def line(*parts: str | Text) -> None:
     console().print(Text.assemble(*(part if isinstance(part, Text) else Text(sanitize(part)) for part in parts)))
 
 
+def sentence(text: Text) -> None:
+    """Print a sentence: wrapped at words at a terminal, one line in a pipe."""
+    console().print(text, soft_wrap=not is_terminal())
+
+
 def lines(text: str) -> None:
     """Print sanitized text of several lines, such as a traceback."""
     console().print(Text(sanitize_lines(text)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import secrets
+import shutil
 import signal
 import sys
 import threading
@@ -75,7 +76,8 @@ def demo(duration: float | None, breakage: str | None) -> None:
             out.print("Starting an order system, a LiveCheck worker and beat ...")
             redis_url, web_url = start_all(processes, Path(directory), examples, breakage)
             out.print(f"Order system: {web_url}", soft_wrap=True)
-            out.print(f"In another terminal: LIVECHECK_BROKER_URL={redis_url} livecheck status", soft_wrap=True)
+            out.print("In another terminal:")
+            out.print(f"  LIVECHECK_BROKER_URL={redis_url} {command_name()} status", soft_wrap=True)
             table = DemoTable(Store(Settings(redis_url=redis_url, broker_url=redis_url)))
             with Traffic(web_url) as traffic:
                 show(out, processes, table, traffic, duration)
@@ -84,8 +86,14 @@ def demo(duration: float | None, breakage: str | None) -> None:
         except Stopped as stopped:
             if stopped.signum != signal.SIGINT:
                 sys.exit(128 + stopped.signum)
-    out.print(table.summary() if table else "Stopped before all processes were ready.", soft_wrap=True)
+    summary = table.summary() if table else "Stopped before all processes were ready."
+    out.print(summary, soft_wrap=not out.is_terminal)
     sys.exit(0 if table and table.all_passed() else 1)
+
+
+def command_name() -> str:
+    """Return how to type ``livecheck`` in this directory: by its path, when it is not on PATH."""
+    return "livecheck" if shutil.which("livecheck") else os.path.relpath(sys.argv[0])
 
 
 def find_examples() -> Path:

@@ -76,7 +76,7 @@ def status(ctx: click.Context, *, as_json: bool) -> None:
     elif rows:
         console.table(FittedTable(COLUMNS, rows))
         for warning in dict.fromkeys(warning for each in signs for warning in silence_warnings(each)):
-            console.line(Text(warning, style="bold red"))
+            console.sentence(Text(warning, style="bold red"))
     else:
         console.line(NO_CASES)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Final, Self
@@ -79,11 +80,20 @@ class Store:
             RedisTooOld: it is older than 6.2.
             RedisUnavailable: it did not answer.
         """
-        with self.errors_translated():
-            version = str(self.client.info("server")["redis_version"])
+        version = str(self.server_info("server")["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
             url = without_password(self.settings.redis_url)
             raise RedisTooOld(f"Redis at {url} is {version}; LiveCheck needs 6.2 or newer")
+
+    def server_info(self, section: str) -> Mapping[str, Any]:
+        """Read a section of the server's INFO.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self.errors_translated():
+            info: Mapping[str, Any] = self.client.info(section)
+        return info
 
     def time(self) -> float:
         """Read the Redis server time, in seconds since the epoch.

@@ -106,9 +106,7 @@ def test_for_app_is_equivalent_to_the_constructor() -> None:
     assert livecheck.settings.prefix == "p"
 
 
-def test_close_flushes_the_outbox_before_the_exit_stacks_and_the_event_loop(
-    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_close_closes_the_exit_stacks_before_the_runtime(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     case = livecheck.add_case(Case, name="c")
     runtime, closed = livecheck.runtime, []
 
@@ -117,11 +115,22 @@ def test_close_flushes_the_outbox_before_the_exit_stacks_and_the_event_loop(
 
     case.exit_stack.callback(closed.append, "exit stack")
     case.async_exit_stack.push_async_callback(close_async)
-    monkeypatch.setattr(runtime.outbox, "close", lambda: closed.append("outbox"))
     monkeypatch.setattr(runtime, "close", lambda: closed.append("runtime"))
     livecheck.close()
-    assert closed == ["outbox", "exit stack", "async exit stack on livecheck-async", "runtime"]
+    assert closed == ["exit stack", "async exit stack on livecheck-async", "runtime"]
     monkeypatch.undo()
+
+
+def test_close_closes_the_rest_if_an_exit_stack_raises(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    closed: list[str] = []
+    livecheck.add_case(Case, name="a").exit_stack.callback(lambda: 1 / 0)
+    livecheck.add_case(Case, name="b").exit_stack.callback(closed.append, "b")
+    monkeypatch.setattr(livecheck.runtime, "close", lambda: closed.append("runtime"))
+    with pytest.raises(ZeroDivisionError):
+        livecheck.close()
+    assert closed == ["b", "runtime"]
+    monkeypatch.undo()
+    livecheck.cases.clear()
 
 
 def test_close_without_use_makes_no_runtime(livecheck: LiveCheck) -> None:

@@ -21,7 +21,7 @@ def check_redis(livecheck: LiveCheck) -> Finding:
     """Check that Redis answers and is new enough."""
     try:
         livecheck.runtime.store.check()
-        server: Mapping[str, Any] = livecheck.runtime.store.client.info("server")
+        server = livecheck.runtime.store.server_info("server")
     except RedisUnavailable as exc:
         return Finding(False, "redis", str(exc), "start Redis, or correct redis_url")
     except LiveCheckError as exc:
@@ -34,9 +34,8 @@ def check_redis(livecheck: LiveCheck) -> Finding:
 def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
     """Check whether Redis may lose data."""
     try:
-        with livecheck.runtime.store.errors_translated():
-            memory: Any = livecheck.runtime.store.client.info("memory")
-            persistence: Any = livecheck.runtime.store.client.info("persistence")
+        memory = livecheck.runtime.store.server_info("memory")
+        persistence = livecheck.runtime.store.server_info("persistence")
     except LiveCheckError as exc:
         yield Finding(False, "storage", str(exc))
         return

@@ -25,7 +25,7 @@ def test_promises_are_read_without_importing_the_tests(tmp_path: Path) -> None:
         '@pytest.mark.promise("Two.", "signals")',
         "async def test_one(): ...",
         '@pytest.mark.promise("Three.", theme="docs")',
-        "class TestMany: ...",
+        "class TestMany:\n    def test_it(self): ...",
     )
     assert promises.promises(tmp_path) == [
         ("It is one sentence.", "verdicts", "tests/acceptance/test_it.py", "test_one"),
@@ -50,6 +50,25 @@ def test_a_promise_without_a_theme_has_that_of_its_folder(tmp_path: Path) -> Non
 )
 def test_a_wrong_mark_is_an_error_that_names_the_test(tmp_path: Path, mark: str, error: str) -> None:
     write_test(tmp_path, "acceptance/test_it.py", f"@pytest.mark.{mark}", "def test_one(): ...")
+    with pytest.raises(ValueError, match=error):
+        promises.promises(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("lines", "error"),
+    [
+        (["@MARK", "def tset_one(): ..."], "1 of 1 promises are not on a test that pytest collects"),
+        (["class TestOne:", "    @MARK", "    def check(self): ..."], "1 of 1 promises are not on a test"),
+        (["@MARK", "class TestOne: ..."], "1 of 1 promises are not on a test"),
+        (["def test_one():", "    @MARK", "    def test_two(): ..."], "1 of 1 promises are not on a test"),
+        (["pytestmark = MARK", "def test_one(): ..."], "1 of 1 promises are not on a test"),
+        (["@MARK", "@pytest.mark.skip", "def test_one(): ..."], "a promise on a test with pytest.mark.skip"),
+        (["@MARK", "@pytest.mark.xfail(strict=True)", "def test_one(): ..."], "a test with pytest.mark.xfail"),
+    ],
+)
+def test_a_promise_that_no_test_keeps_is_an_error(tmp_path: Path, lines: list[str], error: str) -> None:
+    mark = 'pytest.mark.promise("One.", theme="docs")'
+    write_test(tmp_path, "unit/test_it.py", *(line.replace("MARK", mark) for line in lines))
     with pytest.raises(ValueError, match=error):
         promises.promises(tmp_path)
 
