@@ -64,7 +64,7 @@ def attempts(client: Any, case: str, prefix: str = "livecheck") -> dict[str, int
 
 def _suite(client: Any, start: str, names: Sequence[str]) -> SuiteSnapshot:
     return SuiteSnapshot(
-        state=client.hgetall(f"{start}state"),
+        state=client.hgetall(f"{start}suite"),
         tests=_hashes(client, f"{start}test:", names),
         signals=_hashes(client, f"{start}signals:", names),
         reports=[json.loads(fields["report"]) for _, fields in client.xrange(f"{start}reports")],

@@ -36,6 +36,7 @@ from livecheck_celery.errors import (
     TriggerRefused,
     UnknownCase,
     UnknownSignal,
+    UnreadableData,
 )
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.livecheck import LiveCheck
@@ -76,6 +77,7 @@ __all__ = [
     "TriggerRefused",
     "UnknownCase",
     "UnknownSignal",
+    "UnreadableData",
     "UrlSettings",
     "app",
     "current_execution",

@@ -10,6 +10,7 @@
     │   ├── InvalidPayload              a value is not JSON, does not fit its type, or is too large
     │   ├── DuplicateTest               a test of that id has no verdict yet
     │   └── TooManyTests                max_open tests of the case have no verdict yet
+    ├── UnreadableData                  Redis holds a value that LiveCheck did not write
     ├── ServerUnavailable               a server does not answer, refuses a call, or is too old
     │   ├── RedisUnavailable            Redis did not answer, or refused a command
     │   ├── RedisTooOld                 Redis is older than 6.2
@@ -57,6 +58,10 @@ class DuplicateTest(TriggerRefused):
 
 class TooManyTests(TriggerRefused):
     """``max_open`` tests of the case were requested and have no verdict yet."""
+
+
+class UnreadableData(LiveCheckError):
+    """Redis holds a value that LiveCheck did not write; the message names the key."""
 
 
 class ServerUnavailable(LiveCheckError):

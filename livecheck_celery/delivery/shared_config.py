@@ -52,7 +52,7 @@ class SharedConfig:
         """Read the shared configuration, in one round trip.
 
         Raises:
-            InvalidPayload: the stored configuration cannot be read.
+            UnreadableData: the stored configuration cannot be read.
             RedisUnavailable: Redis did not answer.
         """
         with self._lock:  # else an older snapshot could be applied after a newer one

@@ -45,7 +45,7 @@ class Counters:
         """Read the counters of all processes.
 
         Raises:
-            InvalidPayload: a stored value cannot be parsed.
+            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.counters

@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import InvalidPayload, UnreadableData
 from livecheck_celery.models import REPORT, TestExecution, TestReport
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
@@ -134,9 +134,9 @@ def readable(key: str, read: Callable[[], T]) -> T:
     """Return the result of ``read``, which parses the value stored under ``key``.
 
     Raises:
-        InvalidPayload: the value cannot be parsed; the message names the key.
+        UnreadableData: the value cannot be parsed; the message names the key.
     """
     try:
         return read()
     except (ValidationError, ValueError, TypeError) as exc:
-        raise InvalidPayload(f"Redis key {key} holds something LiveCheck did not write: {type(exc).__name__}") from exc
+        raise UnreadableData(f"Redis key {key} holds something LiveCheck did not write: {type(exc).__name__}") from exc

@@ -27,12 +27,12 @@ CLOSING_LEASE: Final = 30.0
 
 RECORD: Final = Script(
     "record",
-    keys=("test", "open", "signals", "state"),
+    keys=("test", "open", "signals", "suite"),
     args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open"),
 )
 CLAIM: Final = Script(
     "claim",
-    keys=("test", "open", "signals", "state", "frequency", "latency"),
+    keys=("test", "open", "signals", "suite", "frequency", "latency"),
     args=(
         "id",
         "payload",
@@ -53,7 +53,7 @@ RENEW: Final = Script("renew", keys=("test", "open"), args=("id", "token", "leas
 RELEASE: Final = Script("release", keys=("test", "open"), args=("id", "token"))
 VERDICT: Final = Script(
     "verdict",
-    keys=("test", "open", "signals", "state", "runtime_history", "reports"),
+    keys=("test", "open", "signals", "suite", "runtime_history", "reports"),
     args=(
         "id",
         "token",
@@ -163,7 +163,7 @@ class Executions:
             test=keys.test(case, test_id),
             open=keys.open(case),
             signals=keys.signals(case, test_id),
-            state=keys.state(case),
+            suite=keys.suite(case),
             id=test_id,
             payload=execution_json(test),
             expires_in=expires_in,
@@ -211,7 +211,7 @@ class Executions:
             test=keys.test(case, test.id),
             open=keys.open(case),
             signals=signals_key,
-            state=keys.state(case),
+            suite=keys.suite(case),
             frequency=keys.frequency(case),
             latency=keys.latency(case),
             id=test.id,
@@ -281,7 +281,7 @@ class Executions:
             test=keys.test(case, test_id),
             open=keys.open(case),
             signals=keys.signals(case, test_id),
-            state=keys.state(case),
+            suite=keys.suite(case),
             runtime_history=keys.runtime(case),
             reports=keys.reports(case),
             id=test_id,
@@ -297,7 +297,7 @@ class Executions:
             remember=REMEMBER,
         )
         accepted, at, consecutive_failures, status = self._database.run(call)
-        suite = readable(keys.state(case), lambda: State(status))
+        suite = readable(keys.suite(case), lambda: State(status))
         return Verdict(bool(accepted), float(at), int(consecutive_failures), suite)
 
     def due(self, case_name: str, limit: int) -> list[str]:
@@ -341,7 +341,7 @@ class Executions:
         """Decide which action to take on an execution that is due; of several sweepers, one gets the action.
 
         Raises:
-            InvalidPayload: the record cannot be parsed.
+            UnreadableData: the record cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.test(case_name, test_id)

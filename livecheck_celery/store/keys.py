@@ -62,9 +62,9 @@ class Keys:
         """Prefix of the pub/sub channels of all processes."""
         return inbox(self.prefix, "")
 
-    def state(self, case_name: str) -> str:
+    def suite(self, case_name: str) -> str:
         """Hash: the suite's status, counters and times."""
-        return self._of(case_name, "state")
+        return self._of(case_name, "suite")
 
     def runtime(self, case_name: str) -> str:
         """List: seconds that passing tests took, newest last."""

@@ -52,7 +52,7 @@ class Liveness:
         """Read the last signs of life.
 
         Raises:
-            InvalidPayload: a stored value cannot be parsed.
+            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = [self._database.keys.beat, self._database.keys.schedules]

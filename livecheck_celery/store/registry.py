@@ -96,7 +96,7 @@ class Registry:
         """Read the shared configuration; return None if ``revision`` is still current.
 
         Raises:
-            InvalidPayload: a stored value cannot be parsed.
+            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.shared

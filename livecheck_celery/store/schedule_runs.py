@@ -11,10 +11,10 @@ from livecheck_celery.store.scripts import Script
 #: Maximum number of claims of one run, in case the run kills its worker.
 MAX_ATTEMPTS: Final = 3
 
-CLAIM_RUN: Final = Script("claim_run", keys=("state",), args=("period", "early", "token", "lease", "max_attempts"))
-RENEW_RUN: Final = Script("renew_run", keys=("state",), args=("token", "lease"))
-FINISH_RUN: Final = Script("finish_run", keys=("state",), args=("token",))
-LAPSED_RUN: Final = Script("lapsed_run", keys=("state",), args=("lease", "max_attempts"))
+CLAIM_RUN: Final = Script("claim_run", keys=("suite",), args=("period", "early", "token", "lease", "max_attempts"))
+RENEW_RUN: Final = Script("renew_run", keys=("suite",), args=("token", "lease"))
+FINISH_RUN: Final = Script("finish_run", keys=("suite",), args=("token",))
+LAPSED_RUN: Final = Script("lapsed_run", keys=("suite",), args=("lease", "max_attempts"))
 
 
 class Window(NamedTuple):
@@ -46,7 +46,7 @@ class ScheduleRuns:
             RedisUnavailable: Redis did not answer; if the run was claimed, its lease lapses.
         """
         call = CLAIM_RUN(
-            state=self._database.keys.state(case_name),
+            suite=self._database.keys.suite(case_name),
             period=window.period,
             early=window.early,
             token=token,
@@ -61,7 +61,7 @@ class ScheduleRuns:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        call = RENEW_RUN(state=self._database.keys.state(case_name), token=token, lease=lease)
+        call = RENEW_RUN(suite=self._database.keys.suite(case_name), token=token, lease=lease)
         return bool(self._database.run(call))
 
     def finish(self, case_name: str, token: str) -> bool:
@@ -70,7 +70,7 @@ class ScheduleRuns:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return bool(self._database.run(FINISH_RUN(state=self._database.keys.state(case_name), token=token)))
+        return bool(self._database.run(FINISH_RUN(suite=self._database.keys.suite(case_name), token=token)))
 
     def lapsed(self, case_names: Sequence[str], *, lease: float) -> list[str]:
         """Return the cases with an unfinished run whose lease lapsed, in one round trip.
@@ -80,7 +80,7 @@ class ScheduleRuns:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        state = self._database.keys.state
-        calls = [LAPSED_RUN(state=state(name), lease=lease, max_attempts=MAX_ATTEMPTS) for name in case_names]
+        suite = self._database.keys.suite
+        calls = [LAPSED_RUN(suite=suite(name), lease=lease, max_attempts=MAX_ATTEMPTS) for name in case_names]
         replies = self._database.run_all(calls)
         return [name for name, has_lapsed in zip(case_names, replies, strict=True) if has_lapsed]

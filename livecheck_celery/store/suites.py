@@ -13,10 +13,10 @@ from livecheck_celery.store.database import Database, as_dict, readable
 from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
 
-FAIL_SUITE: Final = Script("fail_suite", keys=("state", "reports"), args=("status", "delay", "report", "max_reports"))
-SERVICE_RECOVERED: Final = Script("service_recovered", keys=("state",), args=("delay",))
-EXPECT_TESTS: Final = Script("expect_tests", keys=("state",))
-STALLED: Final = Script("stalled", keys=("state",), args=("warn_stalled_after",))
+FAIL_SUITE: Final = Script("fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports"))
+SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
+EXPECT_TESTS: Final = Script("expect_tests", keys=("suite",))
+STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after",))
 
 
 class Health(NamedTuple):
@@ -48,7 +48,7 @@ class Suites:
             RedisUnavailable: Redis did not answer.
         """
         call = FAIL_SUITE(
-            state=self._database.keys.state(case_name),
+            suite=self._database.keys.suite(case_name),
             reports=self._database.keys.reports(case_name),
             status=state.value,
             delay=state_transition_delay,
@@ -63,8 +63,8 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        state = self._database.keys.state(case_name)
-        self._database.run(SERVICE_RECOVERED(state=state, delay=state_transition_delay))
+        suite = self._database.keys.suite(case_name)
+        self._database.run(SERVICE_RECOVERED(suite=suite, delay=state_transition_delay))
 
     def expect_tests(self, case_names: Iterable[str]) -> None:
         """Record that tests of these cases are expected from now on, unless they were before; one round trip.
@@ -72,7 +72,7 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        self._database.run_all([EXPECT_TESTS(state=self._database.keys.state(name)) for name in case_names])
+        self._database.run_all([EXPECT_TESTS(suite=self._database.keys.suite(name)) for name in case_names])
 
     def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
         """Return the cases to report as stalled now, with the seconds since their last test, in one round trip.
@@ -87,7 +87,7 @@ class Suites:
             RedisUnavailable: Redis did not answer, or the state of a case was not written by LiveCheck.
         """
         calls = [
-            STALLED(state=self._database.keys.state(name), warn_stalled_after=warn_stalled_after)
+            STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after)
             for name, warn_stalled_after in cases.items()
         ]
         replies = self._database.run_all(calls, raise_on_error=False)
@@ -107,11 +107,11 @@ class Suites:
         yet. Pass None for a case whose tests are not expected.
 
         Raises:
-            InvalidPayload: a stored value cannot be parsed.
+            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
-        state_key = keys.state(case_name)
+        state_key = keys.suite(case_name)
         histories = (keys.frequency(case_name), keys.latency(case_name), keys.runtime(case_name))
         now, (state, *lists) = self._database.read(state_key, *histories)
         return readable(state_key, lambda: read_statistics(now, as_dict(state), *lists, stalled_after=stalled_after))
@@ -123,20 +123,20 @@ class Suites:
             cases: ``stalled_after`` of each case, as for `statistics`.
 
         Raises:
-            InvalidPayload: a stored value cannot be parsed.
+            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
         pipeline = self._database.pipeline()
         pipeline.time()
         for name in cases:
-            pipeline.hmget(keys.state(name), STATUS_FIELDS)
+            pipeline.hmget(keys.suite(name), STATUS_FIELDS)
             pipeline.zrangebyscore(keys.open(name), "-inf", "+inf", start=0, num=1, withscores=True)
         (seconds, microseconds), *replies = self._database.execute(pipeline)
         now = seconds + microseconds / 1_000_000
         statuses, overdue = {}, 0.0
         for (name, stalled_after), values, first in zip(cases.items(), replies[::2], replies[1::2], strict=True):
             state = {field: value for field, value in zip(STATUS_FIELDS, values, strict=True) if value is not None}
-            statuses[name] = readable(keys.state(name), partial(read_status, now, state, stalled_after))
+            statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
             overdue = max(overdue, *(now - due for _, due in first), 0.0)
         return Health(statuses, overdue)

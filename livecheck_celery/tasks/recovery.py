@@ -9,11 +9,11 @@ from typing import Final
 from livecheck_celery.cases.case import Case
 from livecheck_celery.errors import (
     BrokerUnavailable,
-    InvalidPayload,
     LiveCheckError,
     LiveCheckTestRaised,
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
+    UnreadableData,
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.utils.sanitize import get_logger
@@ -64,7 +64,7 @@ def _recover(case: Case, test_id: str, token: str) -> TestExecution | None:
     store = case.app.runtime.store
     try:
         action, test = store.executions.recover(case.name, test_id, token)
-    except InvalidPayload as exc:
+    except UnreadableData as exc:
         logger.error("recovery: %s:%s discarded: %s", case.name, test_id, exc)  # noqa: TRY400 - the message says it all
         store.executions.discard(case.name, test_id)
         store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))

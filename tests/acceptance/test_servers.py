@@ -214,7 +214,7 @@ def test_tests_survive_a_failover_in_a_cluster(
         start(programs, conf)
         user = client(conf)
         waiting = begin(user)
-        old = cluster.owner(user.store.keys.state(order_of(user).name))
+        old = cluster.owner(user.store.keys.suite(order_of(user).name))
         old.client.wait(1, 5000)
         old.kill()
         passes(user, waiting)

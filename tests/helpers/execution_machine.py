@@ -103,7 +103,7 @@ class ServerAndModel(RuleBasedStateMachine):
             pipeline.hgetall(keys.test(CASE, test_id))
             pipeline.hgetall(keys.signals(CASE, test_id))
         pipeline.zrange(keys.open(CASE), 0, -1, withscores=True)
-        pipeline.hgetall(keys.state(CASE))
+        pipeline.hgetall(keys.suite(CASE))
         for key in (keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)):
             pipeline.lrange(key, 0, -1)
         pipeline.xrange(keys.reports(CASE))
@@ -141,7 +141,7 @@ class ServerAndModel(RuleBasedStateMachine):
 
     def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
         keys = self.keys
-        lasting = {CLOCK, keys.state(CASE), keys.reports(CASE)}
+        lasting = {CLOCK, keys.suite(CASE), keys.reports(CASE)}
         lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
         assert everything - lasting == set(timed)
         found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}

@@ -14,7 +14,7 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
 
     Keys outside the prefix, such as Celery's and kombu's, are ignored.
     """
-    kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|state|runtime|latency|frequency))")
+    kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|suite|runtime|latency|frequency))")
     cap = Settings.model_fields["max_reports"].default
     found = []
     for key in client.scan_iter(match=f"{prefix}:*"):

@@ -3,7 +3,7 @@
 -- KEYS[1]  test          hash, the execution
 -- KEYS[2]  open          zset, executions without a verdict
 -- KEYS[3]  signals       hash, signals of the execution, and the processes that listen for them
--- KEYS[4]  state         hash, the suite; "since" is when the first of its executions was recorded
+-- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded
 -- KEYS[5]  frequency     list, seconds between tests
 -- KEYS[6]  latency       list, delay of tests in seconds
 -- ARGV[1]  id            of the execution
@@ -22,7 +22,7 @@
 -- Reply    {outcome, attempt, recorded_at, expires_at, {field, value, ...} of the signals hash, now}
 --          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals)
 
-local test, open, signals, state, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
 local lease, active, period, max_history = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
 local expires_in, keep, signal_ttl = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -44,8 +44,8 @@ local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'att
   'outcome', 'closing', 'started')
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
-local suite = redis.call('HMGET', state, 'since', 'received_at')
-local since, received_at = tonumber(suite[1]), tonumber(suite[2])
+local stored = redis.call('HMGET', suite, 'since', 'received_at')
+local since, received_at = tonumber(stored[1]), tonumber(stored[2])
 
 local is_new = not recorded_at
 if is_new then
@@ -96,7 +96,7 @@ end
 if is_new then
   redis.call('HSET', test, 'payload', payload, 'recorded_at', recorded_at, 'expires_at', expires_at)
   redis.call('EXPIRE', test, math.max(1, math.ceil(expiry - now + keep)))
-  redis.call('HSETNX', state, 'since', stamp(now))
+  redis.call('HSETNX', suite, 'since', stamp(now))
 end
 redis.call('HSET', test, 'token', token, 'lease_until', stamp(now + lease), 'attempts', attempts, 'outcome', outcome)
 redis.call('ZADD', open, stamp(math.min(now + lease, expiry)), id)
@@ -116,6 +116,6 @@ if is_first then
       redis.call('LTRIM', latency, -max_history, -1)
     end
   end
-  redis.call('HSET', state, 'received_at', stamp(now), 'last_test_received', stamp(now))
+  redis.call('HSET', suite, 'received_at', stamp(now), 'last_test_received', stamp(now))
 end
 return {outcome, attempts, recorded_at, expires_at, arrived, stamp(now)}

@@ -1,6 +1,6 @@
 -- Claims the run of a schedule for one caller: the run of this period, or the last one if its lease lapsed.
 --
--- KEYS[1]  state         hash, the suite; "tat" is when the next run should come (theoretical arrival time)
+-- KEYS[1]  suite         hash, the suite; "tat" is when the next run should come (theoretical arrival time)
 -- ARGV[1]  period        seconds until the run after this one should come
 -- ARGV[2]  early         seconds by which a run can come before its time
 -- ARGV[3]  token         fencing token of the claimer, unique to this claim
@@ -8,11 +8,11 @@
 -- ARGV[5]  max_attempts  maximum number of claims of one run
 -- Reply    number of this attempt at the run, from 1; 0 the run is claimed or finished
 
-local state, token = KEYS[1], ARGV[3]
+local suite, token = KEYS[1], ARGV[3]
 local period, early, lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local stored = redis.call('HMGET', state, 'tat', 'run', 'run_until', 'run_over', 'run_attempts')
+local stored = redis.call('HMGET', suite, 'tat', 'run', 'run_until', 'run_over', 'run_attempts')
 local tat, run, run_until = tonumber(stored[1] or now), stored[2], tonumber(stored[3] or 0)
 local run_over, attempts = tonumber(stored[4] or 0), tonumber(stored[5] or 0)
 
@@ -33,13 +33,13 @@ if tat > now + 1.5 * period then
 end
 if now >= tat - early then
   tat = math.max(now, tat) + period
-  redis.call('HSET', state, 'tat', stamp(tat), 'run', token, 'run_until', stamp(now + lease),
+  redis.call('HSET', suite, 'tat', stamp(tat), 'run', token, 'run_until', stamp(now + lease),
     'run_over', stamp(tat - early), 'run_attempts', 1)
-  redis.call('HDEL', state, 'run_sent')
+  redis.call('HDEL', suite, 'run_sent')
   return 1
 end
 if run and now < run_over and attempts < max_attempts then
-  redis.call('HSET', state, 'run', token, 'run_until', stamp(now + lease), 'run_attempts', attempts + 1)
+  redis.call('HSET', suite, 'run', token, 'run_until', stamp(now + lease), 'run_attempts', attempts + 1)
   return attempts + 1
 end
 return 0

@@ -1,6 +1,6 @@
 -- Records that tests of a case are expected from now on, unless they were expected before.
 --
--- KEYS[1]  state  hash, the suite
+-- KEYS[1]  suite  hash, the suite
 -- Reply    1 recorded; 0 they were expected before
 
 local clock = redis.call('TIME')

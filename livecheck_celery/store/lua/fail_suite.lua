@@ -1,6 +1,6 @@
 -- Marks the suite as failing, and reports the failure unless the suite failed a short time ago.
 --
--- KEYS[1]  state        hash, the suite
+-- KEYS[1]  suite        hash, the suite
 -- KEYS[2]  reports      stream
 -- ARGV[1]  status       new status of the suite
 -- ARGV[2]  delay        seconds after a failure of the suite in which another one is not reported
@@ -8,12 +8,12 @@
 -- ARGV[4]  max_reports  maximum length of the stream
 -- Reply    1 reported; 0 not reported
 
-local state, reports, report = KEYS[1], KEYS[2], ARGV[3]
+local suite, reports, report = KEYS[1], KEYS[2], ARGV[3]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
-local suite = redis.call('HMGET', state, 'status', 'last_fail')
-local status, last_fail = suite[1] or 'INIT', tonumber(suite[2])
+local stored = redis.call('HMGET', suite, 'status', 'last_fail')
+local status, last_fail = stored[1] or 'INIT', tonumber(stored[2])
 local was_ok = status == 'INIT' or status == 'PASS' or status == 'SKIP'
 local is_reported = was_ok or not last_fail or now - last_fail > tonumber(ARGV[2])
 local kind = redis.call('TYPE', reports).ok
@@ -21,7 +21,7 @@ if kind ~= 'none' and kind ~= 'stream' then
   return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
 end
 
-redis.call('HSET', state, 'status', ARGV[1], 'last_fail', at)
+redis.call('HSET', suite, 'status', ARGV[1], 'last_fail', at)
 if not is_reported then
   return 0
 end

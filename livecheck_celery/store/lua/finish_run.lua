@@ -1,6 +1,6 @@
 -- Marks a run of a schedule as finished, so that it is not claimed again.
 --
--- KEYS[1]  state  hash, the suite
+-- KEYS[1]  suite  hash, the suite
 -- ARGV[1]  token  fencing token of the claim
 -- Reply    1 finished; 0 the token does not hold the run
 

@@ -1,6 +1,6 @@
 -- Decides whether to re-send the message of a run whose lease lapsed. One caller re-sends it, once per lease.
 --
--- KEYS[1]  state         hash, the suite
+-- KEYS[1]  suite         hash, the suite
 -- ARGV[1]  lease         seconds
 -- ARGV[2]  max_attempts  maximum number of claims of one run
 -- Reply    1 re-send it; 0 the run is claimed, finished or over, or was claimed max_attempts times

@@ -3,7 +3,7 @@
 -- KEYS[1]  test          hash, the execution
 -- KEYS[2]  open          zset, executions without a verdict
 -- KEYS[3]  signals       hash, signals of the execution
--- KEYS[4]  state         hash, the suite; "since" is when the first of its executions was recorded
+-- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded
 -- ARGV[1]  id            of the execution
 -- ARGV[2]  payload       the TestExecution as JSON
 -- ARGV[3]  expires_in    seconds in which it can run, counted from the end of the delay
@@ -14,7 +14,7 @@
 -- Reply    recorded_at; or a refusal: "duplicate", an execution with this id has no verdict yet; "backlog", max_open
 --          is reached
 
-local test, open, signals, state = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local test, open, signals, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local resend_after, keep, max_open = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
 local clock = redis.call('TIME')
@@ -34,7 +34,7 @@ end
 if redis.call('ZCARD', open) >= max_open then
   return 'backlog'
 end
-local has_since = redis.call('HEXISTS', state, 'since') == 1
+local has_since = redis.call('HEXISTS', suite, 'since') == 1
 local by_message = redis.call('HGET', test, 'by_message')
 
 if is_reused then
@@ -58,6 +58,6 @@ if redis.call('TTL', open) < ttl then
   redis.call('EXPIRE', open, ttl)
 end
 if not has_since then
-  redis.call('HSET', state, 'since', stamp(now))
+  redis.call('HSET', suite, 'since', stamp(now))
 end
 return stamp(now)

@@ -1,6 +1,6 @@
 -- Renews the lease of a run of a schedule.
 --
--- KEYS[1]  state  hash, the suite
+-- KEYS[1]  suite  hash, the suite
 -- ARGV[1]  token  fencing token of the claim
 -- ARGV[2]  lease  seconds from now
 -- Reply    1 renewed; 0 the token does not hold the run

@@ -1,13 +1,13 @@
 -- Restores the suite's status after a service answered.
 --
--- KEYS[1]  state  hash, the suite
+-- KEYS[1]  suite  hash, the suite
 -- ARGV[1]  delay  seconds after a failure of the suite in which its status stays
 -- Reply    1 the status is PASS again; 0 nothing was changed
 
-local suite = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
-local status = suite[1] or 'INIT'
+local stored = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
+local status = stored[1] or 'INIT'
 -- While tests fail, only a passing test restores the status: a service that answers can still break the contract.
-if tonumber(suite[3] or 0) > 0 then
+if tonumber(stored[3] or 0) > 0 then
   return 0
 end
 if status == 'INIT' or status == 'PASS' or status == 'SKIP' then
@@ -15,7 +15,7 @@ if status == 'INIT' or status == 'PASS' or status == 'SKIP' then
 end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-if suite[2] and now - tonumber(suite[2]) <= tonumber(ARGV[1]) then
+if stored[2] and now - tonumber(stored[2]) <= tonumber(ARGV[1]) then
   return 0
 end
 redis.call('HSET', KEYS[1], 'status', 'PASS')

@@ -3,7 +3,7 @@
 -- KEYS[1]  test             hash, the execution
 -- KEYS[2]  open             zset, executions without a verdict
 -- KEYS[3]  signals          hash, signals of the execution, and the processes that listen for them
--- KEYS[4]  state            hash, the suite
+-- KEYS[4]  suite            hash, the suite
 -- KEYS[5]  runtime_history  list, seconds that passing tests took
 -- KEYS[6]  reports          stream
 -- ARGV[1]  id               of the execution
@@ -19,7 +19,7 @@
 -- ARGV[11] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status}
 
-local test, open, signals, state, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
+local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
 local max_history, delay, report, max_reports = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local forget_after, remember = tonumber(ARGV[10]), tonumber(ARGV[11])
@@ -36,21 +36,21 @@ if judged_by == token then
   -- The runner repeats a verdict whose reply was lost: the reply is the same, and nothing counts twice.
   return cjson.decode(record[3])
 end
-local suite = redis.call('HMGET', state, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
+local stored = redis.call('HMGET', suite, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
   'total:' .. verdict)
-local consecutive_failures, status = tonumber(suite[1] or 0), suite[2] or 'INIT'
+local consecutive_failures, status = tonumber(stored[1] or 0), stored[2] or 'INIT'
 if held_by ~= token then
   return {0, at, consecutive_failures, status}
 end
 
-local changes = {'total:' .. verdict, tonumber(suite[5] or 0) + 1}
+local changes = {'total:' .. verdict, tonumber(stored[5] or 0) + 1}
 local function change(field, value)
   table.insert(changes, field)
   table.insert(changes, value)
 end
 if verdict == 'PASS' then
   consecutive_failures = 0
-  if not suite[3] or now - tonumber(suite[3]) > delay then
+  if not stored[3] or now - tonumber(stored[3]) > delay then
     status = verdict
     change('status', status)
   end
@@ -59,7 +59,7 @@ elseif verdict ~= 'SKIP' then
   consecutive_failures, status = consecutive_failures + 1, verdict
   change('status', status)
   change('consecutive_failures', consecutive_failures)
-  change('total_failures', tonumber(suite[4] or 0) + 1)
+  change('total_failures', tonumber(stored[4] or 0) + 1)
 end
 local reply = {1, at, consecutive_failures, status}
 -- Other tests can wait for signals of this one.
@@ -78,7 +78,7 @@ if kind ~= 'none' and kind ~= 'stream' then
 end
 
 for at_field = 1, #changes, 2 do
-  redis.call('HSET', state, changes[at_field], changes[at_field + 1])
+  redis.call('HSET', suite, changes[at_field], changes[at_field + 1])
 end
 if verdict == 'PASS' and runtime ~= '' then
   redis.call('RPUSH', runtime_history, runtime)

@@ -99,7 +99,7 @@ def add_unknown_test(client: redis.Redis) -> None:
 
 
 def change_counter(client: redis.Redis) -> None:
-    client.hincrby(f"{START}state", "total:PASS", 1)
+    client.hincrby(f"{START}suite", "total:PASS", 1)
 
 
 def change_verdict(client: redis.Redis) -> None:
@@ -116,11 +116,11 @@ def add_start(client: redis.Redis) -> None:
 
 
 def change_total_failures(client: redis.Redis) -> None:
-    client.hset(f"{START}state", "total_failures", "7")
+    client.hset(f"{START}suite", "total_failures", "7")
 
 
 def change_consecutive_failures(client: redis.Redis) -> None:
-    client.hset(f"{START}state", "consecutive_failures", "7")
+    client.hset(f"{START}suite", "consecutive_failures", "7")
 
 
 def change_signal(client: redis.Redis) -> None:

@@ -20,6 +20,7 @@ from livecheck_celery import (
     State,
     TestExecution,
     TestReport,
+    TestRunner,
     current_execution,
     current_test,
 )
@@ -45,6 +46,23 @@ def test_run_that_returns_is_a_pass(livecheck: LiveCheck) -> None:
     assert report == runner.report
     assert (report.state, report.test, report.error, report.traceback) == (State.PASS, runner.test, None, None)
     assert list(case.runtime_history) == [pytest.approx(runner.runtime, abs=1e-6)]
+
+
+def test_runner_of_a_case_has_the_constructor_of_the_reference(livecheck: LiveCheck) -> None:
+    class OwnRunner(TestRunner):
+        def __init__(self, case: Any, test: TestExecution, started: float) -> None:
+            super().__init__(case, test, started)
+            self.made = True
+
+    @livecheck.case(name="c")
+    class test_order(Case):
+        Runner = OwnRunner
+
+        def run(self) -> None:
+            assert current_execution().made
+
+    assert execute(test_order).state is State.PASS
+    assert type(execute(test_order)) is OwnRunner
 
 
 def raise_error(self: Case) -> None:

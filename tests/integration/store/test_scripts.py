@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload, RedisUnavailable
+from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.database import Database
@@ -129,7 +129,7 @@ def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, ca
             except RedisUnavailable:
                 failed.add(key)
                 assert contents(client) == before
-            except (InvalidPayload, ValueError):
+            except (UnreadableData, ValueError):
                 pass  # the script succeeded, and its reply cannot be parsed
     # SET replaces a value of any type, and DEL deletes it.
     harmless = {"sign_of_life": set(keys), "record": {keys[2]} if len(keys) > 2 else set()}

@@ -137,7 +137,7 @@ def test_fake_request_of_a_stopped_worker_is_made_by_another(case: Any) -> None:
 
 def test_fake_request_that_outlasts_its_lease_is_logged(case: Any, caplog: pytest.LogCaptureFixture) -> None:
     def make_fake_request(self: Any) -> None:  # as if the worker had frozen, and another one had claimed the run
-        self.app.runtime.store.client.hset(self.app.runtime.store.keys.state(self.name), "run", "another's")
+        self.app.runtime.store.client.hset(self.app.runtime.store.keys.suite(self.name), "run", "another's")
 
     type(case).make_fake_request = make_fake_request
     Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})

@@ -59,7 +59,7 @@ def test_inactive_case_is_neither_requested_nor_stalled(case: Any) -> None:
 
 def test_reactivated_case_is_not_stalled_at_once(case: Any) -> None:
     case.warn_stalled_after, case.active = 0.5, False
-    case.app.runtime.store.client.hset(case.app.runtime.store.keys.state(case.name), "received_at", 1)
+    case.app.runtime.store.client.hset(case.app.runtime.store.keys.suite(case.name), "received_at", 1)
     tasks = Tasks([case.app])
     tasks.check_stalled()
     case.active = True

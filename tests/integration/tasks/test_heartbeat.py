@@ -64,7 +64,7 @@ def fail(livecheck: LiveCheck) -> None:
 
 def fall_silent(livecheck: LiveCheck) -> None:
     livecheck.runtime.store.client.hset(
-        livecheck.runtime.store.keys.state(CASE), mapping={"received_at": 1, "expected_since": 1}
+        livecheck.runtime.store.keys.suite(CASE), mapping={"received_at": 1, "expected_since": 1}
     )
 
 

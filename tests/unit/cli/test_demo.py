@@ -68,7 +68,7 @@ def test_silence_is_reported_after_a_minute(table: DemoTable, store: Store, monk
 def test_stalled_case_has_not_passed(table: DemoTable, store: Store) -> None:
     store.registry.register(CASE, {"warn_stalled_after": 60.0})
     judge(store, "one", State.PASS)
-    store.client.hset(store.keys.state(CASE), "received_at", 1)
+    store.client.hset(store.keys.suite(CASE), "received_at", 1)
     table.refresh()
     assert table.lines()[0].startswith("test_order STALL: PASS 1;")
     assert not table.all_passed()

@@ -100,12 +100,12 @@ def test_status_is_one_line_per_case(declared: Any, store: Store) -> None:
 def test_stall_is_shown_without_a_running_check(declared: Any, store: Store) -> None:
     play(store, State.PASS)
     overdue = store.time() - 2000
-    store.client.hset(store.keys.state(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
+    store.client.hset(store.keys.suite(CASE), mapping={"received_at": overdue, "last_test_received": store.time()})
     store.registry.register("shop.test_unknown", {"warn_stalled_after": 60.0, "active": True})
     store.registry.register("shop.test_off", {"warn_stalled_after": 60.0, "active": True})
     store.registry.override("shop.test_off", {"active": False})
     for name in ("shop.test_unknown", "shop.test_off"):
-        store.client.hset(store.keys.state(name), "expected_since", store.time() - 61)
+        store.client.hset(store.keys.suite(name), "expected_since", store.time() - 61)
     lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:]]
     assert [line[:2] for line in lines] == [["shop.test_off", "INIT"], [CASE, "STALL"], ["shop.test_unknown", "STALL"]]
     assert [line[8] for line in lines] == ["never", "33 min ago", "never"]

@@ -16,7 +16,7 @@ def test_key_without_ttl_is_reported(redis_client: redis.Redis) -> None:
 
 def test_bounded_keys_and_foreign_keys_are_not_reported(redis_client: redis.Redis) -> None:
     redis_client.hset("livecheck:{cases}:settings", "c", "{}")
-    redis_client.hset("livecheck:{c}:state", "status", "PASS")
+    redis_client.hset("livecheck:{c}:suite", "status", "PASS")
     redis_client.rpush("livecheck:{c}:runtime", 1)
     redis_client.xadd("livecheck:{c}:reports", {"report": "{}"})
     redis_client.set("livecheck:{c}:test:1", 1, ex=10)

@@ -9,7 +9,7 @@ from livecheck_celery.store.keys import Keys, inbox
 def all_of(case: str) -> list[str]:
     keys = Keys("p")
     return [
-        keys.state(case),
+        keys.suite(case),
         keys.runtime(case),
         keys.latency(case),
         keys.frequency(case),
@@ -29,7 +29,7 @@ def test_all_keys_of_a_case_are_in_one_cluster_slot(case: str) -> None:
 
 def test_key_names_are_those_documented() -> None:
     assert all_of("c") == [
-        "p:{c}:state",
+        "p:{c}:suite",
         "p:{c}:runtime",
         "p:{c}:latency",
         "p:{c}:frequency",

@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store import executions as store_executions
@@ -126,6 +126,6 @@ def test_unreadable_record_is_an_error_with_its_key_and_affects_no_other_test(
     store.executions.record(make_test("good"), expires_in=60)
     redis_client.hset(store.keys.test(CASE, "bad"), "payload", "{not json")
     wait_until(lambda: len(store.executions.due(CASE, 10)) == 2)
-    with pytest.raises(InvalidPayload, match=r"livecheck:\{shop.test_order\}:test:bad"):
+    with pytest.raises(UnreadableData, match=r"livecheck:\{shop.test_order\}:test:bad"):
         store.executions.recover(CASE, "bad", "s")
     assert store.executions.recover(CASE, "good", "s").action == "send"

@@ -5,7 +5,7 @@ import logging
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import InvalidPayload, UnreadableData
 from livecheck_celery.store import Store
 
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
@@ -68,5 +68,5 @@ def test_snapshot_has_an_override_until_it_is_removed(store: Store) -> None:
 
 def test_unreadable_shared_configuration_is_an_error_with_its_key(store: Store, redis_client: redis.Redis) -> None:
     redis_client.hset(store.keys.shared, mapping={"override:c": "junk", "revision": "1"})
-    with pytest.raises(InvalidPayload, match=r"livecheck:\{cases\}:shared"):
+    with pytest.raises(UnreadableData, match=r"livecheck:\{cases\}:shared"):
         store.registry.snapshot()

@@ -34,7 +34,7 @@ def test_shorter_period_does_not_wait_for_the_longer_one_before_it(store: Store)
 
 
 def test_one_run_follows_a_long_silence(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.hset(store.keys.state(CASE), "tat", store.time() - 1000)
+    redis_client.hset(store.keys.suite(CASE), "tat", store.time() - 1000)
     assert claim_run(store, Window(10, 5))
     assert not claim_run(store, Window(10, 5))
 
@@ -97,5 +97,5 @@ def test_repeated_claim_of_a_run_is_the_same_attempt(store: Store) -> None:
 
 def test_runs_continue_after_the_clock_was_set_back(store: Store, redis_client: redis.Redis) -> None:
     assert claim_run(store, HALF, "before")
-    redis_client.hset(store.keys.state(CASE), mapping={"run_until": store.time() + 7200, "tat": store.time() + 7200})
+    redis_client.hset(store.keys.suite(CASE), mapping={"run_until": store.time() + 7200, "tat": store.time() + 7200})
     assert claim_run(store) == 1

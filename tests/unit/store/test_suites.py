@@ -3,7 +3,7 @@
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload, RedisUnavailable
+from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
@@ -108,22 +108,22 @@ def test_each_case_stalls_after_its_own_time(store: Store) -> None:
 
 
 def test_unreadable_case_does_not_hide_the_stall_of_another(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.set(store.keys.state("broken"), "x")
+    redis_client.set(store.keys.suite("broken"), "x")
     with pytest.raises(RedisUnavailable):
         store.suites.stalled({"broken": 0.1, CASE: 60.0})
-    redis_client.hset(store.keys.state(CASE), "expected_since", 1)
+    redis_client.hset(store.keys.suite(CASE), "expected_since", 1)
     assert list(store.suites.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
-    redis_client.delete(store.keys.state("broken"))
+    redis_client.delete(store.keys.suite("broken"))
 
 
 def test_case_without_a_test_stalls_from_when_tests_were_first_expected(
     store: Store, redis_client: redis.Redis
 ) -> None:
     store.suites.expect_tests([CASE, "another"])
-    expected_since = redis_client.hget(store.keys.state(CASE), "expected_since")
+    expected_since = redis_client.hget(store.keys.suite(CASE), "expected_since")
     store.suites.expect_tests([CASE])
     assert stalled(store, 0.3) is None
-    assert redis_client.hget(store.keys.state(CASE), "expected_since") == expected_since
+    assert redis_client.hget(store.keys.suite(CASE), "expected_since") == expected_since
     assert wait_until(lambda: stalled(store, 0.3)) > 0.3
 
 
@@ -137,7 +137,7 @@ def test_received_test_postpones_the_stall(store: Store) -> None:
 
 
 def test_stall_of_a_reactivated_case_is_measured_from_its_activation(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.hset(store.keys.state(CASE), mapping={"received_at": 1, "last_test_received": 1})
+    redis_client.hset(store.keys.suite(CASE), mapping={"received_at": 1, "last_test_received": 1})
     assert stalled(store, None) is None
     assert stalled(store, 0.3) is None
     assert status(store, 0.3) is State.INIT
@@ -166,8 +166,8 @@ def test_statistics_of_an_unknown_case_are_empty(store: Store) -> None:
 def test_unreadable_statistics_are_an_error_with_the_key_and_affect_no_other_case(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    redis_client.hset(store.keys.state(CASE), "status", "FINE")
-    with pytest.raises(InvalidPayload, match=r"livecheck:\{shop.test_order\}:state"):
+    redis_client.hset(store.keys.suite(CASE), "status", "FINE")
+    with pytest.raises(UnreadableData, match=r"livecheck:\{shop.test_order\}:suite"):
         store.suites.statistics(CASE)
     assert store.suites.statistics("shop.test_other").status is State.INIT
 
@@ -180,9 +180,9 @@ def test_health_has_how_long_the_sweep_is_overdue(store: Store, redis_client: re
 
 
 def test_recovery_of_a_service_does_not_hide_failing_tests(store: Store) -> None:
-    store.client.hset(store.keys.state(CASE), mapping={"status": "FAIL", "consecutive_failures": 2})
+    store.client.hset(store.keys.suite(CASE), mapping={"status": "FAIL", "consecutive_failures": 2})
     store.suites.service_recovered(CASE, state_transition_delay=0)
     assert store.suites.statistics(CASE).status is State.FAIL
-    store.client.hset(store.keys.state(CASE), "consecutive_failures", 0)
+    store.client.hset(store.keys.suite(CASE), "consecutive_failures", 0)
     store.suites.service_recovered(CASE, state_transition_delay=0)
     assert store.suites.statistics(CASE).status is State.PASS

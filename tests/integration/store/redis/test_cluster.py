@@ -120,8 +120,8 @@ def move(slot: int, source: RedisServer, target: RedisServer, during: Callable[[
 def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> None:
     assert claim(store).outcome == "run"
     store.executions.record(make_test("other"), expires_in=60)
-    slot = key_slot(store.keys.state(CASE).encode())
-    source = cluster.owner(store.keys.state(CASE))
+    slot = key_slot(store.keys.suite(CASE).encode())
+    source = cluster.owner(store.keys.suite(CASE))
     target = next(one for one in cluster.servers if one is not source)
     threads: list[threading.Thread] = []
     verdicts: list[bool] = []
@@ -142,13 +142,13 @@ def test_calls_follow_a_slot_that_moves(store: Store, cluster: RedisCluster) -> 
     assert all(isinstance(at, float) for at in queued.outcomes), queued.outcomes
     move(slot, target, source, lambda: None)
     assert store.suites.statistics(CASE).consecutive_failures == 1
-    assert cluster.owner(store.keys.state(CASE)) is source
+    assert cluster.owner(store.keys.suite(CASE)) is source
 
 
 def test_new_key_of_a_moving_slot_is_created_on_its_target(store: Store, cluster: RedisCluster) -> None:
     name = "shop.test_empty"
-    slot = key_slot(store.keys.state(name).encode())
-    source = cluster.owner(store.keys.state(name))
+    slot = key_slot(store.keys.suite(name).encode())
+    source = cluster.owner(store.keys.suite(name))
     target = next(one for one in cluster.servers if one is not source)
     ids = {one: one.client.cluster("MYID") for one in (source, target)}
     target.client.execute_command("CLUSTER SETSLOT", slot, "IMPORTING", ids[source])
