@@ -40,7 +40,7 @@ class Runtime:
         store: the state in Redis, for workers.
         request_store: the state in Redis with a short timeout, for code that can be part of a user's request.
         publisher: publishes the messages that make workers execute tests.
-        shared_config: cache of runtime overrides and sources of automatic signals.
+        shared_config: cache of overrides and sources of automatic signals.
         outbox: sends triggers and signals from a request.
         automatic_signals: sends signals when operations finish.
         event_loop: runs coroutines.

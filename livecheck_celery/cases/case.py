@@ -290,7 +290,7 @@ class Case(CaseOptions):
         """The six ``url_*`` options as one value."""
         return UrlSettings.of(self)
 
-    # -- runtime overrides
+    # -- overrides
 
     def override(self, *, active: bool | None = None, probability: float | None = None) -> None:
         """Override options in every process, within 5 seconds; None restores the declared value.

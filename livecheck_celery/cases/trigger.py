@@ -142,7 +142,7 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
             livecheck = case.app
             outbox = livecheck.runtime.outbox
             if not outbox.running and livecheck.settings.enabled:
-                outbox.start()  # it reads the runtime overrides, which the next lines use
+                outbox.start()  # it reads the overrides, which the next lines use
             # Fake requests for this case are always tested; probability is for real ones.
             if not case.active or (random() >= case.probability and synthetic_case_var.get() != case.name):  # noqa: S311
                 return _UNTESTED

@@ -17,7 +17,7 @@ class KnownCase(NamedTuple):
     Attributes:
         store: the store that holds its state.
         settings: the settings the workers use; the declared ones while no worker has registered the case. Includes
-            runtime overrides, whose names are listed under ``overridden``.
+            overrides, whose names are listed under ``overridden``.
     """
 
     store: Store

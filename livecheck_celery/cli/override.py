@@ -1,4 +1,4 @@
-"""``override``: change settings of a case at runtime, in every process."""
+"""``override``: override settings of a case, in every process."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from livecheck_celery.config import CaseSettings
 def override(
     ctx: click.Context, *, case_name: str, active: bool | None, probability: float | None, clear: bool
 ) -> None:
-    r"""Change a case at runtime, in every process within 5 seconds.
+    r"""Override settings of a case, in every process within 5 seconds.
 
     CASE is the full name of the case, or its last part. The options replace an earlier override of the case. An
     override is stored in Redis: it survives restarts, until --clear.

@@ -1,4 +1,4 @@
-"""Cache the configuration that all processes share: runtime overrides, and sources of automatic signals."""
+"""Cache the configuration that all processes share: overrides, and sources of automatic signals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class SharedConfig:
             if the callback raises, it is called again at the next refresh.
 
     Attributes:
-        overrides: runtime overrides of settings, by case.
+        overrides: overrides of settings, by case.
         sources: the automatic signals of each source; None until read for the first time.
     """
 

@@ -1,4 +1,4 @@
-"""Registry of the cases, and the shared configuration: runtime overrides and sources, which every process reads."""
+"""Registry of the cases, and the shared configuration: overrides and sources, which every process reads."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runtime overrides reach every process, and no request reads them from Redis."""
+"""Overrides reach every process, and no request reads them from Redis."""
 
 import threading
 from collections.abc import Iterator
