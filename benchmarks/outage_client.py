@@ -111,7 +111,7 @@ def main(kind: str, redis_url: str, broker_url: str, result_backend: str) -> Non
         request()
     print("{}", flush=True)  # noqa: T201 - read by the parent process
     for line in sys.stdin:
-        print(json.dumps(MEASURES[line.strip()](request)), flush=True)  # noqa: T201
+        print(json.dumps(MEASURES[line.strip()](request)), flush=True)  # noqa: T201 - as above
 
 
 if __name__ == "__main__":

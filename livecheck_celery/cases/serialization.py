@@ -47,4 +47,4 @@ def _as_extension(typed_dict: Any) -> Any:
         name: hint if name in typed_dict.__required_keys__ else NotRequired[hint]
         for name, hint in get_type_hints(typed_dict).items()
     }
-    return TypedDict(typed_dict.__name__, fields)  # type: ignore[operator]
+    return TypedDict(typed_dict.__name__, fields)  # type: ignore[operator] # made at run time

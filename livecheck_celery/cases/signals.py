@@ -292,7 +292,7 @@ class Signal(BaseSignal[T]):
     def _event(self, value: T | None, key: str) -> SignalEvent:
         case = self.case
         try:
-            return SignalEvent(self.name, case.name, key, self.encode(value))  # type: ignore[arg-type]
+            return SignalEvent(self.name, case.name, key, self.encode(value))  # type: ignore[arg-type] # T may be Optional
         except InvalidPayload as exc:
             # The error is sent in place of the value, so that the test fails at once and not by a timeout.
             if case.app.throttle(f"{case.name} {self.name} value"):

@@ -144,7 +144,8 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
             if not outbox.running and livecheck.settings.enabled:
                 outbox.start()  # it reads the overrides, which the next lines use
             # Fake requests for this case are always tested; probability is for real ones.
-            if not case.active or (random() >= case.probability and synthetic_case_var.get() != case.name):  # noqa: S311
+            is_sampled = random() < case.probability  # noqa: S311 - not for secrets
+            if not case.active or not (is_sampled or synthetic_case_var.get() == case.name):
                 return _UNTESTED
             if not livecheck.settings.enabled:
                 return _UNTESTED
@@ -160,9 +161,9 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
 class MaybeTrigger:
     """The context manager of ``case.maybe_trigger(...)``; yields a test, or None, and neither blocks nor raises."""
 
-    def __init__(self, case: DeclaredCase, id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:  # noqa: A002
+    def __init__(self, case: DeclaredCase, test_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._case = case
-        self._arguments = (id, args, kwargs)
+        self._arguments = (test_id, args, kwargs)
         self._token: Token[TestExecution | None] | None = None
 
     def __enter__(self) -> TestExecution | None:

@@ -186,8 +186,8 @@ class Traffic:
                 order = {
                     "user_id": "demo",
                     "side": random.choice(["buy", "sell"]),  # noqa: S311 - not for secrets
-                    "price": random.randint(100, 10_000),  # noqa: S311
-                    "quantity": random.randint(1, 100),  # noqa: S311
+                    "price": random.randint(100, 10_000),  # noqa: S311 - as above
+                    "quantity": random.randint(1, 100),  # noqa: S311 - as above
                 }
                 try:
                     session.post(self._url, json=order, timeout=5).raise_for_status()

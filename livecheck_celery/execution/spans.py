@@ -76,8 +76,8 @@ def _start(running: RunningTest) -> Span | None:
 
 def _links(parent: str | None) -> list[Link]:
     from opentelemetry import trace  # noqa: PLC0415 - see above
-    from opentelemetry.context import Context  # noqa: PLC0415
-    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415
+    from opentelemetry.context import Context  # noqa: PLC0415 - see above
+    from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator  # noqa: PLC0415 - see above
 
     found = TraceContextTextMapPropagator().extract({"traceparent": parent or ""}, Context())
     requested_in = trace.get_current_span(found).get_span_context()

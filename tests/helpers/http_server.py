@@ -62,7 +62,7 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Location", target)
         self.end_headers()
 
-    do_POST = do_CONNECT = do_GET  # noqa: N815
+    do_POST = do_CONNECT = do_GET  # noqa: N815 - http.server's names
 
     def _body(self) -> bytes:
         if self.headers["Transfer-Encoding"] != "chunked":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from celery import Celery
+
 from livecheck_celery import Case, LiveCheck, Signal, State, TestReport, TestRunner
 from livecheck_celery.cases.arguments import build
 
@@ -12,6 +14,17 @@ def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -
     """Declare the case, with ``run`` as its method."""
     cls = type("test_order", (base,), {"run": run, "__annotations__": {"sent": Signal[int], "done": Signal[str]}})
     return livecheck.add_case(cls, name="shop.test_order", **options)
+
+
+def make_order_case(url: str, **options: Any) -> Any:
+    """Declare the case, with every request tested, on an app of its own whose broker is at ``url``."""
+    livecheck = LiveCheck(Celery("shop", broker=url, set_as_current=False), **options)
+
+    @livecheck.case(name="shop.test_order", probability=1.0)
+    class test_order(Case):
+        sent: Signal[str]
+
+    return test_order
 
 
 def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunner:

@@ -39,7 +39,7 @@ class Handler(BaseHTTPRequestHandler):
         answers = self.server.answers
         answers[min(len(self.server.hits), len(answers)) - 1](self)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any  # noqa: N815
+    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any  # noqa: N815 - http.server's names
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -54,7 +54,7 @@ _WANTED: Final = {
 
 
 def _client(options: dict[str, Any], timeout: float) -> redis.Redis:
-    pool = redis.BlockingConnectionPool(**options, **_bounds(timeout))  # type: ignore[no-untyped-call]
+    pool = redis.BlockingConnectionPool(**options, **_bounds(timeout))  # type: ignore[no-untyped-call] # redis-py's
     pool.connection_class = _leaving_replicas(pool.connection_class)
     return redis.Redis.from_pool(pool)
 
@@ -99,7 +99,7 @@ def _cluster(url: str, timeout: float) -> redis.Redis:
 
 def _options(url: str) -> dict[str, Any]:
     """Parse a URL to connection options of redis-py."""
-    return dict(redis.connection.parse_url(urls.for_redis_py(url)))  # type: ignore[no-untyped-call]
+    return dict(redis.connection.parse_url(urls.for_redis_py(url)))  # type: ignore[no-untyped-call] # redis-py's
 
 
 def _without_place(url: str) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
     After a failover, new connections to the address reach the new primary, but open ones still reach the old one.
     """
 
-    class LeavingReplicas(kind):  # type: ignore[valid-type, misc]
+    class LeavingReplicas(kind):  # type: ignore[valid-type, misc] # a base made at run time
         _is_on_replica = False
 
         def read_response(self, *args: Any, **kwargs: Any) -> Any:

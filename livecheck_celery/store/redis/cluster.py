@@ -62,7 +62,7 @@ class Cluster(redis.Redis):
         """Return a subscription on any server, since all servers get every published message."""
         self._learn_slots()
         client: Any = self._client(self._any_node(), self._timeout)
-        return client.pubsub(**kwargs)  # type: ignore[no-any-return]
+        return client.pubsub(**kwargs)  # type: ignore[no-any-return] # see the line above
 
     def close(self) -> None:
         """Close the connections."""

@@ -38,11 +38,11 @@ def sentinel_pool(servers: Servers, options: dict[str, Any], sentinel_options: d
     each = options["socket_timeout"] / len(servers.hosts)
     bounds = {"socket_timeout": each, "socket_connect_timeout": each, "retry": options["retry"], "protocol": 2}
     sentinel_tls = sentinel_options.pop("connection_class", None) is not None
-    sentinel = Sentinel(  # type: ignore[no-untyped-call]
+    sentinel = Sentinel(  # type: ignore[no-untyped-call] # redis-py's
         servers.hosts, sentinel_kwargs={**sentinel_options, "ssl": sentinel_tls, "decode_responses": True, **bounds}
     )
     kind = options.pop("connection_class", None)
-    return SentinelPool(  # type: ignore[no-untyped-call]
+    return SentinelPool(  # type: ignore[no-untyped-call] # redis-py's
         servers.master_name,
         sentinel,
         connection_class=SentinelManagedSSLConnection if kind else SentinelManagedConnection,

@@ -45,5 +45,5 @@ asgi.add_middleware(livecheck.asgi)
 @asgi.post("/order/")
 async def create_order_async(request: Request) -> dict[str, Any]:
     body = await request.body()
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.01)  # lets concurrent requests interleave
     return answer(body)

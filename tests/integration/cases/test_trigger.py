@@ -10,26 +10,14 @@ from celery import Celery
 
 from livecheck_celery import (
     BrokerUnavailable,
-    Case,
     DuplicateTest,
     InvalidPayload,
     LiveCheck,
     RedisUnavailable,
-    Signal,
     current_test,
 )
+from tests.helpers.order_case import make_order_case
 from tests.helpers.unavailable_redis import OUTAGES
-
-
-def make(url: str, **options: Any) -> Any:
-    livecheck = LiveCheck(Celery("shop", broker=url, set_as_current=False), **options)
-
-    @livecheck.case(name="shop.test_order", probability=1.0)
-    class test_order(Case):
-        sent: Signal[str]
-
-    return test_order
-
 
 WITHIN_A_SECOND = 1.0
 
@@ -41,7 +29,7 @@ WITHIN_A_SECOND = 1.0
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_trigger_raises_within_a_second_when_redis_is_unavailable(outage: Any) -> None:
     with outage() as url:
-        case = make(url)
+        case = make_order_case(url)
         for trigger in (case.trigger, case.trigger.delay, lambda: case.trigger.apply_async(("id",), countdown=3)):
             started = time.monotonic()
             with pytest.raises(RedisUnavailable) as caught:
@@ -59,7 +47,7 @@ def test_trigger_raises_within_a_second_when_redis_is_unavailable(outage: Any) -
 @pytest.mark.parametrize("outage", OUTAGES)
 def test_trigger_raises_within_a_second_when_the_broker_is_unavailable(outage: Any, redis_url: str) -> None:
     with outage() as url:
-        case = make(url, redis_url=redis_url)
+        case = make_order_case(url, redis_url=redis_url)
         started = time.monotonic()
         with pytest.raises(BrokerUnavailable, match="is it running, and is broker_url right"):
             case.trigger("o-1")
@@ -70,13 +58,13 @@ def test_trigger_raises_within_a_second_when_the_broker_is_unavailable(outage: A
 
 
 def test_unknown_broker_transport_is_an_error_that_names_it(redis_url: str) -> None:
-    case = make("nosuch://host/", redis_url=redis_url)
+    case = make_order_case("nosuch://host/", redis_url=redis_url)
     with pytest.raises(BrokerUnavailable, match="broker_url: unsupported kind of broker: .*nosuch"):
         case.trigger("o-1")
 
 
 def test_duplicate_id_is_refused_while_open(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     case.trigger("o-1")
     with pytest.raises(DuplicateTest, match="o-1"):
         case.trigger("o-1")
@@ -88,7 +76,7 @@ def test_duplicate_id_is_refused_while_open(redis_url: str) -> None:
 
 
 def test_arguments_that_are_not_json_raise_inline_and_are_dropped_in_a_request(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with pytest.raises(InvalidPayload, match="must be JSON"):
         case.trigger("o-1", object())
     with case.maybe_trigger("o-1", object()) as test:
@@ -98,7 +86,7 @@ def test_arguments_that_are_not_json_raise_inline_and_are_dropped_in_a_request(r
 
 
 def test_arguments_over_the_limit_raise_inline_and_are_dropped_in_a_request(redis_url: str) -> None:
-    case = make(redis_url, max_payload=1000)
+    case = make_order_case(redis_url, max_payload=1000)
     with pytest.raises(InvalidPayload, match=r"over the limit of 1000 \(livecheck_max_payload\)"):
         case.trigger("o-1", "x" * 1000)
     with case.maybe_trigger("o-1", "x" * 1000) as test:
@@ -117,7 +105,7 @@ def test_zero_probability_or_inactive_case_triggers_nothing(redis_url: str, opti
 
 
 def test_disabled_livecheck_triggers_and_sends_nothing(redis_url: str) -> None:
-    case = make(redis_url, enabled=False)
+    case = make_order_case(redis_url, enabled=False)
     with case.maybe_trigger() as test:
         assert test is None
         case.sent.send("x", key="k", force=True)
@@ -133,7 +121,7 @@ async def enter(case: Any) -> Any:
 def test_maybe_trigger_works_with_async_with(redis_url: str) -> None:
     import asyncio
 
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     test, current = asyncio.run(enter(case))
     assert test is current
     assert test.id == "o-1"
@@ -141,14 +129,14 @@ def test_maybe_trigger_works_with_async_with(redis_url: str) -> None:
 
 
 def test_errors_of_the_request_propagate(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with pytest.raises(ZeroDivisionError), case.maybe_trigger("o-1"):
         _ = 1 / 0
     assert current_test() is None
 
 
 def test_invalid_unicode_is_dropped_without_other_items(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with pytest.raises(InvalidPayload):
         case.trigger("\ud800")
     with case.maybe_trigger("\ud800") as test:
@@ -160,7 +148,7 @@ def test_invalid_unicode_is_dropped_without_other_items(redis_url: str) -> None:
 
 
 def test_request_is_unaffected_by_an_invalid_redis_url(redis_url: str) -> None:
-    case = make(redis_url, redis_url="redis://localhost:port/0")
+    case = make_order_case(redis_url, redis_url="redis://localhost:port/0")
     with case.maybe_trigger("o-1") as test:
         assert test is None
     case.sent.send("x", key="o-1", force=True)

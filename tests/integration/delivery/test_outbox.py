@@ -12,28 +12,15 @@ from typing import Any
 
 import pytest
 import redis
-from celery import Celery
 
 from livecheck_celery import (
-    Case,
-    LiveCheck,
-    Signal,
     current_test,
 )
 from livecheck_celery.delivery.items import SentSignal
 from tests.helpers.factories import make_signal
+from tests.helpers.order_case import make_order_case
 from tests.helpers.unavailable_redis import frozen, silent
 from tests.helpers.waiting import wait_until
-
-
-def make(url: str, **options: Any) -> Any:
-    livecheck = LiveCheck(Celery("shop", broker=url, set_as_current=False), **options)
-
-    @livecheck.case(name="shop.test_order", probability=1.0)
-    class test_order(Case):
-        sent: Signal[str]
-
-    return test_order
 
 
 def make_item(test_id: str) -> SentSignal:
@@ -43,7 +30,7 @@ def make_item(test_id: str) -> SentSignal:
 def test_outbox_over_its_byte_limit_drops_items(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livecheck_celery.delivery.outbox.MAX_BYTES", 1000)
     with frozen() as url:
-        case = make(url)
+        case = make_order_case(url)
         for number in range(100):
             case.sent.send("x" * 50, key=f"o-{number}", force=True)
         assert case.app.runtime.outbox.dropped > 50
@@ -85,7 +72,7 @@ def test_process_exits_within_seconds_when_redis_is_silent() -> None:
 
 @pytest.mark.promise("A forked child has its own outbox.", theme="requests")
 def test_forked_child_has_its_own_outbox(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with case.maybe_trigger("parent"):
         pass
     assert case.app.runtime.outbox.flush()
@@ -108,7 +95,7 @@ def test_caller_sends_when_no_thread_can_be_started(redis_url: str, monkeypatch:
     def start(self: Any) -> None:
         raise RuntimeError("can't start new thread")
 
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     monkeypatch.setattr("threading.Thread.start", start)
     with case.maybe_trigger("o-1") as test:
         assert current_test() is test is not None
@@ -128,7 +115,7 @@ def test_caller_sends_when_no_thread_can_be_started(redis_url: str, monkeypatch:
 def test_outage_without_threads_does_not_delay_every_call(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("threading.Thread.start", lambda _: (_ for _ in ()).throw(RuntimeError("no threads")))
     with silent() as url:
-        case = make(url)
+        case = make_order_case(url)
         started = time.monotonic()
         for number in range(300):
             with case.maybe_trigger(f"o-{number}") as test:
@@ -139,7 +126,7 @@ def test_outage_without_threads_does_not_delay_every_call(monkeypatch: pytest.Mo
 
 
 def test_close_sends_queued_items_and_ends_the_thread(redis_url: str) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     others = set(threading.enumerate())
     with case.maybe_trigger("o-1"):
         case.sent.send("x")
@@ -198,7 +185,7 @@ def test_uwsgi_has_an_outbox_thread_only_with_enable_threads(
     uwsgi = ModuleType("uwsgi")
     uwsgi.opt = options
     monkeypatch.setitem(sys.modules, "uwsgi", uwsgi)
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with case.maybe_trigger("o-1"):
         case.sent.send("x")
     assert case.app.runtime.outbox.running is in_a_thread
@@ -208,7 +195,7 @@ def test_uwsgi_has_an_outbox_thread_only_with_enable_threads(
 
 
 def test_forked_children_send_their_own_items(redis_url: str, redis_client: redis.Redis) -> None:
-    case = make(redis_url)
+    case = make_order_case(redis_url)
     with case.maybe_trigger("parent"):
         pass  # starts the thread and connects, before the fork
     assert case.app.flush()

@@ -115,7 +115,7 @@ def test_coroutine_is_cancelled_and_frees_its_slot(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
     async def run(self: Any) -> None:
-        await asyncio.sleep(30)
+        await asyncio.Event().wait()
 
     case = declare(livecheck, run, max_runtime=0.2)
     assert start(pool, case).result(10).state is State.TIMEOUT

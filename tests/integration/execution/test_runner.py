@@ -174,12 +174,11 @@ def test_current_test_and_execution_belong_to_the_calling_thread(livecheck: Live
 
 def test_current_test_and_execution_belong_to_the_calling_coroutine(livecheck: LiveCheck) -> None:
     together = 5
-    arrived = []
+    all_arrived = asyncio.Barrier(together)
 
     async def run(self: Case, number: int) -> None:
-        arrived.append(number)
-        while len(arrived) < together:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            await all_arrived.wait()
         for _ in range(20):
             await asyncio.sleep(0)
             assert self.current_test is not None

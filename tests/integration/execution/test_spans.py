@@ -202,13 +202,12 @@ def test_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Span
 @pytest.mark.promise("The span is current in `run()` in coroutines.", theme="otel")
 def test_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -> None:
     together = 4
-    arrived: list[str] = []
+    all_arrived = asyncio.Barrier(together)
     seen: dict[str, int] = {}
 
     async def run(self: Any) -> None:
-        arrived.append(self.current_test.id)
-        while len(arrived) < together:
-            await asyncio.sleep(0.001)
+        async with asyncio.timeout(10):
+            await all_arrived.wait()
         note_span(seen)
 
     case = declare(livecheck, run)

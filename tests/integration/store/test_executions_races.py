@@ -12,6 +12,7 @@ from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store import executions as store_executions
 from tests.helpers import executions
+from tests.helpers.connected_stores import connected_stores
 from tests.helpers.executions import due
 from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.waiting import at_once, wait_until
@@ -21,13 +22,8 @@ MANY = 50
 
 @pytest.fixture
 def stores(settings: Settings) -> Iterator[list[Store]]:
-    """A connected store for each caller, so that all start together."""
-    stores = [Store(settings) for _ in range(MANY)]
-    for store in stores:
-        store.time()
-    yield stores
-    for store in stores:
-        store.client.close()
+    with connected_stores(settings, MANY) as stores:
+        yield stores
 
 
 def claim(store: Store, test: TestExecution, token: str, **options: float) -> Claim:

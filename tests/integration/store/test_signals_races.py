@@ -9,6 +9,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import inbox
+from tests.helpers.connected_stores import connected_stores
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.waiting import at_once
@@ -18,12 +19,8 @@ SENDERS = 40
 
 @pytest.fixture
 def stores(settings: Settings) -> Iterator[list[Store]]:
-    stores = [Store(settings) for _ in range(SENDERS + 1)]
-    for store in stores:
-        store.time()
-    yield stores
-    for store in stores:
-        store.client.close()
+    with connected_stores(settings, SENDERS + 1) as stores:
+        yield stores
 
 
 def announced(client: redis.Redis, address: str) -> Iterator[list[SignalEvent]]:

@@ -13,6 +13,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Window
+from tests.helpers.connected_stores import connected_stores
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_settings, make_test
 from tests.helpers.waiting import at_once, wait_until
@@ -22,12 +23,8 @@ MANY = 30
 
 @pytest.fixture
 def stores(settings: Settings) -> Iterator[list[Store]]:
-    stores = [Store(settings) for _ in range(MANY)]
-    for store in stores:
-        store.time()
-    yield stores
-    for store in stores:
-        store.client.close()
+    with connected_stores(settings, MANY) as stores:
+        yield stores
 
 
 def fail(store: Store) -> bool:

@@ -108,7 +108,7 @@ def test_local_names_are_not_kept_alive_by_the_declaration(livecheck: LiveCheck)
 def test_annotation_that_is_not_a_signal_need_not_be_evaluable(livecheck: LiveCheck) -> None:
     @livecheck.case()
     class test_order:
-        nowhere: Nowhere  # noqa: F821
+        nowhere: Nowhere  # noqa: F821 - undefined on purpose
         sent: ClassVar[Signal[int]]
 
     assert [(signal.name, signal.value_type) for signal in test_order.signals.values()] == [("sent", int)]
@@ -127,7 +127,7 @@ def test_signal_of_an_unsupported_type_is_refused(livecheck: LiveCheck) -> None:
 
         @livecheck.case(name="y")
         class y:
-            sent: Signal[Nowhere]  # noqa: F821
+            sent: Signal[Nowhere]  # noqa: F821 - undefined on purpose
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,7 @@ def test_coroutine_that_runs_during_close_finishes_and_the_thread_ends(loop: Eve
 
     async def run() -> str:
         started.set()
-        while not released.is_set():
-            await asyncio.sleep(0.001)
+        await asyncio.to_thread(released.wait, 10)
         return "finished"
 
     with ThreadPoolExecutor(1) as pool:

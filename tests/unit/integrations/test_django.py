@@ -43,7 +43,7 @@ def celery_app(monkeypatch: pytest.MonkeyPatch) -> Celery:
 def finished(celery_app: Celery) -> Finished:
     """The finished operations reported to a gate that accepts `SIGNED`."""
     finished: Finished = []
-    LiveCheck(celery_app).gate = make_gate(*KEY, finished=finished)  # type: ignore[method-assign]
+    LiveCheck(celery_app).gate = make_gate(*KEY, finished=finished)
     return finished
 
 
@@ -139,7 +139,7 @@ def test_exceptions_that_django_does_not_catch_are_reported(finished: Finished) 
     with pytest.raises(SystemExit):
         integration.LiveCheckMiddleware(raises)(request)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(integration.LiveCheckMiddleware(is_cancelled)(request))  # type: ignore[arg-type]
+        asyncio.run(integration.LiveCheckMiddleware(is_cancelled)(request))
     assert finished == [
         failed("raised SystemExit: on request", TEST, path="/order/"),
         failed("raised CancelledError: ", TEST, path="/order/"),

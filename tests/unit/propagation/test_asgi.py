@@ -149,7 +149,7 @@ def test_other_scope_types_pass_unchanged(kind: str) -> None:
         passed.extend(given)
 
     scope, send = {"type": kind}, object()
-    asyncio.run(LiveCheckMiddleware(app, make_gate(*KEY))(scope, receive, send))  # type: ignore[arg-type]
+    asyncio.run(LiveCheckMiddleware(app, make_gate(*KEY))(scope, receive, send))
     assert [id(one) for one in passed] == [id(one) for one in (scope, receive, send)]
     assert scope == {"type": kind}
 

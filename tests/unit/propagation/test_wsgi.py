@@ -218,7 +218,7 @@ def test_flask_views_and_streams_run_under_the_test() -> None:
         response.call_on_close(lambda: seen.append(("close", current_test())))
         return response
 
-    app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, make_gate(*KEY))  # type: ignore[method-assign]
+    app.wsgi_app = LiveCheckMiddleware(app.wsgi_app, make_gate(*KEY))
     client = app.test_client()
     for headers, test in ((SIGNED, TEST), ({}, None), (SIGNED, TEST)):
         seen.clear()

@@ -135,7 +135,7 @@ def test_request_resent_by_a_hook_to_another_host_carries_nothing(instrument: In
     def elsewhere(response: requests.Response, **options: Any) -> requests.Response:
         again = response.request.copy()
         again.url = server.url("localhost")
-        return response.connection.send(again, **options)  # type: ignore[attr-defined]
+        return response.connection.send(again, **options)
 
     with requests.Session() as session, under_test(TEST):
         session.trust_env = False

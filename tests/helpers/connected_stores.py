@@ -1,0 +1,20 @@
+"""Stores for many concurrent callers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from livecheck_celery.config import Settings
+from livecheck_celery.store import Store
+
+
+@contextmanager
+def connected_stores(settings: Settings, count: int) -> Iterator[list[Store]]:
+    """Yield ``count`` stores that are already connected, so that all callers start together."""
+    stores = [Store(settings) for _ in range(count)]
+    for store in stores:
+        store.time()
+    yield stores
+    for store in stores:
+        store.client.close()
