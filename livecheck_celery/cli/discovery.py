@@ -13,6 +13,7 @@ from celery.app.utils import find_app
 from livecheck_celery.cli.errors import CliError
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.utils.sanitize import type_and_message
 
 
 def app_name(ctx: click.Context) -> str | None:
@@ -89,7 +90,7 @@ def _import(name: str) -> Any:
 def _import_error(name: str, error: Exception) -> CliError:
     module = name.partition(":")[0]
     return CliError(
-        f"cannot import {name}: {type(error).__name__}: {error}",
+        f"cannot import {name}: {type_and_message(error)}",
         f"`python -c 'import {module}'` shows the traceback",
     )
 
@@ -101,7 +102,7 @@ def _import_modules_of(celery_app: Celery) -> None:
         raise
     except Exception as exc:  # noqa: BLE001 - as above
         raise CliError(
-            f"cannot import the modules of the Celery app: {type(exc).__name__}: {exc}",
+            f"cannot import the modules of the Celery app: {type_and_message(exc)}",
             "check `imports` in the Celery configuration, and LIVECHECK_CASES",
         ) from None
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.utils.sanitize import sanitize
+from livecheck_celery.utils.sanitize import message_of, sanitize
 
 _MAX_LINE: Final = 2_000
 _MAX_TRACEBACK: Final = 16_000
@@ -15,7 +15,7 @@ _MAX_TRACEBACK: Final = 16_000
 
 def describe(error: BaseException) -> str:
     """Format ``error`` as one line: its message, and the file and line of an assertion."""
-    text = sanitize(" ".join(str(error).split()))
+    text = sanitize(" ".join(message_of(error).split()))
     if isinstance(error, AssertionError):
         frames = traceback.extract_tb(error.__traceback__)
         if frames:

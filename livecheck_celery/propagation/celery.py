@@ -19,6 +19,7 @@ from livecheck_celery.context import tests_here, triggered_var
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import HEADERS, NOTHING, Tokens, enter, leave, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
+from livecheck_celery.utils.sanitize import type_and_message
 
 #: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none.
 OWN_TASKS: Final = "livecheck."
@@ -95,6 +96,6 @@ def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
 
 def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
     if tests := tests_here():
-        error = f"task {sender.name} raised {type(exception).__name__}: {exception}"
+        error = f"task {sender.name} raised {type_and_message(exception)}"
         for listener in list(_listeners):
             listener.operation_finished(TASK, sender.name, tests, error=error)

@@ -13,6 +13,7 @@ from pydantic_core import to_jsonable_python
 from livecheck_celery.context import tests_here
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.sources import DJANGO, OperationFinished
+from livecheck_celery.utils.sanitize import type_and_message
 
 
 def source_name(signal: Any, sender: Any = None) -> str:
@@ -97,7 +98,9 @@ class Receivers:
                 try:
                     self._operation_finished(DJANGO, name, tests, value=_value_of(kwargs))
                 except Exception as exc:  # noqa: BLE001 - reported to the test
-                    self._operation_finished(DJANGO, name, tests, error=f"{name}: failed to read its value: {exc!r}")
+                    self._operation_finished(
+                        DJANGO, name, tests, error=f"{name}: failed to read its value: {type_and_message(exc)}"
+                    )
 
         signal.connect(receive, weak=False)
         self._disconnect[name] = lambda: signal.disconnect(receive)

@@ -14,6 +14,7 @@ from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER, NOTHING, Carried, outgoing, parse, sign, verify
 from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
+from livecheck_celery.utils.sanitize import type_and_message
 
 #: Spelling of LiveCheck's own headers, by name in lower case.
 OWN_HEADERS: Final = {name.lower(): name for name in (*HEADERS, HEADER_SIGNATURE)}
@@ -94,7 +95,7 @@ class Gate:
             return
         route = f"{method} {path}"
         if error is not None:
-            self._operation_finished(REQUEST, route, tests, error=f"{route} raised {_describe(error)}")
+            self._operation_finished(REQUEST, route, tests, error=f"{route} raised {type_and_message(error)}")
         elif status >= _FIRST_SERVER_ERROR:
             self._operation_finished(REQUEST, route, tests, error=f"{route} returned status {status}")
         else:
@@ -138,13 +139,6 @@ class Gate:
     def _ignore(self, reason: str) -> Carried:
         self._count_ignored(reason)
         return NOTHING
-
-
-def _describe(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - the application's own __str__ failed
-        return type(error).__name__
 
 
 def hostname(host: str) -> str | None:

@@ -24,6 +24,19 @@ def sanitize_lines(text: str) -> str:
     return "\n".join([sanitize(first), *lines])
 
 
+def message_of(error: BaseException) -> str:
+    """Return the message of ``error``; an empty string if its ``__str__``, which can be an application's, raises."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - see above
+        return ""
+
+
+def type_and_message(error: BaseException) -> str:
+    """Return the type of ``error`` and its message, such as ``ValueError: no such order``."""
+    return ": ".join(filter(None, (type(error).__name__, message_of(error))))
+
+
 def get_logger(name: str) -> logging.Logger:
     """Return a logger whose records are one line each, regardless of the arguments; tracebacks are indented."""
     logger = logging.getLogger(name)

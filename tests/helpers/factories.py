@@ -13,6 +13,13 @@ from livecheck_celery.propagation.gate import Gate
 CASE = "shop.test_order"
 
 
+class BrokenStr(Exception):
+    """An exception of an application whose ``__str__`` fails."""
+
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
 def make_settings(redis_url: str, **options: Any) -> Settings:
     """Build settings whose broker is the same Redis."""
     return Settings(redis_url=redis_url, broker_url=redis_url, **options)

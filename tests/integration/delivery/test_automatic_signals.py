@@ -11,7 +11,7 @@ from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.context import triggered_var, under_test
 from livecheck_celery.integrations.celery import install
 from livecheck_celery.models import SignalEvent, TestExecution
-from tests.helpers.factories import make_test
+from tests.helpers.factories import BrokenStr, make_test
 from tests.helpers.waiting import wait_until
 
 CASE = "shop.test_order"
@@ -74,6 +74,17 @@ def test_task_sends_its_result_or_its_exception(case: Any, orders: Celery) -> No
     assert arrived(case, "good")["executed"].value == "2.0"
     error = arrived(case, "bad")["executed"].error
     assert error == "task orders.execute raised ZeroDivisionError: division by zero"
+
+
+def test_task_whose_exception_has_a_broken_str_is_reported_by_its_type(case: Any, orders: Celery) -> None:
+    @orders.task(name="orders.execute")
+    def execute() -> None:
+        raise BrokenStr
+
+    with under_test(current("broken")):
+        execute.delay()
+    wait_until(lambda: arrived(case, "broken"))
+    assert arrived(case, "broken")["executed"].error == "task orders.execute raised BrokenStr"
 
 
 def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Celery) -> None:

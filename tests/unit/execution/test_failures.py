@@ -6,6 +6,7 @@ import pytest
 
 from livecheck_celery import LiveCheckTestTimeout
 from livecheck_celery.execution.failures import describe, trace
+from tests.helpers.factories import BrokenStr
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
 HARMLESS = "?[31mred FAKE LOG LINE"
@@ -21,8 +22,9 @@ HARMLESS = "?[31mred FAKE LOG LINE"
         (AssertionError("never raised"), "never raised"),
         (AssertionError(), ""),
         (ValueError("x" * 10_000), "ValueError: " + "x" * 1988),
+        (BrokenStr(), "BrokenStr"),
     ],
-    ids=["error", "no message", "lines", "of LiveCheck", "assertion", "empty assertion", "long"],
+    ids=["error", "no message", "lines", "of LiveCheck", "assertion", "empty assertion", "long", "broken __str__"],
 )
 def test_description_is_one_line_with_the_type_of_other_errors(error: Exception, text: str) -> None:
     assert describe(error) == text

@@ -142,7 +142,7 @@ def test_exceptions_that_django_does_not_catch_are_reported(finished: Finished) 
         asyncio.run(integration.LiveCheckMiddleware(is_cancelled)(request))
     assert finished == [
         failed("raised SystemExit: on request", TEST, path="/order/"),
-        failed("raised CancelledError: ", TEST, path="/order/"),
+        failed("raised CancelledError", TEST, path="/order/"),
     ]
 
 

@@ -10,7 +10,7 @@ from livecheck_celery.context import under_test
 from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE
 from livecheck_celery.propagation.gate import KNOWN_HEADERS
 from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING, sign
-from tests.helpers.factories import make_gate, make_test
+from tests.helpers.factories import BrokenStr, make_gate, make_test
 
 TEST = make_test("order-1", synthetic=True)
 SIGNED = sign(TEST.as_headers(), ("key",))
@@ -70,11 +70,6 @@ def test_headers_are_built_only_for_listed_hosts(host: str | None) -> None:
     with under_test(TEST):
         assert gate.headers_for(host) == {}
         assert gate.headers_for("SHOP") == gate.headers_for("::1") == SIGNED
-
-
-class BrokenStr(Exception):
-    def __str__(self) -> str:
-        raise ZeroDivisionError
 
 
 @pytest.mark.parametrize(("error", "description"), [(KeyError("side"), "KeyError: 'side'"), (BrokenStr(), "BrokenStr")])
