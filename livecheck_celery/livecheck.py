@@ -182,20 +182,25 @@ class LiveCheck:
         return True if self._runtime is None else self._runtime.outbox.flush(timeout)
 
     def close(self) -> None:
-        """Close the exit stacks of the cases, flush the outbox, and stop all threads.
+        """Flush the outbox, close the exit stacks of the cases, flush again what these sent, and stop all threads.
 
         The LiveCheck cannot be used afterwards.
         """
         celery_propagation.remove_listener(self)
         for name in list(self._uninstrument):
             self.uninstrument(name)
-        runtime = self._runtime
-        event_loop = EventLoop() if runtime is None else runtime.event_loop
+        self.flush()  # an exit stack can take long, or be killed
+        event_loop = EventLoop() if self._runtime is None else self._runtime.event_loop
         with ExitStack() as closing:  # closes the rest if one of them raises
-            closing.callback(event_loop.close if runtime is None else runtime.close)
+            closing.callback(event_loop.close)
+            closing.callback(self._close_runtime)
             for case in reversed(list(self.cases.values())):
                 closing.callback(self._close_async_exit_stack, case, event_loop)
                 closing.callback(case.exit_stack.close)
+
+    def _close_runtime(self) -> None:
+        if self._runtime is not None:  # an exit stack may have been the first to use it
+            self._runtime.close()
 
     @staticmethod
     def _close_async_exit_stack(case: _Case, event_loop: EventLoop) -> None:
@@ -214,7 +219,7 @@ class LiveCheck:
             if tests and self.settings.enabled:
                 self.runtime.automatic_signals.operation_finished(kind, name, tests, value=value, error=error)
         except Exception:  # for example, a setting is wrong
-            if self.throttle(name):
+            if self.throttle(kind):  # not name, which has the path of a request
                 logger.exception("automatic signals: failed to record %s %s; continuing", kind, name)
 
     # -- propagation

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Final
 
 from celery import Celery
@@ -36,7 +37,6 @@ class Runtime:
         on_data_loss: called with the shared configuration when Redis has lost its data.
 
     Attributes:
-        settings: the settings in force.
         store: the state in Redis, for workers.
         request_store: the state in Redis with a short timeout, for code that can be part of a user's request.
         publisher: publishes the messages that make workers execute tests.
@@ -53,7 +53,6 @@ class Runtime:
     """
 
     def __init__(self, app: Celery, settings: Settings, on_data_loss: Callable[[SharedConfig], object]) -> None:
-        self.settings = settings
         self.store = Store(settings)
         self.request_store = Store(settings, timeout=REQUEST_TIMEOUT)
         self.publisher = Publisher(app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT)
@@ -72,9 +71,10 @@ class Runtime:
 
     def close(self) -> None:
         """Close in order: outbox, inbox, leases, deadlines, event loop; tests that still wait are interrupted."""
-        self.outbox.close()
-        self.inbox.stop()
-        self.inbox.join(REQUEST_TIMEOUT)
-        self.leases.close()
-        self.deadlines.close()
-        self.event_loop.close()
+        with ExitStack() as closing:  # last first; closes the rest if one of them raises
+            closing.callback(self.event_loop.close)
+            closing.callback(self.deadlines.close)
+            closing.callback(self.leases.close)
+            closing.callback(self.inbox.join, REQUEST_TIMEOUT)
+            closing.callback(self.inbox.stop)
+            closing.callback(self.outbox.close)

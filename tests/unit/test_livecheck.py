@@ -133,6 +133,32 @@ def test_close_closes_the_rest_if_an_exit_stack_raises(livecheck: LiveCheck, mon
     livecheck.cases.clear()
 
 
+def test_close_flushes_before_and_after_the_exit_stacks(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps: list[str] = []
+    livecheck.add_case(Case, name="c").exit_stack.callback(steps.append, "exit stack")
+    monkeypatch.setattr(livecheck.runtime.outbox, "flush", lambda *_: steps.append("flush"))
+    livecheck.close()
+    assert steps == ["flush", "exit stack", "flush"]
+
+
+def test_close_closes_the_runtime_that_an_exit_stack_was_the_first_to_use(livecheck: LiveCheck) -> None:
+    def use() -> None:
+        livecheck.runtime.outbox.start()
+
+    livecheck.add_case(Case, name="c").exit_stack.callback(use)
+    livecheck.close()
+    assert livecheck._runtime is not None
+    assert not livecheck.runtime.outbox.running
+
+
+def test_failure_to_record_requests_is_logged_once_for_all_paths(caplog: pytest.LogCaptureFixture) -> None:
+    livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False), max_payload="much")
+    for number in range(5):
+        livecheck.operation_finished("request", f"POST /order/{number}", [TEST])
+    logged = [message for message in caplog.messages if message.startswith("automatic signals:")]
+    assert logged == ["automatic signals: failed to record request POST /order/0; continuing"]
+
+
 def test_close_without_use_makes_no_runtime(livecheck: LiveCheck) -> None:
     closed: list[str] = []
     livecheck.add_case(Case, name="c").exit_stack.callback(closed.append, "exit stack")

@@ -81,3 +81,13 @@ def test_close_closes_the_outbox_first_and_the_event_loop_last(monkeypatch: pyte
         note(part, "close")
     runtime.close()
     assert closed == ["outbox.close", "inbox.stop", "inbox.join", "leases.close", "deadlines.close", "event_loop.close"]
+
+
+def test_close_closes_the_rest_if_a_part_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    runtime = make_runtime()
+    monkeypatch.setattr(runtime.outbox, "close", lambda: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        runtime.close()
+    assert runtime.inbox._stopping
+    assert runtime.leases._closed.is_set()
+    assert runtime.deadlines._closed.is_set()
