@@ -73,10 +73,10 @@ class Tasks:
     def check_stalled(self, **_: Any) -> None:
         """Fail the suite of each case that received no test for ``warn_stalled_after`` seconds."""
         for livecheck in self._livechecks:
-            cases, limits, store = dict(livecheck.cases), stall_limits(livecheck), livecheck.runtime.store
+            limits, store = stall_limits(livecheck), livecheck.runtime.store
             for name, since in store.suites.stalled(limits).items():
                 warning = f"no test received for {since:.1f} s (limit {limits[name]:g} s)"
-                cases[name].fail_suite(SuiteStalled(warning), State.STALL)
+                livecheck.cases[name].fail_suite(SuiteStalled(warning), State.STALL)
             store.liveness.schedules_seen()
 
     def heartbeat(self) -> None:

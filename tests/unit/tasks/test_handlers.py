@@ -162,3 +162,19 @@ def test_test_that_cannot_be_sent_again_is_left_to_recovery(
     with pytest.raises(Ignore):
         Tasks([case.app]).execute(**{CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")})
     assert caplog.messages == [f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker is unavailable"]
+
+
+def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
+    failed: list[Exception] = []
+    late = SimpleNamespace(fail_suite=lambda exc, _: failed.append(exc))
+    suites = SimpleNamespace(stalled=lambda limits: dict.fromkeys(limits, 2.0))
+    store = SimpleNamespace(suites=suites, liveness=SimpleNamespace(schedules_seen=lambda: None))
+    livecheck: Any = SimpleNamespace(cases={}, runtime=SimpleNamespace(store=store))
+
+    def declare_late(_: Any) -> dict[str, float]:
+        livecheck.cases["late"] = late
+        return {"late": 1.0}
+
+    monkeypatch.setattr(handlers, "stall_limits", declare_late)
+    Tasks([livecheck]).check_stalled()
+    assert [str(exc) for exc in failed] == ["no test received for 2.0 s (limit 1 s)"]
