@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Final
 
@@ -67,6 +68,11 @@ def table(fitted: FittedTable) -> None:
 def state(value: State, width: int = 0) -> Text:
     """Return a state in its colour, padded to ``width`` characters."""
     return Text(f"{value:<{width}}", style=STYLES[value])
+
+
+def counts(totals: Mapping[State, int]) -> str:
+    """Format the number of tests in each state that occurred, such as ``PASS 2, FAIL 1``."""
+    return ", ".join(f"{each} {totals[each]}" for each in State if totals[each])
 
 
 def duration(seconds: float | None) -> str:

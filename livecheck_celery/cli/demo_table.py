@@ -101,7 +101,7 @@ class DemoTable:
         return [
             _short(name),
             console.state(statistics.status),
-            _counts(totals),
+            console.counts(totals),
             _pass_rate(totals),
             console.duration(statistics.runtime_avg),
             _latest(self._latest.get(name)),
@@ -112,8 +112,8 @@ class DemoTable:
         totals = statistics.total_by_state
         failure = self._first_failures.get(name)
         return (
-            f"{_short(name)} {statistics.status}: {_counts(totals) or 'no verdict yet'}; {_pass_rate(totals)} passed, "
-            f"median runtime {console.duration(statistics.runtime_avg)}"
+            f"{_short(name)} {statistics.status}: {console.counts(totals) or 'no verdict yet'}; "
+            f"{_pass_rate(totals)} passed, median runtime {console.duration(statistics.runtime_avg)}"
             + (f"; first failed at {_failure(failure)}" if failure else "")
         )
 
@@ -139,10 +139,6 @@ def _place(report: TestReport) -> str:
 
 def _short(case_name: str) -> str:
     return sanitize(case_name.rpartition(".")[2])
-
-
-def _counts(totals: Counter[State]) -> str:
-    return ", ".join(f"{state} {totals[state]}" for state in State if totals[state])
 
 
 def _failed(totals: Counter[State]) -> int:

@@ -14,7 +14,6 @@ from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.known_cases import known_cases
 from livecheck_celery.cli.liveness import silence_warnings
 from livecheck_celery.cli.tables import Column, FittedTable
-from livecheck_celery.models import State
 from livecheck_celery.store.statistics import Statistics, stalled_after
 
 NO_CASES: Final = "No cases: none is declared here, and no worker has registered one."
@@ -109,7 +108,7 @@ def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics) -> li
         name,
         console.state(statistics.status),
         _triggers(settings),
-        _tests(statistics),
+        console.counts(statistics.total_by_state) or "none",
         f"{statistics.consecutive_failures}/{statistics.total_failures}",
         console.duration(statistics.runtime_avg),
         console.duration(statistics.latency_avg),
@@ -128,8 +127,3 @@ def _triggers(settings: Mapping[str, Any]) -> str:
         return share
     # Redis holds a Celery schedule as text.
     return f"{share}, {frequency if isinstance(frequency, str) else f'every {console.duration(frequency)}'}"
-
-
-def _tests(statistics: Statistics) -> str:
-    counts = [f"{each} {statistics.total_by_state[each]}" for each in State if statistics.total_by_state[each]]
-    return ", ".join(counts) or "none"

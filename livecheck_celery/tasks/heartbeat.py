@@ -10,7 +10,6 @@ import requests
 from livecheck_celery.cases.http import fetch
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.models import State
 from livecheck_celery.tasks.beat_schedule import HEARTBEAT_EVERY
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.utils.sanitize import get_logger
@@ -48,7 +47,7 @@ def ping(livecheck: Installed) -> None:
     try:
         with requests.Session() as session:
             fetch("GET", url, settings=_HTTP, session=session)
-    except (LiveCheckError, requests.RequestException, OSError, ValueError) as exc:
+    except (LiveCheckError, OSError, ValueError) as exc:
         # The message begins with the URL, whose path is a secret.
         logger.warning("heartbeat: heartbeat_url did not answer: %s", str(exc).rpartition(": ")[2])
 
@@ -58,6 +57,6 @@ def _problems(livecheck: Installed) -> Iterator[str]:
     health = livecheck.runtime.store.suites.health(limits)
     for name, state in health.statuses.items():
         if limits[name] is not None and not state.is_ok():
-            yield f"case {name} is {State(state)}"
+            yield f"case {name} is {state}"
     if health.overdue > OVERDUE:
         yield f"recovery is overdue by {health.overdue:.0f} s"
