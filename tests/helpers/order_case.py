@@ -1,4 +1,4 @@
-"""A case ``shop.test_order`` with two signals, executed in this process."""
+"""A case ``shop.test_order``, declared and executed in this process."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from livecheck_celery.cases.arguments import build
 
 
 def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -> Case:
-    """Declare the case, with ``run`` as its method."""
+    """Declare the case, with ``run`` as its method and two signals, ``sent`` and ``done``."""
     cls = type("test_order", (base,), {"run": run, "__annotations__": {"sent": Signal[int], "done": Signal[str]}})
     return livecheck.add_case(cls, name="shop.test_order", **options)
 
 
 def make_order_case(url: str, **options: Any) -> Any:
-    """Declare the case, with every request tested, on an app of its own whose broker is at ``url``."""
+    """Declare the case, with every request tested and the signal ``sent``, on an app whose broker is at ``url``."""
     livecheck = LiveCheck(Celery("shop", broker=url, set_as_current=False), **options)
 
     @livecheck.case(name="shop.test_order", probability=1.0)

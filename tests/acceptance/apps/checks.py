@@ -38,7 +38,7 @@ class test_stubborn(Case):
     """Runs for longer than ``max_runtime``, and cannot be interrupted."""
 
     def run(self) -> None:
-        time.sleep(3.0)  # time is the subject
+        time.sleep(3.0)  # outlasts max_runtime, then returns by itself
 
 
 @livecheck.case(frequency=1.0, warn_stalled_after="1h")

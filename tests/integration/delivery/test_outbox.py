@@ -13,9 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from livecheck_celery import (
-    current_test,
-)
+from livecheck_celery import current_test
 from livecheck_celery.delivery.items import SentSignal
 from tests.helpers.factories import make_signal
 from tests.helpers.order_case import make_order_case

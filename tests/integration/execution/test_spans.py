@@ -208,7 +208,8 @@ def test_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -
     async def run(self: Any) -> None:
         async with asyncio.timeout(10):
             await all_arrived.wait()
-        note_span(seen)
+            note_span(seen)
+            await all_arrived.wait()
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(together) as pool:
