@@ -85,7 +85,16 @@ def test_invalid_heartbeat_url_is_refused(value: str) -> None:
 
 
 @pytest.mark.promise("An invalid setting of a LiveCheck is an error that names it.", theme="cases")
-@pytest.mark.parametrize(("option", "value"), [("test_concurrency", 0), ("prefix", "a b"), ("max_payload", -1)])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("test_concurrency", 0),
+        ("prefix", "a b"),
+        ("max_payload", -1),
+        ("max_open", 0),
+        ("shutdown_timeout", float("inf")),
+    ],
+)
 def test_invalid_setting_is_named(option: str, value: object) -> None:
     with pytest.raises(ConfigurationError, match=rf"^LiveCheck: {option}: "):
         _ = make("redis://b/0", **{option: value}).settings
@@ -99,3 +108,9 @@ def test_unknown_setting_is_named_by_the_constructor() -> None:
 @given(st.floats(min_value=0.001, max_value=1e6), st.sampled_from([("ms", 0.001), ("s", 1), ("m", 60), ("d", 86400)]))
 def test_duration_as_text_is_its_number_times_its_unit(number: float, unit: tuple[str, float]) -> None:
     assert seconds(f"{number:.6f}{unit[0]}") == pytest.approx(round(number, 6) * unit[1])
+
+
+def test_broker_is_the_one_that_messages_are_written_to() -> None:
+    app = Celery("shop", set_as_current=False)
+    app.conf.broker_read_url, app.conf.broker_write_url = "redis://read/0", "redis://write/0"
+    assert LiveCheck(app).settings.broker_url == "redis://write/0"

@@ -10,6 +10,7 @@ from urllib3 import HTTPConnectionPool
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, current_test
 from livecheck_celery.context import under_test
+from livecheck_celery.propagation import celery as celery_propagation
 from tests.helpers.factories import make_test
 from tests.helpers.waiting import at_once
 
@@ -172,3 +173,15 @@ def test_new_case_has_the_overrides_read_before(livecheck: LiveCheck) -> None:
     livecheck.runtime.shared_config.overrides = {"c": {"active": False}}
     assert not livecheck.add_case(Case, name="c").active
     assert livecheck.add_case(Case, name="d").active
+
+
+def test_closed_livecheck_hears_of_no_more_tasks(livecheck: LiveCheck) -> None:
+    assert livecheck in celery_propagation._listeners
+    livecheck.close()
+    assert livecheck not in celery_propagation._listeners
+
+
+def test_disabled_livecheck_makes_no_runtime_for_a_finished_operation() -> None:
+    livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False), enabled=False)
+    livecheck.operation_finished("task", "orders.store", [TEST], value=1)
+    assert livecheck._runtime is None

@@ -7,8 +7,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+import redis
 
-from livecheck_celery import Case, LiveCheck, SignalEvent, State, UnknownSignal
+from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, SignalEvent, State, UnknownSignal
 from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_asserts import wrong_side
 
@@ -192,3 +193,29 @@ def test_event_is_routed_to_the_signal_it_names(livecheck: LiveCheck) -> None:
     assert execute(case).state is State.PASS
     with pytest.raises(UnknownSignal, match="unknown signal 'sold'; choose from: sent, done"):
         case.resolve_signal("o-1", SignalEvent("sold", case.name, "o-1", "3"))
+
+
+def test_signal_to_another_key_is_kept_as_long_as_a_test(livecheck: LiveCheck, redis_client: redis.Redis) -> None:
+    case = declare(livecheck, wait_for_both, test_expires="3h")
+    case.sent.send(7, key="order-7", force=True)
+    assert livecheck.runtime.outbox.flush()
+    assert redis_client.ttl(livecheck.runtime.store.keys.signals(case.name, "order-7")) >= 3 * 3600
+
+
+@pytest.mark.parametrize("is_async", [False, True], ids=["plain", "async"])
+def test_wait_that_timed_out_is_no_longer_awaited(livecheck: LiveCheck, is_async: bool) -> None:
+    def nothing_awaited() -> None:
+        assert [box.awaited() for box in livecheck.runtime.inbox._open_mailboxes()] == [[]]
+
+    def run(self: Case) -> None:
+        with pytest.raises(LiveCheckTestTimeout):
+            self.sent.wait(timeout=0.01)
+        nothing_awaited()
+
+    async def run_async(self: Case) -> None:
+        with pytest.raises(LiveCheckTestTimeout):
+            await self.sent.wait_async(timeout=0.01)
+        nothing_awaited()
+
+    runner = execute(declare(livecheck, run_async if is_async else run))
+    assert runner.state is State.PASS, runner.error

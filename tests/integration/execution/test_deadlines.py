@@ -111,6 +111,14 @@ def test_test_without_max_runtime_can_run_until_it_expires(
     assert timed_out(case) == "run() was still running when the test expired"
 
 
+def test_test_that_expires_before_max_runtime_times_out_then(
+    livecheck: LiveCheck, pool: ThreadPoolExecutor, stop: threading.Event
+) -> None:
+    case = declare(livecheck, lambda self: stop.wait(30), test_expires=0.3, max_runtime=30)
+    start(pool, case)
+    assert timed_out(case).startswith("run() was still running after 0.")
+
+
 def test_coroutine_is_cancelled_and_frees_its_slot(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:

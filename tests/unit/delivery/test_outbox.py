@@ -108,3 +108,34 @@ def test_server_that_just_failed_is_not_tried_again_by_the_calling_thread(
         outbox.put(ITEM)
     assert calls == ["batch"]
     assert outbox.counts == {"redis": 5}
+
+
+def test_sent_items_free_their_bytes(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(outbox_module, "MAX_BYTES", 1000)
+    item = SentSignal(make_signal(value=f'"{"x" * 398}"'), 60.0)
+    for _ in range(5):
+        assert outbox.put(item)
+        assert outbox.put(item)
+        assert outbox.flush(10)
+    assert (outbox.sent, outbox.dropped) == (10, 0)
+
+
+def test_thread_pauses_after_a_failed_batch(outbox: Outbox, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    paused: list[float] = []
+
+    class End:
+        def is_set(self) -> bool:
+            return bool(paused)
+
+        def wait(self, seconds: float) -> None:
+            paused.append(seconds)
+
+    def fail() -> None:
+        raise RedisUnavailable("refused")
+
+    monkeypatch.setattr(store, "batch", fail)
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    outbox.put(ITEM)
+    end: Any = End()
+    outbox._run(end)
+    assert paused == [outbox_module._BACKOFF]

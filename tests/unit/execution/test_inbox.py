@@ -7,6 +7,7 @@ from typing import Any, Self
 
 import pytest
 
+from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution import inbox as inbox_module
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
@@ -65,3 +66,21 @@ def test_subscription_is_replaced_unless_the_server_answers_pings(
     inbox.close(mailbox)
     inbox.stop()
     inbox.join(5)
+
+
+def test_delay_before_reconnecting_doubles_up_to_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    delays: list[float] = []
+    inbox = Inbox(store)
+
+    def pause(seconds: float) -> None:
+        delays.append(seconds)
+        if len(delays) == 9:
+            inbox.stop()
+
+    def refuse(address: str) -> None:
+        raise RedisUnavailable("refused")
+
+    monkeypatch.setattr(inbox, "_pause", pause)
+    monkeypatch.setattr(store.signals, "subscription", refuse)
+    inbox._run()
+    assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]

@@ -248,3 +248,9 @@ def test_header_over_the_limit_is_rejected() -> None:
     too_long = sign(good | {HEADER_ID: "x" * (MAX_HEADER + 1)}, KEY)
     assert verify(fits, KEY) is not None
     assert verify(too_long, KEY) is None
+
+
+def test_mark_of_a_fake_request_is_valid_for_five_minutes() -> None:
+    with fake_request("c"):
+        expires = datetime.fromisoformat(outgoing()[HEADER_EXPIRES])
+    assert timedelta(minutes=4) < expires - datetime.now(UTC) <= timedelta(minutes=5)

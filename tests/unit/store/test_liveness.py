@@ -24,3 +24,8 @@ def test_heartbeat_is_claimed_once_in_each_period(store: Store) -> None:
     assert not store.liveness.claim_heartbeat(0.3)
     wait_until(lambda: store.liveness.claim_heartbeat(0.3))
     assert store.time() - start >= 0.25
+
+
+def test_heartbeat_is_claimed_for_less_than_its_period(store: Store, redis_client: redis.Redis) -> None:
+    assert store.liveness.claim_heartbeat(60.0)
+    assert 50_000 < redis_client.pttl(store.keys.heartbeat) < 60_000, "beat does not tick exactly"
