@@ -121,3 +121,19 @@ def test_following_all_cases_includes_unregistered_ones(store: Store) -> None:
 
 def test_following_no_cases_returns_nothing(store: Store) -> None:
     assert store.reports.follow([], {}, block=0) == []
+
+
+def test_following_waits_for_at_most_half_of_the_timeout_of_redis(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits: list[int | None] = []
+
+    def xread(streams: object, block: int | None) -> list[object]:
+        waits.append(block)
+        return []
+
+    monkeypatch.setattr(store.client, "xread", xread)
+    positions = {CASE: "0-0"}
+    for seconds in (0.0, 0.3, 60.0):
+        assert store.reports.follow([CASE], positions, block=seconds) == []
+    assert waits == [None, 300, 1000], "the timeout is 2 s"

@@ -5,7 +5,7 @@ import redis
 
 from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
 from livecheck_celery.store import Store
-from livecheck_celery.store.redis.client import connect, errors_translated
+from livecheck_celery.store.redis.client import POOL_WAIT, connect, errors_translated
 from livecheck_celery.utils.redis_urls import for_redis_py, without_password
 from tests.helpers.factories import make_settings
 
@@ -123,3 +123,7 @@ def test_older_redis_is_refused_with_both_versions(version: str) -> None:
     with pytest.raises(RedisTooOld) as caught:
         Store(make_settings(URL), Versioned(version)).check()
     assert str(caught.value) == f"Redis at redis://redis.example:6379/0 is {version}; LiveCheck needs 6.2 or newer"
+
+
+def test_wait_for_a_free_connection_is_a_multiple_of_the_timeout() -> None:
+    assert connect("redis://localhost:1/0", 0.4).connection_pool.timeout == pytest.approx(0.4 * POOL_WAIT)
