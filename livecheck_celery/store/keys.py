@@ -58,6 +58,20 @@ class Keys:
         return f"{self.prefix}:heartbeat"
 
     @property
+    def seen(self) -> str:
+        """Sorted set: ids of the running workers and beats, by the time of their last sign of life."""
+        return f"{self.prefix}:{{processes}}:seen"
+
+    @property
+    def processes(self) -> str:
+        """Hash: id of a running worker or beat to its record as JSON."""
+        return f"{self.prefix}:{{processes}}:records"
+
+    def declared(self, digest: str) -> str:
+        """String: names of the cases that some running workers declare, as JSON."""
+        return f"{self.prefix}:{{processes}}:declared:{digest}"
+
+    @property
     def inboxes(self) -> str:
         """Prefix of the pub/sub channels of all processes."""
         return inbox(self.prefix, "")

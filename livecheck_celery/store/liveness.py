@@ -1,9 +1,16 @@
-"""Signs of life of beat and of the workers that execute schedules, and the claim of the heartbeat."""
+"""Signs of life of workers and beats, and the claim of the heartbeat."""
 
 from __future__ import annotations
 
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from hashlib import sha1
 from typing import Final, NamedTuple
+
+from pydantic import TypeAdapter
 
 from livecheck_celery.store.database import Database, readable
 from livecheck_celery.store.scripts import Script
@@ -11,7 +18,11 @@ from livecheck_celery.store.scripts import Script
 #: Seconds after which a sign of life is forgotten.
 SIGN_TTL: Final = 120
 
+#: Longest round trip that measures the difference of two clocks, in seconds.
+MAX_ROUND_TRIP: Final = 0.5
+
 SIGN_OF_LIFE: Final = Script("sign_of_life", keys=("sign",), args=("ttl",))
+SIGN_IN: Final = Script("sign_in", keys=("seen", "processes", "declared"), args=("id", "record", "ttl", "cases"))
 
 
 class SignsOfLife(NamedTuple):
@@ -26,8 +37,46 @@ class SignsOfLife(NamedTuple):
     schedules: float | None
 
 
+@dataclass(frozen=True)
+class RunningProcess:
+    """A worker or a beat, as its last sign of life describes it.
+
+    Fields that a process of another version does not send have their defaults; fields unknown here are ignored.
+
+    Attributes:
+        id: unique to the process.
+        kind: ``worker`` or ``beat``.
+        name: node name of a worker; host name of a beat.
+        host: host name of its machine.
+        pid: process id on that machine.
+        version: of LiveCheck.
+        clock_offset: seconds by which the clock of its machine is ahead of Redis'; None if not measured.
+        queues: names of all queues that a worker consumes.
+        pool: name of the class of a worker's pool; empty until the pool has started.
+        case_count: number of cases that it declares.
+        cases_digest: digest of their names.
+        age: seconds since the sign of life.
+    """
+
+    id: str
+    kind: str
+    name: str
+    host: str
+    pid: int
+    version: str = ""
+    clock_offset: float | None = None
+    queues: tuple[str, ...] = ()
+    pool: str = ""
+    case_count: int = 0
+    cases_digest: str = ""
+    age: float = 0.0
+
+
+PROCESS: Final = TypeAdapter(RunningProcess)
+
+
 class Liveness:
-    """Signs of life of beat and of the workers, and the claim of the heartbeat."""
+    """Signs of life of workers and beats, and the claim of the heartbeat."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -63,6 +112,103 @@ class Liveness:
         (seconds, microseconds), *seen = self._database.execute(pipeline)
         now = float(seconds + microseconds / 1_000_000)
         return SignsOfLife(*(readable(key, partial(_age, now, at)) for key, at in zip(keys, seen, strict=True)))
+
+    def clock_offset(self) -> float | None:
+        """Measure by how many seconds the clock of this machine is ahead of Redis'; None if Redis answers too slowly.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        before = time.time()
+        with self._database.errors_translated():
+            seconds, microseconds = self._database.client.time()
+        after = time.time()
+        return (before + after) / 2 - (seconds + microseconds / 1_000_000) if after - before < MAX_ROUND_TRIP else None
+
+    def sign_in(self, process: RunningProcess, cases: Iterable[str] = ()) -> None:
+        """Record a sign of life of ``process``, which declares ``cases``, for two minutes.
+
+        The names of the cases are sent only if Redis does not have them.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        names = json.dumps(sorted(cases))
+        digest = sha1(names.encode(), usedforsecurity=False).hexdigest()
+        record = PROCESS.dump_python(process, mode="json", exclude={"id", "age"})
+        text = json.dumps({**record, "case_count": len(json.loads(names)), "cases_digest": digest})
+        for sent in (None, names):
+            call = SIGN_IN(
+                seen=self._database.keys.seen,
+                processes=self._database.keys.processes,
+                declared=self._database.keys.declared(digest),
+                id=process.id,
+                record=text,
+                ttl=SIGN_TTL,
+                cases=sent,
+            )
+            if self._database.run(call):
+                return
+
+    def sign_off(self, process_id: str) -> None:
+        """Forget a process, which exits.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        pipeline = self._database.pipeline()
+        pipeline.zrem(self._database.keys.seen, process_id)
+        pipeline.hdel(self._database.keys.processes, process_id)
+        self._database.execute(pipeline)
+
+    def processes(self) -> list[RunningProcess]:
+        """Read the workers and beats that gave a sign of life in the last two minutes, by kind and name.
+
+        Raises:
+            UnreadableData: a stored value cannot be parsed.
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = self._database.keys
+        pipeline = self._database.pipeline()
+        pipeline.time()
+        pipeline.zrange(keys.seen, 0, -1, withscores=True)
+        pipeline.hgetall(keys.processes)
+        (seconds, microseconds), seen, records = self._database.execute(pipeline)
+        now = seconds + microseconds / 1_000_000
+
+        def parse() -> list[RunningProcess]:
+            found = [
+                PROCESS.validate_python({**json.loads(records[one]), "id": one, "age": max(0.0, now - at)})
+                for one, at in seen
+                if one in records and now - at < SIGN_TTL
+            ]
+            return sorted(found, key=lambda one: (one.kind, one.name, one.host, one.pid))
+
+        return readable(keys.processes, parse)
+
+    def declared_cases(self, processes: Sequence[RunningProcess]) -> frozenset[str] | None:
+        """Read the names of the cases that running workers declare; None if that is not known.
+
+        It is not known while no worker runs, or a worker has just lapsed. `processes` reads the argument.
+
+        Raises:
+            UnreadableData: a stored value cannot be parsed.
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = [
+            self._database.keys.declared(digest)
+            for digest in sorted({one.cases_digest for one in processes if one.kind == "worker"})
+        ]
+        if not keys:
+            return None
+        pipeline = self._database.pipeline()
+        for key in keys:
+            pipeline.get(key)
+        found = self._database.execute(pipeline)
+        if None in found:
+            return None
+        lists = [readable(key, partial(json.loads, text)) for key, text in zip(keys, found, strict=True)]
+        return frozenset(name for names in lists for name in names)
 
     def claim_heartbeat(self, period: float) -> bool:
         """Claim the ping of this period of ``period`` seconds; return False if another process has claimed it.

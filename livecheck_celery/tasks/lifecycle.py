@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ from celery.signals import (
 
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
+from livecheck_celery.tasks.presence import Presence
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
 from livecheck_celery.utils.sanitize import get_logger
@@ -35,6 +37,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     worker_init.connect(lifecycle.start, weak=False)
     worker_process_init.connect(lifecycle.start_outbox, weak=False)
     worker_ready.connect(lifecycle.start_outbox_unless_forking, weak=False)
+    worker_ready.connect(lifecycle.repeat_signs_of_life, weak=False)
     worker_shutting_down.connect(lifecycle.interrupt, weak=False)
     worker_shutdown.connect(lifecycle.stop, weak=False)
     beat_init.connect(lifecycle.start_beat, weak=False)
@@ -48,6 +51,8 @@ class Lifecycle:
         self._app = app
         self._livechecks = livechecks
         self._working: list[Installed] = []
+        self._presences: list[Presence] = []
+        self._beats: list[Presence] = []
 
     def load_cases(self, sender: Any, **_: Any) -> None:
         """Import the modules named by the setting ``cases``, and add the beat entries of all cases."""
@@ -67,6 +72,16 @@ class Lifecycle:
         for livecheck in working:
             _start(livecheck)
         self._working = working
+        queues = tuple(sorted(consumed))
+        self._presences = [Presence(livecheck, "worker", str(sender.hostname), queues) for livecheck in working]
+        for presence in self._presences:
+            presence.sign_in()
+
+    def repeat_signs_of_life(self, sender: Any, **_: Any) -> None:
+        """Give signs of life of this worker until it exits."""
+        if sender.app is self._app:
+            for presence in self._presences:
+                presence.repeat(sender)
 
     def start_outbox(self, **_: Any) -> None:
         """Start the outbox of this process, so that it has the shared configuration before its first task."""
@@ -86,6 +101,8 @@ class Lifecycle:
     def stop(self, sender: Any, **_: Any) -> None:
         """Close the LiveChecks of this worker."""
         if sender.app is self._app:
+            for presence in self._presences:
+                presence.sign_off()
             for livecheck in self._working:
                 livecheck.close()
 
@@ -96,6 +113,7 @@ class Lifecycle:
         """
         if sender.app is not self._app:
             return
+        self._beats = [Presence(livecheck, "beat", socket.gethostname()) for livecheck in self._livechecks]
         for task in (RECOVER, STALLED):
             after_task_publish.connect(self.beat_alive, sender=task, weak=False)
         self._delete_stale_entries(sender.scheduler)
@@ -121,6 +139,8 @@ class Lifecycle:
                 livecheck.runtime.store.liveness.beat_seen()
             except LiveCheckError as exc:
                 logger.warning("beat: sign of life not recorded: %s", exc)
+        for presence in self._beats:
+            presence.sign_in_if_due()
 
 
 def import_cases(livecheck: Installed) -> None:

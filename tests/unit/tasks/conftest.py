@@ -17,6 +17,6 @@ def livecheck(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveChe
     monkeypatch.setattr(store, "check", lambda: None)  # the fake server has no INFO
     app = Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False)
     livecheck = LiveCheck(app, redis_url="redis://:hunter2@127.0.0.1:1/0")
-    livecheck.runtime.store = store
+    livecheck.runtime.store = livecheck.runtime.request_store = store
     yield livecheck
     livecheck.close()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -17,7 +19,9 @@ from celery.concurrency.thread import TaskPool as ThreadPool
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, RedisTooOld, RedisUnavailable
 from livecheck_celery.store import Store
+from livecheck_celery.store.liveness import SIGN_TTL
 from livecheck_celery.tasks.lifecycle import Lifecycle, import_cases
+from livecheck_celery.tasks.presence import Presence
 
 
 def make_lifecycle(*livechecks: LiveCheck) -> Lifecycle:
@@ -27,14 +31,14 @@ def make_lifecycle(*livechecks: LiveCheck) -> Lifecycle:
 def worker_of(app: Celery, *queues: str) -> Any:
     """The sender of a worker's signals, consuming ``queues``."""
     app.amqp.queues.select(queues)
-    return SimpleNamespace(app=app)
+    return SimpleNamespace(app=app, hostname="celery@here")
 
 
 @pytest.fixture
 def other(livecheck: LiveCheck, store: Store) -> Iterator[LiveCheck]:
     """Another LiveCheck on the same app, with its own queues."""
     other = LiveCheck(livecheck.app, redis_url="redis://127.0.0.1:1/0", queue="other", schedule_queue="other.schedule")
-    other.runtime.store = store
+    other.runtime.store = other.runtime.request_store = store
     yield other
     other.close()
 
@@ -138,6 +142,45 @@ def test_outbox_starts_in_each_process_of_a_pool(livecheck: LiveCheck) -> None:
     assert livecheck.runtime.outbox.running
 
 
+def test_worker_gives_signs_of_life_until_it_stops(livecheck: LiveCheck, store: Store) -> None:
+    livecheck.add_case(Case, name="c")
+    lifecycle, worker = make_lifecycle(livecheck), worker_of(livecheck.app, "livecheck", "celery")
+    lifecycle.start(sender=worker)
+    [found] = store.liveness.processes()
+    assert (found.kind, found.name, found.pid, found.queues) == (
+        "worker",
+        "celery@here",
+        os.getpid(),
+        ("celery", "livecheck"),
+    )
+    assert found.clock_offset == pytest.approx(0, abs=0.5)
+    assert store.liveness.declared_cases([found]) == {"c"}
+    repeated: list[tuple[float, Any]] = []
+    timer = SimpleNamespace(call_repeatedly=lambda *call: repeated.append(call))
+    lifecycle.repeat_signs_of_life(sender=SimpleNamespace(app=livecheck.app, pool=ThreadPool(1), timer=timer))
+    assert [one.pool for one in store.liveness.processes()] == ["thread"]
+    livecheck.add_case(Case, name="declared later")
+    [(every, sign_in)] = repeated
+    sign_in()
+    assert every <= SIGN_TTL / 4, "a lost sign or two must not end a process"
+    assert store.liveness.declared_cases(store.liveness.processes()) == {"c", "declared later"}
+    lifecycle.stop(sender=worker)
+    assert store.liveness.processes() == []
+
+
+def test_worker_with_redis_gone_logs_its_missing_sign_of_life_once(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail() -> None:
+        raise RedisUnavailable("refused")
+
+    monkeypatch.setattr(livecheck.runtime.request_store.liveness, "clock_offset", fail)
+    presence = Presence(livecheck, "worker", "celery@here")
+    presence.sign_in()
+    presence.sign_in()
+    assert caplog.messages == ["presence: sign of life not recorded: refused"]
+
+
 # -- stop
 
 
@@ -172,6 +215,18 @@ def test_stopped_worker_closes_its_livechecks(
 
 
 # -- beat
+
+
+def test_beat_gives_signs_of_life_when_the_broker_accepts_its_messages(livecheck: LiveCheck, store: Store) -> None:
+    lifecycle = make_lifecycle(livecheck)
+    lifecycle.start_beat(sender=SimpleNamespace(app=livecheck.app, scheduler=SimpleNamespace(schedule={})))
+    assert store.liveness.processes() == [], "a beat can wait for another one to exit"
+    lifecycle.beat_alive()
+    [found] = store.liveness.processes()
+    assert (found.kind, found.name) == ("beat", socket.gethostname())
+    first = store.client.zscore(store.keys.seen, found.id)
+    lifecycle.beat_alive()
+    assert store.client.zscore(store.keys.seen, found.id) == first, "beat sends a message every few seconds"
 
 
 def test_sign_of_life_that_cannot_be_recorded_is_logged(
