@@ -204,7 +204,10 @@ class LiveCheck:
 
     @staticmethod
     def _close_async_exit_stack(case: _Case, event_loop: EventLoop) -> None:
-        event_loop.finish(case.async_exit_stack.aclose())
+        def failed(error: BaseException) -> None:
+            raise error
+
+        event_loop.complete(case.async_exit_stack.aclose(), f"case {case.name}: async_exit_stack", failed)
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):

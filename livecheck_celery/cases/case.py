@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -18,6 +18,7 @@ from livecheck_celery.cases import http
 from livecheck_celery.cases.declaration import declared_signals
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.logging import CaseLog, Diag
+from livecheck_celery.cases.methods import check_methods
 from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
@@ -27,6 +28,8 @@ from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed
 from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import TestRunner, current_execution
+from livecheck_celery.execution.test_log import write
+from livecheck_celery.execution.verdicts import is_hand_back
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
 from livecheck_celery.utils.sanitize import get_logger
@@ -121,6 +124,7 @@ class Case(CaseOptions):
         **kwargs: Any,
     ) -> None:
         given = {option: value for option, value in locals().items() if option in OPTIONS} | kwargs
+        check_methods(type(self), name)
         self.app = app
         self.name = name
         self._declared: dict[str, Any] = {}
@@ -236,11 +240,25 @@ class Case(CaseOptions):
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook, ``def`` or ``async def``; log what the hook raises."""
+        """Call a hook, ``def`` or ``async def``; log what the hook raises.
+
+        Called by a coroutine, an ``async def`` hook runs when the coroutine awaits something, or ends.
+        """
+        name = f"{getattr(hook, '__name__', hook)}()"
+
+        def failed(error: BaseException) -> None:
+            if is_hand_back(error):
+                raise error
+            write(self.logger, logging.ERROR, "case %s: %s raised", self.name, name, exc_info=error)
+
         try:
-            self.app.runtime.event_loop.finish(hook(*args))
-        except Exception:
-            self.logger.exception("case %s: %s() raised", self.name, getattr(hook, "__name__", hook))
+            result = hook(*args)
+            if isinstance(result, Generator | AsyncGenerator):
+                raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
+        except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
+            failed(exc)
+        else:
+            self.app.runtime.event_loop.complete(result, f"case {self.name}: {name}", failed)
 
     def _account_suite_failure(self, exc: SuiteFailed, new_state: State) -> None:
         if exc.accounted:
@@ -251,7 +269,7 @@ class Case(CaseOptions):
             self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay
         )
         exc.accounted = True
-        self.logger.error("case %s: %s: %s", self.name, new_state, exc)
+        write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc)
         if is_new:
             self.call_hook(self.post_report, replace(report, at=store.time()))
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
@@ -44,7 +45,7 @@ class SuiteAttribute(Generic[V]):
 
 
 class PerCase(Generic[V_co]):
-    """An attribute that is created for each case when first read.
+    """An attribute that is created for each case when first read; a subclass can override it, and use super().
 
     On the class it is an object without a case: type checkers take a decorated class for the class itself, and would
     otherwise reject ``test_order.trigger(...)``.
@@ -59,6 +60,6 @@ class PerCase(Generic[V_co]):
 
     def __get__(self, case: DeclaredCase | None, owner: type | None = None) -> V_co:
         made = self._make(cast("DeclaredCase", case))
-        if case is not None:
+        if case is not None and inspect.getattr_static(type(case), self._name) is self:  # else super() reads it
             case.__dict__[self._name] = made
         return made

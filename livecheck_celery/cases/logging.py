@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from contextlib import suppress
 from typing import Any
 
 from livecheck_celery.execution.runner import current_execution
@@ -20,7 +21,8 @@ class CaseLog(logging.LoggerAdapter[logging.Logger]):
         """Log ``msg % args``, at once or with the other lines of the running test."""
         runner = current_execution()
         if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
-            super().log(level, msg, *args, **kwargs)
+            with suppress(Exception):  # of handlers and filters: logging decides no verdict
+                super().log(level, msg, *args, **kwargs)
         else:
             runner.log(level, msg, *args)
 

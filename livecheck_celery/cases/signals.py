@@ -22,6 +22,7 @@ from livecheck_celery.errors import (
     LiveCheckTestFailed,
     LiveCheckTestTimeout,
 )
+from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution
 from livecheck_celery.propagation import django
@@ -256,10 +257,10 @@ class Signal(BaseSignal[T]):
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
             LiveCheckTestFailed: the value is not of type ``T``.
-            RuntimeError: called outside ``run()``, or in an ``async def run()``, which must await `wait_async`.
+            RuntimeError: called outside ``run()``, or by a coroutine, which must await `wait_async`.
         """
         runner = self._runner()
-        if runner.is_async:
+        if in_event_loop():
             raise RuntimeError(
                 f"{self._described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
             )
@@ -284,7 +285,9 @@ class Signal(BaseSignal[T]):
         try:
             event = await asyncio.wait_for(asyncio.wrap_future(future), limit)
         except TimeoutError:
-            raise self._timed_out(runner, limit) from None
+            if not future.done() or future.cancelled():
+                raise self._timed_out(runner, limit) from None
+            event = future.result()  # it arrived in time, while other code blocked the event loop
         finally:
             runner.forget(self.case.name, self.name, key, future)
         return self._received(runner, event, started)

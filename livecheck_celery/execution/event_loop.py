@@ -1,13 +1,52 @@
-"""Run coroutines for synchronous code, on one event loop thread."""
+"""Run coroutines for synchronous code, on one event loop thread.
+
+No synchronous call waits for the loop on the loop's own thread: `EventLoop.finish` refuses it, and `EventLoop.complete`
+runs the coroutine later. User code can still block the loop, for example by ``time.sleep()``; a second thread logs
+which code does, and after a while gives the other coroutines a new loop.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import inspect
+import math
 import threading
-from typing import Any
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from contextvars import ContextVar, copy_context
+from typing import Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
+from livecheck_celery.execution.places import current_place
 from livecheck_celery.utils.forks import renew_after_fork
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
+
+#: Seconds after which a loop that runs nothing else is logged as blocked.
+BLOCKED_AFTER: Final = 2.0
+#: Seconds after which new coroutines get another loop.
+REPLACED_AFTER: Final = 10.0
+#: Seconds between two checks of the loop.
+_CHECK_EVERY: Final = 1.0
+
+_this_thread = threading.local()
+#: What the running code belongs to, such as ``shop.test_order:42``.
+_owner: ContextVar[str] = ContextVar("livecheck_owner", default="a coroutine")
+#: Coroutines that `EventLoop.complete` has started from the running one, which ends after them.
+_later: ContextVar[list[asyncio.Task[None]] | None] = ContextVar("livecheck_later", default=None)
+
+
+class _Raised(NamedTuple):
+    """The exception of a coroutine, as a value: asyncio ends the loop when a task raises SystemExit."""
+
+    error: BaseException
+
+
+def in_event_loop() -> bool:
+    """Return whether the caller runs on the thread of an `EventLoop`, and so must not wait for it."""
+    return getattr(_this_thread, "loop", None) is not None
 
 
 class EventLoop:
@@ -21,12 +60,56 @@ class EventLoop:
         """Forget the parent's loop, whose thread does not exist in the child."""
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
+        _this_thread.loop = None
 
-    def finish(self, outcome: Any) -> Any:
-        """Return ``outcome``, or its result if it is a coroutine; the coroutine sees a copy of the context."""
-        if not inspect.iscoroutine(outcome):
+    def finish(self, outcome: Any, owner: str = "a coroutine", *, timeout: float | None = None) -> Any:
+        """Return ``outcome``, or its result if it is awaitable; the coroutine sees a copy of the context.
+
+        Args:
+            outcome: the value, or the awaitable, that a function has returned.
+            owner: what the coroutine belongs to, for log lines.
+            timeout: seconds to wait for the result; by default, any time.
+
+        Raises:
+            RuntimeError: called on the thread of the loop, which would wait for itself.
+            TimeoutError: there was no result within ``timeout``; the coroutine is cancelled.
+        """
+        if not inspect.isawaitable(outcome):
             return outcome
-        return asyncio.run_coroutine_threadsafe(outcome, self._running()).result()
+        if in_event_loop():
+            if inspect.iscoroutine(outcome):
+                outcome.close()
+            raise RuntimeError(f"{owner}: would block the event loop that it waits for; call it by asyncio.to_thread()")
+        context = copy_context()
+        context.run(_owner.set, owner)
+        future = context.run(asyncio.run_coroutine_threadsafe, _result_of(outcome), self._running())
+        try:
+            result = future.result(timeout)
+        except TimeoutError:
+            future.cancel()
+            raise
+        if isinstance(result, _Raised):
+            raise result.error
+        return result
+
+    def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
+        """Finish ``outcome`` as `finish` does, without a result; call ``failed`` with what it raises.
+
+        On the thread of the loop, return at once; the coroutine runs when its caller awaits something or ends, and
+        before `finish` returns for the caller.
+        """
+        if not (inspect.isawaitable(outcome) and in_event_loop()):
+            try:
+                self.finish(outcome, owner)
+            except BaseException as exc:  # noqa: BLE001 - the caller decides
+                failed(exc)
+            return
+        context = copy_context()
+        context.run(_owner.set, owner)
+        task = context.run(_this_thread.loop.create_task, _complete(outcome, failed))
+        later = _later.get()
+        if later is not None:
+            later.append(task)
 
     def close(self) -> None:
         """Stop the loop when its last task is done, without waiting for that task."""
@@ -38,22 +121,112 @@ class EventLoop:
     def _running(self) -> asyncio.AbstractEventLoop:
         with self._lock:
             if self._loop is None:
-                self._loop = asyncio.new_event_loop()
-                threading.Thread(target=_run, args=(self._loop,), name="livecheck-async", daemon=True).start()
+                self._loop = loop = asyncio.new_event_loop()
+                owners = _remember_owners(loop)
+                thread = threading.Thread(target=_run, args=(loop,), name="livecheck-async", daemon=True)
+                thread.start()
+                watch = (loop, thread, owners)
+                threading.Thread(target=self._watch, args=watch, name="livecheck-async-watch", daemon=True).start()
             return self._loop
+
+    def _watch(
+        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, owners: WeakKeyDictionary[Any, str]
+    ) -> None:
+        """Log it when code on ``thread`` blocks the loop; ends with the thread."""
+        while thread.is_alive():
+            asked, answered = time.monotonic(), threading.Event()
+            try:
+                loop.call_soon_threadsafe(answered.set)
+            except RuntimeError:  # the loop is closed
+                return
+            if not _wait(answered, thread, asked + BLOCKED_AFTER):
+                blocking = _blocking(loop, thread, owners)
+                logger.error("event loop: blocked by %s; other async tests wait", blocking)
+                if not _wait(answered, thread, asked + REPLACED_AFTER) and self._replace(loop):
+                    logger.error("event loop: still blocked by %s; new async tests get another loop", blocking)
+                _wait(answered, thread, math.inf)
+                logger.warning(
+                    "event loop: free after %.1f s; it was blocked by %s", time.monotonic() - asked, blocking
+                )
+            thread.join(_CHECK_EVERY)
+
+    def _replace(self, loop: asyncio.AbstractEventLoop) -> bool:
+        """Give new coroutines another loop than ``loop``, which ends when it is free; return whether this was new."""
+        with self._lock:
+            if self._loop is not loop:
+                return False
+            self._loop = None
+        asyncio.run_coroutine_threadsafe(_stop_when_idle(), loop)
+        return True
 
 
 def _run(loop: asyncio.AbstractEventLoop) -> None:
+    _this_thread.loop, _this_thread.stopping = loop, False
     try:
-        loop.run_forever()
+        while not _this_thread.stopping:
+            # A task of user code ends run_forever() by raising SystemExit, which its owner gets, too, or by stop().
+            with suppress(BaseException):
+                loop.run_forever()
     finally:
         loop.close()
 
 
+def _wait(answered: threading.Event, thread: threading.Thread, deadline: float) -> bool:
+    """Wait until the loop has answered, or its thread has ended; return False at the monotonic time ``deadline``."""
+    while thread.is_alive():
+        left = deadline - time.monotonic()
+        if answered.wait(max(0.0, min(_CHECK_EVERY, left))):
+            return True
+        if left <= 0:
+            return False
+    return True
+
+
+async def _result_of(awaitable: Awaitable[Any]) -> Any:
+    """Await ``awaitable``, and what it returns if that is awaitable, too; then those that `complete` started."""
+    later: list[asyncio.Task[None]] = []
+    _later.set(later)
+    try:
+        result: Any = awaitable
+        while inspect.isawaitable(result):
+            result = await result
+    except BaseException as exc:  # noqa: BLE001 - re-raised by finish()
+        result = _Raised(exc)
+    while later:
+        await asyncio.wait([later.pop()])
+    return result
+
+
+async def _complete(awaitable: Awaitable[Any], failed: Callable[[BaseException], object]) -> None:
+    result = await _result_of(awaitable)
+    if isinstance(result, _Raised):
+        failed(result.error)
+
+
+def _remember_owners(loop: asyncio.AbstractEventLoop) -> WeakKeyDictionary[Any, str]:
+    """Record the owner of each task of ``loop``: before Python 3.12, the context of a task cannot be read."""
+    owners: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
+
+    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
+        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
+        owners[task] = _owner.get()
+        return task
+
+    loop.set_task_factory(make)
+    return owners
+
+
+def _blocking(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owners: WeakKeyDictionary[Any, str]) -> str:
+    """Describe the code that runs on ``thread``: what it belongs to, and its place."""
+    task = asyncio.current_task(loop)
+    owner = owners.get(task, "a coroutine") if task is not None else "a callback"
+    return f"{owner}{current_place(thread.ident)}"
+
+
 async def _stop_when_idle() -> None:
-    others = asyncio.all_tasks() - {asyncio.current_task()}
-    if others:
+    while others := asyncio.all_tasks() - {asyncio.current_task()}:
         await asyncio.wait(others)
     # After this task's own result has been delivered.
+    _this_thread.stopping = True
     loop = asyncio.get_running_loop()
     loop.call_soon(loop.stop)

@@ -8,7 +8,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Coroutine, Iterator
+from collections.abc import Awaitable, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -21,17 +21,19 @@ from celery.schedules import BaseSchedule
 from livecheck_celery.context import under_test
 from livecheck_celery.errors import (
     LiveCheckError,
-    LiveCheckTestFailed,
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
     RedisUnavailable,
     SuiteFailed,
 )
+from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
+from livecheck_celery.execution.test_log import TestLog, formatted, write
+from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Claim
 from livecheck_celery.store.retry import with_retry
@@ -60,14 +62,14 @@ class TestRunner:
         started: monotonic time of the start.
         ended: monotonic time of the verdict.
         runtime: seconds from the start to the verdict.
-        logs: the lines logged so far, as (level, text).
         signal_latency: seconds ``wait()`` waited for each signal.
         report: the report, once there is a verdict; None when another runner's verdict was first.
-        error: the failure, if any.
+        error: the failure, if any; of a group, the exception that decides the verdict.
         deadline: monotonic time at which the test expires, or has run for ``max_runtime``.
         overran: whether the verdict TIMEOUT was recorded before ``run()`` returned.
         thread_id: id of the thread that executes the test.
         handed_back: whether this process stopped before a verdict, so that another worker runs the test.
+        is_async: whether ``run()`` has returned a coroutine, which the event loop executes.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -79,7 +81,7 @@ class TestRunner:
         self.ended: float | None = None
         self.runtime: float | None = None
         self.state = State.INIT
-        self.logs: list[tuple[int, str]] = []
+        self._log = TestLog()
         self.signal_latency: dict[str, float] = {}
         self.report: TestReport | None = None
         self.error: BaseException | None = None
@@ -87,7 +89,7 @@ class TestRunner:
         self.overran = False
         self.thread_id = threading.get_ident()
         self.handed_back = False
-        self.is_async = inspect.iscoroutinefunction(case.run)
+        self.is_async = False
         self._process = case.runner_resources
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
@@ -120,8 +122,12 @@ class TestRunner:
             process.deadlines.add(self)
             with traced(self), self._current():
                 self._judge(claim)
-        except Interrupted:
+        except BaseException as exc:
+            if not is_hand_back(exc):
+                raise
             self._hand_back()
+            if not isinstance(exc, Interrupted | BaseExceptionGroup):
+                raise  # the process exits
         finally:
             process.deadlines.remove(self)
             process.leases.drop(held)
@@ -192,23 +198,20 @@ class TestRunner:
 
     def log(self, level: int, msg: object, *args: object) -> None:
         """Keep a log line until the verdict, or emit it at once with ``realtime_logs``."""
-        text = str(msg) % args if args else str(msg)
+        text = formatted(msg, args)
         if self.case.realtime_logs:
-            self.case.logger.log(level, "[%s] %s", self.test.shortident, sanitize(text))
+            write(self.case.logger, level, "[%s] %s", self.test.shortident, sanitize(text))
         else:
-            self.logs.append((level, text))
+            self._log.keep(level, text)
+
+    @property
+    def logs(self) -> list[tuple[int, str]]:
+        """The lines kept so far, as (level, text)."""
+        return self._log.lines
 
     def log_info(self, msg: str, *args: object) -> None:
         """Log a line at level INFO (reference: ``TestRunner.log_info``)."""
         self.log(logging.INFO, msg, *args)
-
-    def _flush_logs(self) -> None:
-        if self.logs:
-            lines = [sanitize(line) for _, text in self.logs for line in text.splitlines()]
-            level = max(level for level, _ in self.logs)
-            message = "[%s] %s; logged:" + "\n  %s" * len(lines)
-            self.case.logger.log(level, message, self.test.shortident, self.state, *lines)
-            self.logs.clear()
 
     # -- the steps of execute()
 
@@ -248,20 +251,11 @@ class TestRunner:
     def _judge(self, claim: Claim) -> None:
         try:
             self._run(claim)
-        except LiveCheckTestSkipped as exc:
-            self._end(State.SKIP, exc)
-        except (AssertionError, LiveCheckTestFailed) as exc:
-            self._end(State.FAIL, exc)
-        except LiveCheckTestTimeout as exc:
-            self._end(State.TIMEOUT, exc)
-        except Interrupted:
-            raise
-        except Exception as exc:  # noqa: BLE001 - every other exception of run() is the verdict ERROR
-            self._end(State.ERROR, exc)
         except BaseException as exc:
-            # SystemExit, KeyboardInterrupt and cancellation: record the verdict, then propagate.
-            self._end(State.ERROR, exc)
-            raise
+            # Also SystemExit and KeyboardInterrupt: user code ends its test by them, not the worker.
+            if is_hand_back(exc):
+                raise
+            self._end(verdict_of(exc)[0], exc)
         else:
             self._end(State.PASS)
 
@@ -271,18 +265,26 @@ class TestRunner:
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
         self.case.call_hook(self.case.on_test_start, self)
-        outcome = self.case.run(*self.test.test_args, **self.test.test_kwargs)
-        self._process.event_loop.finish(self._bounded(outcome) if inspect.iscoroutine(outcome) else outcome)
+        result = self.case.run(*self.test.test_args, **self.test.test_kwargs)
+        if inspect.isawaitable(result):
+            self.is_async = True
+            bounded = result if in_event_loop() else self._bounded(result)  # there, finish() refuses it
+            result = self._process.event_loop.finish(bounded, self.test.ident)
+        if kind := unexecuted(result):
+            raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")
 
-    async def _bounded(self, coroutine: Coroutine[Any, Any, Any]) -> None:
-        """Await ``coroutine`` until the deadline; a coroutine, unlike a thread, can be cancelled."""
+    async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
+        """Await ``awaitable``, and what it returns, until the deadline; unlike threads, coroutines can be cancelled."""
+        result: Any = awaitable
         try:
             async with asyncio.timeout(self.deadline - time.monotonic() + _GRACE) as bound:
-                await coroutine
+                while inspect.isawaitable(result):
+                    result = await result
         except TimeoutError:
             if bound.expired():
                 raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - self.started:.1f} s") from None
             raise
+        return result
 
     def _end(self, state: State, error: BaseException | None = None) -> bool:
         """Record the verdict, unless this runner has recorded one; return whether it had not."""
@@ -291,8 +293,8 @@ class TestRunner:
         self.ended = time.monotonic()
         self.runtime = self.ended - self.started
         self.state = state
-        self.error = error
-        self._flush_logs()
+        self.error = None if error is None else verdict_of(error)[1]
+        self._log.flush(self.case.logger, f"[{self.test.shortident}] {state}")
         self._account(
             TestReport(
                 case_name=self.case.name,
@@ -323,7 +325,7 @@ class TestRunner:
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
         why = f": {report.error}" if report.error else ""
-        logger.log(level, "runner: %s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
+        write(logger, level, "runner: %s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
         self._call_hooks()
         case.call_hook(case.post_report, self.report)
         if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:
@@ -336,12 +338,9 @@ class TestRunner:
             case.call_hook(case.on_test_pass, self)
         elif self.state is State.SKIP:
             case.call_hook(case.on_test_skipped, self)
-        elif self.state is State.FAIL:
-            case.call_hook(case.on_test_failed, self, self.error)
-        elif self.state is State.TIMEOUT:
-            case.call_hook(case.on_test_timeout, self, self.error)
         else:
-            case.call_hook(case.on_test_error, self, self.error)
+            failed = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
+            case.call_hook(failed.get(self.state, case.on_test_error), self, self.error)
 
     def _hand_back(self) -> None:
         if self._ended.locked():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 import uuid
 from contextlib import suppress
@@ -12,6 +13,8 @@ from livecheck_celery.cases.case import Case
 from livecheck_celery.context import fake_request
 from livecheck_celery.errors import RedisUnavailable, SuiteFailed
 from livecheck_celery.execution.failures import describe
+from livecheck_celery.execution.test_log import write
+from livecheck_celery.execution.verdicts import is_hand_back, unexecuted
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import with_retry
@@ -37,9 +40,13 @@ def make_fake_request(case: Case) -> None:
     with RunLease(runtime.store, case.name, token, lease=lease):
         try:
             with fake_request(case.name):
-                runtime.event_loop.finish(case.make_fake_request())
-        except Exception as exc:
-            logger.exception("case %s: make_fake_request() raised", case.name)
+                result = runtime.event_loop.finish(case.make_fake_request(), f"case {case.name}: make_fake_request()")
+            if kind := unexecuted(result):
+                raise TypeError(f"it returned {kind}, which nothing executes")  # noqa: TRY301 - as if it had raised
+        except BaseException as exc:
+            if is_hand_back(exc):
+                raise
+            write(logger, logging.ERROR, "case %s: make_fake_request() raised", case.name, exc_info=exc)
             case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
 
 

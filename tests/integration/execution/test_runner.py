@@ -69,10 +69,6 @@ def raise_error(self: Case) -> None:
     raise KeyError("price")
 
 
-def exit_process(self: Case) -> None:
-    raise SystemExit(3)
-
-
 def time_out(self: Case) -> None:
     raise LiveCheckTestTimeout("the bank did not answer")
 
@@ -102,22 +98,6 @@ def test_exception_of_run_decides_the_verdict(livecheck: LiveCheck, run: Any, st
     assert report.error.startswith(error)
     assert (report.traceback is None) == (state is State.SKIP)
     assert case.status is (State.INIT if state is State.SKIP else state)
-
-
-def test_system_exit_is_an_error_verdict(livecheck: LiveCheck) -> None:
-    case = declare(livecheck, exit_process)
-    with pytest.raises(SystemExit):
-        execute(case)
-    assert case.total_by_state == Counter(ERROR=1)
-
-
-def test_cancelled_coroutine_is_an_error(livecheck: LiveCheck) -> None:
-    async def run(self: Case) -> None:
-        raise asyncio.CancelledError
-
-    case = declare(livecheck, run)
-    assert execute(case).state is State.ERROR
-    assert case.total_by_state == Counter(ERROR=1)
 
 
 def test_execution_of_an_inactive_case_is_a_skip(livecheck: LiveCheck) -> None:

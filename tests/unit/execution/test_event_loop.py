@@ -100,6 +100,139 @@ def test_close_ends_an_idle_thread_and_a_later_coroutine_starts_another(loop: Ev
     assert loop.finish(thread_of_loop()) is not first
 
 
+@pytest.mark.parametrize("error", [SystemExit, KeyboardInterrupt, GeneratorExit, asyncio.CancelledError, BaseException])
+def test_exception_that_ends_a_program_does_not_end_the_loop(loop: EventLoop, error: type[BaseException]) -> None:
+    async def exit_program() -> None:
+        raise error
+
+    async def exit_in_a_task() -> None:
+        await asyncio.create_task(exit_program())
+
+    thread = loop.finish(thread_of_loop())
+    for fails in (exit_program, exit_in_a_task):
+        with pytest.raises(error):
+            loop.finish(fails())
+        assert loop.finish(thread_of_loop()) is thread
+
+
+def test_coroutine_that_stops_the_loop_does_not_end_it(loop: EventLoop) -> None:
+    async def stop() -> str:
+        asyncio.get_running_loop().stop()
+        await asyncio.sleep(0)
+        return "stopped"
+
+    assert loop.finish(stop()) == "stopped"
+    assert loop.finish(thread_of_loop()).is_alive()
+
+
+def test_awaitable_that_a_coroutine_returns_is_awaited(loop: EventLoop) -> None:
+    async def outer() -> object:
+        return thread_of_loop()
+
+    assert loop.finish(outer()).name == "livecheck-async"
+
+
+def test_timeout_of_finish_cancels_the_coroutine(loop: EventLoop) -> None:
+    cancelled = threading.Event()
+
+    async def run() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    with pytest.raises(TimeoutError):
+        loop.finish(run(), timeout=0.05)
+    assert cancelled.wait(10)
+
+
+def test_coroutine_cannot_wait_for_its_own_loop(loop: EventLoop) -> None:
+    async def run() -> None:
+        loop.finish(thread_of_loop(), "case c: hook()")
+
+    with pytest.raises(RuntimeError, match=r"^case c: hook\(\): would block the event loop"):
+        loop.finish(run())
+
+
+def test_coroutine_completed_by_another_ends_before_finish_returns(loop: EventLoop) -> None:
+    done, failed = [], []
+
+    async def inner(name: str) -> None:
+        await asyncio.sleep(0.01)
+        done.append(name)
+        if name == "outer":
+            loop.complete(inner("inner"), "inner", failed.append)
+        else:
+            raise ValueError(name)
+
+    async def run() -> None:
+        loop.complete(inner("outer"), "outer", failed.append)
+        loop.complete("a value", "outer", failed.append)
+
+    loop.finish(run())
+    assert done == ["outer", "inner"]
+    assert [str(error) for error in failed] == ["inner"]
+
+
+def test_complete_passes_exceptions_to_the_caller(loop: EventLoop) -> None:
+    async def fail() -> None:
+        raise SystemExit(3)
+
+    failed: list[BaseException] = []
+    loop.complete(fail(), "hook", failed.append)
+    assert [type(error) for error in failed] == [SystemExit]
+
+
+def block(released: threading.Event) -> None:
+    assert released.wait(20)
+
+
+def test_code_that_blocks_the_loop_is_logged_with_its_owner_and_place(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("livecheck_celery.execution.event_loop.BLOCKED_AFTER", 0.1)
+    released = threading.Event()
+
+    async def run() -> None:
+        await asyncio.create_task(subtask())
+
+    async def subtask() -> None:
+        block(released)
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(loop.finish, run(), "shop.test_order:42")
+        wait_until(lambda: caplog.messages, what="the block is logged")
+        released.set()
+        future.result(10)
+    line = block.__code__.co_firstlineno + 1
+    assert caplog.messages[0] == (
+        f"event loop: blocked by shop.test_order:42, at {__file__}:{line} in block(): assert released.wait(20);"
+        " other async tests wait"
+    )
+    wait_until(lambda: "free after" in caplog.messages[-1], what="the end of the block is logged")
+
+
+def test_coroutines_get_another_loop_while_one_is_blocked(
+    loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("livecheck_celery.execution.event_loop.BLOCKED_AFTER", 0.05)
+    monkeypatch.setattr("livecheck_celery.execution.event_loop.REPLACED_AFTER", 0.1)
+    released = threading.Event()
+
+    async def run() -> str:
+        block(released)
+        await asyncio.sleep(0)
+        return "finished"
+
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(loop.finish, run())
+        wait_until(lambda: any("another loop" in line for line in caplog.messages), what="the loop is replaced")
+        assert loop.finish(thread_of_loop()).name == "livecheck-async"
+        assert not future.done()
+        released.set()
+        assert future.result(10) == "finished"
+
+
 def test_forked_child_has_its_own_loop(loop: EventLoop) -> None:
     async def answer() -> str:
         return "child"

@@ -1,0 +1,102 @@
+"""Places in user code: where an exception was raised, and what a thread is doing."""
+
+from __future__ import annotations
+
+import linecache
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from types import CodeType, FrameType, TracebackType
+from typing import Final, NamedTuple
+
+from livecheck_celery.utils.sanitize import sanitize
+
+_PACKAGE: Final = Path(__file__).parent.parent
+_OURS: Final = tuple(f"{path}{'/' if path.is_dir() else ''}" for path in _PACKAGE.iterdir() if path.name != "_examples")
+_STANDARD: Final = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
+_INSTALLED: Final = ("/site-packages/", "/dist-packages/")
+_MAX_SOURCE: Final = 200
+
+
+class Place(NamedTuple):
+    """A frame of user code, and what it executes.
+
+    Attributes:
+        frame: the frame.
+        line: the line.
+        instruction: the index of the bytecode instruction; -1 if unknown.
+    """
+
+    frame: FrameType
+    line: int
+    instruction: int = -1
+
+    @property
+    def code(self) -> CodeType:
+        """The code of the frame."""
+        return self.frame.f_code
+
+    @property
+    def source(self) -> str:
+        """The text of the line; empty if it is not available."""
+        return linecache.getline(self.code.co_filename, self.line, self.frame.f_globals).strip()
+
+    def __str__(self) -> str:
+        return sanitize(f"{Path(self.code.co_filename).name}:{self.line}")
+
+
+def raised_at(error: BaseException) -> Place | None:
+    """Return where user code raised ``error``, or called the library that did; None without a traceback."""
+    return _innermost(list(_frames(error.__traceback__)))
+
+
+def current_place(thread_id: int | None) -> str:
+    """Describe the line that a thread is executing, as ``, at checks.py:12 in run(): …``; empty if unknown."""
+    frame = sys._current_frames().get(thread_id or 0)  # noqa: SLF001 - documented API despite its name
+    if frame is None:
+        return ""
+    place = _innermost([Place(each, line) for each, line in traceback.walk_stack(frame)][::-1])
+    if place is None:
+        return ""
+    code = place.code
+    where = f"{code.co_filename}:{place.line} in {code.co_name}()"
+    return sanitize(f", at {where}: {place.source[:_MAX_SOURCE]}".rstrip(": "))
+
+
+def _frames(trace: TracebackType | None) -> Iterator[Place]:
+    while trace is not None:
+        yield Place(trace.tb_frame, trace.tb_lineno, trace.tb_lasti)
+        trace = trace.tb_next
+
+
+def _innermost(places: Iterable[Place]) -> Place | None:
+    """Return the innermost of ``places`` that is in the user's code; without one, the innermost of all.
+
+    A case can be installed as a package: code of its folder is the user's, other installed packages are libraries.
+    """
+    places = list(places)
+    own = [place for place in places if not place.code.co_filename.startswith((*_OURS, *_standard(place)))]
+    if not own:
+        return places[-1] if places else None
+    first = _folder(own[0])
+    return next((place for place in reversed(own) if not _is_installed(place) or _folder(place) == first), own[-1])
+
+
+def _standard(place: Place) -> tuple[str, ...]:
+    # Installed packages are in a folder of the standard library's, too.
+    return () if _is_installed(place) else (*_STANDARD, "<frozen")
+
+
+def _is_installed(place: Place) -> bool:
+    return any(folder in place.code.co_filename for folder in _INSTALLED)
+
+
+def _folder(place: Place) -> str:
+    """Return the top-level package of an installed module."""
+    for folder in _INSTALLED:
+        _, found, rest = place.code.co_filename.partition(folder)
+        if found:
+            return rest.partition("/")[0]
+    return ""

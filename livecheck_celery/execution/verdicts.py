@@ -1,0 +1,83 @@
+"""Verdicts: what the exception, or the result, of a ``run()`` decides."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import Future
+from typing import Any, Final
+
+from celery.exceptions import WorkerShutdown, WorkerTerminate
+
+from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout
+from livecheck_celery.execution.inbox import Interrupted
+from livecheck_celery.models import State
+
+#: The verdict of a group is the first of these that one of its exceptions has.
+PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
+
+#: Modules whose signal handlers raise in whatever code the main thread is running.
+_SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
+
+
+def exceptions_of(error: BaseException) -> list[BaseException]:
+    """Return the exceptions that ``error`` holds, groups in groups included; ``[error]`` if it is not a group."""
+    if not isinstance(error, BaseExceptionGroup):
+        return [error]
+    return [single for each in error.exceptions for single in exceptions_of(each)]
+
+
+def verdict_of(error: BaseException) -> tuple[State, BaseException]:
+    """Return the verdict of a ``run()`` that raised ``error``, and the exception that decides it.
+
+    A group has the verdict of the exceptions that it holds; `PRECEDENCE` decides if they differ.
+    """
+    verdicts = [(_verdict_of_single(each), each) for each in exceptions_of(error)]
+    # Cancellation is what a failure does to its siblings.
+    verdicts.sort(key=lambda verdict: (PRECEDENCE.index(verdict[0]), isinstance(verdict[1], asyncio.CancelledError)))
+    return verdicts[0]
+
+
+def is_hand_back(error: BaseException) -> bool:
+    """Return whether ``error`` says that this process stops, so that another worker must run the test."""
+    return any(isinstance(each, Interrupted) or is_process_exit(each) for each in exceptions_of(error))
+
+
+def is_process_exit(error: BaseException) -> bool:
+    """Return whether Celery or its pool ends the process by ``error``; a ``sys.exit()`` of user code is not one."""
+    if isinstance(error, WorkerShutdown | WorkerTerminate):
+        return True
+    trace = error.__traceback__
+    while trace is not None and trace.tb_next is not None:
+        trace = trace.tb_next
+    return (
+        isinstance(error, SystemExit)
+        and trace is not None
+        and trace.tb_frame.f_globals.get("__name__") in _SIGNAL_HANDLERS
+    )
+
+
+def unexecuted(result: Any) -> str | None:
+    """Return what kind of unexecuted code ``result`` of a method is, such as a generator; None if it is none."""
+    if isinstance(result, list | tuple | set | frozenset):
+        return next((f"{kind} in a {type(result).__name__}" for each in result if (kind := unexecuted(each))), None)
+    if inspect.isawaitable(result):
+        return "an awaitable"
+    if isinstance(result, Future):
+        return "a future"
+    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+        return "a generator"
+    if isinstance(result, Iterator | AsyncIterator):
+        return f"an iterator ({type(result).__name__})"
+    return None
+
+
+def _verdict_of_single(error: BaseException) -> State:
+    if isinstance(error, LiveCheckTestSkipped):
+        return State.SKIP
+    if isinstance(error, AssertionError | LiveCheckTestFailed):
+        return State.FAIL
+    if isinstance(error, LiveCheckTestTimeout):
+        return State.TIMEOUT
+    return State.ERROR
