@@ -220,6 +220,21 @@ class CaseOptions(UrlOptions):
     max_consecutive_failures: Annotated[
         int, Field(ge=1, description="Failed tests in a row with which the suite fails.")
     ] = 30
+    max_failure_rate: Annotated[
+        float, Field(ge=0, le=1, description="Share of failed tests above which the suite fails; 1 disables it.")
+    ] = 0.2
+    failure_rate_window: Annotated[
+        Period,
+        Field(description="Time over which that share is measured; longer if there are few tests."),
+    ] = 60.0
+    failure_rate_tests: Annotated[
+        int,
+        Field(
+            ge=1,
+            description="Tests without which that share is not judged. It is measured over five times as many, or all "
+            "tests of `failure_rate_window` if those are more; and this many passes in a row end the failure.",
+        ),
+    ] = 20
     state_transition_delay: Annotated[
         Delay, Field(description="Time after a suite failure in which a pass does not restore the status.")
     ] = 60.0

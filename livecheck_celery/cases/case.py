@@ -91,6 +91,13 @@ class Case(CaseOptions):
         lambda _, read: read.seconds_since_last_fail, None, "Seconds since the last suite failure."
     )
 
+    failure_rate = SuiteAttribute[float | None](
+        lambda _, read: read.recent.rate, None, "Share of failed tests among the recent ones; see `max_failure_rate`."
+    )
+    failing_since = SuiteAttribute[float | None](
+        lambda _, read: read.failing_since, None, "Time since which too many tests fail; None while they do not."
+    )
+
     trigger = PerCase(Trigger)
     maybe_trigger = PerCase(make_maybe_trigger)
 

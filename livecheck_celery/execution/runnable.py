@@ -37,6 +37,9 @@ class RunnableCase(Protocol):
     max_runtime: float | None
     max_history: int
     max_consecutive_failures: int
+    max_failure_rate: float
+    failure_rate_window: float
+    failure_rate_tests: int
     state_transition_delay: float
 
     @property

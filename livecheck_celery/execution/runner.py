@@ -35,8 +35,9 @@ from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.store import Claim
+from livecheck_celery.store import Claim, Verdict
 from livecheck_celery.store.retry import with_retry
+from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 
 logger = get_logger(__name__)
@@ -50,6 +51,19 @@ _current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_executio
 def current_execution() -> TestRunner | None:
     """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
     return _current.get()
+
+
+def suite_failure(verdict: Verdict, case: RunnableCase) -> SuiteFailed | None:
+    """Return the failure of the suite that begins with ``verdict``, if one does."""
+    if verdict.change == "consecutive":
+        limit = case.max_consecutive_failures
+        return SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})")
+    if verdict.change == "rate":
+        failures, tests = verdict.recent
+        return SuiteFailed(
+            f"{failures} of the last {tests} tests failed: {failures / tests:.0%} (limit {case.max_failure_rate:.0%})"
+        )
+    return None
 
 
 class TestRunner:
@@ -318,6 +332,7 @@ class TestRunner:
             address=process.inbox.address,
             max_history=case.max_history,
             state_transition_delay=case.state_transition_delay,
+            limits=FailureLimits.of(case),
         )
         if not verdict.accepted:
             logger.warning("runner: %s: verdict %s refused: another verdict stands", self.test.ident, report.state)
@@ -328,9 +343,10 @@ class TestRunner:
         write(logger, level, "runner: %s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
         self._call_hooks()
         case.call_hook(case.post_report, self.report)
-        if not report.state.is_ok() and verdict.consecutive_failures >= case.max_consecutive_failures:
-            limit = case.max_consecutive_failures
-            case.fail_suite(SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})"))
+        if failure := suite_failure(verdict, case):
+            case.fail_suite(failure)
+        elif verdict.change == "recovered":
+            case.logger.info("case %s: recovered", case.name)
 
     def _call_hooks(self) -> None:
         case = self.case

@@ -11,6 +11,7 @@ from livecheck_celery.models import EXECUTION, SignalEvent, State, TestExecution
 from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, execution_json, readable
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
+from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Recent
 
 #: Seconds after which the message of an unclaimed execution is re-sent; the delay doubles each time.
 RESEND_AFTER: Final = 30.0
@@ -66,6 +67,10 @@ VERDICT: Final = Script(
         "max_reports",
         "forget_after",
         "remember",
+        "max_consecutive_failures",
+        "max_failure_rate",
+        "failure_rate_window",
+        "failure_rate_tests",
     ),
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))
@@ -105,12 +110,17 @@ class Verdict(NamedTuple):
         at: Redis time of the verdict.
         consecutive_failures: of the suite, after the verdict.
         status: of the suite, after the verdict.
+        change: ``consecutive`` or ``rate`` if the suite began to fail with this verdict, for that reason; ``recovered``
+            if it ceased to; else empty.
+        recent: the failed and the executed tests of the failure rate.
     """
 
     accepted: bool
     at: float
     consecutive_failures: int
     status: State
+    change: str = ""
+    recent: Recent = Recent(0, 0)
 
 
 class Recovery(NamedTuple):
@@ -263,12 +273,21 @@ class Executions:
         return bool(self._database.run(call))
 
     def verdict(
-        self, report: TestReport, token: str, *, address: str, max_history: int, state_transition_delay: float
+        self,
+        report: TestReport,
+        token: str,
+        *,
+        address: str,
+        max_history: int,
+        state_transition_delay: float,
+        limits: FailureLimits = DEFAULT_LIMITS,
     ) -> Verdict:
         """Record the verdict in ``report``; the first verdict with the current token is accepted.
 
         A repeated call with the same token gets the same reply, and counts nothing twice. A pass does not change the
-        status of a suite that failed less than ``state_transition_delay`` seconds ago.
+        status of a suite that failed less than ``state_transition_delay`` seconds ago. The suite begins to fail with
+        the failed test that reaches one of the ``limits``, and each further one is a failure of the suite, until it
+        recovers.
 
         Raises:
             ValueError: the report has no execution.
@@ -295,10 +314,11 @@ class Executions:
             max_reports=self._database.settings.max_reports,
             forget_after=FORGET_AFTER,
             remember=REMEMBER,
+            **limits._asdict(),
         )
-        accepted, at, consecutive_failures, status = self._database.run(call)
+        accepted, at, consecutive_failures, status, change, *recent = self._database.run(call)
         suite = readable(keys.suite(case), lambda: State(status))
-        return Verdict(bool(accepted), float(at), int(consecutive_failures), suite)
+        return Verdict(bool(accepted), float(at), int(consecutive_failures), suite, change, Recent(*map(int, recent)))
 
     def due(self, case_name: str, limit: int) -> list[str]:
         """Return the ids of at most ``limit`` executions that the sweep should check now, longest overdue first.

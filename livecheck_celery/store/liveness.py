@@ -171,7 +171,7 @@ class Liveness:
         keys = self._database.keys
         pipeline = self._database.pipeline()
         pipeline.time()
-        pipeline.zrange(keys.seen, 0, -1, withscores=True)
+        pipeline.zrangebyscore(keys.seen, "-inf", "+inf", withscores=True)
         pipeline.hgetall(keys.processes)
         (seconds, microseconds), seen, records = self._database.execute(pipeline)
         now = seconds + microseconds / 1_000_000

@@ -6,13 +6,51 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
+from livecheck_celery.config import CaseOptions
 from livecheck_celery.models import State
 
 _TOTAL = "total:"
 #: Fields of the suite that `read_status` uses.
-STATUS_FIELDS: Final = ("status", "received_at", "expected_since")
+STATUS_FIELDS: Final = ("status", "received_at", "expected_since", "failing_since")
+
+
+class FailureLimits(NamedTuple):
+    """When the failed tests of a case are a failure of the suite; options of the case."""
+
+    max_consecutive_failures: int
+    max_failure_rate: float
+    failure_rate_window: float
+    failure_rate_tests: int
+
+    @classmethod
+    def of(cls, options: Any) -> FailureLimits:
+        """Collect the attributes of a case."""
+        return cls(*(getattr(options, name) for name in cls._fields))
+
+
+DEFAULT_LIMITS: Final = FailureLimits.of(CaseOptions)
+
+
+class Recent(NamedTuple):
+    """The tests of the failure rate: those of the last ``failure_rate_window`` seconds, or more.
+
+    Attributes:
+        failures: failed tests.
+        tests: failed and passed tests.
+    """
+
+    failures: int
+    tests: int
+
+    @property
+    def rate(self) -> float | None:
+        """Share of failed tests; None without a test."""
+        return self.failures / self.tests if self.tests else None
+
+
+NONE: Final = Recent(0, 0)
 
 
 @dataclass(frozen=True)
@@ -33,6 +71,10 @@ class Statistics:
         frequency_history: time between tests.
         latency_history: delay of tests, compared with ``frequency``.
         runtime_history: runtime of passing tests.
+        last_failed_test: time of the last failed test.
+        seconds_since_last_failed_test: seconds between the last failed test and the reading.
+        failing_since: time at which failed tests made the suite fail; None while it does not.
+        recent: the tests of the failure rate.
     """
 
     status: State
@@ -46,6 +88,10 @@ class Statistics:
     frequency_history: list[float]
     latency_history: list[float]
     runtime_history: list[float]
+    last_failed_test: float | None = None
+    seconds_since_last_failed_test: float | None = None
+    failing_since: float | None = None
+    recent: Recent = NONE
 
     @property
     def frequency_avg(self) -> float | None:
@@ -78,6 +124,7 @@ def read_statistics(
         ValueError: a stored value was not written by LiveCheck.
     """
     received, last_fail = _time(state, "received_at"), _time(state, "last_fail")
+    last_failed = _time(state, "last_failed_test")
     totals = {
         State(field.removeprefix(_TOTAL)): int(count) for field, count in state.items() if field.startswith(_TOTAL)
     }
@@ -93,6 +140,10 @@ def read_statistics(
         frequency_history=[float(item) for item in frequency],
         latency_history=[float(item) for item in latency],
         runtime_history=[float(item) for item in runtime],
+        last_failed_test=last_failed,
+        seconds_since_last_failed_test=None if last_failed is None else max(0.0, now - last_failed),
+        failing_since=_time(state, "failing_since"),
+        recent=_recent(state.get("recent", "")),
     )
 
 
@@ -115,6 +166,11 @@ def stalled_after(settings: Mapping[str, Any]) -> float | None:
     """Return the argument ``stalled_after`` of `read_status` for a case with these registered settings."""
     after = settings.get("warn_stalled_after")
     return float(after) if settings.get("active", True) and isinstance(after, int | float) else None
+
+
+def _recent(text: str) -> Recent:
+    buckets = [bucket.split(":") for bucket in text.split()]
+    return Recent(sum(int(failures) for _, _, failures in buckets), sum(int(tests) for _, tests, _ in buckets))
 
 
 def _time(state: Mapping[str, str], field: str) -> float | None:

@@ -25,10 +25,12 @@ class Health(NamedTuple):
     Attributes:
         statuses: status of the suite of each case.
         overdue: seconds by which the sweep is late for the execution that has waited longest.
+        failing: cases of which too many tests fail, whatever the status is.
     """
 
     statuses: Mapping[str, State]
     overdue: float
+    failing: frozenset[str] = frozenset()
 
 
 class Suites:
@@ -134,9 +136,11 @@ class Suites:
             pipeline.zrangebyscore(keys.open(name), "-inf", "+inf", start=0, num=1, withscores=True)
         (seconds, microseconds), *replies = self._database.execute(pipeline)
         now = seconds + microseconds / 1_000_000
-        statuses, overdue = {}, 0.0
+        statuses, failing, overdue = {}, set(), 0.0
         for (name, stalled_after), values, first in zip(cases.items(), replies[::2], replies[1::2], strict=True):
             state = {field: value for field, value in zip(STATUS_FIELDS, values, strict=True) if value is not None}
             statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
+            if "failing_since" in state:
+                failing.add(name)
             overdue = max(overdue, *(now - due for _, due in first), 0.0)
-        return Health(statuses, overdue)
+        return Health(statuses, overdue, frozenset(failing))

@@ -58,5 +58,7 @@ def _problems(livecheck: Installed) -> Iterator[str]:
     for name, state in health.statuses.items():
         if limits[name] is not None and not state.is_ok():
             yield f"case {name} is {state}"
+        elif limits[name] is not None and name in health.failing:
+            yield f"case {name}: too many tests fail"
     if health.overdue > OVERDUE:
         yield f"recovery is overdue by {health.overdue:.0f} s"

@@ -130,7 +130,7 @@ class ServerAndModel(RuleBasedStateMachine):
         answer = stored.pop("verdict_reply", None)
         assert stored == ({} if one is None else one.fields())
         expected = None if one is None or one.answer is None else one.answer
-        assert (answer and json.loads(answer)) == (expected and [1, stamp(expected[1]), *expected[2:]])
+        assert (answer and json.loads(answer)) == (expected and [1, stamp(expected[1]), *expected[2:5], *expected[5]])
 
     def _compare_signals(self, test_id: str, stored: dict[str, str]) -> None:
         expected = self.model.signals.get(test_id)

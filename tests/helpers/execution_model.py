@@ -14,7 +14,7 @@ from livecheck_celery.store import schedule_runs
 from livecheck_celery.store.database import FORGET_AFTER, KEEP
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
-from tests.helpers.execution_records import Execution, Message, Run, StoredSignals, Suite
+from tests.helpers.execution_records import Execution, Message, Run, StoredSignals, Suite, VerdictReply
 
 MAX_HISTORY = 3
 MAX_REPORTS = 12
@@ -185,7 +185,7 @@ class ExecutionModel:
             gap = self.now - suite.received_at
             self.frequency = [*self.frequency, gap][-MAX_HISTORY:]
             if period is not None:
-                self.latency = [*self.latency, gap - period][-MAX_HISTORY:]
+                self.latency = [*self.latency, max(0.0, gap - period)][-MAX_HISTORY:]
         suite.received_at = suite.last_test_received = self.now
 
     def _held(self, test_id: str, token: str) -> Execution | None:
@@ -213,17 +213,15 @@ class ExecutionModel:
         if test_id in self.open:
             self.open[test_id] = at
 
-    def verdict(
-        self, test_id: str, token: str, address: str, state: State, runtime: float | None
-    ) -> tuple[bool, float, int, State]:
-        """Return accepted, at, consecutive_failures, status."""
+    def verdict(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> VerdictReply:
+        """Return accepted, at, consecutive_failures, status, change, recent."""
         one = self.executions.get(test_id)
         if one is not None and one.verdict_by == token and one.answer is not None:
             return one.answer
         suite = self.suite
         held = self._held(test_id, token)
         if held is None:
-            return False, self.now, suite.consecutive_failures or 0, suite.status or State.INIT
+            return False, self.now, suite.consecutive_failures or 0, suite.status or State.INIT, "", (0, 0)
         self.verdicts.append((held.number, token, state))
         self._keep_exactly("test", test_id, store_executions.REMEMBER if held.by_message else FORGET_AFTER)
         suite.totals[state] += 1
@@ -237,10 +235,11 @@ class ExecutionModel:
             suite.status = state
             suite.consecutive_failures = (suite.consecutive_failures or 0) + 1
             suite.total_failures += 1
+        change, recent = suite.count(state, self.now)
         self._close(test_id)
         self._stop_listening(test_id, address)
         self.report(state, test_id)
-        answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT)
+        answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT, change, recent)
         held.judge(state, token, answer)
         return answer
 
@@ -335,7 +334,8 @@ class ExecutionModel:
 
     def service_recovered(self) -> None:
         suite = self.suite
-        if not suite.consecutive_failures and not suite.is_ok and not suite.failed_within(DELAY, self.now):
+        failing = suite.consecutive_failures or suite.failing_since is not None
+        if not failing and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
     def expect_tests(self) -> None:

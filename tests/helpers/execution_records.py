@@ -6,6 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from livecheck_celery.models import State
+from livecheck_celery.store.statistics import FailureLimits
+
+LIMITS = FailureLimits(max_consecutive_failures=3, max_failure_rate=0.4, failure_rate_window=20.0, failure_rate_tests=4)
+#: Accepted, at, consecutive_failures, status, change, recent.
+VerdictReply = tuple[bool, float, int, State, str, tuple[int, int]]
 
 
 def stamp(time: float) -> str:
@@ -42,7 +47,7 @@ class Execution:
     by_message: frozenset[int] = frozenset()
     verdict: State | None = None
     verdict_by: str | None = None
-    answer: tuple[bool, float, int, State] | None = None
+    answer: VerdictReply | None = None
 
     def is_leased(self, now: float) -> bool:
         return self.lease_until is not None and self.lease_until > now
@@ -58,7 +63,7 @@ class Execution:
             return "busy" if self.attempts else "expired"
         return "run" if active else "inactive"
 
-    def judge(self, verdict: State, token: str, answer: tuple[bool, float, int, State]) -> None:
+    def judge(self, verdict: State, token: str, answer: VerdictReply) -> None:
         """Store the verdict, and drop the fields that are not kept after it."""
         self.verdict, self.verdict_by, self.answer = verdict, token, answer
         self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
@@ -118,6 +123,11 @@ class Suite:
     expected_since: float | None = None
     next_run: float | None = None
     run: Run | None = None
+    last_failed_test: float | None = None
+    failing_since: float | None = None
+    consecutive_passes: int | None = None
+    #: Start, tests and failed tests of each part of the window.
+    recent: list[tuple[float, int, int]] = field(default_factory=list)
 
     @property
     def is_ok(self) -> bool:
@@ -130,6 +140,37 @@ class Suite:
             return State.STALL
         return self.status or State.INIT
 
+    def count(self, state: State, now: float) -> tuple[str, tuple[int, int]]:
+        """Count a verdict in the window; return the change of the suite, and the failed and all tests in the window."""
+        if state is not State.SKIP:
+            passed = state is State.PASS
+            *closed, (at, tests, failures) = self.recent or [(now, 0, 0)]
+            if now - at >= LIMITS.failure_rate_window / 10 and tests >= LIMITS.failure_rate_tests / 2:
+                closed, (at, tests, failures) = self.recent, (now, 0, 0)
+            self.recent = [*closed, (at, tests + 1, failures + (not passed))][-11:]
+            self.consecutive_passes = (self.consecutive_passes or 0) + 1 if passed else 0
+        recent = sum(failures for *_, failures in self.recent), sum(tests for _, tests, _ in self.recent)
+        return self._change(state, now, recent), recent
+
+    def _change(self, state: State, now: float, recent: tuple[int, int]) -> str:
+        failures, tests = recent
+        rate = failures / tests if tests >= LIMITS.failure_rate_tests else 0.0
+        if state is State.PASS and self.failing_since is not None:
+            has_passes = (self.consecutive_passes or 0) >= LIMITS.failure_rate_tests
+            if has_passes or rate <= LIMITS.max_failure_rate / 2:
+                self.failing_since = None
+                self.recent = [] if has_passes else self.recent
+                return "recovered"
+        if state in (State.PASS, State.SKIP):
+            return ""
+        self.last_failed_test = now
+        if self.failing_since is not None:
+            self.last_fail = now
+        elif (self.consecutive_failures or 0) >= LIMITS.max_consecutive_failures or rate > LIMITS.max_failure_rate:
+            self.failing_since = now
+            return "consecutive" if (self.consecutive_failures or 0) >= LIMITS.max_consecutive_failures else "rate"
+        return ""
+
     def failed_within(self, delay: float, now: float) -> bool:
         return self.last_fail is not None and now - self.last_fail <= delay
 
@@ -141,6 +182,8 @@ class Suite:
             "last_test_received": self.last_test_received,
             "expected_since": self.expected_since,
             "tat": self.next_run,
+            "last_failed_test": self.last_failed_test,
+            "failing_since": self.failing_since,
         }
         stored = {name: stamp(time) for name, time in times.items() if time is not None}
         stored.update({f"total:{state}": str(count) for state, count in self.totals.items()})
@@ -150,6 +193,9 @@ class Suite:
             stored["status"] = str(self.status)
         if self.consecutive_failures is not None:
             stored["consecutive_failures"] = str(self.consecutive_failures)
+        if self.consecutive_passes is not None:
+            stored["consecutive_passes"] = str(self.consecutive_passes)
+            stored["recent"] = " ".join(f"{stamp(at)}:{tests}:{failures}" for at, tests, failures in self.recent)
         if self.total_failures:
             stored["total_failures"] = str(self.total_failures)
         return stored

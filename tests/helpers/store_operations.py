@@ -10,6 +10,7 @@ from typing import Any
 from livecheck_celery import store as package
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
+from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Script
 from tests.helpers import executions
@@ -77,6 +78,11 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
 
 def renew(store: Store) -> list[tuple[str, str, str]]:
     return store.executions.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
+
+
+def sign_in(store: Store) -> None:
+    """Two round trips for the first process that declares these cases, then one."""
+    store.liveness.sign_in(RunningProcess("w", "worker", "w@here", "here", 7), [CASE])
 
 
 def cases_due(store: Store) -> list[str]:

@@ -5,7 +5,7 @@
 -- KEYS[3]  signals       hash, signals of the execution, and the processes that listen for them
 -- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded
 -- KEYS[5]  frequency     list, seconds between tests
--- KEYS[6]  latency       list, delay of tests in seconds
+-- KEYS[6]  latency       list, seconds by which tests came later than the period
 -- ARGV[1]  id            of the execution
 -- ARGV[2]  payload       the TestExecution as JSON; stored if the execution has no record
 -- ARGV[3]  token         fencing token of the claimer, unique to this claim
@@ -112,7 +112,8 @@ if is_first then
     redis.call('RPUSH', frequency, stamp(now - received_at))
     redis.call('LTRIM', frequency, -max_history, -1)
     if period then
-      redis.call('RPUSH', latency, stamp(now - received_at - period))
+      -- Real tests can come between two fake requests: a test that is early is not late.
+      redis.call('RPUSH', latency, stamp(math.max(0, now - received_at - period)))
       redis.call('LTRIM', latency, -max_history, -1)
     end
   end

@@ -4,10 +4,10 @@
 -- ARGV[1]  delay  seconds after a failure of the suite in which its status stays
 -- Reply    1 the status is PASS again; 0 nothing was changed
 
-local stored = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures')
+local stored = redis.call('HMGET', KEYS[1], 'status', 'last_fail', 'consecutive_failures', 'failing_since')
 local status = stored[1] or 'INIT'
 -- While tests fail, only a passing test restores the status: a service that answers can still break the contract.
-if tonumber(stored[3] or 0) > 0 then
+if tonumber(stored[3] or 0) > 0 or stored[4] then
   return 0
 end
 if status == 'INIT' or status == 'PASS' or status == 'SKIP' then

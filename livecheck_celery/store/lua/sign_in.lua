@@ -16,7 +16,7 @@ local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 -- Every key is read before the first write, so that a key of another type changes nothing.
 local gone = redis.call('ZRANGEBYSCORE', seen, '-inf', string.format('(%.6f', now - ttl))
 redis.call('HEXISTS', processes, id)
-redis.call('STRLEN', declared)
+redis.call('GET', declared)
 
 for _, each in ipairs(gone) do
   redis.call('ZREM', seen, each)

@@ -17,12 +17,23 @@
 -- ARGV[9]  max_reports      maximum length of the stream
 -- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
 -- ARGV[11] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
--- Reply    {accepted 1 or 0, at, consecutive_failures, status}
+-- ARGV[12] max_consecutive_failures  failed tests in a row with which the suite fails
+-- ARGV[13] max_failure_rate          share of failed tests in the window above which the suite fails
+-- ARGV[14] failure_rate_window       minimum length of the window in seconds
+-- ARGV[15] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
+--                                    five times as many, if that many were run
+-- Reply    {accepted 1 or 0, at, consecutive_failures, status, change, failures, tests}
+--          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
+--          failures, tests: in the window
 
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
 local max_history, delay, report, max_reports = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
 local forget_after, remember = tonumber(ARGV[10]), tonumber(ARGV[11])
+local max_consecutive_failures, max_failure_rate = tonumber(ARGV[12]), tonumber(ARGV[13])
+local window, rate_tests = tonumber(ARGV[14]), tonumber(ARGV[15])
+-- The window moves by whole buckets. A bucket is closed when it is old enough and has enough tests.
+local BUCKETS = 10
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
@@ -37,10 +48,34 @@ if judged_by == token then
   return cjson.decode(record[3])
 end
 local stored = redis.call('HMGET', suite, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
-  'total:' .. verdict)
+  'total:' .. verdict, 'failing_since', 'consecutive_passes', 'recent')
 local consecutive_failures, status = tonumber(stored[1] or 0), stored[2] or 'INIT'
+local failing_since, consecutive_passes = stored[6], tonumber(stored[7] or 0)
 if held_by ~= token then
-  return {0, at, consecutive_failures, status}
+  return {0, at, consecutive_failures, status, '', 0, 0}
+end
+
+local buckets, failures, tests = {}, 0, 0
+for started, tests_then, failures_then in string.gmatch(stored[8] or '', '([%d.]+):(%d+):(%d+)') do
+  table.insert(buckets, {started = started, tests = tonumber(tests_then), failures = tonumber(failures_then)})
+end
+if verdict ~= 'SKIP' then
+  local last = buckets[#buckets]
+  if not last or (now - tonumber(last.started) >= window / BUCKETS and last.tests >= rate_tests * 5 / BUCKETS) then
+    table.insert(buckets, {started = at, tests = 0, failures = 0})
+  end
+  last = buckets[#buckets]
+  last.tests = last.tests + 1
+  last.failures = last.failures + (verdict == 'PASS' and 0 or 1)
+end
+while #buckets > BUCKETS + 1 do
+  table.remove(buckets, 1)
+end
+for _, bucket in ipairs(buckets) do
+  failures, tests = failures + bucket.failures, tests + bucket.tests
+end
+local function rate_exceeds(limit)
+  return tests >= rate_tests and failures > limit * tests
 end
 
 local changes = {'total:' .. verdict, tonumber(stored[5] or 0) + 1}
@@ -48,20 +83,47 @@ local function change(field, value)
   table.insert(changes, field)
   table.insert(changes, value)
 end
+local suite_change = ''
 if verdict == 'PASS' then
-  consecutive_failures = 0
+  consecutive_failures, consecutive_passes = 0, consecutive_passes + 1
+  if failing_since and (consecutive_passes >= rate_tests or not rate_exceeds(max_failure_rate / 2)) then
+    suite_change = 'recovered'
+    if consecutive_passes >= rate_tests then
+      -- Else the next failed test would count with all those of the time before the recovery.
+      buckets = {}
+    end
+  end
   if not stored[3] or now - tonumber(stored[3]) > delay then
     status = verdict
     change('status', status)
   end
   change('consecutive_failures', 0)
 elseif verdict ~= 'SKIP' then
-  consecutive_failures, status = consecutive_failures + 1, verdict
+  consecutive_failures, consecutive_passes, status = consecutive_failures + 1, 0, verdict
+  change('last_failed_test', at)
+  if failing_since then
+    change('last_fail', at)
+  elseif consecutive_failures >= max_consecutive_failures then
+    suite_change = 'consecutive'
+  elseif rate_exceeds(max_failure_rate) then
+    suite_change = 'rate'
+  end
+  if suite_change ~= '' then
+    change('failing_since', at)
+  end
   change('status', status)
   change('consecutive_failures', consecutive_failures)
   change('total_failures', tonumber(stored[4] or 0) + 1)
 end
-local reply = {1, at, consecutive_failures, status}
+if verdict ~= 'SKIP' then
+  local packed = {}
+  for _, bucket in ipairs(buckets) do
+    table.insert(packed, bucket.started .. ':' .. bucket.tests .. ':' .. bucket.failures)
+  end
+  change('recent', table.concat(packed, ' '))
+  change('consecutive_passes', consecutive_passes)
+end
+local reply = {1, at, consecutive_failures, status, suite_change, failures, tests}
 -- Other tests can wait for signals of this one.
 local is_awaited = false
 for _, field in ipairs(redis.call('HKEYS', signals)) do
@@ -79,6 +141,9 @@ end
 
 for at_field = 1, #changes, 2 do
   redis.call('HSET', suite, changes[at_field], changes[at_field + 1])
+end
+if suite_change == 'recovered' then
+  redis.call('HDEL', suite, 'failing_since')
 end
 if verdict == 'PASS' and runtime ~= '' then
   redis.call('RPUSH', runtime_history, runtime)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck, State, SuiteFailed
+from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, State, SuiteFailed
 from tests.helpers.order_case import declare, execute, outcomes, reports
 from tests.helpers.plain_asserts import wrong_side
 from tests.helpers.scripted_http import ok, running, status
@@ -57,10 +57,7 @@ def test_suite_fails_after_consecutive_failures_and_passes_restore_it(livecheck:
     case = declare(livecheck, run, base=Recording, max_consecutive_failures=3)
     for number in range(4):
         execute(case, id=f"fails-{number}")
-    assert calls == [
-        "FAIL: 3 tests failed in a row (limit 3)",
-        "FAIL: 4 tests failed in a row (limit 3)",
-    ]
+    assert calls == ["FAIL: 3 tests failed in a row (limit 3)"], "called once, not for every further failed test"
     assert (case.consecutive_failures, case.total_failures) == (4, 4)
     assert case.last_fail is not None
     suite_reports = [report for report in reports(livecheck) if report.test is None]
@@ -75,6 +72,33 @@ def test_suite_fails_after_consecutive_failures_and_passes_restore_it(livecheck:
     case.state_transition_delay = 0.0
     execute(case, id="passes later")
     assert case.status is State.PASS
+
+
+@pytest.mark.promise("A suite with too many failed tests fails, even if others pass between them.", theme="verdicts")
+def test_suite_fails_once_when_too_many_of_its_recent_tests_fail(livecheck: LiveCheck) -> None:
+    def run(self: Case, passes: bool) -> None:
+        if not passes:
+            raise LiveCheckTestTimeout("signal sent did not arrive")
+
+    calls: list[str] = []
+
+    class Recording(Case):
+        def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
+            calls.append(f"{new_state}: {exc}")
+
+    case = declare(livecheck, run, base=Recording)
+    for number in range(50):  # 40 % fail, never two in a row
+        execute(case, number % 5 not in (1, 3), id=str(number))
+        if number > 21:
+            assert not case.status.is_ok(), "a pass between two failed tests restores no status"
+    assert calls == ["FAIL: 9 of the last 22 tests failed: 41% (limit 20%)"]
+    assert case.failure_rate == 0.4
+    assert case.failing_since is not None
+    assert [report.error for report in reports(livecheck) if report.test is None] == [calls[0].removeprefix("FAIL: ")]
+    assert case.consecutive_failures <= 1
+    for number in range(20):
+        execute(case, True, id=f"repaired-{number}")
+    assert case.failing_since is None
 
 
 def test_suite_failure_reported_by_hand_is_counted_once(livecheck: LiveCheck) -> None:

@@ -25,7 +25,7 @@ from livecheck_celery.store.database import FORGET_AFTER, execution_json
 from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.execution_machine import CLOCK, IDS, PROCESSES, TICK, ServerAndModel, with_our_clock
 from tests.helpers.execution_model import DELAY, MAX_HISTORY, MAX_OPEN, MAX_REPORTS, STALLED_AFTER, WINDOWS
-from tests.helpers.execution_records import Message
+from tests.helpers.execution_records import LIMITS, Message
 from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 from tests.helpers.store_operations import SCRIPTS
 
@@ -228,7 +228,7 @@ class Machine(ServerAndModel):
     def _judge(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> None:
         report = make_report(state, make_test(test_id), runtime=runtime)
         found = self.store.executions.verdict(
-            report, token, address=address, max_history=MAX_HISTORY, state_transition_delay=DELAY
+            report, token, address=address, max_history=MAX_HISTORY, state_transition_delay=DELAY, limits=LIMITS
         )
         assert found == self.model.verdict(test_id, token, address, state, runtime)
 

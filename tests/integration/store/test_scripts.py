@@ -16,7 +16,7 @@ from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call
 from tests.helpers import executions
 from tests.helpers.factories import CASE, make_signal, make_test
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, sign_in
 
 #: One call of a script each, in the state that `fill` makes.
 WRITES: dict[str, Callable[[Store], Any]] = {
@@ -45,6 +45,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "override": OPERATIONS["registry.override"],
     "add_counts": lambda store: store.counters.add({"dropped: redis": 1, "dropped: full": 1}),
     "sign_of_life": OPERATIONS["liveness.beat_seen"],
+    "sign_in": sign_in,
     "post_report": OPERATIONS["reports.post"],
 }
 READS = {"read", "due", "snapshot"}
@@ -132,7 +133,7 @@ def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, ca
             except (UnreadableData, ValueError):
                 pass  # the script succeeded, and its reply cannot be parsed
     # SET replaces a value of any type, and DEL deletes it.
-    harmless = {"sign_of_life": set(keys), "record": {keys[2]} if len(keys) > 2 else set()}
+    harmless = {"sign_of_life": set(keys), "sign_in": {keys[-1]}, "record": {keys[2]} if len(keys) > 2 else set()}
     assert set(keys) - failed <= harmless.get(name.partition(",")[0], set())
 
 

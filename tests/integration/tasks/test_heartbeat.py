@@ -62,6 +62,10 @@ def fail(livecheck: LiveCheck) -> None:
     livecheck.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
 
 
+def fail_too_often(livecheck: LiveCheck) -> None:
+    livecheck.runtime.store.client.hset(livecheck.runtime.store.keys.suite(CASE), "failing_since", 1)
+
+
 def fall_silent(livecheck: LiveCheck) -> None:
     livecheck.runtime.store.client.hset(
         livecheck.runtime.store.keys.suite(CASE), mapping={"received_at": 1, "expected_since": 1}
@@ -80,6 +84,7 @@ def lose_the_sweep(livecheck: LiveCheck) -> None:
     [
         (fail, f"case {CASE} is FAIL"),
         (fall_silent, f"case {CASE} is STALL"),
+        (fail_too_often, f"case {CASE}: too many tests fail"),
         (lose_the_sweep, "recovery is overdue by 301 s"),
     ],
 )

@@ -140,13 +140,22 @@ def test_test_lost_before_its_expiry_is_closed_as_lost_by_the_sweep(store: Store
     assert store.executions.recover(CASE, "id-1", "s").action == "lost"
 
 
-def test_frequency_is_the_time_between_tests_and_latency_its_excess_over_the_period(store: Store) -> None:
+def test_frequency_is_the_time_between_tests_and_latency_its_excess_over_the_period(
+    store: Store, redis_client: redis.Redis
+) -> None:
     first = claim(store, make_test("1"), frequency=5.0)
+    redis_client.hset(store.keys.suite(CASE), "received_at", first.now - 7)
     second = claim(store, make_test("2"), frequency=5.0)
     found = store.suites.statistics(CASE)
-    assert found.frequency_history == [pytest.approx(second.now - first.now, abs=1e-5)]
-    assert found.latency_history == [pytest.approx(second.now - first.now - 5.0, abs=1e-5)]
+    assert found.frequency_history == [pytest.approx(second.now - first.now + 7, abs=1e-5)]
+    assert found.latency_history == [pytest.approx(second.now - first.now + 2, abs=1e-5)]
     assert found.last_test_received == pytest.approx(second.now, abs=1e-5)
+
+
+def test_test_that_comes_before_the_period_is_over_is_not_late(store: Store) -> None:
+    for number in range(3):  # a real test between two fake requests
+        claim(store, make_test(str(number)), frequency=60.0)
+    assert store.suites.statistics(CASE).latency_history == [0.0, 0.0]
 
 
 def test_latency_is_not_recorded_without_a_period(store: Store) -> None:

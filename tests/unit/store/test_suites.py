@@ -174,7 +174,11 @@ def test_unreadable_statistics_are_an_error_with_the_key_and_affect_no_other_cas
 
 def test_health_has_how_long_the_sweep_is_overdue(store: Store, redis_client: redis.Redis) -> None:
     store.executions.record(make_test(), expires_in=60)
-    assert store.suites.health({CASE: None, "another": None}) == ({CASE: State.INIT, "another": State.INIT}, 0.0)
+    assert store.suites.health({CASE: None, "another": None}) == (
+        {CASE: State.INIT, "another": State.INIT},
+        0.0,
+        frozenset(),
+    )
     redis_client.zadd(store.keys.open(CASE), {"id-1": store.time() - 500})
     assert store.suites.health({"another": None, CASE: None}).overdue == pytest.approx(500, abs=1)
 

@@ -18,7 +18,7 @@ from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call, Script
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew, sign_in
 from tests.helpers.waiting import at_once, wait_until
 
 #: Names of cases that are spread over all three servers.
@@ -45,7 +45,7 @@ def store(cluster: RedisCluster) -> Iterator[Store]:
 
 
 def everything(store: Store) -> None:
-    for act in (*OPERATIONS.values(), renew, batch, Store.check):
+    for act in (*OPERATIONS.values(), renew, batch, sign_in, Store.check):
         act(store)
     store.executions.discard(CASE, "id-1")
     positions = {CASE: "0-0"}
