@@ -1,46 +1,63 @@
-"""The current test and fake request, in context variables: each thread, greenlet and coroutine has its own."""
+"""What the running code is part of: tests, a fake request, or neither."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from contextvars import ContextVar
 
+from livecheck_celery import blocks
+from livecheck_celery.blocks import Block
 from livecheck_celery.models import TestExecution
-
-current_test_var: ContextVar[TestExecution | None] = ContextVar("livecheck_current_test", default=None)
-#: Name of the case whose fake request the running code is part of.
-synthetic_case_var: ContextVar[str | None] = ContextVar("livecheck_synthetic_case", default=None)
-#: Tests triggered in the current request or task: a list set by the code that handles the request or task.
-triggered_var: ContextVar[list[TestExecution] | None] = ContextVar("livecheck_triggered", default=None)
 
 
 def current_test() -> TestExecution | None:
-    """Return the test that the running code is part of, if any."""
-    return current_test_var.get()
+    """Return the test that the running code is part of, if any; with several, the innermost."""
+    return next(blocks.tests_in_force(), None)
+
+
+def current_test_of(case_name: str) -> TestExecution | None:
+    """Return the innermost test of a case that the running code is part of, if any."""
+    return next((test for test in blocks.tests_in_force() if test.case_name == case_name), None)
+
+
+def tests_in_force() -> list[TestExecution]:
+    """Return all tests that the running code is part of, the innermost first."""
+    return _unique(blocks.tests_in_force())
 
 
 def tests_here() -> list[TestExecution]:
-    """Return the current test, and the tests triggered so far in the current request or task."""
-    test, triggered = current_test_var.get(), triggered_var.get() or ()
-    return [*triggered] if test is None or test in triggered else [test, *triggered]
+    """Return the tests in force, and those triggered so far in the current request or task."""
+    work = blocks.current_work()
+    return _unique([*blocks.tests_in_force(), *(work.triggered if work else ())])
+
+
+def synthetic_case() -> str | None:
+    """Return the name of the case whose fake request the running code is part of, if any."""
+    return blocks.synthetic_case()
+
+
+def collect(test: TestExecution, *, lingers: bool = False) -> None:
+    """Add ``test``, which was triggered here, to the tests of the current request or task; see `Work.collect`."""
+    if (work := blocks.current_work()) is not None:
+        work.collect(test, lingers=lingers)
 
 
 @contextmanager
-def under_test(test: TestExecution) -> Iterator[TestExecution]:
-    """Make ``test`` the current test for the block."""
-    token = current_test_var.set(test)
-    try:
+def under_test(test: TestExecution, *, expires: bool = True) -> Iterator[TestExecution]:
+    """Make ``test`` the current test for the block, until it expires, or with ``expires=False`` for all of it."""
+    with Block((test,), expires=expires):
         yield test
-    finally:
-        current_test_var.reset(token)
 
 
-@contextmanager
-def fake_request(case_name: str) -> Iterator[None]:
-    """Mark everything the block causes as a fake request for ``case_name``."""
-    token = synthetic_case_var.set(case_name)
-    try:
-        yield
-    finally:
-        synthetic_case_var.reset(token)
+def fake_request(case_name: str) -> Block:
+    """Return a block that marks everything it causes as a fake request for ``case_name``."""
+    return Block((), case_name)
+
+
+def detached() -> Block:
+    """Return a block that is part of no test and no fake request, for work that serves many requests."""
+    return Block(isolated=True)
+
+
+def _unique(tests: Iterator[TestExecution] | list[TestExecution]) -> list[TestExecution]:
+    return list({(test.case_name, test.id): test for test in tests}.values())

@@ -6,7 +6,7 @@ at the end of the module; values made in this process are not, since requests wa
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -15,6 +15,7 @@ from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 
+from livecheck_celery.binding import bind_to
 from livecheck_celery.utils.sanitize import sanitize
 
 #: Longest id of a test, in characters.
@@ -31,6 +32,11 @@ HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 # No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"
 _SHORT_ID = 15
+
+
+def id_of(value: object) -> str | None:
+    """Return an id that a caller gave, such as a number or a UUID, as text; None if it is None or empty."""
+    return None if value is None else str(value) or None
 
 
 class State(StrEnum):
@@ -110,6 +116,14 @@ class TestExecution:
             )
         except (KeyError, TypeError, AttributeError, ValidationError):
             return None
+
+    def bind(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """Return ``function``, as part of this test wherever it is called: in a thread, a process pool, a callback.
+
+        The function can be a coroutine function or a generator function, and can be pickled if ``function`` can. Inside
+        the block of the test, it is also part of the tests around the block, and of the fake request.
+        """
+        return bind_to(self, function)
 
     @property
     def ident(self) -> str:

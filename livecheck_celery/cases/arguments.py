@@ -12,9 +12,9 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
-from livecheck_celery.context import current_test, synthetic_case_var, triggered_var
+from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.models import MAX_ID, TestExecution
+from livecheck_celery.models import MAX_ID, TestExecution, id_of
 from livecheck_celery.propagation.traceparent import traceparent
 
 #: Longest JSON escape of one character.
@@ -24,37 +24,34 @@ _LARGE: Final = 2**63
 
 def build(
     case: DeclaredCase,
-    id: str | None = None,  # noqa: A002 - the reference's name
+    id: object = None,  # noqa: A002 - the reference's name
     args: tuple[Any, ...] = (),
     kwargs: dict[str, Any] | None = None,
     *,
     expires_in: float | None = None,
 ) -> TestExecution:
-    """Build an execution of ``case``, triggered now.
+    """Build an execution of ``case``, triggered now; without an id, or with an empty one, it gets a new one.
 
     Raises:
         InvalidPayload: the arguments are not JSON, or the id is too long.
     """
-    test_id = _new_id() if id is None else str(id)
+    test_id = id_of(id) or _new_id()
     if len(test_id) > MAX_ID:
         raise InvalidPayload(
             f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
         )
     now = datetime.now(UTC)
     current = current_test()
-    test = TestExecution(
+    return TestExecution(
         id=test_id,
         case_name=case.name,
         timestamp=now,
         test_args=list(args) if _json_length(args) is not None else as_json(args),
         test_kwargs=as_json(kwargs) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
-        synthetic=synthetic_case_var.get() is not None or (current is not None and current.synthetic),
+        synthetic=synthetic_case() is not None or (current is not None and current.synthetic),
         traceparent=traceparent(),
     )
-    if (triggered := triggered_var.get()) is not None:
-        triggered.append(test)
-    return test
 
 
 def _new_id() -> str:

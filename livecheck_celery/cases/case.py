@@ -228,7 +228,7 @@ class Case(CaseOptions):
         """The parts of this process for the runners of the case."""
         return self.app.runtime.runner_resources
 
-    def resolve_signal(self, key: str, event: SignalEvent) -> None:
+    def resolve_signal(self, key: object, event: SignalEvent) -> None:
         """Resolve the signal named by ``event`` for the test ``key``.
 
         Raises:

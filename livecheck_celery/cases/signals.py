@@ -6,14 +6,14 @@ import asyncio
 import time
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, Generic, Self, TypeVar, get_args
+from typing import Any, Generic, Self, TypeVar, cast, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import adapter_of
 from livecheck_celery.config import explain, seconds
-from livecheck_celery.context import current_test
+from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.errors import (
@@ -24,7 +24,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.runner import TestRunner, current_execution
-from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution
+from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.utils.lazy import lazy
@@ -196,14 +196,14 @@ class Signal(BaseSignal[T]):
         """
         return cls(source=Source(SPAN, name))
 
-    def send(self, value: T | None = None, *, key: str | None = None, force: bool = False) -> None:
-        """Send the signal to the current test; outside a test, do nothing.
+    def send(self, value: T | None = None, *, key: object = None, force: bool = False) -> None:
+        """Send the signal to the current test of its case, else to the current test; outside a test, do nothing.
 
         Returns at once. A signal that cannot be delivered is dropped and counted by the outbox.
 
         Args:
             value: the value that `wait` returns.
-            key: id of the receiving test; by default the current one's.
+            key: id of the receiving test, as text or a value whose ``str()`` is the id; by default the current one's.
             force: also send outside a test; requires ``key``.
 
         Raises:
@@ -213,14 +213,15 @@ class Signal(BaseSignal[T]):
         if test is None:
             if not force:
                 return
-            if key is None:
+            if id_of(key) is None:
                 raise ConfigurationError(
                     f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
                 )
         case = self.case
         try:
             if case.app.settings.enabled:
-                self._put(value, test, str(key) if test is None or key is not None else test.id)
+                test = current_test_of(case.name) or test
+                self._put(value, test, id_of(key) or cast("TestExecution", test).id)
         except Exception:
             if case.app.throttle(f"{case.name} {self.name}"):
                 logger.exception("case %s: failed to send signal %s; continuing", case.name, self.name)
@@ -236,22 +237,22 @@ class Signal(BaseSignal[T]):
             ttl = 0.0 if to_itself else case.test_expires.total_seconds()
             outbox.put(SentSignal(self._event(value, key), ttl))
 
-    def resolve(self, key: str, event: SignalEvent) -> None:
+    def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
         case = self.case
-        event = SignalEvent(self.name, case.name, key, event.value, event.error)
+        event = SignalEvent(self.name, case.name, str(key), event.value, event.error)
         case.app.runtime.store.signals.send(event, ttl=case.test_expires.total_seconds())
 
-    def wait(self, *, key: str | None = None, timeout: float | timedelta | str | None = None) -> T:
+    def wait(self, *, key: object = None, timeout: float | timedelta | str | None = None) -> T:
         """Wait for the signal and return its value.
 
         Args:
-            key: id of the receiving test; by default the test being executed. Signals of another test are available
-                until two minutes after its verdict.
+            key: id of the receiving test, as for `send`; by default the test being executed. Signals of another test
+                are available until two minutes after its verdict.
             timeout: seconds, or a duration such as ``"30s"``; at most, and by default, until the test expires.
 
         Raises:
@@ -276,7 +277,7 @@ class Signal(BaseSignal[T]):
     async def wait_async(
         self,
         *,
-        key: str | None = None,
+        key: object = None,
         timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
     ) -> T:
         """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
@@ -309,7 +310,7 @@ class Signal(BaseSignal[T]):
         return runner
 
     def _expect(
-        self, runner: TestRunner, key: str | None, timeout: float | timedelta | str | None
+        self, runner: TestRunner, key: object, timeout: float | timedelta | str | None
     ) -> tuple[float, Future[SignalEvent], float]:
         started = time.monotonic()
         remaining = max(0.0, runner.deadline - started)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from random import random
 from types import TracebackType
@@ -13,11 +12,12 @@ from celery import Signature
 from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
 
+from livecheck_celery.blocks import Block
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.config import seconds
-from livecheck_celery.context import current_test_var, synthetic_case_var
+from livecheck_celery.context import collect, synthetic_case
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
@@ -40,11 +40,12 @@ class Trigger:
     def __init__(self, case: DeclaredCase) -> None:
         self._case = case
 
-    def __call__(self, id: str | None = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
+    def __call__(self, id: object = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
         """Trigger an execution, to run as soon as possible.
 
         Args:
-            id: id of the execution, and key of its signals; a new UUID by default.
+            id: id of the execution, and key of its signals; other values than text are converted by ``str()``. A new
+                UUID by default, and for an empty id.
             args: positional arguments of ``run()``.
             kwargs: keyword arguments of ``run()``.
 
@@ -126,6 +127,7 @@ class Trigger:
     def _record(self, test: TestExecution, expires_in: float, delay: float = 0.0) -> TestExecution:
         livecheck = self._case.app
         check_size(test, livecheck.settings.max_payload)
+        collect(test)
         return livecheck.runtime.request_store.executions.record(test, expires_in=expires_in, delay=delay)
 
 
@@ -137,7 +139,7 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
     the context manager blocks or raises.
     """
 
-    def maybe_trigger(id: str | None = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
+    def maybe_trigger(id: object = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
         try:
             livecheck = case.app
             outbox = livecheck.runtime.outbox
@@ -145,7 +147,7 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
                 outbox.start()  # it reads the overrides, which the next lines use
             # Fake requests for this case are always tested; probability is for real ones.
             is_sampled = random() < case.probability  # noqa: S311 - not for secrets
-            if not case.active or not (is_sampled or synthetic_case_var.get() == case.name):
+            if not case.active or not (is_sampled or synthetic_case() == case.name):
                 return _UNTESTED
             if not livecheck.settings.enabled:
                 return _UNTESTED
@@ -159,17 +161,20 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
 
 
 class MaybeTrigger:
-    """The context manager of ``case.maybe_trigger(...)``; yields a test, or None, and neither blocks nor raises."""
+    """The context manager of ``case.maybe_trigger(...)``; yields a test, or None, and neither blocks nor raises.
 
-    def __init__(self, case: DeclaredCase, test_id: str | None, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    It can be left in another context, thread or coroutine than the one in which it was entered.
+    """
+
+    def __init__(self, case: DeclaredCase, test_id: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._case = case
         self._arguments = (test_id, args, kwargs)
-        self._token: Token[TestExecution | None] | None = None
+        self._entered: list[Block] = []
 
     def __enter__(self) -> TestExecution | None:
         livecheck = self._case.app
         try:
-            test = self._put()
+            return self._enter()
         except InvalidPayload as exc:
             livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
             return None
@@ -177,16 +182,12 @@ class MaybeTrigger:
             if livecheck.throttle(self._case.name):
                 logger.exception(_FAILED, self._case.name)
             return None
-        if test is not None:
-            self._token = current_test_var.set(test)
-        return test
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._token is not None:
-            current_test_var.reset(self._token)
-            self._token = None
+        if self._entered:
+            self._entered.pop().__exit__()
 
     async def __aenter__(self) -> TestExecution | None:
         return self.__enter__()
@@ -196,13 +197,17 @@ class MaybeTrigger:
     ) -> None:
         self.__exit__(kind, error, trace)
 
-    def _put(self) -> TestExecution | None:
+    def _enter(self) -> TestExecution | None:
         case = self._case
         test_id, args, kwargs = self._arguments
         test = build(case, test_id, args, kwargs)
         size = check_size(test, case.app.settings.max_payload)
         accepted = case.app.runtime.outbox.put(RequestedTest(test, case.test_expires.total_seconds(), size))
-        return test if accepted else None
+        if not accepted:
+            return None
+        collect(test, lingers=True)
+        self._entered.append(Block((test,)).__enter__())
+        return test
 
 
 class _Untested(MaybeTrigger):

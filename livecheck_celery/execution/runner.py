@@ -34,7 +34,7 @@ from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
-from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim, Verdict
 from livecheck_celery.store.retry import with_retry
 from livecheck_celery.store.statistics import FailureLimits
@@ -171,9 +171,9 @@ class TestRunner:
 
     # -- signals
 
-    def expect(self, case_name: str, signal_name: str, key: str | None) -> Future[SignalEvent]:
+    def expect(self, case_name: str, signal_name: str, key: object) -> Future[SignalEvent]:
         """Return a future of a signal of a case, sent to the test ``key`` or to the test being executed."""
-        key = key or self.test.id
+        key = id_of(key) or self.test.id
         mailbox = self._mailboxes.get((case_name, key))
         if mailbox is None:
             process = self._process
@@ -184,9 +184,9 @@ class TestRunner:
                 mailbox.deliver(event)
         return mailbox.expect(signal_name)
 
-    def forget(self, case_name: str, signal_name: str, key: str | None, future: Future[SignalEvent]) -> None:
+    def forget(self, case_name: str, signal_name: str, key: object, future: Future[SignalEvent]) -> None:
         """Drop a future that `expect` returned."""
-        self._mailboxes[case_name, key or self.test.id].forget(signal_name, future)
+        self._mailboxes[case_name, id_of(key) or self.test.id].forget(signal_name, future)
 
     @property
     def arrived(self) -> list[SignalEvent]:
@@ -257,7 +257,7 @@ class TestRunner:
     def _current(self) -> Iterator[None]:
         token = _current.set(self)
         try:
-            with under_test(self.test):
+            with under_test(self.test, expires=False):  # the runner's deadline is in Redis' time
                 yield
         finally:
             _current.reset(token)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, MutableMapping
-from contextlib import suppress
 from typing import Any, Final
 
-from livecheck_celery.context import triggered_var
+from livecheck_celery.blocks import Block
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
-from livecheck_celery.propagation.headers import enter, leave
 from livecheck_celery.propagation.request import RequestScope, accept_request
 
 Scope = MutableMapping[str, Any]
@@ -52,22 +50,20 @@ class LiveCheckMiddleware:
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
+                request.linger()
             elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
                 request.finish(status)
 
-        with request:
-            await self.app(scope, receive, send_and_observe)
+        try:
+            with request:
+                await self.app(scope, receive, send_and_observe)
+        finally:
+            request.close()
 
     async def _serve_websocket(self, scope: Scope, receive: Receive, send: Send) -> None:
-        tokens = enter(accept_request(self.gate, _known_headers(scope)))
         # The end of a WebSocket connection is not reported, so the tests triggered in it need not be collected.
-        triggered = triggered_var.set(None)
-        try:
+        with Block(*accept_request(self.gate, _known_headers(scope)), isolated=True):
             await self.app(scope, receive, send)
-        finally:
-            with suppress(ValueError):  # an abandoned coroutine, closed in another context
-                triggered_var.reset(triggered)
-                leave(tokens)
 
 
 def _known_headers(scope: Scope) -> list[tuple[str, str]]:

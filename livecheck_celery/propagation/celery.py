@@ -7,7 +7,6 @@ child was killed, carries no test: the main process runs no task.
 
 from __future__ import annotations
 
-from contextvars import Token
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -15,9 +14,9 @@ from celery import Task
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_failure, task_postrun, task_prerun, task_success
 
-from livecheck_celery.context import tests_here, triggered_var
-from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation.headers import HEADERS, NOTHING, Tokens, enter, leave, outgoing, parse
+from livecheck_celery.blocks import Work
+from livecheck_celery.context import tests_here
+from livecheck_celery.propagation.headers import HEADERS, NOTHING, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
 
@@ -25,7 +24,7 @@ from livecheck_celery.utils.sanitize import type_and_message
 OWN_TASKS: Final = "livecheck."
 
 # By request, not by task id: after a redelivery, one id can run twice at the same time in a process.
-_tokens: WeakKeyDictionary[Context, tuple[Tokens, Token[list[TestExecution] | None]]] = WeakKeyDictionary()
+_running: WeakKeyDictionary[Context, Work] = WeakKeyDictionary()
 
 
 class Listener(Protocol):
@@ -78,14 +77,13 @@ def _enter_task(task: Task[Any, Any], **_: Any) -> None:
         return  # an eager task runs inside its caller, and keeps the caller's context
     else:
         carried = parse(request.headers or {})
-    _tokens[request] = (enter(carried), triggered_var.set([]))
+    _running[request] = Work(carried.tests, carried.synthetic_case).__enter__()
 
 
 def _leave_task(task: Task[Any, Any], **_: Any) -> None:
-    tokens = _tokens.pop(task.request, None)
-    if tokens is not None:
-        leave(tokens[0])
-        triggered_var.reset(tokens[1])
+    work = _running.pop(task.request, None)
+    if work is not None:
+        work.__exit__()
 
 
 def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:

@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextvars import Token
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, NamedTuple
 from urllib.parse import quote, unquote
 
 from itsdangerous import Signer
 
-from livecheck_celery.context import current_test, current_test_var, synthetic_case_var
+from livecheck_celery.blocks import MARK_LIFETIME
+from livecheck_celery.context import synthetic_case, tests_in_force
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
@@ -34,7 +34,7 @@ HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEAD
 MAX_HEADER: Final = 4096
 
 #: Validity of the mark of a fake request, which limits the replay of a captured mark.
-_MARK_LIFETIME: Final = timedelta(minutes=5)
+_MARK_LIFETIME: Final = timedelta(seconds=MARK_LIFETIME)
 
 _SALT: Final = "livecheck-celery.headers"
 
@@ -43,52 +43,31 @@ class Carried(NamedTuple):
     """The LiveCheck context that crosses a hop.
 
     Attributes:
-        test: the test that the work is part of.
+        tests: the tests that the work is part of, the innermost first.
         synthetic_case: without a test, name of the case whose fake request the work is part of.
     """
 
-    test: TestExecution | None
+    tests: tuple[TestExecution, ...]
     synthetic_case: str | None
 
-
-class Tokens(NamedTuple):
-    """Context variable tokens of one `enter`, for `leave`."""
-
-    test: Token[TestExecution | None]
-    synthetic_case: Token[str | None]
+    @property
+    def test(self) -> TestExecution | None:
+        """The innermost test."""
+        return self.tests[0] if self.tests else None
 
 
-NOTHING: Final = Carried(None, None)
-
-
-def current() -> Carried:
-    """Return the LiveCheck context of the running code."""
-    return Carried(current_test_var.get(), synthetic_case_var.get())
-
-
-def enter(carried: Carried) -> Tokens:
-    """Make ``carried`` the LiveCheck context until `leave` is called; `NOTHING` clears it."""
-    return Tokens(current_test_var.set(carried.test), synthetic_case_var.set(carried.synthetic_case))
-
-
-def leave(tokens: Tokens) -> None:
-    """Restore the LiveCheck context from before the `enter` that returned ``tokens``.
-
-    Raises:
-        ValueError: the caller runs in another `contextvars.Context` than that `enter`.
-    """
-    current_test_var.reset(tokens.test)
-    synthetic_case_var.reset(tokens.synthetic_case)
+NOTHING: Final = Carried((), None)
 
 
 def outgoing() -> dict[str, str]:
     """Build the unsigned headers of the current test or of the mark of a fake request; empty outside of both."""
-    if test := current_test():
+    if tests := tests_in_force():
+        test = tests[0]
         try:
             return test.as_headers()
         except UnicodeEncodeError:  # a lone surrogate in the id; Redis cannot store such a test either
             return {}
-    if case_name := synthetic_case_var.get():
+    if case_name := synthetic_case():
         expires = datetime.now(UTC) + _MARK_LIFETIME
         return {HEADER_NAME: quote(case_name), HEADER_EXPIRES: expires.isoformat(), HEADER_SYNTHETIC: "1"}
     return {}
@@ -98,10 +77,10 @@ def parse(headers: Mapping[str, Any]) -> Carried:
     """Parse ``headers``, spelled as LiveCheck does; return `NOTHING` if they are absent, malformed or expired."""
     if HEADER_ID in headers:
         test = TestExecution.from_headers(headers)
-        return NOTHING if test is None or test.is_expired else Carried(test, None)
+        return NOTHING if test is None or test.is_expired else Carried((test,), None)
     name = headers.get(HEADER_NAME)
     if headers.get(HEADER_SYNTHETIC) == "1" and isinstance(name, str) and name and _is_unexpired(headers):
-        return Carried(None, unquote(name))
+        return Carried((), unquote(name))
     return NOTHING
 
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager, suppress
 from typing import Any
 
+from livecheck_celery.blocks import Work, current_work
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, OWN_HEADERS, Gate
-from livecheck_celery.propagation.headers import NOTHING, enter, leave
+from livecheck_celery.propagation.headers import NOTHING
 
 
 def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
@@ -51,11 +52,8 @@ def extract(
     carried = NOTHING
     with suppress(Exception):
         carried = gate.accept(_known_headers(headers))
-    tokens = enter(carried)
-    try:
+    with Work(carried.tests, carried.synthetic_case, outer=current_work()):
         yield carried.test
-    finally:
-        leave(tokens)
 
 
 def _known_headers(headers: Any) -> Iterator[tuple[str, Any]]:

@@ -77,6 +77,7 @@ class _Request(RequestScope):
         """Finish the request: its response has been sent, or handed to the server."""
         number = self._status[:3]
         self.finish(int(number) if number.isdecimal() else 0)
+        self.close()
 
 
 class _StreamedBody:
@@ -90,6 +91,7 @@ class _StreamedBody:
 
     def __iter__(self) -> Iterator[bytes]:
         with self._request:
+            self._request.linger()
             self._parts = iter(self._body)
         return self
 

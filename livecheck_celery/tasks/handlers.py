@@ -20,7 +20,7 @@ from livecheck_celery.errors import (
     UnknownCase,
 )
 from livecheck_celery.execution.runner import TestRunner
-from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
@@ -139,9 +139,7 @@ def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, An
     if carried is None:  # from a chain, a group or a link; no trigger has built an execution
         test_id, args, kwargs = split_id(args, kwargs)
         # The task id as test id, so that a message delivered twice is one test.
-        test = build(
-            case, test_id if test_id is not None or not current_task else current_task.request.id, args, kwargs
-        )
+        test = build(case, id_of(test_id) or (current_task.request.id if current_task else None), args, kwargs)
         check_size(test, case.app.settings.max_payload)
         return test
     try:

@@ -7,7 +7,7 @@ import io
 from typing import Any
 from wsgiref.util import setup_testing_defaults
 
-from livecheck_celery.context import triggered_var
+from livecheck_celery.context import collect
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import sign
 from tests.helpers.factories import make_test
@@ -27,9 +27,8 @@ def environ_of(headers: dict[str, Any], **others: Any) -> dict[str, Any]:
 
 
 def trigger(test: TestExecution) -> None:
-    """Register ``test`` as triggered here, as maybe_trigger() does."""
-    if (tests := triggered_var.get()) is not None:
-        tests.append(test)
+    """Register ``test`` as triggered here, as trigger() does."""
+    collect(test)
 
 
 def succeeded(*tests: TestExecution, status: int = 201, path: str = PATH, method: str = "POST") -> dict[str, Any]:

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, Final, TypeVar
 from weakref import WeakSet
 
-from livecheck_celery.context import current_test_var, synthetic_case_var
+from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.utils.sanitize import get_logger
@@ -63,7 +63,7 @@ class Instrumentation:
         Outside a test this costs two context variable look-ups. An error in ``add`` is logged, never raised.
         """
         gate = self._gate
-        if gate is None or (current_test_var.get() is None and synthetic_case_var.get() is None):
+        if gate is None or (current_test() is None and synthetic_case() is None):
             return None
         try:
             return add(gate)

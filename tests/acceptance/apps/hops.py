@@ -10,7 +10,7 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_prerun
 
-from livecheck_celery.context import current_test, synthetic_case_var
+from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.propagation import celery as livecheck_signals
 
 URL = os.environ["HOPS_URL"]
@@ -31,7 +31,7 @@ def test_id() -> str | None:
 # Connected before LiveCheck's receivers, so that it sees the context that the previous task left in this thread.
 @task_prerun.connect
 def record_context(task_id, **_):
-    found_by_task[task_id] = test_id() or synthetic_case_var.get()
+    found_by_task[task_id] = test_id() or synthetic_case()
 
 
 livecheck_signals.connect()
@@ -39,7 +39,7 @@ livecheck_signals.connect()
 
 
 def record(request, run, who):
-    entry = {"who": who, "test": test_id(), "fake": synthetic_case_var.get(), "found": found_by_task.get(request.id)}
+    entry = {"who": who, "test": test_id(), "fake": synthetic_case(), "found": found_by_task.get(request.id)}
     store.rpush(f"hops:{run}", json.dumps(entry))
     store.expire(f"hops:{run}", 600)
 

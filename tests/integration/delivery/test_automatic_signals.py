@@ -8,7 +8,8 @@ import pytest
 from celery import Celery
 
 from livecheck_celery import LiveCheck, Signal
-from livecheck_celery.context import triggered_var, under_test
+from livecheck_celery.blocks import Work
+from livecheck_celery.context import under_test
 from livecheck_celery.integrations.celery import install
 from livecheck_celery.models import SignalEvent, TestExecution
 from tests.helpers.factories import BrokenStr, make_test
@@ -95,11 +96,8 @@ def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Cele
             pass
         return "done"
 
-    token = triggered_var.set([])  # as in a worker: an eager task belongs to its caller
-    try:
+    with Work():  # as in a worker: an eager task belongs to its caller
         execute.delay()
-    finally:
-        triggered_var.reset(token)
     wait_until(lambda: arrived(case, "inner"))
     assert arrived(case, "inner")["executed"].value == '"done"'
 

@@ -12,7 +12,7 @@ import redis
 from celery.exceptions import WorkerTerminate
 
 from livecheck_celery import State, current_test
-from livecheck_celery.context import synthetic_case_var
+from livecheck_celery.context import synthetic_case
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks.handlers import Tasks
@@ -39,7 +39,7 @@ def test_fake_request_is_tested_at_any_probability(case: Any, probability: float
 
     async def make_fake_request(self: Any) -> None:
         async with self.maybe_trigger() as test:
-            seen.append((test, current_test(), synthetic_case_var.get()))
+            seen.append((test, current_test(), synthetic_case()))
 
     type(case).make_fake_request = make_fake_request
     tasks = Tasks([case.app])

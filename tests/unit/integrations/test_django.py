@@ -17,7 +17,8 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
 from livecheck_celery import LiveCheck
-from livecheck_celery.context import current_test, triggered_var
+from livecheck_celery.blocks import current_work
+from livecheck_celery.context import current_test
 from livecheck_celery.integrations import django as integration
 from livecheck_celery.livecheck import livechecks_of
 from tests.helpers import djangosite
@@ -57,7 +58,7 @@ def under_wsgi(path: str, headers: dict[str, str] = SIGNED, **environ: Any) -> t
     finally:
         body.close()
     assert current_test() is None
-    assert triggered_var.get() is None
+    assert current_work() is None
     return int(started[0][:3]), content
 
 

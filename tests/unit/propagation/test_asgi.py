@@ -9,12 +9,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from livecheck_celery.blocks import Block, current_work
 from livecheck_celery.context import (
     current_test,
-    current_test_var,
     fake_request,
-    synthetic_case_var,
-    triggered_var,
+    synthetic_case,
     under_test,
 )
 from livecheck_celery.models import TestExecution
@@ -70,7 +69,7 @@ async def respond(scope: Any, receive: Any, send: Any) -> None:
 
 
 def context_here() -> list[object]:
-    return [current_test(), synthetic_case_var.get()]
+    return [current_test(), synthetic_case()]
 
 
 def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
@@ -84,7 +83,7 @@ def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
     async def run() -> None:
         assert await serve(app, scope, key=key) == [START, BODY]
         assert context_here() == [None, None]
-        assert triggered_var.get() is None
+        assert current_work() is None
 
     asyncio.run(run())
     return seen
@@ -252,7 +251,7 @@ def test_server_error_status_is_reported_as_an_error(finished: list[dict[str, An
 
 def test_websocket_is_not_reported(finished: list[dict[str, Any]]) -> None:
     async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert triggered_var.get() is None
+        assert current_work() is None
         await send({"type": "websocket.accept"})
         assert current_test() == TEST
         raise ZeroDivisionError
@@ -351,7 +350,7 @@ def test_test_of_outer_middleware_stays_current(finished: list[dict[str, Any]]) 
 
         await serve(leave_context, scope_of(CARRIES))
         for context in contexts:
-            context.run(current_test_var.set, OTHER)
+            context.run(Block((OTHER,)).__enter__)
             await asyncio.create_task(serve(app, scope_of([]), finished), context=context)
 
     asyncio.run(run())

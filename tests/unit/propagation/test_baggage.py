@@ -64,7 +64,7 @@ def accepted(*headers: Any, ignored: list[str] | None = None) -> Carried:
 )
 def test_baggage_entry_is_accepted_like_headers(headers: list[str]) -> None:
     ignored: list[str] = []
-    assert accepted(*headers, ignored=ignored) == Carried(TEST, None)
+    assert accepted(*headers, ignored=ignored) == Carried((TEST,), None)
     assert ignored == []
 
 
@@ -245,7 +245,7 @@ def test_mark_of_a_fake_request_is_propagated() -> None:
     instrument(make_gate("key"))
     with fake_request("shop.test_order"):
         headers = injected()
-    assert make_gate("key").accept(headers.items()) == Carried(None, "shop.test_order")
+    assert make_gate("key").accept(headers.items()) == Carried((), "shop.test_order")
 
 
 def test_baggage_is_unchanged_outside_a_test() -> None:

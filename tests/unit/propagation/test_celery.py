@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from celery import Celery
 
-from livecheck_celery.context import current_test, triggered_var
+from livecheck_celery.blocks import current_work
+from livecheck_celery.context import current_test
 from livecheck_celery.propagation import celery as celery_propagation
 from tests.helpers.factories import make_test
 
@@ -18,7 +19,7 @@ def test_thread_of_a_worker_has_no_test_after_a_task() -> None:
     task.push_request(id="1", headers=TEST.as_headers(), is_eager=False)
     celery_propagation._enter_task(task=task)
     assert current_test() == TEST
-    assert triggered_var.get() == []
+    assert current_work() is not None
     celery_propagation._leave_task(task=task)
     assert current_test() is None
-    assert triggered_var.get() is None
+    assert current_work() is None

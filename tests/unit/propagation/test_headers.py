@@ -9,7 +9,8 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
+from livecheck_celery.blocks import Work
+from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
@@ -23,10 +24,6 @@ from livecheck_celery.propagation.headers import (
     HEADERS,
     MAX_HEADER,
     NOTHING,
-    Carried,
-    current,
-    enter,
-    leave,
     outgoing,
     parse,
     sign,
@@ -75,11 +72,8 @@ junk = st.builds(
 
 @contextmanager
 def entered(headers: Mapping[str, Any]) -> Iterator[None]:
-    tokens = enter(parse(headers))
-    try:
+    with Work(*parse(headers)):
         yield
-    finally:
-        leave(tokens)
 
 
 @any_machine
@@ -120,9 +114,9 @@ def test_fake_request_without_a_test_sends_only_its_mark(case_name: str) -> None
     assert headers[HEADER_SYNTHETIC] == "1"
     with entered(headers):
         assert current_test() is None
-        assert synthetic_case_var.get() == case_name
+        assert synthetic_case() == case_name
         assert outgoing().keys() == headers.keys()
-    assert synthetic_case_var.get() is None
+    assert synthetic_case() is None
 
 
 def test_test_takes_precedence_over_the_mark_of_a_fake_request() -> None:
@@ -132,17 +126,16 @@ def test_test_takes_precedence_over_the_mark_of_a_fake_request() -> None:
     with entered(headers):
         assert current_test() == test
         assert test.synthetic
-        assert synthetic_case_var.get() is None
+        assert synthetic_case() is None
 
 
-def test_leave_restores_the_outer_context() -> None:
+def test_leaving_the_work_of_a_hop_restores_the_outer_context() -> None:
     outer, inner = make_test("outer"), make_test("inner")
 
     with under_test(outer), fake_request("shop.test_order"):
-        tokens = enter(parse(inner.as_headers()))
-        assert current() == Carried(inner, None)
-        leave(tokens)
-        assert current() == Carried(outer, "shop.test_order")
+        with Work(*parse(inner.as_headers())):
+            assert (current_test(), synthetic_case()) == (inner, None)
+        assert (current_test(), synthetic_case()) == (outer, "shop.test_order")
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
+from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.headers import Carried, sign
 from livecheck_celery.propagation.messages import extract, inject
@@ -129,8 +129,8 @@ def test_mark_of_a_fake_request_is_extracted() -> None:
     with fake_request("shop.test_order"):
         inject(GATE, headers)
     with extract(GATE, headers) as test:
-        assert (test, synthetic_case_var.get()) == (None, "shop.test_order")
-    assert synthetic_case_var.get() is None
+        assert (test, synthetic_case()) == (None, "shop.test_order")
+    assert synthetic_case() is None
 
 
 def test_extract_replaces_the_outer_test() -> None:

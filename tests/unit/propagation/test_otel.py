@@ -9,7 +9,8 @@ import pytest
 from opentelemetry import trace
 from opentelemetry.trace import StatusCode, Tracer
 
-from livecheck_celery.context import triggered_var, under_test
+from livecheck_celery.blocks import Work
+from livecheck_celery.context import under_test
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.otel import instrument
 from tests.helpers.factories import make_gate, make_test
@@ -38,11 +39,9 @@ def tracer(spans: Spans) -> Tracer:
 
 
 @pytest.fixture
-def triggered() -> Iterator[list[Any]]:
-    triggered: list[Any] = []
-    token = triggered_var.set(triggered)
-    yield triggered
-    triggered_var.reset(token)
+def work() -> Iterator[Work]:
+    with Work() as work:
+        yield work
 
 
 def test_span_ending_in_a_test_is_reported_with_its_attributes(tracer: Tracer, finished: list[Any]) -> None:
@@ -58,27 +57,27 @@ def test_span_without_attributes_has_an_empty_value(tracer: Tracer, finished: li
     assert [each["value"] for each in finished] == [{}]
 
 
-def test_span_ending_outside_a_test_is_not_reported(tracer: Tracer, finished: list[Any], triggered: list[Any]) -> None:
+def test_span_ending_outside_a_test_is_not_reported(tracer: Tracer, finished: list[Any], work: Work) -> None:
     with tracer.start_as_current_span("book"), under_test(TEST):
         pass
     assert finished == []
 
 
 def test_span_of_a_request_is_reported_to_tests_triggered_in_it(
-    tracer: Tracer, finished: list[Any], triggered: list[Any]
+    tracer: Tracer, finished: list[Any], work: Work
 ) -> None:
     with tracer.start_as_current_span("POST /order"):
-        triggered.append(TEST)
+        work.collect(TEST, lingers=True)
     assert [each["tests"] for each in finished] == [[TEST]]
 
 
-def test_span_is_reported_once_to_each_test(tracer: Tracer, finished: list[Any], triggered: list[Any]) -> None:
-    triggered.append(TEST)
+def test_span_is_reported_once_to_each_test(tracer: Tracer, finished: list[Any], work: Work) -> None:
+    work.collect(TEST, lingers=True)
     for current in (TEST, OTHER):
         with under_test(current):
             tracer.start_span("book").end()
     assert [each["tests"] for each in finished] == [[TEST], [OTHER, TEST]]
-    assert triggered == [TEST]
+    assert work.triggered == [TEST]
 
 
 def test_failed_span_is_reported_with_its_error(tracer: Tracer, finished: list[Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case_var, under_test
+from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation.headers import HEADERS, outgoing, sign
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
@@ -31,7 +31,7 @@ def seen_by(headers: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]
     seen: list[object] = []
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
-        seen.extend([current_test(), synthetic_case_var.get()])
+        seen.extend([current_test(), synthetic_case()])
         start_response("200 OK", [])
         return [b"body"]
 
@@ -48,7 +48,7 @@ def test_signed_fake_request_is_recognized() -> None:
     with fake_request("shop.tests.test_order"):
         headers = outgoing()
     assert seen_by(sign(headers, KEY)) == [None, "shop.tests.test_order"]
-    assert synthetic_case_var.get() is None
+    assert synthetic_case() is None
 
 
 @pytest.mark.parametrize(

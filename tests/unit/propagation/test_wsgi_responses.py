@@ -8,10 +8,10 @@ from wsgiref.util import FileWrapper
 
 import pytest
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case_var, triggered_var, under_test
+from livecheck_celery.blocks import MAX_TESTS, current_work
+from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import outgoing, sign
-from livecheck_celery.propagation.request import MAX_TESTS
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, succeeded, trigger
@@ -80,7 +80,7 @@ def test_request_is_reported_to_tests_triggered_in_it(finished: list[dict[str, A
         ["other", "second"],
         ["order-1", "other", "second"],
     ]
-    assert triggered_var.get() is None
+    assert current_work() is None
 
 
 def test_request_outside_a_test_is_not_reported(finished: list[dict[str, Any]]) -> None:
@@ -149,9 +149,9 @@ def test_context_of_outer_middleware_stays_current(finished: list[dict[str, Any]
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterator[bytes]:
         start_response("201 Created", [])
-        seen.append((current_test(), synthetic_case_var.get()))
+        seen.append((current_test(), synthetic_case()))
         yield b"part"
-        seen.append((current_test(), synthetic_case_var.get()))
+        seen.append((current_test(), synthetic_case()))
 
     with under_test(OTHER), fake_request("shop.test_order"):
         body = request(app, finished, {})
@@ -165,7 +165,7 @@ def test_mark_in_headers_is_combined_with_the_test_of_outer_middleware(finished:
 
     def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
         start_response("201 Created", [])
-        seen.append((current_test(), synthetic_case_var.get()))
+        seen.append((current_test(), synthetic_case()))
         return [b""]
 
     with fake_request("shop.test_order"):
@@ -193,7 +193,7 @@ def test_nested_request_does_not_inherit_the_outer_test(finished: list[dict[str,
     seen: list[object] = []
 
     def inner(*_: object) -> Iterable[bytes]:
-        seen.append((current_test(), synthetic_case_var.get()))
+        seen.append((current_test(), synthetic_case()))
         return [b""]
 
     def outer(*_: object) -> Iterable[bytes]:
@@ -216,9 +216,11 @@ def test_tests_triggered_after_the_response_are_not_collected(finished: list[dic
 
     request(app, finished)
     left[0].run(trigger, OTHER)
-    assert left[0][triggered_var] == [TEST]
+    assert finished == [succeeded(TEST)]
+    assert [work.triggered for work in [left[0].run(current_work)] if work] == [[]]
 
 
 def test_number_of_notified_tests_is_limited(finished: list[dict[str, Any]]) -> None:
-    request(app_returning([b""], *[OTHER] * (2 * MAX_TESTS)), finished)
-    assert finished == [succeeded(TEST, *[OTHER] * (MAX_TESTS - 1))]
+    triggered = [make_test(str(number)) for number in range(2 * MAX_TESTS)]
+    request(app_returning([b""], *triggered), finished)
+    assert finished == [succeeded(TEST, *triggered[MAX_TESTS:])]

@@ -1,0 +1,124 @@
+"""Functions that are part of a test wherever they are called: in threads, processes, executors and callbacks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequence
+from functools import partial, update_wrapper
+from typing import Any
+
+from livecheck_celery.blocks import Block, synthetic_case, tests_in_force
+
+try:
+    from asyncio.coroutines import _is_coroutine  # type: ignore[attr-defined] # Python 3.11, and frameworks that use it
+except ImportError:  # pragma: no cover - later versions
+    _is_coroutine = None
+
+
+def bind(function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str | None) -> Bound:
+    """Return ``function``, as part of ``tests`` wherever it is called, and of nothing else."""
+    return (_BoundCoroutineFunction if _is_coroutine_function(function) else Bound)(function, tests, synthetic_case)
+
+
+def bind_to(test: Any, function: Callable[..., Any]) -> Bound:
+    """Return ``function``, as part of ``test``, and of the tests around it if ``test`` is in force here."""
+    tests = list(tests_in_force())
+    others = [other for other in tests if other != test] if test in tests else []
+    return bind(function, [test, *others], synthetic_case())
+
+
+def bind_here(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function``, as part of what the running code is part of; unchanged outside a test and a fake request."""
+    tests, name = list(tests_in_force()), synthetic_case()
+    return bind(function, tests, name) if tests or name is not None else function
+
+
+class Bound:
+    """A function that is part of tests; it can be pickled if the function can.
+
+    Generators and coroutines that the function returns are part of the tests, too, wherever they run.
+    """
+
+    def __init__(self, function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str | None) -> None:
+        self._function = function
+        self._tests = tuple(tests)
+        self._synthetic_case = synthetic_case
+        update_wrapper(self, function)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function as part of the tests."""
+        with self._block():
+            result = self._function(*args, **kwargs)
+        if inspect.iscoroutine(result):
+            return self._await(result)
+        if inspect.isgenerator(result):
+            return _BoundGenerator(self._block, result)
+        if inspect.isasyncgen(result):
+            return _BoundAsyncGenerator(self._block, result)
+        return result
+
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        return self if instance is None else partial(self, instance)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return bind, (self._function, self._tests, self._synthetic_case)
+
+    def _block(self) -> Block:
+        return Block(self._tests, self._synthetic_case, isolated=True)
+
+    async def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        with self._block():
+            return await coroutine
+
+
+class _BoundCoroutineFunction(Bound):
+    """A coroutine function; frameworks recognize it as one."""
+
+    _is_coroutine = _is_coroutine
+
+    def __init__(self, *args: Any) -> None:
+        super().__init__(*args)
+        if hasattr(inspect, "markcoroutinefunction"):  # since Python 3.12
+            inspect.markcoroutinefunction(self)
+
+    async def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        with self._block():
+            return await self._function(*args, **kwargs)
+
+
+class _BoundGenerator(Generator[Any, Any, Any]):
+    """A generator, each step of which is part of the tests."""
+
+    def __init__(self, block: Callable[[], Block], generator: Generator[Any, Any, Any]) -> None:
+        self._block = block
+        self._generator = generator
+
+    def send(self, value: Any) -> Any:
+        with self._block():
+            return self._generator.send(value)
+
+    def throw(self, *error: Any) -> Any:
+        with self._block():
+            return self._generator.throw(*error)
+
+
+class _BoundAsyncGenerator(AsyncGenerator[Any, Any]):
+    """An asynchronous generator, each step of which is part of the tests."""
+
+    def __init__(self, block: Callable[[], Block], generator: AsyncGenerator[Any, Any]) -> None:
+        self._block = block
+        self._generator = generator
+
+    async def asend(self, value: Any) -> Any:
+        with self._block():
+            return await self._generator.asend(value)
+
+    async def athrow(self, *error: Any) -> Any:
+        with self._block():
+            return await self._generator.athrow(*error)
+
+
+def _is_coroutine_function(function: Callable[..., Any]) -> bool:
+    while isinstance(function, partial):
+        function = function.func
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
