@@ -18,6 +18,7 @@ from celery.utils.functional import maybe_list
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
 
+from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.store.redis.client import no_retry
@@ -80,7 +81,7 @@ class Publisher:
             BrokerUnavailable: the broker did not accept the message within about a second.
         """
         task_id = options.pop("task_id", None) or uuid()
-        options = {"queue": self._queue, **options}
+        options = {"queue": own_queue(self._app, self._queue), **options}
         message = self._message(
             task_id,
             test,
@@ -106,8 +107,9 @@ class Publisher:
 
         def send(producer: Any) -> None:
             with producer.batch():
+                queue = own_queue(self._app, self._queue)
                 for message in messages:
-                    self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=self._queue)
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=queue)
 
         self._send(f"{len(tests)} tests", send)
 
@@ -122,7 +124,9 @@ class Publisher:
         )
         self._send(
             f"{task} of {case_name}",
-            lambda producer: self._app.amqp.send_task_message(producer, task, message, retry=False, queue=queue),
+            lambda producer: self._app.amqp.send_task_message(
+                producer, task, message, **_SENT, queue=own_queue(self._app, queue)
+            ),
         )
 
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:

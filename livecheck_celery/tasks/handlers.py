@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 from celery import Celery, current_task
@@ -24,6 +25,7 @@ from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport,
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
+from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.tasks.recovery import sweep
 from livecheck_celery.utils.sanitize import get_logger
@@ -35,7 +37,8 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     """Register the tasks on ``app``; they serve the cases of ``livechecks``, which can still grow."""
     tasks = Tasks(livechecks)
     execute = _with_logged_errors(EXECUTE, tasks.execute)
-    app.task(name=EXECUTE, shared=False, max_retries=None, serializer="json")(execute)
+    register: Any = partial(app.task, base=OwnTask, livechecks=livechecks, shared=False)
+    register(name=EXECUTE, max_retries=None)(execute)
     for name, task in (
         (FAKE_REQUEST, tasks.make_fake_request),
         (STALLED, tasks.check_stalled),
@@ -43,7 +46,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
         (HEARTBEAT, tasks.heartbeat),
     ):
         # ignore_result here, since some schedulers do not send the options of an entry.
-        app.task(name=name, shared=False, ignore_result=True, serializer="json")(_with_logged_errors(name, task))
+        register(name=name, ignore_result=True)(_with_logged_errors(name, task))
 
 
 class Tasks:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from celery import Celery
@@ -12,6 +13,7 @@ from celery.signals import (
     after_task_publish,
     beat_embedded_init,
     beat_init,
+    celeryd_init,
     import_modules,
     worker_init,
     worker_process_init,
@@ -20,8 +22,10 @@ from celery.signals import (
     worker_shutting_down,
 )
 
+from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
+from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
@@ -34,6 +38,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     """Start and stop ``livechecks``, which can still grow, with the workers and the beat of ``app``."""
     lifecycle = Lifecycle(app, livechecks)
     import_modules.connect(lifecycle.load_cases, weak=False)
+    celeryd_init.connect(lifecycle.declare_queues, weak=False)
     worker_init.connect(lifecycle.start, weak=False)
     worker_process_init.connect(lifecycle.start_outbox, weak=False)
     worker_ready.connect(lifecycle.start_outbox_unless_forking, weak=False)
@@ -62,13 +67,21 @@ class Lifecycle:
                 # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
                 livecheck.schedule_all()
 
+    def declare_queues(self, instance: Any, **_: Any) -> None:
+        """Declare LiveCheck's queues before the worker looks up the names in its ``-Q``."""
+        if instance.app is self._app:
+            for livecheck in self._livechecks:
+                with _refusing_to_start():
+                    for name in queues_of(livecheck):
+                        own_queue(self._app, name)
+
     def start(self, sender: Any, **_: Any) -> None:
         """Refuse unsupported configurations, wait for Redis, and register the cases."""
         if sender.app is not self._app:
             return
         consumed = set(self._app.amqp.queues.consume_from)
         # A host's ordinary worker also imports the cases, but does not run them.
-        working = [one for one in self._livechecks if consumed & {one.settings.queue, one.settings.schedule_queue}]
+        working = [one for one in self._livechecks if consumed.intersection(queues_of(one))]
         for livecheck in working:
             _start(livecheck)
         self._working = working
@@ -162,9 +175,15 @@ def _start(livecheck: Installed) -> None:
             "LiveCheck: refusing to start under python -O: it removes every assert, and every test would pass. "
             "Start the worker without -O, and unset PYTHONOPTIMIZE."
         )
-    try:
+    with _refusing_to_start():
         # This creates the runtime before the pool forks, so that its processes share the inbox's interruption.
         register_cases(livecheck)
+
+
+@contextmanager
+def _refusing_to_start() -> Iterator[None]:
+    try:
+        yield
     except LiveCheckError as exc:
         # Celery logs other exceptions of a signal's receiver, and continues.
         raise SystemExit(f"LiveCheck: {str(exc).removeprefix('LiveCheck: ')}") from exc

@@ -7,25 +7,51 @@ the broker can send them.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextvars import ContextVar
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery import Celery, bootsteps, signals
+from kombu import Queue
 from kombu.exceptions import ContentDisallowed, DecodeError
 
 from livecheck_celery.execution.failures import describe
+from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
 #: Content types accepted on LiveCheck's queues, regardless of ``accept_content`` of the app.
-ACCEPT: Final = frozenset({"application/json"})
+ACCEPT: Final = frozenset({JSON})
 #: Headers that Celery logs unescaped.
 _LOGGED: Final = ("id", "task", "shadow")
 _TIMES: Final = ("eta", "expires")
 #: Parts of a body in the current message protocol: args, kwargs, embed.
 _BODY_PARTS: Final = 3
+
+
+_is_own: ContextVar[bool] = ContextVar("livecheck_is_own_message", default=False)
+
+
+class OwnQueue(Queue):
+    """A queue of LiveCheck; while one of its messages is delivered, `_is_own` is true.
+
+    The routing key of a message does not name its queue: a queue of a topic, fanout or headers exchange receives
+    messages with any routing key.
+    """
+
+    def consume(self, consumer_tag: str = "", callback: Any = None, **options: Any) -> Any:  # type: ignore[override] # kombu's options differ by version
+        """Start to consume the queue."""
+
+        def deliver(message: Any) -> None:
+            token = _is_own.set(True)
+            try:
+                callback(message)
+            finally:
+                _is_own.reset(token)
+
+        return super().consume(consumer_tag, cast("Any", deliver), **options)
 
 
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
@@ -37,19 +63,23 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
         requires = ("celery.worker.consumer:Tasks",)
 
         def start(self, parent: Any) -> None:
-            """Install the filter; called after each connect of the worker."""
-            ours = {name for one in livechecks for name in (one.settings.queue, one.settings.schedule_queue)}
-            consumed = app.amqp.queues.consume_from
-            if ours & consumed.keys():
-                others = {queue.routing_key for name, queue in consumed.items() if name not in ours}
-                parent.create_task_handler = lambda: _handler(parent, type(parent).create_task_handler(parent), others)
+            """Install the filter; called after each connect of the worker, before it consumes."""
+            consumed: dict[str, Any] = app.amqp.queues.consume_from
+            ours = consumed.keys() & {name for each in livechecks for name in queues_of(each)}
+            for name in ours:
+                queue = OwnQueue(**consumed[name].as_dict())
+                app.amqp.queues.add(queue)  # for queues that are cancelled, and added again at run time
+                consumed[name] = queue
+                parent.task_consumer.add_queue(queue)
+            if ours:
+                parent.create_task_handler = lambda: _handler(parent, type(parent).create_task_handler(parent))
 
     app.steps["consumer"].add(MessageFilter)
 
 
-def _handler(consumer: Any, handle: Callable[[Any], None], others: set[str]) -> Callable[[Any], None]:
+def _handler(consumer: Any, handle: Callable[[Any], None]) -> Callable[[Any], None]:
     def on_message(message: Any) -> None:
-        if (message.delivery_info or {}).get("routing_key") in others:
+        if not _is_own.get():
             handle(message)
             return
         message.accept = ACCEPT

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from celery import Celery
 from celery.signals import task_rejected
-from kombu import Connection
+from kombu import Connection, Consumer, Exchange, Queue, binding
 from kombu.message import Message
 
 from livecheck_celery import LiveCheck
-from livecheck_celery.tasks.message_filter import ACCEPT, _handler, why_invalid
+from livecheck_celery.tasks.message_filter import ACCEPT, why_invalid
 
 TASK = "livecheck.execute"
 BODY: Any = [[], {}, {"callbacks": None}]
@@ -127,16 +129,8 @@ def test_reason_is_short_however_long_the_message_is(message: Message) -> None:
 @pytest.fixture
 def channel() -> Iterator[Any]:
     """A channel of kombu's in-memory transport."""
-    with Connection("memory://") as connection:
+    with Connection("memory://", virtual_host=uuid4().hex) as connection:
         yield connection.default_channel
-
-
-def receive(channel: Any, body: Any = BODY, headers: Any = HEADERS, queue: str = "checks") -> Any:
-    """Publish a message to ``queue``, and return it as a consumer receives it."""
-    channel.queue_declare(queue)
-    prepared = channel.prepare_message(json.dumps(body), 0, "application/json", "utf-8", headers)
-    channel.basic_publish(prepared, exchange="", routing_key=queue)
-    return channel.basic_get(queue)
 
 
 @pytest.fixture
@@ -152,47 +146,93 @@ def rejected() -> Iterator[list[Any]]:
     task_rejected.disconnect(note)
 
 
-class Consumer:
+class Worker:
     """The parts of a worker's consumer that the filter uses."""
 
     strategies = KNOWN
     connection_errors = (ConnectionError,)
     channel_errors = (KeyError,)
 
-    def __init__(self) -> None:
+    app: Celery
+
+    def __init__(self, channel: Any = None, queues: Sequence[Queue] = (), handle: Any = None) -> None:
         self.handled: list[Any] = []
+        self._handle = handle or self.handled.append
+        if channel is not None:
+            self.task_consumer = Consumer(channel, queues=list(queues))
 
     def create_task_handler(self) -> Callable[[Any], None]:
-        return self.handled.append
+        return self._handle
+
+    def receive_all(self) -> None:
+        """Consume what is in the queues, as a worker does."""
+        self.task_consumer.on_message = self.create_task_handler()
+        self.task_consumer.consume()
+        with suppress(TimeoutError):
+            while True:
+                self.task_consumer.connection.drain_events(timeout=0.1)
+
+
+def start_worker(channel: Any, *queues: str | Queue, strict: bool = False, handle: Any = None) -> Worker:
+    """Start the filter in a worker that consumes ``queues``; LiveCheck's are "checks" and "checks.schedule"."""
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.task_queues = [queue for queue in queues if isinstance(queue, Queue)] or None
+    LiveCheck(app, redis_url="redis://fake:6379/0", queue="checks", schedule_queue="checks.schedule")
+    app.amqp.queues.select([queue.name if isinstance(queue, Queue) else queue for queue in queues])
+    [step] = [step for step in app.steps["consumer"] if step.__name__ == "MessageFilter"]
+    worker = Worker(channel, app.amqp.queues.consume_from.values(), handle)
+    worker.app = app
+    for _ in range(2):  # a worker starts it after each connect
+        step(worker).start(worker)
+    return worker
+
+
+def send(
+    channel: Any, body: Any = BODY, headers: Any = HEADERS, *, exchange: str = "", routing_key: str = "checks"
+) -> None:
+    """Publish a message."""
+    prepared = channel.prepare_message(json.dumps(body), 0, "application/json", "utf-8", headers)
+    channel.basic_publish(prepared, exchange=exchange, routing_key=routing_key)
 
 
 def test_valid_message_is_handled_and_left_to_celery(channel: Any, rejected: list[Any]) -> None:
-    handled: list[Any] = []
-    message = receive(channel)
-    _handler(Consumer(), handled.append, set())(message)
-    assert handled == [message]
+    worker = start_worker(channel, "checks")
+    send(channel)
+    worker.receive_all()
+    [message] = worker.handled
     assert not message.acknowledged
     assert rejected == []
 
 
+@pytest.mark.parametrize("queues", [["checks"], ["checks.schedule"], ["celery", "checks"]])
 def test_invalid_message_is_rejected_with_one_log_line(
-    channel: Any, rejected: list[Any], caplog: pytest.LogCaptureFixture
+    channel: Any, rejected: list[Any], caplog: pytest.LogCaptureFixture, queues: list[str]
 ) -> None:
-    message = receive(channel, None)
-    _handler(Consumer(), lambda _: pytest.fail("it is invalid"), set())(message)
+    worker = start_worker(channel, *queues)
+    send(channel, None, routing_key=queues[-1])
+    worker.receive_all()
+    assert worker.handled == []
+    [message] = rejected
     assert message.acknowledged
-    assert channel.basic_get("checks") is None, "not requeued"
+    assert channel.basic_get(queues[-1]) is None, "not requeued"
     assert caplog.messages == ["message filter: refused a message: the body has no task arguments: None"]
-    assert rejected == [message]
 
 
-def test_message_of_another_queue_is_not_examined(channel: Any, rejected: list[Any]) -> None:
-    handled: list[Any] = []
-    message = receive(channel, None, queue="celery")
-    accepts = message.accept
-    _handler(Consumer(), handled.append, {"celery"})(message)
-    assert handled == [message]
-    assert message.accept == accepts
+@pytest.mark.parametrize("routing_key", ["checks", "checks.schedule", "feed.prices"])
+@pytest.mark.parametrize("kind", ["direct", "topic", "fanout", "bindings"])
+def test_message_of_another_queue_is_not_examined_whatever_its_routing_key(
+    channel: Any, rejected: list[Any], kind: str, routing_key: str
+) -> None:
+    feed = f"feed.{kind}"
+    if kind == "bindings":
+        queue = Queue(feed, bindings=[binding(Exchange(feed), key) for key in ("feed.prices", routing_key)])
+    else:
+        queue = Queue(feed, Exchange(feed, type=kind), routing_key="#" if kind == "topic" else routing_key)
+    worker = start_worker(channel, queue, "checks")
+    send(channel, None, exchange=feed, routing_key=routing_key)
+    worker.receive_all()
+    [message] = worker.handled
+    assert message.accept is None
     assert rejected == []
 
 
@@ -205,10 +245,10 @@ def test_message_that_celery_fails_to_handle_is_rejected(
             message.ack()
         raise AttributeError("'int' object has no attribute 'get'")
 
-    message = receive(channel)
-    _handler(Consumer(), handle, set())(message)
-    assert message.acknowledged
-    assert rejected == [message]
+    worker = start_worker(channel, "checks", handle=handle)
+    send(channel)
+    worker.receive_all()
+    assert [message.acknowledged for message in rejected] == [True]
     [line] = caplog.messages
     assert line.startswith(
         "message filter: refused a message: invalid message: AttributeError: 'int' object has no attribute 'get'"
@@ -220,48 +260,23 @@ def test_errors_of_the_connection_are_left_to_celery(channel: Any, rejected: lis
     def handle(message: Any) -> None:
         raise error
 
-    message = receive(channel)
+    worker = start_worker(channel, "checks", handle=handle)
+    send(channel)
     with pytest.raises(error):
-        _handler(Consumer(), handle, set())(message)
-    assert not message.acknowledged
+        worker.receive_all()
     assert rejected == []
 
 
-def start_filter(consumes: str) -> Consumer:
-    """Start the filter in a worker that consumes the queues ``consumes``, separated by commas."""
-    app = Celery("shop", broker="memory://", set_as_current=False)
-    LiveCheck(app, redis_url="redis://fake:6379/0", queue="checks", schedule_queue="checks.schedule")
-    app.amqp.queues.select(consumes.split(","))
-    [step] = [step for step in app.steps["consumer"] if step.__name__ == "MessageFilter"]
-    consumer = Consumer()
-    for _ in range(2):  # a worker starts it after each connect
-        step(consumer).start(consumer)
-    return consumer
+def test_worker_of_other_queues_is_not_changed(channel: Any) -> None:
+    worker = start_worker(channel, "celery")
+    assert "create_task_handler" not in vars(worker)
 
 
-@pytest.mark.parametrize("consumes", ["checks", "checks.schedule", "celery,checks"])
-def test_worker_of_a_livecheck_queue_refuses_malformed_messages(
-    consumes: str, channel: Any, caplog: pytest.LogCaptureFixture
-) -> None:
-    consumer = start_filter(consumes)
-    on_message = consumer.create_task_handler()
-    on_message(receive(channel, None))
-    assert consumer.handled == []
-    assert len(caplog.messages) == 1
-    valid = receive(channel)
-    on_message(valid)
-    assert consumer.handled == [valid]
-
-
-def test_worker_of_both_queues_filters_only_livechecks(channel: Any) -> None:
-    consumer = start_filter("celery,checks")
-    others = receive(channel, None, queue="celery")
-    consumer.create_task_handler()(others)
-    assert consumer.handled == [others]
-
-
-def test_worker_of_other_queues_is_not_filtered(channel: Any) -> None:
-    consumer = start_filter("celery")
-    message = receive(channel, None, queue="celery")
-    consumer.create_task_handler()(message)
-    assert consumer.handled == [message]
+def test_queue_that_is_cancelled_and_added_again_is_still_filtered(channel: Any, rejected: list[Any]) -> None:
+    worker = start_worker(channel, "celery", "checks")
+    added = worker.app.amqp.queues["checks"]
+    worker.task_consumer.cancel_by_queue("checks")
+    worker.task_consumer.add_queue(added)
+    send(channel, None)
+    worker.receive_all()
+    assert len(rejected) == 1
