@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
 from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
 from livecheck_celery.utils.sanitize import sanitize
@@ -95,6 +96,11 @@ class TestExecution:
         if self.synthetic:
             headers[HEADER_SYNTHETIC] = "1"
         return headers
+
+    def as_message(self) -> dict[str, Any]:
+        """Return the execution as JSON types, for a Celery message; nan and the infinities stay floats."""
+        message: dict[str, Any] = to_jsonable_python(self, inf_nan_mode="constants")
+        return message
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:

@@ -16,6 +16,7 @@ from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import MAX_ID, TestExecution, id_of
 from livecheck_celery.propagation.traceparent import traceparent
+from livecheck_celery.utils.sanitize import message_of
 
 #: Longest JSON escape of one character.
 _LONGEST_ESCAPE: Final = 6
@@ -41,13 +42,14 @@ def build(
             f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
         )
     now = datetime.now(UTC)
+    limit = case.app.settings.max_payload
     current = current_test()
     return TestExecution(
         id=test_id,
         case_name=case.name,
         timestamp=now,
-        test_args=list(args) if _json_length(args) is not None else as_json(args),
-        test_kwargs=as_json(kwargs) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
+        test_args=list(args) if _json_length(args) is not None else as_json(args, limit),
+        test_kwargs=as_json(kwargs, limit) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         synthetic=synthetic_case() is not None or (current is not None and current.synthetic),
         traceparent=traceparent(),
@@ -82,7 +84,7 @@ def check_size(test: TestExecution, limit: int) -> int:
     try:
         size = len(to_json((test.id, test.test_args, test.test_kwargs)))
     except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument
-        raise InvalidPayload(f"case {test.case_name}: test {test.id!a:.40} is not JSON: {exc}") from exc
+        raise InvalidPayload(f"case {test.case_name}: test {test.id!a:.40} is not JSON: {message_of(exc)}") from exc
     if size > limit:
         raise InvalidPayload(
             f"case {test.case_name}: the arguments of test {test.id:.40} are {size} bytes, over the limit of {limit} "

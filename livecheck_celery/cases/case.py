@@ -32,7 +32,7 @@ from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.sanitize import get_logger, message_of
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
 #: Options that can be overridden at run time.
@@ -270,7 +270,7 @@ class Case(CaseOptions):
     def _account_suite_failure(self, exc: SuiteFailed, new_state: State) -> None:
         if exc.accounted:
             return
-        report = TestReport(self.name, new_state, error=str(exc), traceback=trace(exc))
+        report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
         store = self.app.runtime.store
         is_new = store.suites.fail(
             self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay

@@ -11,7 +11,7 @@ from typing import Any, Generic, Self, TypeVar, cast, get_args
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.cases.serialization import adapter_of
+from livecheck_celery.cases.serialization import adapter_of, encode
 from livecheck_celery.config import explain, seconds
 from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
@@ -28,7 +28,7 @@ from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.utils.lazy import lazy
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.sanitize import get_logger, message_of
 
 logger = get_logger(__name__)
 
@@ -119,11 +119,11 @@ class BaseSignal(Generic[T]):
         Raises:
             InvalidPayload: the value has no JSON form, or is over ``max_payload`` bytes.
         """
-        try:
-            text = self.adapter.serializer.to_json(value, warnings=False)
-        except Exception as exc:
-            raise InvalidPayload(f"{self._described}: value cannot be sent as JSON: {exc}") from exc
         limit = self.case.app.settings.max_payload
+        try:
+            text = encode(self.adapter, value, limit)
+        except Exception as exc:
+            raise InvalidPayload(f"{self._described}: value cannot be sent as JSON: {message_of(exc)}") from exc
         if len(text) > limit:
             raise InvalidPayload(
                 f"{self._described}: value is {len(text)} bytes, over the limit of {limit} (livecheck_max_payload)"
@@ -301,7 +301,7 @@ class Signal(BaseSignal[T]):
             # The error is sent in place of the value, so that the test fails at once and not by a timeout.
             if case.app.throttle(f"{case.name} {self.name} value"):
                 logger.warning("case %s: %s", case.name, exc)
-            return SignalEvent(self.name, case.name, key, error=str(exc))
+            return SignalEvent(self.name, case.name, key, error=message_of(exc))
 
     def _runner(self) -> TestRunner:
         runner = current_execution()

@@ -114,8 +114,8 @@ class Trigger:
         livecheck = self._case.app
         return livecheck.app.signature(
             EXECUTE,
-            args=tuple(as_json(args)),
-            kwargs={**as_json(kwargs), CASE_KEYWORD: self._case.name},
+            args=tuple(as_json(args, livecheck.settings.max_payload)),
+            kwargs={**as_json(kwargs, livecheck.settings.max_payload), CASE_KEYWORD: self._case.name},
             options={"queue": livecheck.settings.queue},
             immutable=immutable,
         )

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Final
+from math import isfinite
+from typing import Any, Final
 
 import click
+from pydantic_core import to_jsonable_python
 from rich.text import Text
 
 from livecheck_celery.cli import console
@@ -14,7 +16,7 @@ from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.known_cases import full_case_name, known_cases
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.models import REPORT, TestReport
+from livecheck_celery.models import TestReport
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
 
@@ -119,13 +121,22 @@ def _print(reports: Sequence[TestReport], *, as_json: bool) -> None:
     if as_json:
         for report in reports:
             # ASCII only: some control characters that JSON allows steer a terminal. click flushes each line.
-            click.echo(json.dumps(REPORT.dump_python(report, mode="json")))
+            click.echo(json.dumps(_finite(to_jsonable_python(report)), allow_nan=False))
     elif reports and console.is_terminal():
         console.table(FittedTable(_COLUMNS, [_cells(report) for report in reports], header=False))
     else:
         for report in reports:
             parts = [part for cell in _cells(report) if str(cell) for part in ("  ", cell)]
             console.line(*parts[1:])
+
+
+def _finite(value: Any) -> Any:
+    """Return ``value`` with nan and the infinities as text, since JSON has no form for them."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, list):
+        return [_finite(item) for item in value]
+    return {key: _finite(item) for key, item in value.items()} if isinstance(value, dict) else value
 
 
 def _cells(report: TestReport) -> list[str | Text]:

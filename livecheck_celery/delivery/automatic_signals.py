@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from pydantic_core import PydanticSerializationError, to_json
-
 from livecheck_celery.delivery.items import FinishedOperation
 from livecheck_celery.delivery.outbox import Outbox
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.sources import Source
+from livecheck_celery.utils import strict_json
+from livecheck_celery.utils.sanitize import message_of
 
 
 class AutomaticSignals:
@@ -44,9 +44,9 @@ class AutomaticSignals:
 
     def _encode(self, source: Source, value: Any) -> tuple[str, str | None]:
         try:
-            text = to_json(value)
-        except (PydanticSerializationError, ValueError, TypeError, RecursionError) as exc:
-            return "null", f"{source.kind} {source.name}: its value cannot be sent as JSON: {exc}"
+            text = strict_json.encode(value, self._max_payload)
+        except Exception as exc:  # noqa: BLE001 - the value is an application's; the test gets the error
+            return "null", f"{source.kind} {source.name}: its value cannot be sent as JSON: {message_of(exc)}"
         if len(text) > self._max_payload:
             limit = f"over the limit of {self._max_payload} (livecheck_max_payload)"
             return "null", f"{source.kind} {source.name}: its value is {len(text)} bytes, {limit}"

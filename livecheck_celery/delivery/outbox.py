@@ -20,13 +20,14 @@ from typing import Final, NamedTuple
 
 from celery.signals import worker_process_shutdown
 
-from livecheck_celery.delivery.items import FinishedOperation, Item, RequestedTest, SentSignal
+from livecheck_celery.delivery.items import Item, RequestedTest
 from livecheck_celery.delivery.publisher import Publisher
 from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.delivery.writes import write
 from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable
-from livecheck_celery.models import SignalEvent, TestExecution
+from livecheck_celery.models import TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
-from livecheck_celery.store.store import Batch, Store
+from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
@@ -232,68 +233,67 @@ class Outbox:
             self.drop(len(items), REDIS, "Redis did not answer within the last second")
             return False
         try:
-            self._publish(self._record(items))
+            outcomes = write(items, self._servers.store, self._shared_config)
         except RedisUnavailable as exc:
             self._retry_at[REDIS] = time.monotonic() + _RETRY_AFTER
             self.drop(len(items), REDIS, str(exc))
             return False
-        except Exception:
-            # One failed batch must not end the thread.
-            self.drop(len(items), ERROR, "unexpected error")
-            if self._throttle("batch"):
-                logger.exception("outbox: failed to send a batch")
-            return False
-        self.sent += len(items)
-        return True
-
-    def _record(self, items: list[Item]) -> list[TestExecution]:
-        """Write ``items`` in one pipeline; return the tests that were recorded, which need a message."""
-        requested = [item for item in items if isinstance(item, RequestedTest)]
-        with self._servers.store.batch() as batch:
-            for item in requested:
-                batch.record(item.test, expires_in=item.expires_in)
-            for other in items:
-                if isinstance(other, SentSignal):
-                    batch.signal(other.event, ttl=other.ttl)
-                elif isinstance(other, FinishedOperation):
-                    self._resolve(batch, other)
-        recorded, refused = [], Counter[str]()
-        for item, outcome in zip(requested, batch.outcomes, strict=False):
-            if isinstance(outcome, float):
+        except Exception as exc:  # noqa: BLE001 - one failed batch must not end the thread
+            outcomes = [(item, exc) for item in items]
+        recorded, accepted = [], 0
+        for item, outcome in outcomes:
+            if not isinstance(outcome, float):
+                self._drop_failed(outcome)
+                continue
+            accepted += 1
+            if isinstance(item, RequestedTest):
                 recorded.append(replace(item.test, recorded_at=outcome))
-            else:
-                refused[outcome] += 1
-        for reason, count in refused.items():
-            self.drop(count, reason, _REFUSED[reason])
-        return recorded
+        self.sent += accepted
+        self._publish(recorded)
+        return accepted > 0
 
-    def _resolve(self, batch: Batch, finished: FinishedOperation) -> None:
-        if self._shared_config.sources is None:
-            self._shared_config.refresh()
-        sources = self._shared_config.sources
-        targets = sources.targets(finished.source) if sources else ()
-        for test in finished.tests:
-            for case_name, signal_name in targets:
-                if case_name == test.case_name:
-                    event = SignalEvent(signal_name, case_name, test.id, finished.value, finished.error)
-                    batch.signal(event, ttl=0.0)
+    def _drop_failed(self, outcome: str | Exception) -> None:
+        if isinstance(outcome, RedisUnavailable):
+            self.drop(1, REDIS, str(outcome))
+        elif isinstance(outcome, Exception):
+            self.drop(1, ERROR, "unexpected error")
+            self._log_error("failed to send an item", outcome)
+        else:
+            self.drop(1, outcome, _REFUSED[outcome])
+
+    def _log_error(self, what: str, error: Exception) -> None:
+        if self._throttle(what):
+            logger.error("outbox: %s", what, exc_info=error)
 
     def _publish(self, tests: list[TestExecution]) -> None:
         if not tests:
             return
-        try:
-            if time.monotonic() >= self._retry_at[BROKER]:
-                self._servers.publisher.execute_all(tests)
-                return
-            why = "the broker did not answer within the last second"
-        except BrokerUnavailable as exc:
-            self._retry_at[BROKER] = time.monotonic() + _RETRY_AFTER
-            why = str(exc)
+        late, why = len(tests), "the broker did not answer within the last second"
+        if time.monotonic() >= self._retry_at[BROKER]:
+            try:
+                late, why = self._execute_all(tests), "a message cannot be encoded"
+            except BrokerUnavailable as exc:
+                self._retry_at[BROKER] = time.monotonic() + _RETRY_AFTER
+                why = str(exc)
+        if not late:
+            return
         with self._lock:
-            self.counts[BROKER] += len(tests)
-        self.count(f"late: {BROKER}", len(tests))
+            self.counts[BROKER] += late
+        self.count(f"late: {BROKER}", late)
         if self._throttle(BROKER):
             logger.warning("outbox: tests recorded but not sent, recovery sends them: %s", why)
+
+    def _execute_all(self, tests: list[TestExecution]) -> int:
+        """Publish the messages of ``tests``; return how many have none, since they cannot be encoded."""
+        try:
+            self._servers.publisher.execute_all(tests)
+        except BrokerUnavailable:
+            raise
+        except Exception as exc:  # noqa: BLE001 - one failed message must not end the thread
+            self._log_error("failed to encode a message", exc)
+            # A message that was sent twice is executed once.
+            return 1 if len(tests) == 1 else sum(self._execute_all([test]) for test in tests)
+        return 0
 
 
 def _spawn(run: Callable[[threading.Event], object], end: threading.Event) -> None:

@@ -20,7 +20,7 @@ from kombu.utils.uuid import uuid
 
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
-from livecheck_celery.models import EXECUTION, TestExecution
+from livecheck_celery.models import TestExecution
 from livecheck_celery.store.redis.client import no_retry
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of, servers
@@ -130,7 +130,7 @@ class Publisher:
         )
 
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
-        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: EXECUTION.dump_python(test, mode="json")}
+        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: test.as_message()}
         # Celery's default representation of the arguments takes longer than the rest of this method.
         described = {"argsrepr": "()", "kwargsrepr": test.ident}
         return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)

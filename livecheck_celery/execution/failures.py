@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import traceback
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.execution.places import raised_at
 from livecheck_celery.execution.verdicts import exceptions_of, verdict_of
-from livecheck_celery.utils.sanitize import message_of, sanitize, type_and_message
+from livecheck_celery.utils.sanitize import encodable, message_of, sanitize, traceback_of, type_and_message
 
 _MAX_LINE: Final = 2_000
 _MAX_OTHER: Final = 200
@@ -22,12 +21,12 @@ def describe(error: BaseException) -> str:
     """
     _, deciding = verdict_of(error)
     others = [_one_line(type_and_message(each))[:_MAX_OTHER] for each in exceptions_of(error) if each is not deciding]
-    return "; also raised: ".join([_describe_single(deciding), *others])[:_MAX_LINE]
+    return encodable("; also raised: ".join([_describe_single(deciding), *others])[:_MAX_LINE])
 
 
 def trace(error: BaseException) -> str:
     """Return the traceback of ``error``, cut to its last 16,000 characters."""
-    return "".join(traceback.format_exception(error))[-_MAX_TRACEBACK:]
+    return traceback_of(error)[-_MAX_TRACEBACK:]
 
 
 def _describe_single(error: BaseException) -> str:

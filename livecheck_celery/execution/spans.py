@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.models import State
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.sanitize import get_logger, message_of
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Link, Span
@@ -86,9 +87,11 @@ def _links(parent: str | None) -> list[Link]:
 
 def _end(span: Span, running: RunningTest, raised: BaseException | None) -> None:
     try:
-        if span.is_recording():
-            _describe(span, running, raised)
-        span.end()
+        try:
+            if span.is_recording():
+                _describe(span, running, raised)
+        finally:
+            span.end()
     except Exception:
         logger.exception("spans: %s: OpenTelemetry failed to end a span; the verdict stands", running.test.ident)
 
@@ -106,12 +109,16 @@ def _describe(span: Span, running: RunningTest, raised: BaseException | None) ->
         if not report.state.is_ok():
             _fail(span, running.error, report.error)
     elif isinstance(raised, Exception):  # not Interrupted, after which another worker runs the test
-        _fail(span, raised, str(raised))
+        _fail(span, raised, message_of(raised))
 
 
 def _fail(span: Span, error: BaseException | None, description: str | None) -> None:
     from opentelemetry.trace import Status, StatusCode  # noqa: PLC0415 - see above
 
     if error is not None:
-        span.record_exception(error)
+        # As record_exception(), which raises if the error cannot be printed, and exports text that is not Unicode.
+        kind = type(error)
+        name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+        described = {"type": name, "message": message_of(error), "stacktrace": trace(error), "escaped": "False"}
+        span.add_event("exception", {f"exception.{part}": text for part, text in described.items()})
     span.set_status(Status(StatusCode.ERROR, description))

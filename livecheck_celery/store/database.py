@@ -8,12 +8,12 @@ from typing import Any, Final, TypeVar
 
 import redis
 from pydantic import ValidationError
-from pydantic_core import PydanticSerializationError, to_json
 from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
-from livecheck_celery.errors import InvalidPayload, UnreadableData
-from livecheck_celery.models import REPORT, TestExecution, TestReport
+from livecheck_celery.errors import UnreadableData
+from livecheck_celery.models import TestReport
+from livecheck_celery.store.encoding import report_json
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.scripts import Call, Script, run, run_all
@@ -109,20 +109,7 @@ class Database:
 
     def report_json(self, report: TestReport) -> str | None:
         """Encode a report as JSON without ``at``, which the scripts add; return None if reports are not kept."""
-        return REPORT.dump_json(report, exclude={"at"}).decode() if self.settings.send_reports else None
-
-
-def execution_json(test: TestExecution) -> str:
-    """Encode an execution as JSON.
-
-    Raises:
-        InvalidPayload: its arguments are not JSON.
-    """
-    try:
-        # Infinity as in Celery's messages, so that a re-sent test has the same arguments.
-        return to_json(test, inf_nan_mode="constants").decode()
-    except PydanticSerializationError as exc:
-        raise InvalidPayload(f"{test.ident}: the arguments are not JSON: {exc}") from None
+        return report_json(report) if self.settings.send_reports else None
 
 
 def as_dict(found: Sequence[str]) -> dict[str, str]:

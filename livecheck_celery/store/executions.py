@@ -8,7 +8,8 @@ from typing import Final, NamedTuple
 
 from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, execution_json, readable
+from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
+from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
 from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Recent

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store.database import FORGET_AFTER, Database, as_dict
+from livecheck_celery.store.encoding import event_json
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.scripts import Call, Script
 
@@ -90,7 +91,7 @@ class Signals:
             signals=self._database.keys.signals(event.case_name, event.key),
             test=self._database.keys.test(event.case_name, event.key),
             name=event.signal_name,
-            event=EVENT.dump_json(event, exclude={"received_at"}).decode(),
+            event=event_json(event),
             ttl=max(SIGNAL_TTL, ceil(ttl)),
             inbox=self._database.keys.inboxes,
             forget_after=FORGET_AFTER,

@@ -10,7 +10,7 @@ from typing import Any, Final, Self
 import redis
 
 from livecheck_celery.config import Settings
-from livecheck_celery.errors import RedisTooOld
+from livecheck_celery.errors import RedisTooOld, RedisUnavailable
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.counters import Counters
 from livecheck_celery.store.database import Database
@@ -115,14 +115,14 @@ class Store:
 class Batch:
     """Queue writes in a ``with`` block, and send them in one round trip at its end, unless the block raised.
 
-    Leaving the block raises RedisUnavailable if Redis did not answer, or refused a write.
+    Leaving the block raises RedisUnavailable if Redis answered no write. A write that fails does not undo the others.
 
     Attributes:
-        outcomes: after the block, the Redis time of each write in order, or the reason why Redis refused it.
+        outcomes: after the block, for each write in order: the Redis time; `DUPLICATE` or `BACKLOG`; or the error.
     """
 
     def __init__(self, database: Database, executions: Executions, signals: Signals) -> None:
-        self.outcomes: list[float | str] = []
+        self.outcomes: list[float | str | RedisUnavailable] = []
         self._database = database
         self._executions = executions
         self._signals = signals
@@ -140,6 +140,9 @@ class Batch:
         """Queue `Signals.send`."""
         self._calls.append(self._signals.send_call(event, ttl=ttl))
 
+    def __len__(self) -> int:
+        return len(self._calls)
+
     def __enter__(self) -> Self:
         return self
 
@@ -151,12 +154,13 @@ class Batch:
 
     def _send(self) -> None:
         replies = self._database.run_all(self._calls, raise_on_error=False)
-        # A write that fails, for example on a key of another program, does not undo the others.
-        self.outcomes = [_outcome(reply) for reply in replies]
-        self._database.raise_first_error(replies)
+        if all(isinstance(reply, redis.ConnectionError | redis.TimeoutError) for reply in replies):
+            self._database.raise_first_error(replies)  # a cluster replies for each server
+        self.outcomes = [self._outcome(reply) for reply in replies]
 
-
-def _outcome(reply: Any) -> float | str:
-    if isinstance(reply, redis.RedisError):
-        return str(reply)
-    return reply if reply in (DUPLICATE, BACKLOG) else float(reply)
+    def _outcome(self, reply: Any) -> float | str | RedisUnavailable:
+        try:
+            self._database.raise_first_error([reply])
+        except RedisUnavailable as exc:
+            return exc
+        return reply if reply in (DUPLICATE, BACKLOG) else float(reply)

@@ -115,7 +115,7 @@ def _retry(runner: TestRunner) -> Exception:
 
     Uses Celery's retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
     """
-    kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: EXECUTION.dump_python(runner.test, mode="json")}
+    kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: runner.test.as_message()}
     try:
         retry: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
     except Reject as exc:

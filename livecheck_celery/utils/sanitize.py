@@ -7,6 +7,8 @@ import re
 import traceback
 from typing import Any, Final
 
+#: Characters of an error's message that are kept.
+_MAX_MESSAGE: Final = 2_000
 _CONTROL_SPACES: Final = re.compile(r"[^\S ]+")
 
 
@@ -24,17 +26,37 @@ def sanitize_lines(text: str) -> str:
     return "\n".join([sanitize(first), *lines])
 
 
+def encodable(text: str) -> str:
+    r"""Return ``text`` in a form that UTF-8 can encode: half of a surrogate pair becomes its escape, ``\udce9``."""
+    return text if text.isascii() else text.encode("utf-8", "backslashreplace").decode()
+
+
 def message_of(error: BaseException) -> str:
-    """Return the message of ``error``; an empty string if its ``__str__``, which can be an application's, raises."""
+    """Return the message of ``error``, at most 2,000 characters, which UTF-8 can encode.
+
+    The message is empty if the ``__str__`` of the error, which can be an application's, raises.
+    """
     try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - see above
+        return encodable(str(error)[:_MAX_MESSAGE])
+    except BaseException:  # noqa: BLE001 - as the traceback module does
         return ""
 
 
 def type_and_message(error: BaseException) -> str:
     """Return the type of ``error`` and its message, such as ``ValueError: no such order``."""
     return ": ".join(filter(None, (type(error).__name__, message_of(error))))
+
+
+def traceback_of(error: BaseException) -> str:
+    """Return the traceback of ``error`` with its causes, notes and group, as Python prints it, which UTF-8 can encode.
+
+    If a part of the error, which can be an application's, raises when it is read: its frames and its type.
+    """
+    try:
+        lines = traceback.format_exception(error)
+    except BaseException:  # noqa: BLE001 - see above
+        lines = [*traceback.format_tb(error.__traceback__), f"{type_and_message(error)}\n"]
+    return encodable("".join(lines))
 
 
 def get_logger(name: str) -> logging.Logger:
@@ -49,13 +71,13 @@ def _sanitize_record(record: logging.LogRecord) -> bool:
         record.msg = sanitize_lines(record.msg)
     if isinstance(record.args, tuple):
         record.args = tuple(_sanitize_argument(each) for each in record.args)
-    if record.exc_info and record.exc_info[0] is not None and record.exc_text is None:
+    if record.exc_info and record.exc_info[1] is not None and record.exc_text is None:
         # Formatters use exc_text as the traceback; exc_info stays for other handlers.
-        record.exc_text = sanitize_lines("".join(traceback.format_exception(*record.exc_info)))
+        record.exc_text = sanitize_lines(traceback_of(record.exc_info[1]))
     return True
 
 
 def _sanitize_argument(value: Any) -> Any:
     if isinstance(value, str):
         return sanitize(value)
-    return sanitize(str(value)) if isinstance(value, BaseException) else value
+    return sanitize(message_of(value)) if isinstance(value, BaseException) else value

@@ -14,7 +14,7 @@ from livecheck_celery import Case, InvalidPayload, LiveCheck
 from livecheck_celery.cases.arguments import build, check_size
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.propagation.traceparent import traceparent
-from livecheck_celery.store.database import execution_json
+from livecheck_celery.store.encoding import execution_json
 
 LIMIT = 1000
 livecheck = LiveCheck(Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False), max_payload=LIMIT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 import sys
 from collections.abc import Callable, Iterator
@@ -248,6 +249,13 @@ def test_reports_include_suites_and_unknown_cases(declared: Any, store: Store) -
         ["STALL", CASE],
         ["ERROR", "shop.gone"],
     ]
+
+
+def test_reports_as_json_have_nan_and_infinity_as_text(declared: Any, store: Store) -> None:
+    store.reports.post(make_report(test=make_test(test_args=[math.nan, {"a": [math.inf]}, 1.5]), runtime=1.0))
+    [printed] = [json.loads(line, parse_constant=pytest.fail) for line in run("reports", "--json").stdout.splitlines()]
+    assert printed["test"]["test_args"] == ["nan", {"a": ["inf"]}, 1.5]
+    assert printed["runtime"] == 1.0
 
 
 def test_reports_as_json_are_one_object_per_line(declared: Any, store: Store) -> None:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import redis
 
 from livecheck_celery.delivery import outbox as outbox_module
-from livecheck_celery.delivery.items import SentSignal
+from livecheck_celery.delivery.items import RequestedTest, SentSignal
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.models import TestExecution
 from livecheck_celery.store import Store
-from tests.helpers.factories import make_signal
+from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.waiting import wait_until
 
 ITEM = SentSignal(make_signal(), 60.0)
@@ -42,11 +45,58 @@ def test_unexpected_error_drops_the_batch_is_logged_once_and_does_not_end_the_th
     assert outbox.counts == {"error": 3}
     assert caplog.messages == [
         "outbox: dropped 1 items so far (error): unexpected error",
-        "outbox: failed to send a batch",
+        "outbox: failed to send an item",
     ]
     outbox.put(ITEM)
     assert outbox.flush(10)
     assert outbox.sent == 1
+
+
+def test_failed_write_of_a_batch_is_the_only_one_that_is_dropped(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    messages: list[list[TestExecution]] = []
+    publisher: Any = SimpleNamespace(execute_all=messages.append)
+    outbox = Outbox(Servers(store, publisher), Servers(store, publisher), SharedConfig(store, print))
+    redis_client.set(store.keys.test(CASE, "of-others"), "not a hash", ex=60)
+    redis_client.set(store.keys.signals(CASE, "of-others"), "not a hash", ex=60)
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    for test_id in ("a", "of-others", "b"):
+        outbox.put(RequestedTest(make_test(test_id), 60.0, 10))
+        outbox.put(SentSignal(make_signal(key=test_id), 60.0))
+    outbox.put(RequestedTest(make_test("not-json", test_args=[object()]), 60.0, 10))
+    assert outbox.flush()
+    assert [test.id for tests in messages for test in tests] == ["a", "b"]
+    assert list(store.signals.listen(CASE, "a", "here", ttl=60)) == ["order_sent"]
+    assert (outbox.sent, outbox.dropped, outbox.counts) == (4, 3, {"redis": 2, "error": 1})
+    assert any("refused a command (WRONGTYPE" in line for line in caplog.messages)
+
+
+def test_refused_test_is_not_counted_as_sent(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    publisher: Any = SimpleNamespace(execute_all=lambda _: None)
+    outbox = Outbox(Servers(store, publisher), Servers(store, publisher), SharedConfig(store, print))
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    for _ in range(2):
+        outbox.put(RequestedTest(make_test("a"), 60.0, 10))
+    assert outbox.flush()
+    assert (outbox.sent, outbox.counts) == (1, {"duplicate": 1})
+
+
+def test_message_that_cannot_be_encoded_holds_back_no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    def execute_all(tests: list[TestExecution]) -> None:
+        if any(test.id == "bad" for test in tests):
+            raise ValueError("cannot be encoded")
+        published.extend(test.id for test in tests)
+
+    published: list[str] = []
+    publisher: Any = SimpleNamespace(execute_all=execute_all)
+    outbox = Outbox(Servers(store, publisher), Servers(store, publisher), SharedConfig(store, print))
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    for test_id in ("a", "bad", "b"):
+        outbox.put(RequestedTest(make_test(test_id), 60.0, 10))
+    assert outbox.flush()
+    assert published == ["a", "b"]
+    assert (outbox.sent, outbox.counts) == (3, {"broker": 1})
 
 
 def test_unexpected_error_of_the_refresh_is_logged_once_and_it_is_tried_again(

@@ -208,10 +208,10 @@ def test_one_frozen_server_does_not_block_the_others(cluster: RedisCluster) -> N
         queued = store.batch()
         for case in CASES:
             queued.record(make_test("1", case), expires_in=60)
-        with pytest.raises(RedisUnavailable):
-            queued.__exit__(None, None, None)
+        queued.__exit__(None, None, None)
         assert time.monotonic() - started < 2.0
         assert sum(isinstance(at, float) for at in queued.outcomes) >= len(CASES) / 3
+        assert {type(outcome) for outcome in queued.outcomes} == {float, RedisUnavailable}
     finally:
         frozen.program.thaw()
     wait_until(lambda: reachable(store), 20, "a cluster that is up again")

@@ -1,0 +1,47 @@
+"""JSON of what LiveCheck stores: one place, so that no text of an application can prevent it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from pydantic_core import PydanticSerializationError, to_json
+
+from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.models import SignalEvent, TestExecution, TestReport
+from livecheck_celery.utils.sanitize import encodable
+
+
+def execution_json(test: TestExecution) -> str:
+    """Encode an execution as JSON.
+
+    Raises:
+        InvalidPayload: its id or its arguments are not JSON.
+    """
+    return _json(test, test)
+
+
+def event_json(event: SignalEvent) -> str:
+    """Encode a signal as JSON without the fields that the script adds."""
+    if event.error is not None:
+        event = replace(event, error=encodable(event.error))
+    return to_json(event, exclude={"received_at"}).decode()
+
+
+def report_json(report: TestReport) -> str:
+    """Encode a report as JSON without ``at``, which the scripts add.
+
+    Raises:
+        InvalidPayload: the id or the arguments of its test are not JSON.
+    """
+    error = None if report.error is None else encodable(report.error)
+    traceback = None if report.traceback is None else encodable(report.traceback)
+    return _json(replace(report, error=error, traceback=traceback), report.test, {"at"})
+
+
+def _json(value: TestExecution | TestReport, test: TestExecution | None, exclude: set[str] | None = None) -> str:
+    try:
+        # NaN and Infinity as in Celery's messages, so that a re-sent test has the same arguments.
+        return to_json(value, exclude=exclude, inf_nan_mode="constants").decode()
+    except PydanticSerializationError as exc:
+        described = "a report" if test is None else test.ident
+        raise InvalidPayload(f"{described}: the arguments are not JSON: {exc}") from None
