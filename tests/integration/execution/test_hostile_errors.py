@@ -46,7 +46,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
     "note": (noted, "ValueError: first"),
     "group": (
         lambda: ExceptionGroup("caf\udce9", [BrokenStr(), ValueError("caf\udce9")]),
-        "ExceptionGroup: caf\\udce9 (2 sub-exceptions)",
+        "BrokenStr; also raised: ValueError: caf\\udce9",
     ),
     "long integer": (lambda: ValueError(10**5000), "ValueError"),
 }
@@ -72,7 +72,8 @@ def test_error_that_cannot_be_printed_gets_its_verdict(
         runner = execute(case)
     assert runner.state is State.ERROR
     report, *_ = reports(livecheck)
-    assert (report.state, report.error) == (State.ERROR, text)
+    assert report.state is State.ERROR
+    assert str(report.error).partition(" (")[0] == text
     assert str(report.traceback).isascii()
     assert case.total_by_state == {State.ERROR: 1}
     assert hooks == [runner.error]
