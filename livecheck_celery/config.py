@@ -7,6 +7,7 @@ A setting is looked up as argument > class attribute > Celery configuration (``l
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
@@ -240,8 +241,12 @@ class CaseOptions(UrlOptions):
     ] = 60.0
 
 
-class CaseSettings(CaseOptions, _Resolved):
-    """Validated options of one case."""
+with warnings.catch_warnings():
+    # Older versions of pydantic warn of every field that a base class declares which is not a model.
+    warnings.filterwarnings("ignore", r"Field name .* shadows an attribute in parent")
+
+    class CaseSettings(CaseOptions, _Resolved):
+        """Validated options of one case."""
 
 
 def from_conf(conf: Any) -> Callable[[str], Any]:

@@ -67,7 +67,7 @@ def _defaults(app: Celery) -> dict[str, Any]:
         "worker_prefetch_multiplier": 1,
     }
     # Celery has one setting for the default queue, and another for queues named in -Q; either one applies here.
-    is_quorum = "quorum" in (conf.task_default_queue_type, conf.task_create_missing_queue_type)
+    is_quorum = "quorum" in (conf.get("task_default_queue_type"), conf.get("task_create_missing_queue_type"))
     arguments = {"x-queue-type": "quorum"} if is_quorum else None
     # In Celery, defaults added by add_defaults() precede the configuration; its own defaults are last.
     configured = conf.maps[:-1]

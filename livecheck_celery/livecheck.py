@@ -35,6 +35,7 @@ from livecheck_celery.propagation.sources import DJANGO
 from livecheck_celery.runtime import Runtime
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
+from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
@@ -85,7 +86,7 @@ class LiveCheck:
         celery_propagation.connect()
         celery_propagation.add_listener(self)
         self._installation = install(self)
-        self.app.on_after_configure.connect(self.schedule_all, weak=False)
+        connect_method(self.app.on_after_configure, self.schedule_all, weak=False)
         if _is_configured(self.app):
             self.schedule_all()
 

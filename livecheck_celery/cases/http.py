@@ -18,6 +18,7 @@ from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_expo
 
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
+from livecheck_celery.utils.compat import shut_down
 
 #: Size limit of a decoded response body, in bytes.
 MAX_BODY: Final = 10 * 1024 * 1024
@@ -120,10 +121,11 @@ class _Attempt:
         for response in self.began:
             # close() would not wake a thread that is reading.
             with suppress(AttributeError, ValueError, RuntimeError, OSError):
-                response.raw.shutdown()
+                shut_down(response.raw)
 
     def _on_response(self, response: requests.Response, *_: Any, **__: Any) -> None:
         self.began.append(response)
+        response.raw.enforce_content_length = True  # the default from urllib3 2 on
         if self.given_up.is_set():
             response.close()
 
@@ -172,7 +174,7 @@ def _is_invalid_response(root: BaseException) -> bool:
 
 
 def _root(error: BaseException) -> BaseException:
-    while deeper := error.__cause__ or error.__context__:
+    while deeper := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
         error = deeper
     return error
 

@@ -9,6 +9,7 @@ from typing_extensions import TypedDict, is_typeddict
 
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import strict_json
+from livecheck_celery.utils.compat import with_base64_bytes
 from livecheck_celery.utils.sanitize import message_of
 
 _JSON: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
@@ -23,7 +24,7 @@ def adapter_of(value_type: Any) -> TypeAdapter[Any]:
     if is_typeddict(value_type):
         return TypeAdapter(_as_extension(value_type))
     try:
-        return TypeAdapter(value_type, config=_JSON)
+        return with_base64_bytes(TypeAdapter(value_type, config=_JSON))
     except PydanticUserError as exc:
         if exc.code != "type-adapter-config-unused":
             raise

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from livecheck_celery.config import seconds
 
+if TYPE_CHECKING:
+    _Float = click.ParamType[float]
+else:
+    _Float = click.ParamType  # generic from click 8.4 on
 
-class Duration(click.ParamType[float]):
+
+class Duration(_Float):
     """A duration in seconds, or with a unit: 30, 30s, 5m, 3h."""
 
     name = "seconds"

@@ -28,6 +28,7 @@ from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnav
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
 from livecheck_celery.store.store import Store
+from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
@@ -89,7 +90,7 @@ class Outbox:
         renew_after_fork(self)
         atexit.register(self.flush)
         # Children of a prefork pool do not run atexit handlers.
-        worker_process_shutdown.connect(self._flush_child, weak=True)
+        connect_method(worker_process_shutdown, self._flush_child, weak=True)
 
     def after_fork(self) -> None:
         """Start with an empty queue: the parent sends its own items."""

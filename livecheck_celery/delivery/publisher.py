@@ -22,6 +22,7 @@ from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.redis.client import no_retry
+from livecheck_celery.utils.compat import batch
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of, servers
 
@@ -106,7 +107,7 @@ class Publisher:
         messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
 
         def send(producer: Any) -> None:
-            with producer.batch():
+            with batch(producer):
                 queue = own_queue(self._app, self._queue)
                 for message in messages:
                     self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=queue)

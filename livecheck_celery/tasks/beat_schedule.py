@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, MutableMapping
-from datetime import timedelta
+from copy import copy
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 from celery import Celery
@@ -96,10 +97,10 @@ def period_of(schedule: float | BaseSchedule) -> float:
     if isinstance(schedule, interval):
         return float(schedule.seconds)
     now = schedule.now()
-    following = schedule.remaining_estimate(now)
     # A second after the next run, since estimates are a few microseconds short.
-    after_that = schedule.remaining_estimate(now + following + timedelta(seconds=1))
-    return max(1.0, (after_that - following).total_seconds())
+    following = _until_next_run(schedule, now) + timedelta(seconds=1)
+    after_that = timedelta(seconds=1) + _until_next_run(schedule, now + following)
+    return max(1.0, after_that.total_seconds())
 
 
 def window_of(schedule: float | BaseSchedule) -> Window:
@@ -112,9 +113,17 @@ def window_of(schedule: float | BaseSchedule) -> Window:
     if not isinstance(schedule, BaseSchedule) or isinstance(schedule, interval):
         return Window(period, period / 2)
     early = min(_SKEW, period / 2)
-    now = schedule.now()
-    following = schedule.remaining_estimate(now + timedelta(seconds=early))
-    return Window(max(following.total_seconds(), early), early)
+    following = early + _until_next_run(schedule, schedule.now() + timedelta(seconds=early)).total_seconds()
+    return Window(max(following, early), early)
+
+
+def _until_next_run(schedule: BaseSchedule, moment: datetime) -> timedelta:
+    """Return the time from ``moment`` to the next run of a schedule."""
+    # Older versions of Celery assume that the moment is not after the schedule's clock.
+    then: Any = copy(schedule)  # celery-types calls ``nowfun`` another name
+    then.app, then.nowfun = schedule.app, lambda: moment
+    remaining: timedelta = then.remaining_estimate(moment)
+    return remaining
 
 
 def _entry(

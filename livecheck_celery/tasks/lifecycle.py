@@ -29,6 +29,7 @@ from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
+from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -37,16 +38,16 @@ logger = get_logger(__name__)
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     """Start and stop ``livechecks``, which can still grow, with the workers and the beat of ``app``."""
     lifecycle = Lifecycle(app, livechecks)
-    import_modules.connect(lifecycle.load_cases, weak=False)
-    celeryd_init.connect(lifecycle.declare_queues, weak=False)
-    worker_init.connect(lifecycle.start, weak=False)
-    worker_process_init.connect(lifecycle.start_outbox, weak=False)
-    worker_ready.connect(lifecycle.start_outbox_unless_forking, weak=False)
-    worker_ready.connect(lifecycle.repeat_signs_of_life, weak=False)
-    worker_shutting_down.connect(lifecycle.interrupt, weak=False)
-    worker_shutdown.connect(lifecycle.stop, weak=False)
-    beat_init.connect(lifecycle.start_beat, weak=False)
-    beat_embedded_init.connect(lifecycle.start_beat, weak=False)
+    connect_method(import_modules, lifecycle.load_cases, weak=False)
+    connect_method(celeryd_init, lifecycle.declare_queues, weak=False)
+    connect_method(worker_init, lifecycle.start, weak=False)
+    connect_method(worker_process_init, lifecycle.start_outbox, weak=False)
+    connect_method(worker_ready, lifecycle.start_outbox_unless_forking, weak=False)
+    connect_method(worker_ready, lifecycle.repeat_signs_of_life, weak=False)
+    connect_method(worker_shutting_down, lifecycle.interrupt, weak=False)
+    connect_method(worker_shutdown, lifecycle.stop, weak=False)
+    connect_method(beat_init, lifecycle.start_beat, weak=False)
+    connect_method(beat_embedded_init, lifecycle.start_beat, weak=False)
 
 
 class Lifecycle:
@@ -128,7 +129,7 @@ class Lifecycle:
             return
         self._beats = [Presence(livecheck, "beat", socket.gethostname()) for livecheck in self._livechecks]
         for task in (RECOVER, STALLED):
-            after_task_publish.connect(self.beat_alive, sender=task, weak=False)
+            connect_method(after_task_publish, self.beat_alive, sender=task, weak=False)
         self._delete_stale_entries(sender.scheduler)
 
     def _delete_stale_entries(self, scheduler: Any) -> None:

@@ -8,7 +8,7 @@ from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result
+from click.testing import Result
 from rich.console import Console
 
 from livecheck_celery.cli import demo as demo_module
@@ -16,6 +16,7 @@ from livecheck_celery.cli import embedded, livecheck
 from livecheck_celery.cli.demo_table import DemoTable
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store import Store
+from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import CASE, make_report, make_test
 
 
@@ -155,7 +156,7 @@ def test_first_failure_is_located(
 
 
 def run_demo() -> Result:
-    return CliRunner().invoke(livecheck, ["demo", "--duration", "1"])
+    return invoke(livecheck, ["demo", "--duration", "1"])
 
 
 def test_missing_extra_is_an_error_with_the_pip_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import redis
 from celery import Celery
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from livecheck_celery import LiveCheck, cli
 from livecheck_celery.cli import doctor
@@ -20,6 +20,7 @@ from livecheck_celery.cli.doctor.findings import Commands
 from livecheck_celery.cli.doctor.redis import check_clock
 from livecheck_celery.cli.doctor.workers import Worker
 from livecheck_celery.store import Store
+from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_settings
 
 COMMANDS = Commands("celery worker", "celery beat")
@@ -33,7 +34,7 @@ def worker(*queues: str, pool: str = THREADS) -> Worker:
 
 
 def run() -> Result:
-    return CliRunner().invoke(cli.livecheck, ("-A", "shop_app", "doctor"))
+    return invoke(cli.livecheck, ("-A", "shop_app", "doctor"))
 
 
 @pytest.fixture

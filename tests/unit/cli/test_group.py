@@ -10,14 +10,15 @@ from types import ModuleType
 
 import pytest
 from celery import Celery
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from livecheck_celery import LiveCheck, cli
 from livecheck_celery.store import Store
+from tests.helpers.cli_runner import invoke
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.livecheck, arguments)
+    return invoke(cli.livecheck, arguments)
 
 
 @pytest.fixture

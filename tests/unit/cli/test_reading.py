@@ -13,13 +13,14 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.schedules import crontab
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from livecheck_celery import LiveCheck, Signal, State, cli
 from livecheck_celery.cli.reports import Tail
 from livecheck_celery.cli.status import COLUMNS
 from livecheck_celery.models import REPORT
 from livecheck_celery.store import Store
+from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_report, make_test
 from tests.helpers.terminals import Screen
 
@@ -37,7 +38,7 @@ CONTRACT = {
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.livecheck, ("-A", "shop_app", *arguments))
+    return invoke(cli.livecheck, ("-A", "shop_app", *arguments))
 
 
 @pytest.fixture

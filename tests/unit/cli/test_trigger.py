@@ -9,19 +9,20 @@ from typing import Any
 
 import pytest
 from celery import Celery
-from click.testing import CliRunner, Result
+from click.testing import Result
 
 from livecheck_celery import LiveCheck, Signal, State, TestExecution, cli
 from livecheck_celery.cli.trigger import as_value
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.store import Store
+from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_report, make_test
 
 CASE = "shop.test_order"
 
 
 def run(*arguments: str) -> Result:
-    return CliRunner().invoke(cli.livecheck, ("-A", "shop_app", "trigger", *arguments))
+    return invoke(cli.livecheck, ("-A", "shop_app", "trigger", *arguments))
 
 
 class Publisher:
