@@ -15,6 +15,7 @@ from celery import Celery
 
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.declaration import check_name, resolve_annotations
+from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_test
@@ -271,7 +272,7 @@ class LiveCheck:
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test to the hosts in ``http_hosts``."""
-        return carry(requests.Session(), self.gate)
+        return carry(Session(), self.gate)
 
     def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:
         """Make every client of a library in this process propagate the current test; `uninstrument` reverts it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import AsyncGenerator, Callable, Generator, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
 from dataclasses import replace
 from datetime import timedelta
@@ -17,6 +17,7 @@ from pydantic import ValidationError
 from livecheck_celery.cases import http
 from livecheck_celery.cases.declaration import declared_signals
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
+from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.methods import check_methods
 from livecheck_celery.cases.protocols import CaseApp
@@ -24,19 +25,29 @@ from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
 from livecheck_celery.config import CaseOptions, CaseSettings, UrlSettings, explain, seconds
 from livecheck_celery.context import current_test
-from livecheck_celery.errors import ConfigurationError, ServiceDown, SuiteFailed, UnknownSignal
+from livecheck_celery.errors import (
+    ConfigurationError,
+    RedisUnavailable,
+    ServiceDown,
+    SuiteFailed,
+    UnknownSignal,
+)
 from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.execution.test_log import write
-from livecheck_celery.execution.verdicts import is_hand_back
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
+from livecheck_celery.store.retry import with_retry
 from livecheck_celery.utils.sanitize import get_logger, message_of
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
 #: Options that can be overridden at run time.
 OVERRIDABLE: Final = ("active", "probability")
+
+
+def _call(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    return operation(*args, **kwargs)
 
 
 class Case(CaseOptions):
@@ -242,8 +253,12 @@ class Case(CaseOptions):
         signal.resolve(key, event)
 
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
-        """Record a failure of the suite, then call `on_suite_fail`; log what the hook raises."""
-        self._account_suite_failure(exc, new_state)
+        """Record a failure of the suite, then call `on_suite_fail`; log what the hook raises.
+
+        Raises:
+            RedisUnavailable: Redis did not answer for a minute.
+        """
+        self._account_suite_failure(exc, new_state, with_retry)
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
@@ -251,34 +266,25 @@ class Case(CaseOptions):
 
         Called by a coroutine, an ``async def`` hook runs when the coroutine awaits something, or ends.
         """
-        name = f"{getattr(hook, '__name__', hook)}()"
+        event_loop = self.app.runtime.event_loop
+        call_hook(hook, args, case_name=self.name, event_loop=event_loop, logger=self.logger)
 
-        def failed(error: BaseException) -> None:
-            if is_hand_back(error):
-                raise error
-            write(self.logger, logging.ERROR, "case %s: %s raised", self.name, name, exc_info=error)
-
-        try:
-            result = hook(*args)
-            if isinstance(result, Generator | AsyncGenerator):
-                raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
-        except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
-            failed(exc)
-        else:
-            self.app.runtime.event_loop.complete(result, f"case {self.name}: {name}", failed)
-
-    def _account_suite_failure(self, exc: SuiteFailed, new_state: State) -> None:
+    def _account_suite_failure(self, exc: SuiteFailed, new_state: State, call: Callable[..., Any] = _call) -> None:
         if exc.accounted:
             return
         report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
         store = self.app.runtime.store
-        is_new = store.suites.fail(
-            self.name, state=new_state, report=report, state_transition_delay=self.state_transition_delay
+        is_new = call(
+            store.suites.fail,
+            self.name,
+            state=new_state,
+            report=report,
+            state_transition_delay=self.state_transition_delay,
         )
         exc.accounted = True
         write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc)
         if is_new:
-            self.call_hook(self.post_report, replace(report, at=store.time()))
+            self.call_hook(self.post_report, replace(report, at=call(store.time)))
 
     # -- HTTP
 
@@ -307,7 +313,11 @@ class Case(CaseOptions):
         except ServiceDown as exc:
             self.fail_suite(exc)
             return None
-        self.app.runtime.store.suites.service_recovered(self.name, state_transition_delay=self.state_transition_delay)
+        recovered = self.app.runtime.store.suites.service_recovered
+        try:
+            with_retry(recovered, self.name, state_transition_delay=self.state_transition_delay)
+        except RedisUnavailable as exc:  # the service has answered, which is what the caller asked
+            self.logger.warning("case %s: status not updated: %s", self.name, exc)
         return body
 
     @property

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, RemoteDisconnected
 from threading import Event, Thread
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.exceptions import InvalidHeader, InvalidJSONError, InvalidSchema, InvalidURL, MissingSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
+from livecheck_celery.cases.http_body import PARTS, Body
+from livecheck_celery.cases.redirects import refusal, without_secrets
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
 from livecheck_celery.utils.compat import shut_down
@@ -51,13 +52,17 @@ def fetch(
 
     A failed attempt is retried as ``settings`` says, except after a 4xx response other than 408, 425 and 429, and after
     a body over ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response
-    began. ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
+    began; a request whose body is a generator is not retried. GET and HEAD follow redirects; other methods only to the
+    same host, and if the method stays. ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
 
     Raises:
         ServiceDown: all attempts failed; the message has their number, and the reason of the last failure.
         requests.RequestException: the request is invalid, such as a URL without a scheme.
     """
     method = method.upper()
+    parts = {name: kwargs.pop(name) for name in PARTS if name in kwargs}
+    headers = kwargs.pop("headers", None)
+    body = Body(method, url, headers, parts)
     retrying = Retrying(
         stop=stop_after_attempt(settings.error_retries + 1),
         wait=wait_exponential(
@@ -65,15 +70,19 @@ def fetch(
             exp_base=settings.error_delay_backoff,
             max=settings.error_delay_max,
         ),
-        retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.retryable),
+        retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.retryable and body.is_repeatable),
         reraise=True,
     )
     try:
-        return retrying(lambda: _Attempt(method, url, settings, session, max_body, kwargs).make())
+        return retrying(
+            lambda: _Attempt(method, settings, session, max_body, {**kwargs, **body.arguments(headers)}, body).make()
+        )
     except _Failed as exc:
         attempts = retrying.statistics["attempt_number"]
         made = f"{attempts} attempt{'' if attempts == 1 else 's'}"
-        raise ServiceDown(f"{method} {_without_secrets(url)}: {exc} ({made})") from exc.__cause__
+        if exc.retryable and not body.is_repeatable:
+            made += ", since its body cannot be sent again"
+        raise ServiceDown(f"{method} {without_secrets(url)}: {exc} ({made})") from exc.__cause__
 
 
 @dataclass
@@ -85,11 +94,11 @@ class _Attempt:
     """
 
     method: str
-    url: str
     settings: UrlSettings
     session: requests.Session
     max_body: int
     kwargs: dict[str, Any]
+    body: Body
     began: list[requests.Response] = field(default_factory=list)
     given_up: Event = field(default_factory=Event)
 
@@ -103,7 +112,9 @@ class _Attempt:
             if not body.done():
                 self._give_up()
         if self.given_up.is_set():
-            raise _Failed(_timed_out(self.settings), retryable=self._is_retryable(bool(self.began)))
+            # The thread can still be reading the body.
+            retryable = not self.body.is_stream and self._is_retryable(bool(self.began))
+            raise _Failed(_timed_out(self.settings), retryable=retryable)
         try:
             return body.result()
         except requests.RequestException as exc:
@@ -128,6 +139,9 @@ class _Attempt:
         response.raw.enforce_content_length = True  # the default from urllib3 2 on
         if self.given_up.is_set():
             response.close()
+        if self.kwargs.get("allow_redirects", True) and (reason := refusal(response)):
+            response.close()
+            raise _Failed(reason, retryable=False)
 
     def _work(self, body: futures.Future[bytes]) -> None:
         try:
@@ -141,7 +155,7 @@ class _Attempt:
         hooks["response"] = [self._on_response, *([others] if callable(others) else others)]
         kwargs = {**self.kwargs, "hooks": hooks}
         timeout = (_connect_limit(self.settings), self.settings.timeout_total)
-        with self.session.request(self.method, self.url, timeout=timeout, stream=True, **kwargs) as response:
+        with self.session.request(self.method, timeout=timeout, stream=True, **kwargs) as response:
             status = response.status_code
             if status >= _FIRST_ERROR:
                 transient = status >= _FIRST_SERVER_ERROR or status in _TRANSIENT_CLIENT_ERRORS
@@ -190,8 +204,3 @@ def _explain(error: BaseException, root: BaseException, settings: UrlSettings) -
         # The socket's timeout can expire just before the caller's.
         return _timed_out(settings)
     return " ".join(str(getattr(root, "strerror", None) or root).split()) or type(root).__name__
-
-
-def _without_secrets(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
-import requests
-
 from livecheck_celery.cases.http import fetch
+from livecheck_celery.cases.session import Session
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.tasks.beat_schedule import HEARTBEAT_EVERY
@@ -45,7 +44,7 @@ def ping(livecheck: Installed) -> None:
         logger.warning("heartbeat: skipped: %s", "; ".join(problems))
         return
     try:
-        with requests.Session() as session:
+        with Session() as session:
             fetch("GET", url, settings=_HTTP, session=session)
     except (LiveCheckError, OSError, ValueError) as exc:
         # The message begins with the URL, whose path is a secret.

@@ -6,6 +6,7 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from email.message import Message
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
@@ -29,17 +30,28 @@ Answer = Callable[["Handler"], None]
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Records each request in ``server.hits``, and gives the next answer."""
+    """Records each request in ``server.hits``, ``bodies`` and ``headers``, and gives the next answer."""
 
     server: Server
 
     def handle_any(self) -> None:
-        self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.server.bodies.append(self._body())
+        self.server.headers.append(self.headers)
         self.server.hits.append(f"{self.command} {self.path}")
         answers = self.server.answers
         answers[min(len(self.server.hits), len(answers)) - 1](self)
 
-    do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any  # noqa: N815 - http.server's names
+    do_GET = do_HEAD = do_POST = do_PUT = do_DELETE = do_PATCH = handle_any  # noqa: N815 - http.server's names
+
+    def _body(self) -> bytes:
+        if self.headers.get("Transfer-Encoding") != "chunked":
+            return self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        chunks = []
+        while size := int(self.rfile.readline(), 16):
+            chunks.append(self.rfile.read(size))
+            self.rfile.readline()
+        self.rfile.readline()
+        return b"".join(chunks)
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -71,6 +83,8 @@ class Server(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.answers = answers
         self.hits: list[str] = []
+        self.bodies: list[bytes] = []
+        self.headers: list[Message] = []
         self.stopping = threading.Event()
         self.url = f"http://127.0.0.1:{self.server_address[1]}/"
 
@@ -121,8 +135,8 @@ def contradict_itself(handler: Handler) -> None:
     handler.wfile.write(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nxx")
 
 
-def redirect(location: str) -> Answer:
-    return lambda handler: handler.reply(307, Location=location)
+def redirect(location: str, status: int = 307) -> Answer:
+    return lambda handler: handler.reply(status, Location=location)
 
 
 def chunked(body: bytes) -> Answer:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, State, SuiteFailed
+from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, RedisUnavailable, State, SuiteFailed
 from tests.helpers.order_case import declare, execute, outcomes, reports
 from tests.helpers.plain_asserts import wrong_side
 from tests.helpers.scripted_http import ok, running, status
@@ -110,3 +110,44 @@ def test_suite_failure_reported_by_hand_is_counted_once(livecheck: LiveCheck) ->
     case.on_suite_fail(error)
     assert case.last_fail == failed_at
     assert [report.error for report in reports(livecheck)] == ["the exchange is closed"]
+
+
+class Flaky:
+    """Stands in for a method of the store: raises at its first calls."""
+
+    def __init__(self, method: Any, failures: int) -> None:
+        self._method = method
+        self._failures = failures
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if self._failures > 0:
+            self._failures -= 1
+            raise RedisUnavailable("Redis did not answer")
+        return self._method(*args, **kwargs)
+
+
+@pytest.mark.promise("An outage of Redis of some seconds fails no request of a case.", theme="cases")
+def test_request_waits_for_redis_after_its_answer(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites = case.app.runtime.store.suites
+    for name in ("service_recovered", "fail"):
+        monkeypatch.setattr(suites, name, Flaky(getattr(suites, name), 2))
+    with running(ok(b"hello"), status(404)) as server:
+        assert case.get_url(server.url) == b"hello"
+        assert case.get_url(server.url) is None
+    assert case.status is State.FAIL
+    assert len(reports(case.app)) == 1
+
+
+def test_answer_is_returned_after_a_long_outage_of_redis(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("livecheck_celery.store.retry.RETRY_FOR", 0.0)
+    suites = case.app.runtime.store.suites
+    monkeypatch.setattr(suites, "service_recovered", Flaky(suites.service_recovered, 10))
+    with running(ok(b"hello")) as server:
+        assert case.get_url(server.url) == b"hello"
+
+
+def test_failure_that_user_code_reports_does_not_wait_for_redis(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    suites = case.app.runtime.store.suites
+    monkeypatch.setattr(suites, "fail", Flaky(suites.fail, 1))
+    with pytest.raises(RedisUnavailable):
+        case.on_suite_fail(SuiteFailed("the exchange is closed"))

@@ -1,0 +1,36 @@
+"""Call the hooks of a case, which are user code: whatever they raise is logged, and decides nothing."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Callable, Generator
+from typing import Any
+
+from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.test_log import write
+from livecheck_celery.execution.verdicts import is_hand_back
+
+
+def call_hook(
+    hook: Callable[..., Any], args: tuple[Any, ...], *, case_name: str, event_loop: EventLoop, logger: logging.Logger
+) -> None:
+    """Call ``hook``, ``def`` or ``async def``; called by a coroutine, an ``async def`` hook runs at its next await.
+
+    Raises:
+        Interrupted: the hook waits, and this process is stopping.
+    """
+    name = f"{getattr(hook, '__name__', hook)}()"
+
+    def failed(error: BaseException) -> None:
+        if is_hand_back(error):
+            raise error
+        write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
+
+    try:
+        result = hook(*args)
+        if isinstance(result, Generator | AsyncGenerator):
+            raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
+    except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
+        failed(exc)
+    else:
+        event_loop.complete(result, f"case {case_name}: {name}", failed)

@@ -1,0 +1,40 @@
+"""Redirects of a request of a case: those that would report success for another request than the one made."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urljoin, urlsplit
+
+import requests
+
+_FOLLOWED: Final = frozenset({"GET", "HEAD"})
+#: Redirects after which method and body are sent again.
+_REPEATED: Final = frozenset({307, 308})
+
+
+def refusal(response: requests.Response) -> str | None:
+    """Return why the redirect in ``response`` is not followed; None if it is followed, or there is none.
+
+    A redirect of GET or HEAD is followed anywhere. That of another method is followed if method and body are sent
+    again, to the same host, and not from https to http.
+    """
+    method = response.request.method or ""
+    if not response.is_redirect or method in _FOLLOWED:
+        return None
+    target = urljoin(response.url, response.headers["location"])
+    redirected = f"redirected ({response.status_code}) to {without_secrets(target)}"
+    if response.status_code not in _REPEATED:
+        how = "which would be requested by GET or without the body"
+    elif urlsplit(target).hostname != urlsplit(response.url).hostname:
+        how = "which is another host"
+    elif response.url.startswith("https:") and not target.startswith("https:"):
+        how = "which is not encrypted"
+    else:
+        return None
+    return f"{redirected}, {how}; request that URL, or pass allow_redirects=False to accept the redirect as the answer"
+
+
+def without_secrets(url: str) -> str:
+    """Return ``url`` without user, password, query and fragment."""
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

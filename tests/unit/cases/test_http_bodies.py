@@ -1,0 +1,112 @@
+"""A request is sent again with the same body, or not at all."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pytest
+import requests
+
+from livecheck_celery.cases.http import fetch
+from tests.helpers.scripted_http import QUICK, failure, ok, running, status
+
+CONTENT = b"order " * 1000
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "order"
+    path.write_bytes(CONTENT)
+    return path
+
+
+class Again:
+    """An iterable that gives the same chunks each time."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield CONTENT
+
+
+def after_a_part(file: BinaryIO) -> BinaryIO:
+    file.seek(600)
+    return file
+
+
+REPEATABLE: dict[str, Callable[[BinaryIO], tuple[dict[str, Any], bytes]]] = {
+    "bytes": lambda file: ({"data": CONTENT}, CONTENT),
+    "form": lambda file: ({"data": {"side": "buy"}}, b"side=buy"),
+    "form with an iterator": lambda file: ({"data": {"side": iter(["buy", "sell"])}}, b"side=buy&side=sell"),
+    "iterator of fields": lambda file: ({"data": [("side", "buy")]}, b"side=buy"),
+    "json": lambda file: ({"json": {"side": "buy"}}, b'{"side": "buy"}'),
+    "file": lambda file: ({"data": file}, CONTENT),
+    "rest of a file": lambda file: ({"data": after_a_part(file)}, CONTENT[600:]),
+    "bytes in memory": lambda file: ({"data": io.BytesIO(CONTENT)}, CONTENT),
+    "iterable": lambda file: ({"data": Again()}, CONTENT),
+    "file of a form": lambda file: ({"files": {"order": ("order.txt", file)}, "data": {"side": "buy"}}, CONTENT),
+}
+
+
+@pytest.mark.promise("A request of a case is sent again with its whole body, or not sent again.", theme="cases")
+@pytest.mark.parametrize("make", REPEATABLE.values(), ids=REPEATABLE.keys())
+def test_retry_sends_the_whole_body(session: requests.Session, path: Path, make: Any) -> None:
+    with running(status(503), ok()) as server, path.open("rb") as file:
+        arguments, expected = make(file)
+        assert fetch("PUT", server.url, settings=QUICK, session=session, **arguments) == b"fine"
+        first, second = server.bodies
+        assert first == second
+        assert expected in first
+
+
+@pytest.fixture
+def pipe() -> Iterator[BinaryIO]:
+    reader, writer = os.pipe()
+    os.write(writer, CONTENT)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as file:
+        yield file
+
+
+UNREPEATABLE: dict[str, Callable[[BinaryIO], Any]] = {
+    "generator": lambda pipe: (chunk for chunk in [CONTENT]),
+    "iterator": lambda pipe: iter([CONTENT]),
+    "pipe": lambda pipe: pipe,
+}
+
+
+@pytest.mark.parametrize("make", UNREPEATABLE.values(), ids=UNREPEATABLE.keys())
+def test_body_that_cannot_be_repeated_is_sent_once(session: requests.Session, pipe: BinaryIO, make: Any) -> None:
+    with running(status(503), ok()) as server:
+        message = failure("PUT", server.url, session, data=make(pipe))
+        assert message.endswith(": 503 Service Unavailable (1 attempt, since its body cannot be sent again)")
+        assert len(server.hits) == 1
+    with running(ok()) as server:
+        fetch("PUT", server.url, settings=QUICK, session=session, data=iter([CONTENT]))
+        assert server.bodies == [CONTENT]
+
+
+def test_parameters_of_an_iterator_are_sent_each_time(session: requests.Session) -> None:
+    with running(status(503), ok()) as server:
+        fetch("GET", server.url, settings=QUICK, session=session, params={"id": iter(["1", "2"])})
+        assert server.hits == ["GET /?id=1&id=2"] * 2
+
+
+def test_content_type_of_the_caller_is_kept(session: requests.Session) -> None:
+    with running(ok()) as server:
+        headers = {"content-type": "application/vnd.order"}
+        fetch("POST", server.url, settings=QUICK, session=session, json={}, headers=headers)
+        fetch("POST", server.url, settings=QUICK, session=session, json={})
+        assert [each["Content-Type"] for each in server.headers] == ["application/vnd.order", "application/json"]
+
+
+def test_digest_authentication_repeats_the_request(session: requests.Session) -> None:
+    def challenge(handler: Any) -> None:
+        handler.reply(401, WWW_Authenticate='Digest realm="r", nonce="n", qop="auth"')
+
+    with running(challenge, ok()) as server:
+        auth = requests.auth.HTTPDigestAuth("me", "secret")
+        assert fetch("PUT", server.url, settings=QUICK, session=session, auth=auth, data=CONTENT) == b"fine"
+        assert server.bodies == [CONTENT, CONTENT]

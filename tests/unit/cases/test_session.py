@@ -1,0 +1,192 @@
+"""Credentials, proxies, cookies and certificates of the requests of a case."""
+
+from __future__ import annotations
+
+import base64
+import ssl
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+import trustme
+
+from livecheck_celery import LiveCheck
+from livecheck_celery.cases.http import fetch
+from livecheck_celery.cases.session import Session, is_loopback
+from tests.helpers.scripted_http import QUICK, Handler, ok, redirect, running
+
+BEARER = {"Authorization": "Bearer x"}
+
+
+def basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+@pytest.fixture
+def session(livecheck: LiveCheck) -> Iterator[requests.Session]:
+    with livecheck.session() as session:
+        assert isinstance(session, Session)
+        yield session
+
+
+@pytest.fixture
+def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "netrc"
+    path.write_text("machine 127.0.0.1 login robot password netrc\n")
+    path.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(path))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sent"),
+    [
+        ({"headers": BEARER}, "Bearer x"),
+        ({"headers": {"authorization": "Bearer x"}}, "Bearer x"),
+        ({"headers": {b"Authorization": b"Bearer x"}}, "Bearer x"),
+        ({"auth": ("me", "secret")}, basic("me", "secret")),
+        ({"auth": ("me", "secret"), "headers": BEARER}, basic("me", "secret")),
+        ({}, basic("robot", "netrc")),
+    ],
+)
+def test_credentials_of_the_request_precede_netrc(
+    session: requests.Session, netrc: None, arguments: dict[str, Any], sent: str
+) -> None:
+    with running(redirect("/again"), ok()) as server:
+        fetch("GET", server.url, settings=QUICK, session=session, **arguments)
+        assert [each["Authorization"] for each in server.headers] == [sent, sent]
+
+
+def test_credentials_of_the_url_precede_netrc(session: requests.Session, netrc: None) -> None:
+    with running(ok()) as server:
+        fetch("GET", server.url.replace("//", "//me:secret@"), settings=QUICK, session=session)
+        assert [each["Authorization"] for each in server.headers] == [basic("me", "secret")]
+
+
+def test_header_of_the_session_precedes_netrc(session: requests.Session, netrc: None) -> None:
+    session.headers["Authorization"] = "Bearer x"
+    with running(ok()) as server:
+        fetch("GET", server.url, settings=QUICK, session=session)
+        assert [each["Authorization"] for each in server.headers] == ["Bearer x"]
+
+
+def test_authorization_is_not_sent_to_the_other_host_of_a_redirect(session: requests.Session) -> None:
+    with running(ok()) as target, running(redirect(target.url.replace("127.0.0.1", "localhost"))) as server:
+        fetch("GET", server.url, settings=QUICK, session=session, headers=BEARER)
+        assert [each["Authorization"] for each in (*server.headers, *target.headers)] == ["Bearer x", None]
+
+
+@pytest.fixture
+def proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1/")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_proxy_of_the_environment_is_not_used_for_loopback(session: requests.Session, proxies: None, host: str) -> None:
+    with running(redirect("/again"), ok()) as server:
+        url = server.url.replace("127.0.0.1", host)
+        assert fetch("GET", url, settings=QUICK, session=session) == b"fine"
+
+
+def proxy(handler: Handler) -> None:
+    handler.reply(200, f"proxied {handler.path}".encode())
+
+
+def test_proxy_of_the_environment_is_used_for_other_hosts_except_those_of_no_proxy(
+    session: requests.Session, proxies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(proxy) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setenv("http_proxy", server.url)
+        url = "http://shop.example/"
+        assert fetch("GET", url, settings=QUICK, session=session) == b"proxied http://shop.example/"
+        monkeypatch.setenv("NO_PROXY", "shop.example")
+        monkeypatch.setattr("urllib3.util.connection.socket.getaddrinfo", refuse)
+        with pytest.raises(Exception, match=r"no proxy"):
+            fetch("GET", url, settings=QUICK, session=session)
+
+
+def refuse(*_: object, **__: object) -> Any:
+    raise OSError("no proxy")
+
+
+def test_redirect_to_loopback_leaves_the_proxy(
+    session: requests.Session, proxies: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(ok(b"direct")) as target, running(redirect(target.url)) as server:
+        monkeypatch.setenv("HTTP_PROXY", server.url)
+        monkeypatch.setenv("http_proxy", server.url)
+        assert fetch("GET", "http://shop.example/", settings=QUICK, session=session) == b"direct"
+
+
+def test_explicit_proxy_is_used_for_loopback(session: requests.Session) -> None:
+    with running(proxy) as server:
+        arguments = {"proxies": {"http": server.url}}
+        assert fetch("GET", "http://localhost:1/", settings=QUICK, session=session, **arguments) == (
+            b"proxied http://localhost:1/"
+        )
+
+
+@pytest.mark.parametrize(
+    ("url", "expected"),
+    [
+        ("http://localhost:80/", True),
+        ("http://LOCALHOST/", True),
+        ("http://shop.localhost/", True),
+        ("http://127.9.9.9/", True),
+        ("http://[::1]:8000/", True),
+        ("http://localhost.example/", False),
+        ("http://10.0.0.1/", False),
+        ("http:///", False),
+    ],
+)
+def test_loopback_is_recognized(url: str, expected: bool) -> None:
+    assert is_loopback(url) is expected
+
+
+def test_requests_share_no_cookies(livecheck: LiveCheck) -> None:
+    answers = [lambda handler: handler.reply(200, Set_Cookie="session=1"), ok()]
+    with running(*answers) as server:
+        for _ in range(2):
+            with livecheck.session() as session:  # as `Case.url_request` does
+                fetch("GET", server.url, settings=QUICK, session=session)
+        assert [each["Cookie"] for each in server.headers] == [None, None]
+
+
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_of_the_environment_are_trusted(
+    session: requests.Session, proxies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    authority = trustme.CA()
+    bundle = tmp_path / "ca.pem"
+    authority.cert_pem.write_to_path(str(bundle))
+
+    class Secure(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    with HTTPServer(("127.0.0.1", 0), Secure) as server:
+        server.socket = context.wrap_socket(server.socket, server_side=True)
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)  # the machine's, which precedes
+            monkeypatch.setenv(variable, str(bundle))
+            url = f"https://localhost:{server.server_address[1]}/"
+            assert fetch("GET", url, settings=QUICK, session=session) == b""
+        finally:
+            server.shutdown()
+            thread.join()
