@@ -16,12 +16,12 @@ import click
 __all__ = ["celery_command", "livecheck", "main"]
 
 #: Each is a module of this package with a click command of the same name.
-COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "doctor", "dev", "demo")
+COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "forget", "doctor", "dev", "demo")
 
 HELP: Final = """Inspect and control the tests that keep running inside a live system.
 
-status, reports, cases and override also work on cases that only the workers have imported. trigger needs the module
-that declares the case.
+status, reports, cases, override and forget also work on cases that only the workers have imported. trigger needs the
+module that declares the case.
 
 \b
 Exit codes:

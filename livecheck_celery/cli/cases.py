@@ -7,7 +7,7 @@ from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
-from livecheck_celery.cli.known_cases import known_cases
+from livecheck_celery.cli.known_cases import known_cases, override_lines, undeclared_line
 from livecheck_celery.cli.status import NO_CASES
 from livecheck_celery.utils.sanitize import sanitize
 
@@ -19,7 +19,7 @@ def cases(ctx: click.Context) -> None:
 
     Includes the cases that workers have registered in Redis and those declared in the module given with -A. Durations
     are in seconds. Signals are in the order of their declaration. A setting changed with `override` is marked
-    (overridden).
+    (overridden), with who changed it, why and until when. A case that no running worker declares is marked, too.
 
     \b
     Exit codes:
@@ -42,6 +42,8 @@ def cases(ctx: click.Context) -> None:
             shown[f"{key} from"] = " ".join(value)
         for key in shown.pop("overridden", ()):
             shown[key] = f"{shown[key]} (overridden)"
+        for remark in filter(None, [undeclared_line(name, case), *override_lines(name, case)]):
+            console.line(f"  {remark.removeprefix(f'{name}: ')}")
         width = max(len(key) for key in shown)
         for key, value in shown.items():
             console.line(f"  {key:<{width}}  ", "-" if value is None else str(value))

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from livecheck_celery.cli.discovery import distinct
+import click
+from click.shell_completion import CompletionItem
+
+from livecheck_celery.cli import console
+from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.errors import CliError, unknown_name
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.store import Store
+from livecheck_celery.store.registry import Note
 
 
 class KnownCase(NamedTuple):
@@ -18,10 +23,19 @@ class KnownCase(NamedTuple):
         store: the store that holds its state.
         settings: the settings the workers use; the declared ones while no worker has registered the case. Includes
             overrides, whose names are listed under ``overridden``.
+        notes: who set each override, by option.
+        declared: whether a running worker declares the case; None if that is not known, as no worker runs.
     """
 
     store: Store
     settings: dict[str, Any]
+    notes: Mapping[str, Note]
+    declared: bool | None
+
+    @property
+    def expects_tests(self) -> bool:
+        """Whether silence of the case is a failure: it is active, and a worker can run its tests, or none runs."""
+        return bool(self.settings.get("active", True)) and self.declared is not False
 
 
 def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, KnownCase]:
@@ -30,17 +44,44 @@ def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, KnownCase]:
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    known: dict[str, KnownCase] = {}
+    found: dict[str, tuple[LiveCheck, dict[str, Any]]] = {}
     for each in livechecks:
-        known |= {name: KnownCase(each.runtime.store, case.describe()) for name, case in each.cases.items()}
+        found |= {name: (each, case.describe()) for name, case in each.cases.items()}
+    known: dict[str, KnownCase] = {}
     for each in distinct(livechecks, "redis_url", "prefix"):
         store = each.runtime.store
-        known |= {name: KnownCase(store, settings) for name, settings in store.registry.cases().items()}
+        settings = {name: described for name, (owner, described) in found.items() if _shares_state(owner, each)}
+        settings |= store.registry.cases()
         snapshot = store.registry.snapshot()
-        for name, overrides in snapshot.overrides.items() if snapshot else ():
-            if name in known:
-                known[name].settings.update({**overrides, "overridden": sorted(overrides)})
+        declared = store.liveness.declared_cases(store.liveness.processes())
+        for name, values in settings.items():
+            overrides = dict(snapshot.overrides.get(name, {})) if snapshot else {}
+            notes = snapshot.notes.get(name, {}) if snapshot else {}
+            merged = {**values, **overrides, "overridden": sorted(overrides)} if overrides else values
+            known[name] = KnownCase(store, merged, notes, None if declared is None else name in declared)
     return dict(sorted(known.items()))
+
+
+def override_lines(name: str, case: KnownCase) -> list[str]:
+    """Describe each override of a case: the option, its value, who set it, until when and why."""
+    now = case.store.time() if case.notes else 0.0
+    lines = []
+    for option in case.settings.get("overridden", ()):
+        note = case.notes.get(option)
+        parts = [f"{name}: {option} is overridden with {case.settings[option]}"]
+        if note is not None:
+            parts += [f"by {note.by}"] if note.by else []
+            parts += [f"{console.rounded(max(0.0, now - note.at))} ago"]
+            parts += [f"until {console.clock(note.expires_at)}"] if note.expires_at is not None else []
+        lines.append(", ".join(parts) + (f": {note.reason}" if note is not None and note.reason else ""))
+    return lines
+
+
+def undeclared_line(name: str, case: KnownCase) -> str:
+    """Return the hint for a case that no running worker declares; empty for another one."""
+    if case.declared is not False:
+        return ""
+    return f"{name}: no running worker declares it; start one that does, or remove it with `livecheck forget {name}`"
 
 
 def full_case_name(name: str, names: Sequence[str], *, otherwise: str = "") -> str:
@@ -62,3 +103,17 @@ def full_case_name(name: str, names: Sequence[str], *, otherwise: str = "") -> s
     if not matching:
         raise unknown_name("case", name, names, otherwise=otherwise)
     return matching[0]
+
+
+def complete_case(ctx: click.Context, _param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Complete the name of a case in a shell: full names, and last parts; nothing if Redis does not answer."""
+    try:
+        names = list(known_cases(find_livechecks(ctx)))
+    except Exception:  # noqa: BLE001 - a shell shows nothing else while it completes
+        return []
+    spellings = dict.fromkeys([*names, *(name.rpartition(".")[2] for name in names)])
+    return [CompletionItem(one) for one in spellings if one.startswith(incomplete)]
+
+
+def _shares_state(one: LiveCheck, other: LiveCheck) -> bool:
+    return (one.settings.redis_url, one.settings.prefix) == (other.settings.redis_url, other.settings.prefix)

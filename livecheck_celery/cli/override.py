@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import getpass
+import socket
+from datetime import UTC, datetime
 from typing import Any
 
 import click
@@ -9,23 +12,36 @@ import click
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
 from livecheck_celery.cli.errors import CliError
-from livecheck_celery.cli.known_cases import full_case_name, known_cases
-from livecheck_celery.config import CaseSettings
+from livecheck_celery.cli.known_cases import complete_case, full_case_name, known_cases
+from livecheck_celery.config import CaseSettings, seconds
+from livecheck_celery.store import Store
 
 
 @click.command()
-@click.argument("case_name", metavar="CASE")
+@click.argument("case_name", metavar="CASE", shell_complete=complete_case)
 @click.option("--active/--inactive", default=None, help="Enable or disable the case: its triggers and its tests.")
 @click.option("--probability", type=float, metavar="P", help="Share of real requests to test, from 0 to 1.")
-@click.option("--clear", is_flag=True, help="Remove the override.")
+@click.option("--until", metavar="WHEN", help="Restore the declared values then: 2h, or 2026-11-30T18:00 (UTC).")
+@click.option("--reason", default="", help="Why; shown by status and cases.")
+@click.option("--by", help="Who; default: your user name and this host.")
+@click.option("--clear", is_flag=True, help="Remove all overrides of the case.")
 @click.pass_context
 def override(
-    ctx: click.Context, *, case_name: str, active: bool | None, probability: float | None, clear: bool
+    ctx: click.Context,
+    *,
+    case_name: str,
+    active: bool | None,
+    probability: float | None,
+    until: str | None,
+    reason: str,
+    by: str | None,
+    clear: bool,
 ) -> None:
     r"""Override settings of a case, in every process within 5 seconds.
 
-    CASE is the full name of the case, or its last part. The options replace an earlier override of the case. An
-    override is stored in Redis: it survives restarts, until --clear.
+    CASE is the full name of the case, or its last part. An earlier override of another option stays. An override is
+    stored in Redis: it survives restarts, until --clear or the end given with --until. status and cases show it, with
+    who set it and why.
 
     \b
     Exit codes:
@@ -35,7 +51,7 @@ def override(
     \b
     Examples:
       livecheck -A shop override test_order --probability 0.01
-      livecheck -A shop override test_order --inactive
+      livecheck -A shop override test_order --inactive --until 2h --reason "stock service is down"
       livecheck -A shop override test_order --clear
     """
     options = {"active": active, "probability": probability}
@@ -48,6 +64,46 @@ def override(
     known = known_cases(find_livechecks(ctx))
     name = full_case_name(case_name, list(known), otherwise="`livecheck cases` lists all cases")
     CaseSettings.resolve(f"case {name}", (), overrides)
-    known[name].store.registry.override(name, overrides)
+    store = known[name].store
+    store.registry.override(
+        name,
+        overrides,
+        merge=True,
+        by=author() if by is None else by,
+        reason=reason,
+        expires_in=None if until is None else _seconds_until(until, store),
+    )
     changed = ", ".join(f"{option} is {value}" for option, value in overrides.items()) or "override removed"
     console.line(f"{name}: {changed}; takes effect in every process within 5 s")
+    kept = {each: known[name].settings[each] for each in known[name].settings.get("overridden", ()) if not clear}
+    if others := [f"{each} is {value}" for each, value in kept.items() if each not in overrides]:
+        console.line(f"{name}: still overridden: {', '.join(others)}")
+
+
+def author() -> str:
+    """Return the user and the host of this process."""
+    try:
+        return f"{getpass.getuser()}@{socket.gethostname()}"
+    except (KeyError, OSError, ImportError):  # an account without a name, as in some containers
+        return socket.gethostname()
+
+
+def _seconds_until(text: str, store: Store) -> float:
+    """Parse a duration, or a time in UTC unless it has another zone, by Redis' clock.
+
+    Raises:
+        CliError: the text is neither, or is not in the future.
+        RedisUnavailable: Redis did not answer.
+    """
+    left: Any = seconds(text)
+    try:
+        if isinstance(left, str):
+            at = datetime.fromisoformat(text)
+            left = (at if at.tzinfo else at.replace(tzinfo=UTC)).timestamp() - store.time()
+    except ValueError:
+        left = 0.0
+    if not 0 < left < float("inf"):
+        raise CliError(
+            f"--until {text!r} is not in the future", "give a duration such as 2h, or 2026-11-30T18:00 (UTC)"
+        )
+    return float(left)

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import distinct, find_livechecks
-from livecheck_celery.cli.known_cases import full_case_name, known_cases
+from livecheck_celery.cli.known_cases import complete_case, full_case_name, known_cases
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import TestReport
@@ -72,7 +72,13 @@ class Tail:
 
 @click.command()
 @click.option("-n", "count", type=click.IntRange(min=0), default=20, show_default=True, help="Number of reports.")
-@click.option("--case", "case_name", metavar="CASE", help="Only reports of this case: its name, or its last part.")
+@click.option(
+    "--case",
+    "case_name",
+    metavar="CASE",
+    shell_complete=complete_case,
+    help="Only reports of this case: its name, or its last part.",
+)
 @click.option("--follow", is_flag=True, help="Then print new reports as they arrive, until Ctrl-C.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per line, with all fields.")
 @click.pass_context

@@ -11,10 +11,11 @@ from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import distinct, find_livechecks
-from livecheck_celery.cli.known_cases import known_cases
+from livecheck_celery.cli.known_cases import KnownCase, known_cases, override_lines, undeclared_line
 from livecheck_celery.cli.liveness import silence_warnings
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.store.statistics import Statistics, stalled_after
+from livecheck_celery.utils.sanitize import sanitize
 
 NO_CASES: Final = "No cases: none is declared here, and no worker has registered one."
 COLUMNS: Final = (
@@ -22,65 +23,103 @@ COLUMNS: Final = (
     Column("STATUS"),
     Column("TRIGGERS", drop=3),
     Column("TESTS", min_width=30),
-    Column("FAILURES", drop=5),
+    Column("FAILED", drop=7),
+    Column("IN A ROW", drop=4),
     Column("RUNTIME", drop=6),
     Column("LATENCY", drop=1),
     Column("FREQUENCY", drop=2),
-    Column("LAST TEST", drop=7),
-    Column("LAST FAIL", drop=4),
+    Column("LAST TEST", drop=8),
+    Column("LAST FAILED TEST", drop=5),
 )
+#: In place of a state that is OK while too many tests fail, and of any state of a case that no running worker declares.
+DEGRADED, UNDECLARED = "DEGRADED", "UNDECLARED"
 
 
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with all fields of all cases.")
+@click.option("--check", is_flag=True, help="Exit with 1 if a suite fails.")
 @click.pass_context
-def status(ctx: click.Context, *, as_json: bool) -> None:
+def status(ctx: click.Context, *, as_json: bool, check: bool) -> None:
     r"""Show the status of each case.
 
     \b
     CASE       name of the case
-    STATUS     state of the suite; STALL if no test ran for warn_stalled_after
+    STATUS     state of the suite: that of the last test; STALL if no test ran for warn_stalled_after;
+               DEGRADED if the last test passed, but too many of the recent ones failed;
+               UNDECLARED if no running worker declares the case
     TRIGGERS   share of real requests that are tested, interval of fake requests
     TESTS      verdicts so far, by state
-    FAILURES   consecutive failures/all failures
+    FAILED     share of failed tests among the recent ones, and how many those are
+    IN A ROW   failed tests since the last pass
     RUNTIME    median runtime of tests that passed
     LATENCY    median delay of tests, compared with the frequency of the case
     FREQUENCY  median time between two tests
     LAST TEST  time since a test was received
-    LAST FAIL  time since the suite failed; a single failed test does not count
+    LAST FAILED TEST  time since a test failed
 
-    A terminal that is too narrow shows fewer columns and cuts long names. Pipes and --json get everything. A stall is
-    shown even while beat and all workers are down; a line below the table says if they are.
+    Lines below the table say what needs attention: suites that fail and since when, overrides, cases that no running
+    worker declares, and a silent beat. A terminal that is too narrow shows fewer columns and cuts long names. Pipes and
+    --json get everything. A stall is shown even while beat and all workers are down.
 
     \b
     Exit codes:
-      0  the status was printed, even if a suite fails
+      0  the status was printed; with --check: no suite fails
+      1  with --check: a suite is FAIL, ERROR, TIMEOUT, STALL or DEGRADED
       2  invalid arguments, or Redis did not answer
 
     \b
     Examples:
       livecheck -A shop status
       livecheck -A shop status --json
+      livecheck -A shop status --check > /dev/null || echo "a suite fails"
       celery -A shop livecheck status
     """
     livechecks = find_livechecks(ctx)
-    rows, records = [], []
-    for name, case in known_cases(livechecks).items():
-        statistics = case.store.suites.statistics(name, stalled_after=stalled_after(case.settings))
-        records.append(as_record(name, case.settings, statistics))
-        rows.append(as_row(name, case.settings, statistics))
+    known = known_cases(livechecks)
+    read = {name: read_statistics(name, case) for name, case in known.items()}
     signs = [each.runtime.store.liveness.read() for each in distinct(livechecks, "redis_url", "prefix")]
     if as_json:
+        records = [as_record(name, case, read[name]) for name, case in known.items()]
         click.echo(json.dumps({"cases": records, "signs_of_life": [each._asdict() for each in signs]}, indent=2))
-    elif rows:
-        console.table(FittedTable(COLUMNS, rows))
+    elif known:
+        console.table(FittedTable(COLUMNS, [as_row(name, case, read[name]) for name, case in known.items()]))
         for warning in dict.fromkeys(warning for each in signs for warning in silence_warnings(each)):
             console.sentence(Text(warning, style="bold red"))
+        for name, case in known.items():
+            for remark in remarks(name, case, read[name]):
+                console.sentence(Text(sanitize(remark)))
     else:
         console.line(NO_CASES)
+    if check and any(is_failing(case, read[name]) for name, case in known.items()):
+        ctx.exit(1)
 
 
-def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) -> dict[str, Any]:
+def read_statistics(name: str, case: KnownCase) -> Statistics:
+    """Read the statistics of a case; a case whose tests no running worker can run does not stall.
+
+    Raises:
+        RedisUnavailable: Redis did not answer.
+    """
+    limit = stalled_after(case.settings) if case.expects_tests else None
+    return case.store.suites.statistics(name, stalled_after=limit)
+
+
+def is_failing(case: KnownCase, statistics: Statistics) -> bool:
+    """Return whether the case needs attention: its suite fails, and a running worker declares it, or none runs."""
+    return case.expects_tests and (not statistics.status.is_ok() or statistics.failing_since is not None)
+
+
+def remarks(name: str, case: KnownCase, statistics: Statistics) -> list[str]:
+    """Return a sentence for each thing about a case that the table does not show."""
+    found = []
+    if statistics.failing_since is not None and case.expects_tests:
+        failures, tests = statistics.recent
+        since = console.age(statistics.seconds_failing)
+        found.append(f"{name}: the suite fails since {since}: {failures} of the last {tests} tests failed")
+    return [*found, *override_lines(name, case), *filter(None, [undeclared_line(name, case)])]
+
+
+def as_record(name: str, case: KnownCase, statistics: Statistics) -> dict[str, Any]:
     """Return all fields of a case, named as the attributes of ``Case``."""
     return {
         "name": name,
@@ -102,27 +141,49 @@ def as_record(name: str, settings: Mapping[str, Any], statistics: Statistics) ->
         "frequency_history": statistics.frequency_history,
         "latency_history": statistics.latency_history,
         "runtime_history": statistics.runtime_history,
-        **settings,
+        **case.settings,
+        "declared": case.declared,
+        "overrides": {option: note._asdict() for option, note in case.notes.items()},
     }
 
 
-def as_row(name: str, settings: Mapping[str, Any], statistics: Statistics) -> list[str | Text]:
+def as_row(name: str, case: KnownCase, statistics: Statistics) -> list[str | Text]:
     """Return the row of a case, in the order of `COLUMNS`."""
     return [
         name,
-        console.state(statistics.status),
-        _triggers(settings),
+        _status(case, statistics),
+        _triggers(case.settings),
         console.counts(statistics.total_by_state) or "none",
-        f"{statistics.consecutive_failures}/{statistics.total_failures}",
+        "-" if statistics.recent.rate is None else f"{statistics.recent.rate:.0%} of {statistics.recent.tests}",
+        str(statistics.consecutive_failures),
         console.duration(statistics.runtime_avg),
-        console.duration(statistics.latency_avg),
+        # Histories of an earlier version have negative delays.
+        console.duration(statistics.latency_avg and max(0.0, statistics.latency_avg)),
         console.duration(statistics.frequency_avg),
         console.age(statistics.seconds_since_last_test),
-        console.age(statistics.seconds_since_last_fail),
+        _last_failed_test(statistics),
     ]
 
 
+def _status(case: KnownCase, statistics: Statistics) -> Text:
+    if case.declared is False:
+        return Text(UNDECLARED, style="dim")
+    if statistics.failing_since is not None and statistics.status.is_ok():
+        return Text(DEGRADED, style="bold yellow")
+    return console.state(statistics.status)
+
+
+def _last_failed_test(statistics: Statistics) -> str:
+    if statistics.last_failed_test is None and statistics.total_failures:
+        return "unknown"  # an earlier version recorded it
+    return console.age(statistics.seconds_since_last_failed_test)
+
+
 def _triggers(settings: Mapping[str, Any]) -> str:
+    return _schedule(settings) + (" (overridden)" if settings.get("overridden") else "")
+
+
+def _schedule(settings: Mapping[str, Any]) -> str:
     if not settings.get("active", True):
         return "inactive"
     share = f"{settings.get('probability', 1) * 100:.3g}%"

@@ -13,7 +13,7 @@ from livecheck_celery.cases.case import Case
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
 from livecheck_celery.cli.errors import CliError
-from livecheck_celery.cli.known_cases import full_case_name
+from livecheck_celery.cli.known_cases import complete_case, full_case_name
 from livecheck_celery.cli.parameters import Duration
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import State, TestExecution, TestReport
@@ -25,7 +25,7 @@ BLOCK: Final = 1.0
 
 
 @click.command()
-@click.argument("case_name", metavar="CASE")
+@click.argument("case_name", metavar="CASE", shell_complete=complete_case)
 @click.argument("args", metavar="[ARG]...", nargs=-1)
 @click.option("-k", "named", metavar="NAME=VALUE", multiple=True, help="Keyword argument for run(); repeatable.")
 @click.option("--id", "test_id", help="Id of the test, and key of its signals; a new UUID by default.")

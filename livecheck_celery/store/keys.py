@@ -34,7 +34,7 @@ class Keys:
 
     @property
     def shared(self) -> str:
-        """Hash: shared configuration; ``override:<case>``, ``sources:<case>``, ``revision``, ``since``."""
+        """Hash: shared configuration; ``override:<case>``, ``sources:<case>``, ``revision``, ``since`` and so on."""
         return f"{self.prefix}:{{cases}}:shared"
 
     @property

@@ -74,6 +74,7 @@ class Statistics:
         last_failed_test: time of the last failed test.
         seconds_since_last_failed_test: seconds between the last failed test and the reading.
         failing_since: time at which failed tests made the suite fail; None while it does not.
+        seconds_failing: seconds between that time and the reading.
         recent: the tests of the failure rate.
     """
 
@@ -91,6 +92,7 @@ class Statistics:
     last_failed_test: float | None = None
     seconds_since_last_failed_test: float | None = None
     failing_since: float | None = None
+    seconds_failing: float | None = None
     recent: Recent = NONE
 
     @property
@@ -124,7 +126,7 @@ def read_statistics(
         ValueError: a stored value was not written by LiveCheck.
     """
     received, last_fail = _time(state, "received_at"), _time(state, "last_fail")
-    last_failed = _time(state, "last_failed_test")
+    last_failed, failing_since = _time(state, "last_failed_test"), _time(state, "failing_since")
     totals = {
         State(field.removeprefix(_TOTAL)): int(count) for field, count in state.items() if field.startswith(_TOTAL)
     }
@@ -142,7 +144,8 @@ def read_statistics(
         runtime_history=[float(item) for item in runtime],
         last_failed_test=last_failed,
         seconds_since_last_failed_test=None if last_failed is None else max(0.0, now - last_failed),
-        failing_since=_time(state, "failing_since"),
+        failing_since=failing_since,
+        seconds_failing=None if failing_since is None else max(0.0, now - failing_since),
         recent=_recent(state.get("recent", "")),
     )
 

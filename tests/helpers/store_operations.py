@@ -63,6 +63,9 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "registry.register": lambda store: store.registry.register(CASE, {}),
     "registry.cases": lambda store: store.registry.cases(),
     "registry.override": lambda store: store.registry.override(CASE, {"active": False}),
+    "registry.override, with an end": lambda store: store.registry.override(
+        CASE, {"probability": 0.5}, merge=True, by="alice", reason="a test", expires_in=60.0
+    ),
     "registry.snapshot": lambda store: store.registry.snapshot(),
     "counters.add": lambda store: store.counters.add({"dropped: full": 1}),
     "counters.read": lambda store: store.counters.read(),
@@ -78,6 +81,11 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
 
 def renew(store: Store) -> list[tuple[str, str, str]]:
     return store.executions.renew([(CASE, "id-1", "t1"), (CASE, "other", "t1")], 30.0)
+
+
+def forget(store: Store) -> None:
+    """Several round trips."""
+    store.registry.forget(CASE, ["id-1", "id-2"])
 
 
 def sign_in(store: Store) -> None:

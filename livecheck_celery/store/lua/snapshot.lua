@@ -1,10 +1,47 @@
--- Reads the shared configuration, if it changed.
+-- Reads the shared configuration, if it changed; removes the overrides that have expired.
 --
 -- KEYS[1]  shared    hash, the shared configuration
 -- ARGV[1]  revision  of the caller's copy; "none" if it has no copy
 -- Reply    nil if that revision is current; else {field, value, ...}
 
-if (redis.call('HGET', KEYS[1], 'revision') or '') == ARGV[1] then
-  return false
+local shared = KEYS[1]
+local stored = redis.call('HMGET', shared, 'revision', 'next_expiry')
+local clock = redis.call('TIME')
+local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
+local is_due = stored[2] and (tonumber(stored[2]) or now) <= now
+if not is_due then
+  if (stored[1] or '') == ARGV[1] then
+    return false
+  end
+  return redis.call('HGETALL', shared)
 end
-return redis.call('HGETALL', KEYS[1])
+
+local fields, next_expiry = redis.call('HGETALL', shared), nil
+for at = 1, #fields, 2 do
+  local is_read, override = pcall(cjson.decode, fields[at + 1])
+  if string.sub(fields[at], 1, 9) == 'override:' and is_read and type(override) == 'table'
+    and type(override.notes) == 'table' then
+    local left, is_changed = 0, false
+    for option, note in pairs(override.notes) do
+      local expires_at = type(note) == 'table' and tonumber(note.expires_at) or nil
+      if expires_at and expires_at <= now then
+        override[option], override.notes[option], is_changed = nil, nil, true
+      else
+        left = left + 1
+        next_expiry = expires_at and math.min(next_expiry or expires_at, expires_at) or next_expiry
+      end
+    end
+    if left == 0 then
+      redis.call('HDEL', shared, fields[at])
+    elseif is_changed then
+      redis.call('HSET', shared, fields[at], cjson.encode(override))
+    end
+  end
+end
+if next_expiry then
+  redis.call('HSET', shared, 'next_expiry', string.format('%.6f', next_expiry))
+else
+  redis.call('HDEL', shared, 'next_expiry')
+end
+redis.call('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])
+return redis.call('HGETALL', shared)

@@ -16,7 +16,7 @@ from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call
 from tests.helpers import executions
 from tests.helpers.factories import CASE, make_signal, make_test
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, sign_in
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, forget, sign_in
 
 #: One call of a script each, in the state that `fill` makes.
 WRITES: dict[str, Callable[[Store], Any]] = {
@@ -43,12 +43,15 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "lapsed_run": lambda store: store.schedule_runs.lapsed([CASE], lease=9.0),
     "register": lambda store: store.registry.register(CASE, {"sources": {"sent": ["task", "shop.send"]}}),
     "override": OPERATIONS["registry.override"],
+    "override, with an end": OPERATIONS["registry.override, with an end"],
+    "snapshot": lambda store: store.registry.snapshot(),
+    "forget": forget,
     "add_counts": lambda store: store.counters.add({"dropped: redis": 1, "dropped: full": 1}),
     "sign_of_life": OPERATIONS["liveness.beat_seen"],
     "sign_in": sign_in,
     "post_report": OPERATIONS["reports.post"],
 }
-READS = {"read", "due", "snapshot"}
+READS = {"read", "due"}
 
 
 @pytest.fixture

@@ -1,14 +1,45 @@
-"""A terminal for the commands."""
+"""A terminal for the commands, and a module for ``-A``."""
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
 from typing import Any
 
 import pytest
+from celery import Celery
 from rich.console import Console
 
+from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.cli import console
+from livecheck_celery.store import Store
+from tests.helpers.reading import CASE
 from tests.helpers.terminals import Screen
+
+
+@pytest.fixture
+def livecheck(store: Store, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
+    """The instance that ``-A shop_app`` selects; it has no cases."""
+    livecheck = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
+    livecheck.runtime.store = store
+    store.liveness.beat_seen()
+    store.liveness.schedules_seen()
+    module = ModuleType("shop_app")
+    module.app = livecheck.app
+    monkeypatch.setitem(sys.modules, "shop_app", module)
+    return livecheck
+
+
+@pytest.fixture
+def declared(livecheck: LiveCheck) -> Any:
+    """Declare `CASE`."""
+
+    @livecheck.case(name=CASE, probability=0.005, frequency=90, test_expires="1h")
+    class test_order:
+        stored: Signal[str]
+        sent: Signal[int]
+
+    return test_order
 
 
 @pytest.fixture

@@ -5,26 +5,21 @@ from __future__ import annotations
 import json
 import math
 import re
-import sys
-from collections.abc import Callable, Iterator
-from types import ModuleType
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from celery import Celery
 from celery.schedules import crontab
-from click.testing import Result
 
-from livecheck_celery import LiveCheck, Signal, State, cli
+from livecheck_celery import LiveCheck, Signal, State
 from livecheck_celery.cli.reports import Tail
 from livecheck_celery.cli.status import COLUMNS
 from livecheck_celery.models import REPORT
 from livecheck_celery.store import Store
-from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_report, make_test
+from tests.helpers.reading import CASE, play, run
 from tests.helpers.terminals import Screen
-
-CASE = "shop.test_order"
 
 #: The attributes of the reference's ``Case`` that are data, not methods, logs or stacks.
 CONTRACT = {
@@ -35,44 +30,6 @@ CONTRACT = {
     "url_error_delay_max", "frequency_history", "latency_history", "runtime_history", "total_by_state", "total_signals",
     "seconds_since_last_fail",
 }  # fmt: skip
-
-
-def run(*arguments: str) -> Result:
-    return invoke(cli.livecheck, ("-A", "shop_app", *arguments))
-
-
-@pytest.fixture
-def livecheck(store: Store, monkeypatch: pytest.MonkeyPatch) -> Iterator[LiveCheck]:
-    """The instance that ``-A shop_app`` selects; it has no cases."""
-    livecheck = LiveCheck(Celery("shop", broker="memory://", set_as_current=False), redis_url="redis://fake:6379/0")
-    livecheck.runtime.store = store
-    store.liveness.beat_seen()
-    store.liveness.schedules_seen()
-    module = ModuleType("shop_app")
-    module.app = livecheck.app
-    monkeypatch.setitem(sys.modules, "shop_app", module)
-    return livecheck
-
-
-@pytest.fixture
-def declared(livecheck: LiveCheck) -> Any:
-    @livecheck.case(name=CASE, probability=0.005, frequency=90, test_expires="1h")
-    class test_order:
-        stored: Signal[str]
-        sent: Signal[int]
-
-    return test_order
-
-
-def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.25) -> None:
-    """Record, claim and finish a test of `CASE`."""
-    test = make_test(test_id, CASE)
-    store.executions.record(test, expires_in=60)
-    store.executions.claim(
-        test, token="t", address="a", lease=30, active=True, frequency=None, max_history=100, expires_in=60
-    )
-    report = make_report(state, test, runtime=runtime, error=None if state is State.PASS else "it\nbroke")
-    store.executions.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
 
 
 def test_status_as_json_has_every_attribute_of_the_reference(declared: Any, store: Store) -> None:
@@ -94,9 +51,9 @@ def test_status_is_one_line_per_case(declared: Any, store: Store) -> None:
     header, line = run("status").stdout.splitlines()
     assert header.split("  ")[0] == "CASE"
     cells = [cell.strip() for cell in line.split("  ") if cell]
-    assert cells[:7] == [CASE, "FAIL", "0.5%, every 90.0 s", "PASS 1, FAIL 2", "2/2", "0.250 s", "-"]
-    assert cells[7].endswith(" s")
-    assert cells[8:] == ["0 s ago", "never"]
+    assert cells[:7] == [CASE, "FAIL", "0.5%, every 90.0 s", "PASS 1, FAIL 2", "67% of 3", "2", "0.250 s"]
+    assert cells[8].endswith(" s")
+    assert cells[7:8] + cells[9:] == ["-", "0 s ago", "0 s ago"]
 
 
 def test_stall_is_shown_without_a_running_check(declared: Any, store: Store) -> None:
@@ -108,9 +65,9 @@ def test_stall_is_shown_without_a_running_check(declared: Any, store: Store) -> 
     store.registry.override("shop.test_off", {"active": False})
     for name in ("shop.test_unknown", "shop.test_off"):
         store.client.hset(store.keys.suite(name), "expected_since", store.time() - 61)
-    lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:]]
+    lines = [re.split(r"  +", line) for line in run("status").stdout.splitlines()[1:4]]
     assert [line[:2] for line in lines] == [["shop.test_off", "INIT"], [CASE, "STALL"], ["shop.test_unknown", "STALL"]]
-    assert [line[8] for line in lines] == ["never", "33 min ago", "never"]
+    assert [line[9] for line in lines] == ["never", "33 min ago", "never"]
     shown = json.loads(run("status", "--json").stdout)
     assert [case["status"] for case in shown["cases"]] == ["INIT", "STALL", "STALL"]
     assert shown["cases"][1]["seconds_since_last_test"] == pytest.approx(2000, abs=2)
@@ -334,40 +291,6 @@ def interrupted(after: int) -> Callable[..., list[Any]]:
         return []
 
     return new
-
-
-def test_override_applies_until_it_is_cleared(declared: Any, store: Store) -> None:
-    result = run("override", "test_order", "--inactive", "--probability", "0.25")
-    assert (result.exit_code, result.stdout) == (
-        0,
-        f"{CASE}: active is False, probability is 0.25; takes effect in every process within 5 s\n",
-    )
-    snapshot = store.registry.snapshot()
-    assert snapshot is not None
-    assert snapshot.overrides == {CASE: {"active": False, "probability": 0.25}}
-    shown = run("cases").stdout
-    assert re.search(r"probability +0\.25 \(overridden\)", shown)
-    assert re.search(r"active +False \(overridden\)", shown)
-    [case] = json.loads(run("status", "--json").stdout)["cases"]
-    assert (case["active"], case["probability"]) == (False, 0.25)
-
-    assert "override removed" in run("override", "test_order", "--clear").stdout
-    assert re.search(r"probability +0\.005$", run("cases").stdout, re.MULTILINE)
-
-
-@pytest.mark.parametrize(
-    ("options", "problem"),
-    [
-        ((CASE,), "give --active, --inactive or --probability, or else --clear"),
-        ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
-        ((CASE, "--probability", "2"), f"case {CASE}: probability: Input should be less than or equal to 1"),
-        (("test_ordre", "--active"), f"unknown case 'test_ordre' Hint: did you mean {CASE}?"),
-    ],
-)
-def test_invalid_override_is_refused(declared: Any, options: tuple[str, ...], problem: str) -> None:
-    result = run("override", *options)
-    assert result.exit_code == 2
-    assert problem in result.stderr.replace("\n", " ")
 
 
 def test_source_of_an_automatic_signal_is_shown(livecheck: LiveCheck) -> None:

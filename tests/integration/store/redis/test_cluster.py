@@ -18,7 +18,7 @@ from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call, Script
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, judge, renew, sign_in
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, forget, judge, renew, sign_in
 from tests.helpers.waiting import at_once, wait_until
 
 #: Names of cases that are spread over all three servers.
@@ -51,6 +51,7 @@ def everything(store: Store) -> None:
     positions = {CASE: "0-0"}
     assert [report.case_name for report in store.reports.follow([CASE, *CASES], positions, block=0)]
     assert store.reports.follow([CASE, *CASES], positions, block=0.2) == []
+    forget(store)
 
 
 def test_every_script_uses_keys_of_one_cluster_slot(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
