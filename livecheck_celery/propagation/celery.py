@@ -7,6 +7,7 @@ child was killed, carries no test: the main process runs no task.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, Protocol
 from weakref import WeakKeyDictionary, WeakSet
 
@@ -19,6 +20,9 @@ from livecheck_celery.context import tests_here
 from livecheck_celery.propagation.headers import HEADERS, NOTHING, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
+
+#: Header in which tracing tools put a second copy of theirs, since Celery shows tasks only those (see `_headers_of`).
+_NESTED: Final = "headers"
 
 #: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none.
 OWN_TASKS: Final = "livecheck."
@@ -66,6 +70,9 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
         # A retried message still has the headers with which it arrived.
         for name in HEADERS:
             headers.pop(name, None)
+        inner = headers.get(_NESTED)
+        if isinstance(inner, Mapping):
+            headers[_NESTED] = {name: value for name, value in inner.items() if name not in HEADERS}
         headers.update(carried)
 
 
@@ -76,8 +83,18 @@ def _enter_task(task: Task[Any, Any], **_: Any) -> None:
     elif request.is_eager:
         return  # an eager task runs inside its caller, and keeps the caller's context
     else:
-        carried = parse(request.headers or {})
+        carried = parse(_headers_of(request))
     _running[request] = Work(carried.tests, carried.synthetic_case).__enter__()
+
+
+def _headers_of(request: Context) -> Mapping[str, Any]:
+    """Return LiveCheck's headers of a task's message, the outer ones if it has some.
+
+    Celery puts every header of a message into the attributes of the request. Its attribute ``headers`` has all of them,
+    too, but with a header named ``headers`` only those in it.
+    """
+    outer = {name: value for name in HEADERS if (value := vars(request).get(name)) is not None}
+    return outer or (request.headers if isinstance(request.headers, Mapping) else {})
 
 
 def _leave_task(task: Task[Any, Any], **_: Any) -> None:

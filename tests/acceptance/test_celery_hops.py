@@ -21,13 +21,21 @@ from tests.helpers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
 SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}
+#: Pools, and tracing tools beside LiveCheck that put headers of their own into the same messages.
+WORKERS = {**{pool: (pool, "") for pool in SLOTS}, "sentry": ("threads", "sentry"), "otel": ("solo", "opentelemetry")}
 
 
 class Hops:
     """A worker of the app in apps/hops.py, and the notes of its tasks."""
 
-    def __init__(self, url: str, slots: int) -> None:
-        self.slots = slots
+    def __init__(self, url: str, pool: str, tracer: str) -> None:
+        self.slots = SLOTS[pool]
+        self.environ = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent / "apps"), str(REPOSITORY)]),
+            "HOPS_URL": url,
+            "HOPS_TRACER": tracer,
+        }
         self.app = Celery("sender", broker=url, set_as_current=False)
         self.client = redis.Redis.from_url(url, decode_responses=True)
         self.run = ""
@@ -57,18 +65,18 @@ class Hops:
         self.client.close()
 
 
-@pytest.fixture(scope="module", params=SLOTS)
+@pytest.fixture(scope="module", params=WORKERS)
 def worker(request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hops]:
     livecheck_signals.connect()
-    hops = Hops(valkey_url, SLOTS[request.param])
+    pool, tracer = WORKERS[request.param]
+    hops = Hops(valkey_url, pool, tracer)
     hops.client.flushall()
-    paths = [str(Path(__file__).parent / "apps"), str(REPOSITORY)]
     log = tmp_path_factory.mktemp("hops") / "worker.log"
-    options = f"-A hops worker -P {request.param} -c {hops.slots} --without-gossip --without-mingle -l WARNING"
+    options = f"-A hops worker -P {pool} -c {hops.slots} --without-gossip --without-mingle -l WARNING"
     with log.open("w") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "celery", *options.split()],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "HOPS_URL": valkey_url},
+            env=hops.environ,
             stdout=output,
             stderr=subprocess.STDOUT,
         )
@@ -102,6 +110,39 @@ def test_child_tasks_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("parent", depth=3).delay()
     assert hops.tests(4) == {"depth 3": "a", "depth 2": "a", "depth 1": "a", "depth 0": "a"}
+
+
+SENDER = """
+import sys
+import hops
+from livecheck_celery.context import under_test
+from tests.helpers.factories import make_test
+
+def send():
+    with under_test(make_test("a")):
+        hops.parent.delay(run=sys.argv[1], depth=1)
+        hops.retrying.apply_async(kwargs={"run": sys.argv[1]}, headers={"headers": {"x-trace": "1"}, "x-trace": "1"})
+
+if hops.tracers.TRACER == "sentry":
+    import sentry_sdk
+    with sentry_sdk.start_transaction(name="request"):
+        send()
+else:
+    from opentelemetry import trace
+    with trace.get_tracer("shop").start_as_current_span("request"):
+        send()
+"""
+
+
+@pytest.mark.promise(
+    "A test follows Celery tasks beside other tracing tools, such as Sentry's and OpenTelemetry's.", theme="propagation"
+)
+def test_tasks_sent_in_a_traced_request_carry_the_test(hops: Hops) -> None:
+    if not hops.environ["HOPS_TRACER"]:
+        pytest.skip("the pools have no tracer")
+    subprocess.run([sys.executable, "-c", SENDER, hops.run], env=hops.environ, check=True, timeout=60)
+    assert hops.tests(5) == dict.fromkeys(["depth 1", "depth 0", "try 0", "try 1", "try 2"], "a")
+    wait_until(lambda: {"request", "hops.parent"} <= hops.client.hgetall("hops:traced").keys(), 10, "traces")
 
 
 def test_task_sent_outside_a_test_has_no_test(hops: Hops) -> None:

@@ -12,6 +12,7 @@ from celery.signals import task_prerun
 
 from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.propagation import celery as livecheck_signals
+from tests.acceptance.apps import tracers
 
 URL = os.environ["HOPS_URL"]
 BARRIER_TIMEOUT = 20.0
@@ -20,6 +21,7 @@ app = Celery("hops", broker=URL, backend=URL)
 app.conf.broker_connection_retry_on_startup = True
 app.conf.worker_hijack_root_logger = False
 store = redis.Redis.from_url(URL, decode_responses=True)
+tracers.start(store)
 found_by_task: dict[str, str | None] = {}
 
 
