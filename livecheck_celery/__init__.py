@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.config import UrlSettings
-from livecheck_celery.context import current_test
+from livecheck_celery.context import current_test, detached
 from livecheck_celery.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -82,6 +82,7 @@ __all__ = [
     "app",
     "current_execution",
     "current_test",
+    "detached",
 ]
 
 

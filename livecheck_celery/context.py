@@ -20,7 +20,7 @@ def current_test_of(case_name: str) -> TestExecution | None:
     return next((test for test in blocks.tests_in_force() if test.case_name == case_name), None)
 
 
-def tests_in_force() -> list[TestExecution]:
+def current_tests() -> list[TestExecution]:
     """Return all tests that the running code is part of, the innermost first."""
     return _unique(blocks.tests_in_force())
 

@@ -18,7 +18,7 @@ from livecheck_celery.cases.declaration import check_name, resolve_annotations
 from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
-from livecheck_celery.context import current_test
+from livecheck_celery.context import current_test, detached
 from livecheck_celery.default_app import default_app
 from livecheck_celery.delivery.outbox import FLUSH_TIMEOUT
 from livecheck_celery.delivery.shared_config import SharedConfig
@@ -26,7 +26,7 @@ from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import asgi, messages, wsgi
+from livecheck_celery.propagation import asgi, deferral, messages, wsgi
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients.requests import carry
@@ -86,6 +86,7 @@ class LiveCheck:
         self._uninstrument: dict[str, Callable[[], None]] = {}
         celery_propagation.connect()
         celery_propagation.add_listener(self)
+        deferral.add_user(self)
         self._installation = install(self)
         connect_method(self.app.on_after_configure, self.schedule_all, weak=False)
         if _is_configured(self.app):
@@ -189,6 +190,7 @@ class LiveCheck:
         The LiveCheck cannot be used afterwards.
         """
         celery_propagation.remove_listener(self)
+        deferral.remove_user(self)
         for name in list(self._uninstrument):
             self.uninstrument(name)
         self.flush()  # an exit stack can take long, or be killed
@@ -316,6 +318,14 @@ class LiveCheck:
             ConfigurationError: a setting is wrong; raised at the first call.
         """
         return messages.extract(self.gate, headers)
+
+    @staticmethod
+    def detached() -> AbstractContextManager[object]:
+        """Return a context manager for a block that is part of no test and no fake request.
+
+        For work that outlives the request in which it starts, such as a worker that serves all requests of a process.
+        """
+        return detached()
 
     @property
     def current_test(self) -> TestExecution | None:

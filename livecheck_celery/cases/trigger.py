@@ -23,6 +23,7 @@ from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.deferral import follow_frameworks
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -206,6 +207,7 @@ class MaybeTrigger:
         if not accepted:
             return None
         collect(test, lingers=True)
+        follow_frameworks()
         self._entered.append(Block((test,)).__enter__())
         return test
 

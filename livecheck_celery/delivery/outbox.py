@@ -29,7 +29,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.compat import connect_method
-from livecheck_celery.utils.forks import renew_after_fork
+from livecheck_celery.utils.forks import at_exit_of_child, renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 
@@ -178,6 +178,7 @@ class Outbox:
                     logger.warning("outbox: cannot start a thread, sending in the calling thread: %s", exc)
             else:
                 self.running = True
+                at_exit_of_child(self.flush)
             return self.running
 
     def _run(self, end: threading.Event) -> None:

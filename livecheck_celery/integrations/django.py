@@ -108,6 +108,8 @@ def _finish_when_sent(response: Any, scope: RequestScope) -> Any:
     if not response.streaming or getattr(response, "file_to_stream", None) is not None:
         scope.finish(response.status_code)
     else:
+        with scope:
+            scope.linger()
         content = _AsyncStreamedContent if response.is_async else _StreamedContent
         response.streaming_content = content(response, scope)
     return response
@@ -124,6 +126,7 @@ class _Content:
     def close(self) -> None:
         """Finish the request; Django calls this when the response has been sent, or the client has disconnected."""
         self._scope.finish(self._response.status_code)
+        self._scope.close()
 
 
 class _StreamedContent(_Content):

@@ -16,7 +16,7 @@ from urllib.parse import quote, unquote
 from itsdangerous import Signer
 
 from livecheck_celery.blocks import MARK_LIFETIME
-from livecheck_celery.context import synthetic_case, tests_in_force
+from livecheck_celery.context import current_tests, synthetic_case
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
@@ -61,7 +61,7 @@ NOTHING: Final = Carried((), None)
 
 def outgoing() -> dict[str, str]:
     """Build the unsigned headers of the current test or of the mark of a fake request; empty outside of both."""
-    if tests := tests_in_force():
+    if tests := current_tests():
         test = tests[0]
         try:
             return test.as_headers()

@@ -8,6 +8,7 @@ from typing import Any
 
 from livecheck_celery.blocks import Work, current_work
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.deferral import follow_frameworks
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, OWN_HEADERS, Gate
 from livecheck_celery.propagation.headers import NOTHING
 
@@ -52,6 +53,8 @@ def extract(
     carried = NOTHING
     with suppress(Exception):
         carried = gate.accept(_known_headers(headers))
+    if carried.tests:
+        follow_frameworks()
     with Work(carried.tests, carried.synthetic_case, outer=current_work()):
         yield carried.test
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from livecheck_celery.blocks import Work, current_work
-from livecheck_celery.context import synthetic_case, tests_in_force
+from livecheck_celery.context import current_tests, synthetic_case
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
 
@@ -74,11 +74,11 @@ def accept_request(gate: Gate, headers: Iterable[tuple[str, str]]) -> Carried:
 def _outer_context() -> Carried:
     earlier = current_work()
     if not isinstance(earlier, RequestScope):
-        tests = tests_in_force()
+        tests = current_tests()
         name = synthetic_case()
         return Carried(tuple(tests), name) if tests or name is not None else NOTHING
     # A server may handle a request in the context of an earlier one, as uvicorn does after it paused reading from a
     # connection. The tests of that earlier request must not leak into this one.
     own = [*earlier.tests, *earlier.triggered]
-    tests = [test for test in tests_in_force() if test not in own]
+    tests = [test for test in current_tests() if test not in own]
     return Carried(tuple(tests), None) if tests else NOTHING

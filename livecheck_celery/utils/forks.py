@@ -5,7 +5,9 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import sys
 import weakref
+from collections.abc import Callable
 from typing import Final, Protocol
 
 _DOUBLE: Final = struct.Struct("d")
@@ -32,6 +34,18 @@ def _renew() -> None:
 
 
 os.register_at_fork(after_in_child=_renew)
+
+
+def at_exit_of_child(function: Callable[[], object]) -> None:
+    """Call the method ``function`` at the exit of this process, if it is a child of `multiprocessing` or `billiard`.
+
+    Such a child does not run atexit handlers. Holds a weak reference to the object of the method.
+    """
+    for library in ("multiprocessing", "billiard"):
+        process, util = sys.modules.get(f"{library}.process"), sys.modules.get(f"{library}.util")
+        if process is not None and util is not None and type(process.current_process()).__name__ != "_MainProcess":
+            method = weakref.WeakMethod(function)
+            util.Finalize(None, lambda method=method: (call := method()) and call(), exitpriority=100)
 
 
 class SharedMoment:

@@ -7,6 +7,7 @@ import time
 from typing import Any, Final
 
 from livecheck_celery.propagation import celery as celery_propagation
+from livecheck_celery.propagation import deferral
 
 _ENDS_WITHIN: Final = 5.0
 
@@ -20,6 +21,7 @@ def close_livechecks() -> None:
 def forget_livechecks() -> None:
     """Detach every LiveCheck of this process, such as those that imports made, from the tasks of later tests."""
     celery_propagation._listeners.clear()
+    deferral._users.clear()
 
 
 def open_livechecks() -> list[Any]:

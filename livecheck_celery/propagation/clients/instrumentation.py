@@ -1,28 +1,21 @@
-"""Replacement of methods of HTTP clients, so that their requests carry the current test."""
+"""Methods of HTTP clients, replaced so that their requests carry the current test."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
-from threading import Lock
-from typing import Any, Final, TypeVar
-from weakref import WeakSet
+from typing import Final, TypeVar
 
 from livecheck_celery.context import current_test, synthetic_case
-from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
 
 T = TypeVar("T")
 
 logger: Final = get_logger(__name__)
 
-_lock: Final = Lock()
-#: Undone replacements, which a later replacement by another library may still call.
-_undone: Final[WeakSet[Callable[..., Any]]] = WeakSet()
 
-
-class Instrumentation:
+class Instrumentation(Replacements):
     """The methods that one call of ``instrument`` replaced.
 
     Args:
@@ -30,32 +23,13 @@ class Instrumentation:
     """
 
     def __init__(self, gate: Gate) -> None:
+        super().__init__()
         self._gate: Gate | None = gate
-        self._replaced: list[tuple[type, str, Callable[..., Any]]] = []
-
-    def replace(self, owner: type, name: str, make: Callable[[Callable[..., Any]], Callable[..., Any]]) -> None:
-        """Replace method ``name`` of ``owner`` by ``make(method)``.
-
-        Raises:
-            ConfigurationError: ``owner`` does not define the method.
-        """
-        with _lock:
-            if name not in vars(owner):
-                where = f"{owner.__module__}.{owner.__qualname__}"
-                raise ConfigurationError(f"instrument: {where} has no {name}(); this version is not supported")
-            # getattr, not vars: another library may have put a descriptor there that is not a function.
-            replacement = wraps(vars(owner)[name])(make(getattr(owner, name)))
-            setattr(owner, name, replacement)
-            self._replaced.append((owner, name, replacement))
 
     def undo(self) -> None:
-        """Restore the methods; a later replacement by another library stays, and calls the original method."""
+        """Restore the methods; one that another library has wrapped sends requests unchanged."""
         self._gate = None
-        with _lock:
-            for owner, name, replacement in self._replaced:
-                _undone.add(replacement)
-                while (top := vars(owner)[name]) in _undone:
-                    setattr(owner, name, top.__wrapped__)  # set by functools.wraps
+        super().undo()
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
         """Return ``add(gate)``, or None if the request must be sent unchanged.

@@ -1,6 +1,7 @@
 """The WSGI middleware reports the outcome of a request once, to all tests it is part of or triggered."""
 
 import io
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import Context, copy_context
 from typing import Any
@@ -8,8 +9,8 @@ from wsgiref.util import FileWrapper
 
 import pytest
 
-from livecheck_celery.blocks import MAX_TESTS, current_work
-from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
+from livecheck_celery.blocks import MAX_TESTS, Block, current_work
+from livecheck_celery.context import collect, current_test, current_tests, fake_request, synthetic_case, under_test
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import outgoing, sign
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
@@ -224,3 +225,52 @@ def test_number_of_notified_tests_is_limited(finished: list[dict[str, Any]]) -> 
     triggered = [make_test(str(number)) for number in range(2 * MAX_TESTS)]
     request(app_returning([b""], *triggered), finished)
     assert finished == [succeeded(TEST, *triggered[MAX_TESTS:])]
+
+
+# -- tests whose blocks end before the body is iterated
+
+
+def test_streamed_body_is_part_of_the_tests_triggered_in_its_request(finished: list[dict[str, Any]]) -> None:
+    seen: list[list[TestExecution]] = []
+
+    def parts() -> Iterator[bytes]:
+        try:
+            for _ in range(2):
+                seen.append(current_tests())
+                yield b"part"
+        finally:
+            seen.append(current_tests())
+
+    def app(environ: dict[str, Any], start_response: Callable[..., object]) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        with Block((OTHER,)):
+            collect(OTHER, lingers=True)
+            body = parts()
+        seen.append(current_tests())
+        return body
+
+    body = request(app, finished)
+    for _ in iter(body):
+        assert current_test() is None
+        request(app_returning([b""]), finished, {})  # another request, in the same thread
+    body.close()
+    assert seen == [[TEST], *[[TEST, OTHER]] * 3]
+
+
+def test_block_that_a_streamed_body_holds_is_in_force_in_all_its_parts(finished: list[dict[str, Any]]) -> None:
+    seen: list[TestExecution | None] = []
+
+    def parts() -> Iterator[bytes]:
+        with under_test(OTHER):
+            for _ in range(3):
+                seen.append(current_test())
+                yield b"part"
+
+    body = iter(request(app_returning(parts()), finished, {}))
+    for _ in range(3):
+        thread = threading.Thread(target=next, args=(body,))  # as a server may do
+        thread.start()
+        thread.join()
+    assert list(body) == []
+    assert seen == [OTHER] * 3
+    assert current_test() is None

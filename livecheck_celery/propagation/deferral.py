@@ -1,0 +1,127 @@
+"""Work that a framework runs after the block in which it was queued: background tasks, streams, callbacks of a commit.
+
+Such work is part of the tests that were in force where it was queued. The methods that queue it are replaced when a
+test is first in force in a process that has loaded the framework, so that a process without tests is left alone. They
+are restored when the last LiveCheck is closed.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Awaitable, Callable
+from contextlib import nullcontext
+from threading import RLock
+from typing import Any, Final
+from weakref import WeakSet
+
+from livecheck_celery.binding import bind_here
+from livecheck_celery.blocks import Block, current_work, synthetic_case, tests_in_force
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.propagation.replacements import Replacements
+from livecheck_celery.utils.sanitize import get_logger
+
+logger: Final = get_logger(__name__)
+
+#: Attribute of a streaming response: the block in which it was made.
+_BLOCK: Final = "_livecheck_block"
+
+_lock: Final = RLock()
+_users: Final[WeakSet[Any]] = WeakSet()
+#: By module, the replaced methods of its framework.
+_followed: Final[dict[str, Replacements]] = {}
+
+
+def follow_frameworks() -> None:
+    """Make work that is queued from now on part of the tests in force, in all frameworks that are loaded."""
+    for name, follow in _FRAMEWORKS.items():
+        if name not in _followed and (module := sys.modules.get(name)) is not None:
+            with _lock:
+                if name not in _followed:
+                    _followed[name] = Replacements()
+                    try:
+                        follow(module, _followed[name])
+                    except (ConfigurationError, AttributeError) as exc:
+                        logger.warning("deferral: %s: %s; work that it runs later carries no test", name, exc)
+
+
+def add_user(user: object) -> None:
+    """Keep the methods replaced for as long as ``user`` is not removed; holds a weak reference."""
+    _users.add(user)
+
+
+def remove_user(user: object) -> None:
+    """Restore the methods, if ``user`` was the last one."""
+    _users.discard(user)
+    with _lock:
+        if not _users:
+            for replacements in _followed.values():
+                replacements.undo()
+            _followed.clear()
+
+
+def _follow_background_tasks(module: Any, replacements: Replacements) -> None:
+    """FastAPI and Starlette run background tasks when the response has been sent."""
+
+    def make(init: Callable[..., None]) -> Callable[..., None]:
+        def bind_and_init(self: Any, func: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, _bound(func), *args, **kwargs)
+
+        return bind_and_init
+
+    replacements.replace(module.BackgroundTask, "__init__", make)
+
+
+def _follow_streams(module: Any, replacements: Replacements) -> None:
+    """FastAPI and Starlette run the generator of a streaming response when the view has returned it.
+
+    Its tests are those in whose block the response was made; behind these, those triggered earlier in the request.
+    """
+
+    def make_init(init: Callable[..., None]) -> Callable[..., None]:
+        def init_and_remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **kwargs)
+            if tests := tuple(tests_in_force()):
+                vars(self)[_BLOCK] = Block(tests, synthetic_case())
+
+        return init_and_remember
+
+    def make_stream(stream: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
+        async def stream_in_block(self: Any, *args: Any, **kwargs: Any) -> None:
+            if (work := current_work()) is not None:
+                work.linger()
+            with vars(self).get(_BLOCK) or nullcontext():
+                await stream(self, *args, **kwargs)
+
+        return stream_in_block
+
+    replacements.replace(module.StreamingResponse, "__init__", make_init)
+    replacements.replace(module.StreamingResponse, "stream_response", make_stream)
+
+
+def _follow_commits(module: Any, replacements: Replacements) -> None:
+    """Django runs callbacks at the end of the transaction, with ATOMIC_REQUESTS after the view."""
+
+    def make(on_commit: Callable[..., None]) -> Callable[..., None]:
+        def bind_and_queue(self: Any, func: Any, *args: Any, **kwargs: Any) -> None:
+            on_commit(self, _bound(func), *args, **kwargs)
+
+        return bind_and_queue
+
+    replacements.replace(module.BaseDatabaseWrapper, "on_commit", make)
+
+
+def _bound(function: Any) -> Any:
+    if not callable(function):
+        return function  # the framework raises its own error
+    try:
+        return bind_here(function)
+    except Exception:
+        logger.debug("deferral: failed to bind %r; it carries no test", function, exc_info=True)
+        return function
+
+
+_FRAMEWORKS: Final[dict[str, Callable[[Any, Replacements], None]]] = {
+    "starlette.background": _follow_background_tasks,
+    "starlette.responses": _follow_streams,
+    "django.db.backends.base.base": _follow_commits,
+}

@@ -1,0 +1,159 @@
+"""Django with ATOMIC_REQUESTS on SQLite: what is queued in a block for after the commit, or streamed, is in the test.
+
+Each test runs a Django project of its own in another process, since Django can be configured only once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PROJECT = """
+import json, sys
+from collections import defaultdict
+import django
+from celery import Celery
+from celery.signals import before_task_publish
+from django.conf import settings
+
+redis_url, database, middleware = sys.argv[1:]
+settings.configure(
+    ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], SECRET_KEY="django's", LOGGING_CONFIG=None,
+    MIDDLEWARE=["livecheck_celery.integrations.django.LiveCheckMiddleware"] if middleware == "middleware" else [],
+    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database, "ATOMIC_REQUESTS": True}},
+)
+django.setup()
+from django.db import connection, transaction
+from django.http import HttpResponse, StreamingHttpResponse
+from django.test import Client
+from django.urls import path
+from livecheck_celery import LiveCheck
+from livecheck_celery.context import current_tests
+
+app = Celery("shop", broker=redis_url, task_cls="celery.contrib.django.task:DjangoTask")
+livecheck = LiveCheck(app, redis_url=redis_url)
+case = livecheck.add_case(livecheck.Case, name="shop.test_order", probability=1.0)
+seen = defaultdict(list)
+
+
+def note(place):
+    seen[place].append(",".join(test.id for test in current_tests()))
+
+
+@before_task_publish.connect
+def published(sender, headers, **_):
+    if sender == "orders.ship":
+        seen["task"].append(headers.get("LiveCheck-Test-Id"))
+
+
+@app.task(name="orders.ship")
+def ship(): ...
+
+
+def store(order):
+    with connection.cursor() as cursor:
+        cursor.execute("INSERT INTO orders VALUES (%s)", [order])
+
+
+def commit(request):
+    for order in ("o-1", "o-2"):
+        with case.maybe_trigger(order):
+            store(order)
+            transaction.on_commit(lambda order=order: note(order))
+            transaction.on_commit(lambda order=order: note("robust " + order), robust=True)
+            transaction.on_commit(lambda: 1 / 0, robust=True)
+            ship.delay_on_commit()
+    transaction.on_commit(lambda: note("untested"))
+    assert not seen
+    return HttpResponse()
+
+
+def roll_back(request):
+    with case.maybe_trigger("o-3"):
+        store("o-3")
+        transaction.on_commit(lambda: note("o-3"))
+    raise ValueError
+
+
+def parts():
+    for _ in range(2):
+        note("part")
+        yield "part"
+
+
+def stream(request):
+    with case.maybe_trigger("o-4"):
+        response = StreamingHttpResponse(parts())
+    note("between")
+    return response
+
+
+urlpatterns = [path("commit/", commit), path("roll-back/", roll_back), path("stream/", stream)]
+with connection.cursor() as cursor:
+    cursor.execute("CREATE TABLE orders (id)")
+
+client = Client(raise_request_exception=False)
+statuses = [client.get(f"/{name}/").status_code for name in ("commit", "roll-back")]
+response = client.get("/stream/")
+body = b"".join(response.streaming_content).decode()
+response.close()
+note("after")
+transaction.on_commit(lambda: note("later"))
+with connection.cursor() as cursor:
+    stored = [row[0] for row in cursor.execute("SELECT id FROM orders")]
+livecheck.close()
+from django.db.backends.base.base import BaseDatabaseWrapper
+print(json.dumps({
+    "seen": seen, "statuses": statuses, "body": body, "stored": stored,
+    "restored": not hasattr(BaseDatabaseWrapper.on_commit, "__wrapped__"),
+}))
+"""
+
+
+def run(redis_url: str, directory: Path, middleware: str) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-c", PROJECT, redis_url, str(directory / "shop.sqlite3"), middleware],
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    outcome: dict[str, Any] = json.loads(done.stdout)
+    return outcome
+
+
+@pytest.mark.promise(
+    "Callbacks that Django runs after the commit, and tasks that they send, are part of the test in whose block they "
+    "were registered.",
+    theme="propagation",
+)
+@pytest.mark.parametrize("middleware", ["middleware", "bare"])
+def test_work_after_the_commit_is_part_of_the_test_in_whose_block_it_was_queued(
+    redis_url: str, tmp_path: Path, middleware: str
+) -> None:
+    outcome = run(redis_url, tmp_path, middleware)
+    assert outcome["statuses"] == [200, 500]
+    assert outcome["stored"] == ["o-1", "o-2"]
+    assert outcome["body"] == "partpart"
+    assert outcome["restored"]
+    seen = outcome["seen"]
+    assert seen.pop("part") == (["o-4"] * 2 if middleware == "middleware" else [""] * 2)
+    assert seen == {
+        "o-1": ["o-1"],
+        "robust o-1": ["o-1"],
+        "o-2": ["o-2"],
+        "robust o-2": ["o-2"],
+        "task": ["o-1", "o-2"],
+        "untested": [""],
+        "between": [""],
+        "after": [""],
+        "later": [""],
+    }
