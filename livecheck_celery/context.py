@@ -25,10 +25,26 @@ def current_tests() -> list[TestExecution]:
     return _unique(blocks.tests_in_force())
 
 
-def tests_here() -> list[TestExecution]:
-    """Return the tests in force, and those triggered so far in the current request or task."""
-    work = blocks.current_work()
-    return _unique([*blocks.tests_in_force(), *(work.triggered if work else ())])
+def operation_tests(since: float | None = None) -> list[TestExecution]:
+    """Return the tests that an operation which finishes here was part of.
+
+    These are the tests in force; the tests triggered earlier in the current request or task whose cases have none in
+    force, so that with a block for each order an operation belongs to its own order; and those triggered during the
+    operation.
+
+    Args:
+        since: time at which the operation began, in seconds since the epoch; None for an operation without duration.
+    """
+    tests, work = current_tests(), blocks.current_work()
+    if work is None:
+        return tests
+    cases = {test.case_name for test in tests}
+    earlier = [
+        test
+        for test in work.triggered
+        if test.case_name not in cases or (since is not None and test.timestamp.timestamp() >= since)
+    ]
+    return _unique([*tests, *earlier])
 
 
 def synthetic_case() -> str | None:

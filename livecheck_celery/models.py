@@ -22,13 +22,15 @@ from livecheck_celery.utils.sanitize import sanitize
 #: Longest id of a test, in characters.
 MAX_ID: Final = 512
 
-#: Header names: the reference's four and LiveCheck's own two.
+#: Header names: the reference's four and LiveCheck's own.
 HEADER_ID: Final = "LiveCheck-Test-Id"
 HEADER_NAME: Final = "LiveCheck-Test-Name"
 HEADER_TIMESTAMP: Final = "LiveCheck-Test-Timestamp"
 HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
 HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
+#: Further tests that the work is part of, as one value.
+HEADER_OUTER: Final = "LiveCheck-Test-Outer"
 
 # No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"

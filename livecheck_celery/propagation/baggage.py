@@ -20,8 +20,9 @@ from livecheck_celery.propagation.headers import HEADERS
 
 #: Name of the HTTP header, in lower case as W3C writes it.
 HEADER: Final = "baggage"
-#: Name of the entry.
+#: Names of the entries: of the innermost test, and of the outer ones.
 ENTRY: Final = "livecheck-test"
+OUTER_ENTRY: Final = "livecheck-outer"
 
 #: OpenTelemetry's limits: characters in the whole header, characters in one entry, entries.
 MAX_HEADER: Final = 8192
@@ -29,7 +30,9 @@ MAX_ENTRY: Final = 4096
 MAX_ENTRIES: Final = 180
 
 _FIELDS: Final = (*HEADERS, HEADER_SIGNATURE)
-_ENTRY_PATTERN: Final = re.compile(rf"(?:^|,)[ \t]*{re.escape(ENTRY)}[ \t]*=([^,]*)")
+_ENTRY_PATTERN: Final = {
+    name: re.compile(rf"(?:^|,)[ \t]*{re.escape(name)}[ \t]*=([^,]*)") for name in (ENTRY, OUTER_ENTRY)
+}
 
 
 def pack(headers: Mapping[str, str]) -> str:
@@ -40,10 +43,8 @@ def pack(headers: Mapping[str, str]) -> str:
 
 def unpack(value: str) -> dict[str, str] | None:
     """Decode the value of an entry to headers, without verifying them; None for a value that `pack` did not make."""
-    # Some services treat an entry's properties as part of its value, and encode them with it.
-    text = unquote_plus(value).partition(";")[0].strip()
     try:
-        fields = json.loads(base64_decode(text))
+        fields = json.loads(base64_decode(plain(value)))
     except (BadData, ValueError, RecursionError):
         return None
     if not isinstance(fields, list) or len(fields) != len(_FIELDS):
@@ -52,6 +53,12 @@ def unpack(value: str) -> dict[str, str] | None:
     return headers if all(isinstance(field, str) for field in headers.values()) else None
 
 
-def entries(header: str) -> list[str]:
-    """Return the values of all LiveCheck entries in a baggage ``header``, with their properties."""
-    return _ENTRY_PATTERN.findall(header) if ENTRY in header else []
+def plain(value: str) -> str:
+    """Return the value of an entry without its encoding and its properties."""
+    # Some services treat an entry's properties as part of its value, and encode them with it.
+    return unquote_plus(value).partition(";")[0].strip()
+
+
+def entries(header: str, name: str = ENTRY) -> list[str]:
+    """Return the values of all entries called ``name`` in a baggage ``header``, with their properties."""
+    return _ENTRY_PATTERN[name].findall(header) if name in header else []

@@ -16,8 +16,8 @@ from celery.app.task import Context
 from celery.signals import before_task_publish, task_failure, task_postrun, task_prerun, task_success
 
 from livecheck_celery.blocks import Work
-from livecheck_celery.context import tests_here
-from livecheck_celery.propagation.headers import HEADERS, NOTHING, outgoing, parse
+from livecheck_celery.context import operation_tests
+from livecheck_celery.propagation.headers import DATA_HEADERS, NOTHING, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
 
@@ -68,11 +68,11 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
     carried = {} if is_own else outgoing()
     if carried or is_own:
         # A retried message still has the headers with which it arrived.
-        for name in HEADERS:
+        for name in DATA_HEADERS:
             headers.pop(name, None)
         inner = headers.get(_NESTED)
         if isinstance(inner, Mapping):
-            headers[_NESTED] = {name: value for name, value in inner.items() if name not in HEADERS}
+            headers[_NESTED] = {name: value for name, value in inner.items() if name not in DATA_HEADERS}
         headers.update(carried)
 
 
@@ -93,7 +93,7 @@ def _headers_of(request: Context) -> Mapping[str, Any]:
     Celery puts every header of a message into the attributes of the request. Its attribute ``headers`` has all of them,
     too, but with a header named ``headers`` only those in it.
     """
-    outer = {name: value for name in HEADERS if (value := vars(request).get(name)) is not None}
+    outer = {name: value for name in DATA_HEADERS if (value := vars(request).get(name)) is not None}
     return outer or (request.headers if isinstance(request.headers, Mapping) else {})
 
 
@@ -104,13 +104,13 @@ def _leave_task(task: Task[Any, Any], **_: Any) -> None:
 
 
 def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
-    if tests := tests_here():
+    if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
         for listener in list(_listeners):
             listener.operation_finished(TASK, sender.name, tests, value=result)
 
 
 def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
-    if tests := tests_here():
+    if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
         error = f"task {sender.name} raised {type_and_message(exception)}"
         for listener in list(_listeners):
             listener.operation_finished(TASK, sender.name, tests, error=error)

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic_core import to_jsonable_python
 
-from livecheck_celery.context import tests_here
+from livecheck_celery.context import operation_tests
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.sources import DJANGO, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
@@ -92,7 +92,7 @@ class Receivers:
         label = name.partition(" ")[2]
 
         def receive(sender: Any, **kwargs: Any) -> None:
-            tests = tests_here()
+            tests = operation_tests()
             if tests and (not label or label == label_of(sender)):
                 # A receiver that raises would fail the application's own save().
                 try:

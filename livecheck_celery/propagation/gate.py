@@ -10,14 +10,23 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
+from livecheck_celery.models import HEADER_OUTER, HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import baggage
-from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER, NOTHING, Carried, outgoing, parse, sign, verify
+from livecheck_celery.propagation.headers import (
+    DATA_HEADERS,
+    MAX_HEADER,
+    NOTHING,
+    Carried,
+    outgoing,
+    parse,
+    sign,
+    verify,
+)
 from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
 
 #: Spelling of LiveCheck's own headers, by name in lower case.
-OWN_HEADERS: Final = {name.lower(): name for name in (*HEADERS, HEADER_SIGNATURE)}
+OWN_HEADERS: Final = {name.lower(): name for name in (*DATA_HEADERS, HEADER_SIGNATURE)}
 #: Spelling of every header that `Gate.accept` reads, by name in lower case.
 KNOWN_HEADERS: Final = {**OWN_HEADERS, baggage.HEADER: baggage.HEADER}
 
@@ -121,7 +130,11 @@ class Gate:
         if len(entries) > 1:
             return self._ignore("duplicated")
         found = baggage.unpack(entries[0])
-        return self._ignore("malformed") if found is None else self._accept_signed(found)
+        if found is None:
+            return self._ignore("malformed")
+        if len(outer := baggage.entries(text, baggage.OUTER_ENTRY)) == 1:
+            found[HEADER_OUTER] = baggage.plain(outer[0])
+        return self._accept_signed(found)
 
     def _accept_signed(self, headers: Mapping[str, str]) -> Carried:
         if not self._keys:
@@ -133,6 +146,8 @@ class Gate:
         genuine = verify(headers, self._keys)
         if genuine is None:
             return self._ignore("forged")
+        if HEADER_OUTER in headers and HEADER_OUTER not in genuine:
+            self._count_ignored("forged")
         carried = parse(genuine)
         return self._ignore("expired") if carried == NOTHING else carried
 

@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeGuard
 from urllib.parse import quote, unquote
 
 from itsdangerous import Signer
@@ -21,14 +21,18 @@ from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
     HEADER_NAME,
+    HEADER_OUTER,
     HEADER_SIGNATURE,
     HEADER_SYNTHETIC,
     HEADER_TIMESTAMP,
     TestExecution,
 )
+from livecheck_celery.propagation import outer_tests
 
-#: Every header with data, in the order in which the signature covers them.
+#: Every header of the innermost test, in the order in which the signature covers them.
 HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_SYNTHETIC)
+#: Every header with data. The signature of the outer tests is in their value, so that receivers can ignore them.
+DATA_HEADERS: Final = (*HEADERS, HEADER_OUTER)
 
 #: Maximum characters in one header; LiveCheck's own headers are never longer.
 MAX_HEADER: Final = 4096
@@ -60,13 +64,12 @@ NOTHING: Final = Carried((), None)
 
 
 def outgoing() -> dict[str, str]:
-    """Build the unsigned headers of the current test or of the mark of a fake request; empty outside of both."""
-    if tests := current_tests():
-        test = tests[0]
-        try:
-            return test.as_headers()
-        except UnicodeEncodeError:  # a lone surrogate in the id; Redis cannot store such a test either
-            return {}
+    """Build the unsigned headers of the current tests or of the mark of a fake request; empty outside of both."""
+    # Not a test with a lone surrogate in its id: Redis cannot store such a test either.
+    sendable = [(test, headers) for test in current_tests() if (headers := _headers_of(test))]
+    if sendable:
+        outer = outer_tests.pack([test for test, _ in sendable[1:]])
+        return {**sendable[0][1], HEADER_OUTER: outer} if outer else sendable[0][1]
     if case_name := synthetic_case():
         expires = datetime.now(UTC) + _MARK_LIFETIME
         return {HEADER_NAME: quote(case_name), HEADER_EXPIRES: expires.isoformat(), HEADER_SYNTHETIC: "1"}
@@ -76,8 +79,11 @@ def outgoing() -> dict[str, str]:
 def parse(headers: Mapping[str, Any]) -> Carried:
     """Parse ``headers``, spelled as LiveCheck does; return `NOTHING` if they are absent, malformed or expired."""
     if HEADER_ID in headers:
-        test = TestExecution.from_headers(headers)
-        return NOTHING if test is None or test.is_expired else Carried((test,), None)
+        innermost = TestExecution.from_headers(headers)
+        if innermost is None:
+            return NOTHING
+        tests = (innermost, *outer_tests.unpack(headers.get(HEADER_OUTER)))
+        return Carried(tuple(test for test in tests if not test.is_expired), None)
     name = headers.get(HEADER_NAME)
     if headers.get(HEADER_SYNTHETIC) == "1" and isinstance(name, str) and name and _is_unexpired(headers):
         return Carried((), unquote(name))
@@ -93,27 +99,55 @@ def _is_unexpired(headers: Mapping[str, Any]) -> bool:
 
 def sign(headers: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, str]:
     """Return ``headers`` with a signature made with the first of ``keys``."""
-    return {**headers, HEADER_SIGNATURE: _signer(keys).get_signature(_signed_text(headers)).decode()}
+    signer = _signer(keys)
+    signature = signer.get_signature(_signed_text(headers)).decode()
+    signed = {**headers, HEADER_SIGNATURE: signature}
+    if HEADER_OUTER in headers:
+        signed[HEADER_OUTER] += "." + signer.get_signature(_outer_text(headers[HEADER_OUTER], signature)).decode()
+    return signed
 
 
 def verify(headers: Mapping[str, Any], keys: tuple[str, ...]) -> Mapping[str, str] | None:
-    """Return the LiveCheck headers in ``headers``, without others, if one of ``keys`` signed them; else None."""
+    """Return the LiveCheck headers in ``headers``, without others, if one of ``keys`` signed them; else None.
+
+    The outer tests are left out if they are not signed together with the innermost one.
+    """
     if not keys:
         return None
     signature = headers.get(HEADER_SIGNATURE, "")
     carried = {name: headers[name] for name in HEADERS if name in headers}
     if not carried or not all(_is_plausible(value) for value in (signature, *carried.values())):
         return None
-    return carried if _signer(keys).verify_signature(_signed_text(carried), signature) else None
+    signer = _signer(keys)
+    if not signer.verify_signature(_signed_text(carried), signature):
+        return None
+    outer = headers.get(HEADER_OUTER)
+    if _is_plausible(outer):
+        packed, _, signature_of_outer = outer.rpartition(".")
+        if signer.verify_signature(_outer_text(packed, signature), signature_of_outer):
+            carried[HEADER_OUTER] = packed
+    return carried
 
 
-def _is_plausible(value: object) -> bool:
+def _is_plausible(value: object) -> TypeGuard[str]:
     return isinstance(value, str) and len(value) <= MAX_HEADER
 
 
 def _signer(keys: tuple[str, ...]) -> Signer:
     # itsdangerous signs with the last key.
     return Signer(keys[::-1], salt=_SALT, digest_method=hashlib.sha256)
+
+
+def _headers_of(test: TestExecution) -> dict[str, str]:
+    try:
+        return test.as_headers()
+    except UnicodeEncodeError:
+        return {}
+
+
+def _outer_text(packed: str, signature: str) -> str:
+    # Bound to the signature of the innermost test, so that outer tests cannot be moved to another message.
+    return json.dumps([[HEADER_OUTER, packed], [HEADER_SIGNATURE, signature]])
 
 
 def _signed_text(headers: Mapping[str, str]) -> str:

@@ -23,7 +23,8 @@ from opentelemetry.propagators.textmap import (
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
-from livecheck_celery.context import tests_here
+from livecheck_celery.context import operation_tests
+from livecheck_celery.models import HEADER_OUTER
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.utils.sanitize import get_logger
@@ -81,7 +82,8 @@ class _TestPropagator(TextMapPropagator):
     ) -> None:
         headers = {} if self.gate is None else self.gate.headers()
         if headers:
-            context = _with_entry(baggage.pack(headers), context)
+            context = _with_entry(baggage.ENTRY, baggage.pack(headers), context)
+            context = _with_entry(baggage.OUTER_ENTRY, headers.get(HEADER_OUTER), context)
         self.inner.inject(carrier, context, setter=setter)
 
     @property
@@ -89,15 +91,17 @@ class _TestPropagator(TextMapPropagator):
         return self.inner.fields
 
 
-def _with_entry(value: str, context: Context | None) -> Context | None:
-    """Return ``context`` with LiveCheck's entry, or without one if it exceeds the limits beside the other entries."""
-    others = remove_baggage(baggage.ENTRY, context)
-    sizes = [_size(name, str(other)) for name, other in get_all(others).items()]
-    size = _size(baggage.ENTRY, value)
+def _with_entry(name: str, value: str | None, context: Context | None) -> Context | None:
+    """Return ``context`` with one of LiveCheck's entries, or without it if it exceeds the limits beside the others."""
+    others = remove_baggage(name, context)
+    if value is None:
+        return others
+    sizes = [_size(other, str(text)) for other, text in get_all(others).items()]
+    size = _size(name, value)
     fits = size <= baggage.MAX_ENTRY and len(sizes) < baggage.MAX_ENTRIES
     if not fits or sum(sizes) + len(sizes) + size > baggage.MAX_HEADER:
         return others
-    return set_baggage(baggage.ENTRY, value, others)
+    return set_baggage(name, value, others)
 
 
 def _size(name: str, value: str) -> int:
@@ -112,13 +116,18 @@ class _TestSpanProcessor(SpanProcessor):
 
     def on_end(self, span: ReadableSpan) -> None:
         gate = self.gate
-        tests = [] if gate is None else tests_here()
+        tests = [] if gate is None else operation_tests(_began(span))
         if gate is None or not tests:
             return
         try:
             gate.span_finished(span.name, tests, dict(span.attributes or {}), _error_of(span))
         except Exception:
             logger.exception("opentelemetry: failed to record span %s; continuing", span.name)
+
+
+def _began(span: ReadableSpan) -> float:
+    """Return the time at which ``span`` began, in seconds since the epoch, as precisely as a test has its own."""
+    return (span.start_time or 0) // 1000 / 1_000_000
 
 
 def _error_of(span: ReadableSpan) -> str | None:

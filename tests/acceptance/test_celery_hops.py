@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 from uuid import uuid4
 
 import pytest
@@ -46,7 +47,7 @@ class Hops:
     def note(self, who: str):
         return self.task("note", who=who)
 
-    def notes(self, count: int) -> list[dict[str, str | None]]:
+    def notes(self, count: int) -> list[dict[str, Any]]:
         key = f"hops:{self.run}"
         wait_until(lambda: self.client.llen(key) >= count, 30, f"{count} notes: {self.client.lrange(key, 0, -1)}")
         entries = [json.loads(entry) for entry in self.client.lrange(key, 0, -1)]
@@ -207,6 +208,13 @@ def test_replaced_tasks_carry_the_test(hops: Hops) -> None:
     with under_test(make_test("a")):
         hops.task("replaced").delay()
     assert hops.tests(2) == {"replaced": "a", "replacement": "a"}
+
+
+def test_nested_tests_are_carried_together(hops: Hops) -> None:
+    with under_test(make_test("a", "shop.test_order")), under_test(make_test("b", "shop.test_stock")):
+        hops.task("parent", depth=1).delay()
+        hops.task("retrying").delay()
+    assert [entry["all"] for entry in hops.notes(5)] == [["b", "a"]] * 5
 
 
 def test_fake_request_without_a_test_stays_marked(hops: Hops) -> None:

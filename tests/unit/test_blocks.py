@@ -29,7 +29,7 @@ OUTER = make_test("outer")
 
 
 def in_force() -> list[Any]:
-    return [current_test(), synthetic_case(), current_work(), outgoing(), context.tests_here()]
+    return [current_test(), synthetic_case(), current_work(), outgoing(), context.operation_tests()]
 
 
 NOTHING: list[Any] = [None, None, None, {}, []]
@@ -289,7 +289,7 @@ def test_endless_work_keeps_a_bounded_number_of_tests() -> None:
         for number in range(3 * MAX_TESTS):
             work.collect(make_test(str(number)), lingers=True)
         assert [test.id for test in work.triggered] == [str(number) for number in range(2 * MAX_TESTS, 3 * MAX_TESTS)]
-        assert len(context.tests_here()) == len(work.lingering) == MAX_TESTS
+        assert len(context.operation_tests()) == len(work.lingering) == MAX_TESTS
 
 
 def test_detached_block_is_part_of_nothing() -> None:
@@ -297,7 +297,7 @@ def test_detached_block_is_part_of_nothing() -> None:
         with detached():
             assert in_force() == NOTHING
             with under_test(TEST):
-                assert context.tests_here() == [TEST]
+                assert context.operation_tests() == [TEST]
             assert in_force() == NOTHING
         assert (current_test(), synthetic_case()) == (OUTER, "shop.test_order")
     assert sign(outgoing(), KEY).keys() == {"LiveCheck-Test-Signature"}

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import ClientRequest, ClientResponse, hdrs
 
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
-from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 if TYPE_CHECKING:
     from multidict import CIMultiDict
@@ -47,5 +47,7 @@ def _merged(request: ClientRequest, gate: Gate) -> CIMultiDict[str] | None:
     if not headers:
         return None
     merged = request.headers.copy()
+    for name in OWN_HEADERS:
+        merged.popall(name, None)
     merged.update(headers)
     return merged

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable
 from httpx import AsyncHTTPTransport, HTTPTransport, Request, Response
 
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
-from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
@@ -43,5 +43,7 @@ def _with_headers(request: Request, gate: Gate) -> Request | None:
     if not headers:
         return None
     merged = request.headers.copy()
+    for name in OWN_HEADERS:
+        merged.pop(name, None)
     merged.update(headers)
     return Request(request.method, request.url, headers=merged, stream=request.stream, extensions=request.extensions)

@@ -17,7 +17,7 @@ from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
-from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 
 def carry(session: requests.Session, gate: Gate) -> requests.Session:
@@ -85,5 +85,7 @@ def _with_headers(request: PreparedRequest, gate: Gate) -> PreparedRequest | Non
         return None
     with_headers = copy(request)
     with_headers.headers = request.headers.copy()
+    for name in OWN_HEADERS:
+        with_headers.headers.pop(name, None)
     with_headers.headers.update(headers)
     return with_headers

@@ -10,7 +10,7 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_prerun
 
-from livecheck_celery.context import current_test, synthetic_case
+from livecheck_celery.context import current_test, current_tests, synthetic_case
 from livecheck_celery.propagation import celery as livecheck_signals
 from tests.acceptance.apps import tracers
 
@@ -41,7 +41,13 @@ livecheck_signals.connect()
 
 
 def record(request, run, who):
-    entry = {"who": who, "test": test_id(), "fake": synthetic_case(), "found": found_by_task.get(request.id)}
+    entry = {
+        "who": who,
+        "test": test_id(),
+        "all": [test.id for test in current_tests()],
+        "fake": synthetic_case(),
+        "found": found_by_task.get(request.id),
+    }
     store.rpush(f"hops:{run}", json.dumps(entry))
     store.expire(f"hops:{run}", 600)
 

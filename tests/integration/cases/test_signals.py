@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -42,6 +43,22 @@ def test_signal_sent_before_the_trigger_is_received(livecheck: LiveCheck) -> Non
 def wait_for_both(case: Case) -> None:
     assert case.sent.wait(timeout=5) == 7
     assert case.done.wait(timeout=5) == "yes"
+
+
+@pytest.mark.parametrize("key", [42, uuid.UUID(int=1)])
+def test_key_of_a_wait_is_converted_to_text_as_that_of_a_send(livecheck: LiveCheck, key: object) -> None:
+    def run(self: Case) -> None:
+        assert self.sent.wait(key=key, timeout=5) == 7
+        assert self.done.wait(key="", timeout=5) == "own"
+
+    case = declare(livecheck, run)
+    case.sent.send(7, key=key, force=True)
+    case.done.send("own", key="o-1", force=True)
+    assert livecheck.runtime.outbox.flush()
+    runner = execute(case)
+    assert runner.state is State.PASS, runner.error
+    case.resolve_signal(key, SignalEvent("sent", case.name, "ignored", "8"))
+    assert case.app.runtime.store.signals.listen(case.name, str(key), "here", ttl=5.0)["sent"].value == "8"
 
 
 def test_signal_wakes_a_waiting_test(livecheck: LiveCheck) -> None:

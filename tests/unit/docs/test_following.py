@@ -1,5 +1,6 @@
 """The examples in docs/following.md run and carry the test."""
 
+import asyncio
 import re
 from collections.abc import Iterator
 from functools import partial
@@ -81,6 +82,41 @@ def test_another_transport_carries_the_test(example: dict[str, Any]) -> None:
     assert [example["consume"](topic) for _ in range(2)] == [("an order", TEST), ("another", None)]
 
 
+@pytest.mark.parametrize("example", ["Carry a test into threads, processes and callbacks"], indirect=True)
+def test_bound_functions_are_part_of_the_test(example: dict[str, Any]) -> None:
+    with example["pool"]:
+        with under_test(TEST):
+            tested = example["submit"]("an order")
+        assert tested.result() == ("an order", TEST)
+        assert example["submit"]("another").result() == ("another", None)
+
+
+@pytest.mark.parametrize("example", ["Start work that outlives the request"], indirect=True)
+def test_detached_worker_is_part_of_no_test(example: dict[str, Any]) -> None:
+    async def run() -> dict[str, Any]:
+        order: dict[str, Any] = {"id": 1}
+        with under_test(TEST):
+            await example["accept"](order)
+            await example["accept"](None)
+        await example["workers"][0]
+        return order
+
+    assert asyncio.run(run()) == {"id": 1, "test": None}
+
+
+@pytest.mark.parametrize("example", ["Nest the blocks of several cases"], indirect=True)
+def test_signals_of_nested_blocks_go_to_their_own_tests(
+    example: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outbox, items = example["livecheck"].runtime.outbox, list[Any]()
+    monkeypatch.setattr(outbox, "put", lambda item: items.append(item) or True)
+    monkeypatch.setattr(outbox, "start", lambda: None)
+    example["place"]("o-1")
+    signals = {item.event.signal_name: (item.event.case_name, item.event.key) for item in items[2:]}
+    names = [example["test_order"].name, example["test_stock"].name]
+    assert signals == {"order_stored": (names[0], "o-1"), "stock_reserved": (names[1], "o-1")}
+
+
 @pytest.mark.parametrize("example", ["Recognize synthetic traffic"], indirect=True)
 def test_synthetic_tests_are_recognized(example: dict[str, Any]) -> None:
     assert example["charge"]("an order") == "charged"
@@ -91,7 +127,7 @@ def test_synthetic_tests_are_recognized(example: dict[str, Any]) -> None:
 
 
 def test_every_example_on_the_page_is_tested() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 4
+    assert len(EXAMPLES) == PAGE.count("```python") == 7
 
 
 def test_every_client_is_documented() -> None:

@@ -9,6 +9,7 @@ import pytest
 from celery import Celery
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
+from fastapi import Depends, FastAPI
 
 import livecheck_celery
 from livecheck_celery import LiveCheck
@@ -18,6 +19,8 @@ from tests.helpers.web import KEY, SIGNED, TEST, environ_of, request_asgi
 
 PAGE = (Path(__file__).parents[3] / "docs" / "into-a-service.md").read_text()
 EXAMPLES = dict(re.findall(r"^## ([^\n]+)\n\n```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL))
+
+[DEPENDENCY] = re.findall(r"^### Dependencies of FastAPI\n.*?```python\n(.*?)```", PAGE, re.MULTILINE | re.DOTALL)
 
 
 def example(title: str) -> Any:
@@ -60,5 +63,22 @@ def test_django_example_names_the_middleware_and_real_settings() -> None:
     assert not hasattr(django_settings, "LIVECHECK_HTTP_HOSTS")
 
 
+def test_dependency_makes_its_test_current_in_the_endpoint(monkeypatch: pytest.MonkeyPatch) -> None:
+    livecheck = livecheck_celery.LiveCheck()
+    case = livecheck.add_case(LiveCheck.Case, name="shop.test_order", probability=1.0)
+    monkeypatch.setattr(livecheck.runtime.outbox, "put", lambda item: True)
+    monkeypatch.setattr(livecheck.runtime.outbox, "start", lambda: None)
+    namespace: dict[str, Any] = {"test_order": case}
+    exec(DEPENDENCY, namespace)
+    application = FastAPI()
+    application.add_middleware(livecheck.asgi)
+
+    @application.get("/")
+    async def index(test: Any = Depends(namespace["tested"])) -> bool:  # noqa: B008 - as FastAPI has it
+        return test is not None and livecheck_celery.current_test() is test
+
+    assert asyncio.run(request_asgi(application, "/")) == (200, b"true")
+
+
 def test_every_example_on_the_page_is_tested() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 5
+    assert len(EXAMPLES) + len([DEPENDENCY]) == PAGE.count("```python") == 6

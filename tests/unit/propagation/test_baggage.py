@@ -38,6 +38,7 @@ from tests.helpers.factories import make_gate, make_test
 from tests.helpers.tracing import recording
 
 TEST = make_test("order-1", synthetic=True)
+OUTER = make_test("outer", "shop.test_stock")
 SIGNED = sign(TEST.as_headers(), ("key",))
 PACKED = baggage.pack(SIGNED)
 ENTRY = f"livecheck-test={PACKED}"
@@ -211,12 +212,12 @@ def injected(context: Context | None = None) -> dict[str, str]:
 )
 def test_test_passes_through_services_with_only_opentelemetry(test: TestExecution, between: list[str]) -> None:
     undo = instrument(make_gate("key"))
-    with under_test(test):
+    with under_test(OUTER), under_test(test):
         headers = injected(set_baggage("user", "ü, 1; x=y"))
     undo()
     for kind in between:
         headers["baggage"] = forwarded(headers["baggage"], kind)
-    assert make_gate("key").accept(headers.items()).test == test
+    assert make_gate("key").accept(headers.items()).tests == (test, OUTER)
     assert get_all(W3CBaggagePropagator().extract(headers, Context()))["user"] == "ü, 1; x=y"
 
 

@@ -72,12 +72,20 @@ def test_span_of_a_request_is_reported_to_tests_triggered_in_it(
 
 
 def test_span_is_reported_once_to_each_test(tracer: Tracer, finished: list[Any], work: Work) -> None:
-    work.collect(TEST, lingers=True)
-    for current in (TEST, OTHER):
-        with under_test(current):
-            tracer.start_span("book").end()
-    assert [each["tests"] for each in finished] == [[TEST], [OTHER, TEST]]
-    assert work.triggered == [TEST]
+    span = tracer.start_span("book")
+    for number in (1, 2):
+        with under_test(make_test(str(number))) as test:
+            work.collect(test, lingers=True)
+            tracer.start_span("store").end()
+    span.end()
+    with under_test(make_test("3", "shop.another")):
+        tracer.start_span("index").end()
+    assert [(each["name"], [test.id for test in each["tests"]]) for each in finished] == [
+        ("store", ["1"]),
+        ("store", ["2"]),  # not 1: it began in the block of another order
+        ("book", ["1", "2"]),
+        ("index", ["3", "1", "2"]),
+    ]
 
 
 def test_failed_span_is_reported_with_its_error(tracer: Tracer, finished: list[Any]) -> None:

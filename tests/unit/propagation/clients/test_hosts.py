@@ -9,6 +9,7 @@ import pytest
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.headers import outgoing, sign
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
 from tests.helpers.http_server import KEY, Server
@@ -16,6 +17,9 @@ from tests.helpers.http_server import KEY, Server
 TEST = make_test("order-1")
 
 Instrument = Callable[[str, Gate], Callable[[], None]]
+
+with under_test(make_test("2", "shop.test_stock")), under_test(make_test("1", synthetic=True)):
+    SIGNED_NESTED = sign(outgoing(), (KEY,))
 
 pytestmark = pytest.mark.parametrize("client", CLIENTS.values(), ids=CLIENTS.keys())
 
@@ -71,6 +75,15 @@ def test_callers_headers_are_replaced_for_listed_hosts(carries: Client, server: 
     assert server.tests() == ["order-1"]
     assert ("X", "1") in server.received[0].headers
     assert headers == {name: "mine", "X": "1"}
+
+
+def test_headers_of_another_message_are_replaced_as_a_whole(carries: Client, server: Server) -> None:
+    """A proxy may pass on the headers that it received, with a mark or outer tests that the current test has not."""
+    received = {name.lower(): value for name, value in SIGNED_NESTED.items()}
+    with under_test(TEST):
+        carries.send(Call(server.url(), headers=received))
+    assert server.received[0].known_headers().keys() == sign(TEST.as_headers(), (KEY,)).keys()
+    assert server.tests() == ["order-1"]
 
 
 @pytest.mark.parametrize(
