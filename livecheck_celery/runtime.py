@@ -19,6 +19,8 @@ from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.store import Store
+from livecheck_celery.store.retry import Retry
+from livecheck_celery.utils.interruption import Interruption
 
 #: Timeout in seconds of Redis and the broker for code that can be part of a user's request.
 REQUEST_TIMEOUT: Final = 0.4
@@ -43,6 +45,8 @@ class Runtime:
         shared_config: cache of overrides and sources of automatic signals.
         outbox: sends triggers and signals from a request.
         automatic_signals: sends signals when operations finish.
+        interruption: when this process and its children stop waiting, once they were told to stop.
+        retry: retries calls of the store until then.
         event_loop: runs coroutines.
         inbox: delivers signals to the tests waiting in this process.
         leases: renews the leases of the tests running in this process.
@@ -64,10 +68,21 @@ class Runtime:
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
         self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)
         self.event_loop = EventLoop()
-        self.inbox = Inbox(self.store)
+        self.interruption = Interruption()
+        self.retry = Retry(self.interruption)
+        self.inbox = Inbox(self.store, self.interruption)
         self.leases = Leases(self.store, settings.recover_within * LEASE_SHARE)
         self.deadlines = Deadlines()
-        self.runner_resources = Resources(self.store, self.inbox, self.leases, self.deadlines, self.event_loop)
+        self.runner_resources = Resources(
+            self.store, self.inbox, self.leases, self.deadlines, self.event_loop, self.retry
+        )
+
+    def reopen(self) -> None:
+        """Run tests again after `close`: another worker starts in this process, as in a host's test suite."""
+        self.interruption.clear()
+        self.inbox.reopen()
+        self.leases.reopen()
+        self.deadlines.reopen()
 
     def close(self) -> None:
         """Close in order: outbox, inbox, leases, deadlines, event loop; tests that still wait are interrupted."""

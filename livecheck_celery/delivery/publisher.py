@@ -130,6 +130,16 @@ class Publisher:
             ),
         )
 
+    def publish(self, what: str, send: Callable[[Any], None]) -> None:
+        """Call ``send`` with a producer, which publishes messages; ``what`` names them in errors.
+
+        ``send`` is called a second time if the connection was closed while it was idle.
+
+        Raises:
+            BrokerUnavailable: the broker did not accept the messages within about a second.
+        """
+        self._send(what, send)
+
     def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
         kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: test.as_message()}
         # Celery's default representation of the arguments takes longer than the rest of this method.

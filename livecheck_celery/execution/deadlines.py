@@ -57,6 +57,11 @@ class Deadlines:
         """Stop enforcing deadlines."""
         self._closed.set()
 
+    def reopen(self) -> None:
+        """Enforce deadlines again after `close`."""
+        if self._closed.is_set():
+            self._closed, self._thread = threading.Event(), None
+
     def _run(self) -> None:
         while not self._closed.wait(TICK):
             now = time.monotonic()

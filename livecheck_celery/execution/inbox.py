@@ -21,7 +21,8 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store.signals import Subscription
 from livecheck_celery.store.store import Store
-from livecheck_celery.utils.forks import SharedMoment, renew_after_fork
+from livecheck_celery.utils.forks import renew_after_fork
+from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -104,9 +105,10 @@ def _settle(future: Future[SignalEvent], outcome: SignalEvent | BaseException) -
 class Inbox:
     """All mailboxes of this process, and the thread that fills them."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, interruption: Interruption) -> None:
+        """Interrupt waiting tests at the time of ``interruption``, and refuse new ones once it is set."""
         self._store = store
-        self._interruption = SharedMoment()
+        self._interruption = interruption
         self.after_fork()
         renew_after_fork(self)
 
@@ -140,16 +142,13 @@ class Inbox:
             if not mailbox.users:
                 self._mailboxes.pop((mailbox.case_name, mailbox.key), None)
 
-    def interrupt_after(self, grace: float) -> None:
-        """Refuse new tests, here and in forked processes, and interrupt waiting ones in ``grace`` seconds.
-
-        This only stores a time, since signal handlers must not acquire a lock.
-        """
-        self._interruption.set(time.monotonic() + grace)
-
     def stop(self) -> None:
         """Refuse new tests, and interrupt waiting ones within a second; the thread ends with the last mailbox."""
         self._stopping = True
+
+    def reopen(self) -> None:
+        """Accept tests again after `stop`."""
+        self._stopping = False
 
     def join(self, timeout: float) -> None:
         """Wait up to ``timeout`` seconds for the thread to end."""
@@ -207,7 +206,7 @@ class Inbox:
             time.sleep(min(_TICK, left))
 
     def _interrupt_if_stopping(self) -> None:
-        if self._stopping or 0 < self._interruption.get() <= time.monotonic():
+        if self._stopping or self._interruption.is_due:
             for mailbox in self._open_mailboxes():
                 mailbox.interrupt()
 
@@ -223,7 +222,7 @@ class Inbox:
         return self._stops() and not self._open_mailboxes()
 
     def _stops(self) -> bool:
-        return self._stopping or self._interruption.get() > 0
+        return self._stopping or self._interruption.is_requested
 
     def _open_mailboxes(self) -> list[Mailbox]:
         with self._lock:

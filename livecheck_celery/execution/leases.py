@@ -51,15 +51,24 @@ class Leases:
         with self._lock:
             self._held.discard(held)
 
+    @property
+    def held(self) -> list[Held]:
+        """The leases that are held now."""
+        with self._lock:
+            return list(self._held)
+
     def close(self) -> None:
         """Stop renewing all leases."""
         self._closed.set()
 
+    def reopen(self) -> None:
+        """Renew leases again after `close`."""
+        if self._closed.is_set():
+            self._closed, self._thread = threading.Event(), None
+
     def _run(self) -> None:
         while not self._closed.wait(self.lease / 3):
-            with self._lock:
-                held = list(self._held)
-            if held:
+            if held := self.held:
                 self._renew(held)
 
     def _renew(self, held: list[Held]) -> None:

@@ -15,6 +15,7 @@ from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import Leases
 from livecheck_celery.models import TestReport
 from livecheck_celery.store import Store
+from livecheck_celery.store.retry import Retry
 
 
 class Resources(NamedTuple):
@@ -25,6 +26,7 @@ class Resources(NamedTuple):
     leases: Leases
     deadlines: Deadlines
     event_loop: EventLoop
+    retry: Retry
 
 
 class RunnableCase(Protocol):

@@ -36,7 +36,6 @@ from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim, Verdict
-from livecheck_celery.store.retry import with_retry
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 
@@ -179,7 +178,7 @@ class TestRunner:
             process = self._process
             mailbox = self._open(case_name, key)
             ttl = max(1.0, self.deadline - time.monotonic())
-            arrived = with_retry(process.store.signals.listen, case_name, key, process.inbox.address, ttl=ttl)
+            arrived = process.retry(process.store.signals.listen, case_name, key, process.inbox.address, ttl=ttl)
             for event in arrived.values():
                 mailbox.deliver(event)
         return mailbox.expect(signal_name)
@@ -231,7 +230,7 @@ class TestRunner:
 
     def _claim(self) -> Claim:
         case, process = self.case, self._process
-        claim = with_retry(
+        claim = process.retry(
             process.store.executions.claim,
             self.test,
             token=self._token,
@@ -325,7 +324,7 @@ class TestRunner:
 
     def _account(self, report: TestReport) -> None:
         case, process = self.case, self._process
-        verdict = with_retry(
+        verdict = process.retry(
             process.store.executions.verdict,
             report,
             self._token,

@@ -5,9 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final, ParamSpec, TypeVar
 
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_delay, wait_exponential
+from tenacity import (
+    RetryCallState,
+    Retrying,
+    retry_if_exception_type,
+    stop_after_delay,
+    wait_exponential,
+)
 
 from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -16,6 +23,8 @@ logger = get_logger(__name__)
 RETRY_FOR: Final = 60.0
 #: Longest delay in seconds between two attempts that have no limit.
 _LONGEST_DELAY: Final = 30.0
+
+_RETRY_LIMIT: Final = stop_after_delay(RETRY_FOR)
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -28,20 +37,27 @@ def _log_retry(state: RetryCallState) -> None:
     logger.warning("store: %s; retrying in %.1f s", error, delay)
 
 
-def with_retry(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call ``operation(*args, **kwargs)``; retry with growing delays for a minute while Redis is unavailable.
+class Retry:
+    """Retries of this process, which end when the process is interrupted."""
 
-    Raises:
-        RedisUnavailable: Redis stayed unavailable.
-    """
-    retrying = Retrying(
-        retry=retry_if_exception_type(RedisUnavailable),
-        wait=wait_exponential(multiplier=0.1, max=5),
-        stop=stop_after_delay(RETRY_FOR),
-        before_sleep=_log_retry,
-        reraise=True,
-    )
-    return retrying(operation, *args, **kwargs)
+    def __init__(self, interruption: Interruption) -> None:
+        self._interruption = interruption
+
+    def __call__(self, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call ``operation(*args, **kwargs)``; retry with growing delays for a minute while Redis is unavailable.
+
+        Raises:
+            RedisUnavailable: Redis stayed unavailable, or the process is stopping and its grace period is over.
+        """
+        retrying = Retrying(
+            retry=retry_if_exception_type(RedisUnavailable),
+            wait=wait_exponential(multiplier=0.1, max=5),
+            stop=lambda state: self._interruption.is_due or _RETRY_LIMIT(state),
+            sleep=self._interruption.sleep,
+            before_sleep=_log_retry,
+            reraise=True,
+        )
+        return retrying(operation, *args, **kwargs)
 
 
 def retry_forever(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

@@ -17,7 +17,7 @@ from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
-from livecheck_celery.store.retry import with_retry
+from livecheck_celery.store.retry import Retry
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, window_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
@@ -37,7 +37,7 @@ def make_fake_request(case: Case) -> None:
     token, lease = uuid.uuid4().hex, runtime.leases.lease
     if not runtime.store.schedule_runs.claim(case.name, window_of(case.frequency), token=token, lease=lease):
         return
-    with RunLease(runtime.store, case.name, token, lease=lease):
+    with RunLease(runtime.store, runtime.retry, case.name, token, lease=lease):
         try:
             with fake_request(case.name):
                 result = runtime.event_loop.finish(case.make_fake_request(), f"case {case.name}: make_fake_request()")
@@ -56,8 +56,9 @@ class RunLease:
     If the worker is stopped during the block, the run is not finished: its lease lapses, and another worker takes over.
     """
 
-    def __init__(self, store: Store, case_name: str, token: str, *, lease: float) -> None:
+    def __init__(self, store: Store, retry: Retry, case_name: str, token: str, *, lease: float) -> None:
         self._runs = store.schedule_runs
+        self._retry = retry
         self._case_name = case_name
         self._token = token
         self._lease = lease
@@ -74,7 +75,7 @@ class RunLease:
         self._over.set()
         if kind is not None and not issubclass(kind, Exception):
             return
-        if not with_retry(self._runs.finish, self._case_name, self._token):
+        if not self._retry(self._runs.finish, self._case_name, self._token):
             logger.warning(
                 "fake requests: case %s: the request outlasted its lease; another worker made it, too", self._case_name
             )

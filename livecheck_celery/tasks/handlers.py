@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,8 +16,10 @@ from livecheck_celery.cases.case import Case
 from livecheck_celery.config import explain
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.errors import (
+    BrokerUnavailable,
     InvalidPayload,
     LiveCheckError,
+    RedisUnavailable,
     SuiteStalled,
     UnknownCase,
 )
@@ -66,7 +69,7 @@ class Tasks:
             self._refuse(str(name), exc)
             return State.ERROR.value
         if runner.handed_back:
-            raise _retry(runner)
+            raise _retry(case, runner)
         return runner.state.value
 
     def make_fake_request(self, **kwargs: Any) -> None:
@@ -110,19 +113,30 @@ class Tasks:
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
-def _retry(runner: TestRunner) -> Exception:
+def _retry(case: Case, runner: TestRunner) -> Exception:
     """Re-send the message, for another worker; return the exception with which the task must end.
 
     Uses Celery's retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
     """
     kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: runner.test.as_message()}
+    runtime, retries = case.app.runtime, list[Exception]()
+
+    def send(producer: Any) -> None:
+        try:
+            retries.append(current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False, producer=producer))
+        except Reject as exc:
+            raise exc.args[0] from exc
+
     try:
-        retry: Exception = current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False)
-    except Reject as exc:
-        logger.warning("tasks: %s: not handed back, recovery takes over: %s", runner.test.ident, exc.args[0])
+        # On a connection of our own, since Celery's can block on a broker that does not answer.
+        runtime.publisher.publish(runner.test.ident, send)
+    except BrokerUnavailable as exc:
+        logger.warning("tasks: %s: not handed back, recovery takes over: %s", runner.test.ident, exc)
+        with suppress(RedisUnavailable):  # then it is due later
+            runtime.store.executions.make_due(case.name, [runner.test.id])
         return Ignore()
     logger.info("tasks: %s: handed back: this worker is stopping", runner.test.ident)
-    return retry
+    return retries[-1]
 
 
 def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[..., Any]:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery
 from celery.concurrency.prefork import TaskPool as ProcessPool
@@ -21,6 +22,7 @@ from celery.signals import (
     worker_shutdown,
     worker_shutting_down,
 )
+from celery.worker import state
 
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
@@ -29,10 +31,15 @@ from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
+from livecheck_celery.tasks.shutdown import Shutdown, bootstep, owns_process
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
+
+#: Seconds that a cold shutdown waits for tests to be handed back.
+_HAND_BACK: Final = 2.0
+_TICK: Final = 0.05
 
 
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
@@ -48,6 +55,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     connect_method(worker_shutdown, lifecycle.stop, weak=False)
     connect_method(beat_init, lifecycle.start_beat, weak=False)
     connect_method(beat_embedded_init, lifecycle.start_beat, weak=False)
+    app.steps["worker"].add(bootstep(lifecycle))
 
 
 class Lifecycle:
@@ -57,6 +65,7 @@ class Lifecycle:
         self._app = app
         self._livechecks = livechecks
         self._working: list[Installed] = []
+        self._shutdown: Shutdown | None = None
         self._presences: list[Presence] = []
         self._beats: list[Presence] = []
 
@@ -107,10 +116,26 @@ class Lifecycle:
         if not isinstance(sender.pool, ProcessPool):
             self.start_outbox()
 
-    def interrupt(self, **_: Any) -> None:
+    def worker_started(self, worker: Any) -> None:
+        """Watch the shutdown of this worker."""
+        self._shutdown = Shutdown(worker, self._working) if self._working else None
+
+    def interrupt(self, how: str = "Warm", **_: Any) -> None:
         """Take no more tests, and hand waiting ones back to other workers after ``shutdown_timeout``."""
-        for livecheck in self._working:
-            livecheck.runtime.inbox.interrupt_after(livecheck.settings.shutdown_timeout)
+        # A signal can arrive while Celery's main thread waits for the broker, long before it stops the worker.
+        if self._shutdown is not None:
+            self._shutdown.request(cold=how == "Cold")
+
+    def worker_stops(self, worker: Any) -> None:  # noqa: ARG002 - a callback's signature
+        """Do as `interrupt` does, also if no signal was sent."""
+        self.interrupt("Cold" if state.should_terminate not in (None, False) else "Warm")
+
+    def worker_terminates(self, worker: Any) -> None:
+        """Wait until tests are handed back, for a few seconds at most, and close; Celery waits for nothing."""
+        end = time.monotonic() + _HAND_BACK
+        while time.monotonic() < end and any(one.runtime.leases.held for one in self._working):
+            time.sleep(_TICK)
+        self.stop(worker)
 
     def stop(self, sender: Any, **_: Any) -> None:
         """Close the LiveChecks of this worker."""
@@ -118,7 +143,10 @@ class Lifecycle:
             for presence in self._presences:
                 presence.sign_off()
             for livecheck in self._working:
-                livecheck.close()
+                if owns_process(sender):
+                    livecheck.close()
+                else:
+                    livecheck.runtime.close()
 
     def start_beat(self, sender: Any, **_: Any) -> None:
         """Record a sign of life of this beat each time the broker has accepted one of its messages.
@@ -177,6 +205,7 @@ def _start(livecheck: Installed) -> None:
             "Start the worker without -O, and unset PYTHONOPTIMIZE."
         )
     with _refusing_to_start():
+        livecheck.runtime.reopen()
         # This creates the runtime before the pool forks, so that its processes share the inbox's interruption.
         register_cases(livecheck)
 

@@ -72,15 +72,21 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
                 consumed[name] = queue
                 parent.task_consumer.add_queue(queue)
             if ours:
-                parent.create_task_handler = lambda: _handler(parent, type(parent).create_task_handler(parent))
+                parent.create_task_handler = lambda: _handler(
+                    parent, type(parent).create_task_handler(parent), livechecks
+                )
 
     app.steps["consumer"].add(MessageFilter)
 
 
-def _handler(consumer: Any, handle: Callable[[Any], None]) -> Callable[[Any], None]:
+def _handler(consumer: Any, handle: Callable[[Any], None], livechecks: Sequence[Installed]) -> Callable[[Any], None]:
     def on_message(message: Any) -> None:
         if not _is_own.get():
             handle(message)
+            return
+        if any(one.runtime.interruption.is_requested for one in livechecks):
+            # A worker can be told to stop while it reconnects, and receive messages before Celery stops it.
+            message.requeue()
             return
         message.accept = ACCEPT
         reason = why_invalid(message, consumer.strategies)

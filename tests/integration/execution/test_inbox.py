@@ -113,7 +113,7 @@ def test_stopping_process_takes_no_new_test_and_continues_running_ones(case: Any
     with ThreadPoolExecutor(1) as pool:
         waiting_test = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
-        case.app.runtime.inbox.interrupt_after(60)
+        case.app.runtime.interruption.after(60)
         refused = case.execute(build(case, "o-2"))
         assert (refused.state, refused.handed_back) == (State.INIT, True)
         case.sent.send(7, key="o-1", force=True)

@@ -313,11 +313,8 @@ def test_span_of_an_unwritten_verdict_is_an_error_without_result(
     def fail(*_: Any, **__: Any) -> None:
         raise RedisUnavailable("Redis is unavailable")
 
-    monkeypatch.setattr(
-        "livecheck_celery.execution.runner.with_retry", lambda call, *args, **kwargs: call(*args, **kwargs)
-    )
     monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", fail)
-    case = declare(livecheck, lambda self: None)
+    case = declare(livecheck, lambda self: livecheck.runtime.interruption.after(0))  # no retries from then on
     with pytest.raises(RedisUnavailable):
         case.execute(build(case, "o-1"))
     [span] = spans.named(NAME)

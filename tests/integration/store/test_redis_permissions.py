@@ -14,6 +14,7 @@ import pytest
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
+from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE, make_settings
 from tests.helpers.programs import REPOSITORY
 from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
@@ -108,7 +109,7 @@ def test_inbox_without_the_right_to_subscribe_logs_that(
     redis_server: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = user(redis_server, "resetchannels")
-    inbox = Inbox(store)
+    inbox = Inbox(store, Interruption())
     mailbox = inbox.open(CASE, "id-1")
     wait_until(lambda: "No permissions to access a channel" in caplog.text)
     inbox.close(mailbox)

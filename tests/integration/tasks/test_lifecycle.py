@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,3 +82,42 @@ def test_case_can_stall_from_the_first_worker_start_without_beat(case: Any) -> N
         lifecycle._start(case.app)
     wait_until(lambda: case.status is State.STALL, what="STALL without a check")
     assert outcomes(case) == []
+
+
+EMBEDDED = """
+from celery import Celery
+from celery.contrib.testing.worker import start_worker
+from livecheck_celery import Case, LiveCheck, Signal
+from tests.helpers.order_case import outcomes
+from tests.helpers.waiting import wait_until
+
+app = Celery("shop", broker={url!r}, set_as_current=False)
+livecheck = LiveCheck(app)
+
+@livecheck.case(name="shop.test_order")
+class test_order(Case):
+    sent: Signal[int]
+
+    def run(self):
+        self.sent.wait(timeout=10)
+
+workers = {{"pool": "threads", "concurrency": 4, "queues": ["livecheck"], "perform_ping_check": False}}
+for number in range(2):
+    with start_worker(app, shutdown_timeout=5.0, **workers):
+        test = test_order.trigger()
+        test_order.sent.send(7, key=test.id, force=True)
+        # The second worker also runs the test that the first one handed back.
+        wait_until(lambda: len(outcomes(test_order)) == 2 * number + 1, what="the verdicts")
+        waiting = test_order.trigger()
+        wait_until(lambda: livecheck.runtime.leases.held, what="a test that waits")
+    test_order.sent.send(7, key=waiting.id, force=True)
+assert {{state.value for state, _ in outcomes(test_order)}} == {{"PASS"}}
+livecheck.close()
+"""
+
+
+def test_embedded_workers_of_a_process_run_tests_one_after_the_other(redis_url: str) -> None:
+    """A host's test suite starts a worker for each test, and carries on after its end."""
+    script = EMBEDDED.format(url=redis_url)  # in a process of its own, since Celery changes the logging of the process
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    assert done.returncode == 0, done.stderr

@@ -11,6 +11,7 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution import inbox as inbox_module
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
+from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE
 from tests.helpers.waiting import wait_until
 
@@ -55,7 +56,7 @@ def test_subscription_is_replaced_unless_the_server_answers_pings(
         return made[-1]
 
     monkeypatch.setattr(store.client, "pubsub", subscribe)
-    inbox = Inbox(store)
+    inbox = Inbox(store, Interruption())
     mailbox = inbox.open(CASE, "id-1")
     if answers:
         wait_until(lambda: made[0].pings > 5)
@@ -70,7 +71,7 @@ def test_subscription_is_replaced_unless_the_server_answers_pings(
 
 def test_delay_before_reconnecting_doubles_up_to_a_limit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     delays: list[float] = []
-    inbox = Inbox(store)
+    inbox = Inbox(store, Interruption())
 
     def pause(seconds: float) -> None:
         delays.append(seconds)

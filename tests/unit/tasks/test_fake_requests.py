@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from livecheck_celery import RedisUnavailable
+from livecheck_celery.store.retry import Retry
 from livecheck_celery.tasks.fake_requests import RunLease
+from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE
 from tests.helpers.waiting import wait_until
 
@@ -35,7 +37,7 @@ class Runs:
 
 def make_lease(runs: Runs) -> RunLease:
     store: Any = SimpleNamespace(schedule_runs=runs)
-    return RunLease(store, CASE, "token", lease=0.03)
+    return RunLease(store, Retry(Interruption()), CASE, "token", lease=0.03)
 
 
 def test_lease_is_renewed_during_the_block_and_finished_after_it() -> None:

@@ -152,16 +152,21 @@ def test_test_that_is_handed_back_is_sent_again_by_celery(
     carried = {CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")}
     with pytest.raises(Retry):
         Tasks([case.app]).execute(**carried)
-    assert task.retries == [{"args": (), "kwargs": carried, "countdown": 0, "throw": False}]
+    [options] = task.retries
+    assert options.pop("producer") is case.app.runtime.publisher._producer, "with short timeouts"
+    assert options == {"args": (), "kwargs": carried, "countdown": 0, "throw": False}
 
 
 def test_test_that_cannot_be_sent_again_is_left_to_recovery(
     case: Any, handed_back: TestExecution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handlers, "current_task", Task(Reject("the broker is unavailable")))
+    monkeypatch.setattr(handlers, "current_task", Task(Reject(OSError("connection refused"))))
+    case.app.runtime.store.executions.record(handed_back, expires_in=60.0)
     with pytest.raises(Ignore):
         Tasks([case.app]).execute(**{CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")})
-    assert caplog.messages == [f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker is unavailable"]
+    [line] = caplog.messages
+    assert line.startswith(f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker did not accept the ")
+    assert case.app.runtime.store.executions.due(CASE, 10) == ["o-1"], "at once, not when the message is overdue"
 
 
 def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:

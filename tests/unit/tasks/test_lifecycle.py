@@ -31,7 +31,7 @@ def make_lifecycle(*livechecks: LiveCheck) -> Lifecycle:
 def worker_of(app: Celery, *queues: str) -> Any:
     """The sender of a worker's signals, consuming ``queues``."""
     app.amqp.queues.select(queues)
-    return SimpleNamespace(app=app, hostname="celery@here")
+    return SimpleNamespace(app=app, consumer=SimpleNamespace(), hostname="celery@here")
 
 
 @pytest.fixture
@@ -185,17 +185,30 @@ def test_worker_with_redis_gone_logs_its_missing_sign_of_life_once(
 
 
 def test_stopping_worker_interrupts_its_livechecks_after_the_grace_period(
-    livecheck: LiveCheck, other: LiveCheck, monkeypatch: pytest.MonkeyPatch
+    livecheck: LiveCheck, other: LiveCheck
 ) -> None:
     lifecycle = make_lifecycle(livecheck, other)
-    lifecycle.start(sender=worker_of(livecheck.app, "livecheck"))
-    interrupted: list[tuple[str, float]] = []
-    for name, each in (("mine", livecheck), ("others", other)):
-        monkeypatch.setattr(
-            each.runtime.inbox, "interrupt_after", lambda seconds, name=name: interrupted.append((name, seconds))
-        )
+    worker = worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
     lifecycle.interrupt()
-    assert interrupted == [("mine", livecheck.settings.shutdown_timeout)]
+    assert not livecheck.runtime.interruption.is_requested, "the worker has not started"
+    lifecycle.worker_started(worker)
+    lifecycle.interrupt()
+    remaining = livecheck.runtime.interruption.remaining
+    assert remaining == pytest.approx(livecheck.settings.shutdown_timeout, abs=1.0)
+    lifecycle.worker_stops(worker)
+    assert livecheck.runtime.interruption.remaining <= remaining, "a second request does not prolong the grace period"
+    assert not other.runtime.interruption.is_requested
+
+
+def test_cold_shutdown_interrupts_at_once(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    lifecycle = make_lifecycle(livecheck)
+    worker = worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
+    lifecycle.worker_started(worker)
+    monkeypatch.setattr("celery.worker.state.should_terminate", 1)
+    lifecycle.worker_stops(worker)
+    assert livecheck.runtime.interruption.is_due
 
 
 def test_stopped_worker_closes_its_livechecks(
@@ -209,6 +222,7 @@ def test_stopped_worker_closes_its_livechecks(
     monkeypatch.setattr(other, "close", lambda: closed.append("others"))
     lifecycle.stop(sender=SimpleNamespace(app=Celery("another", set_as_current=False)))
     assert closed == []
+    monkeypatch.setattr("livecheck_celery.tasks.lifecycle.owns_process", lambda worker: True)
     lifecycle.stop(sender=worker)
     assert closed == ["mine"]
     monkeypatch.undo()

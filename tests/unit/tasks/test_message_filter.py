@@ -16,6 +16,7 @@ from kombu import Connection, Consumer, Exchange, Queue, binding
 from kombu.message import Message
 
 from livecheck_celery import LiveCheck
+from livecheck_celery.tasks.installation import installed_on
 from livecheck_celery.tasks.message_filter import ACCEPT, why_invalid
 
 TASK = "livecheck.execute"
@@ -233,6 +234,21 @@ def test_message_of_another_queue_is_not_examined_whatever_its_routing_key(
     worker.receive_all()
     [message] = worker.handled
     assert message.accept is None
+    assert rejected == []
+
+
+def test_worker_that_stops_returns_messages(channel: Any, rejected: list[Any]) -> None:
+    """It can have reconnected after it was told to stop."""
+    worker = start_worker(channel, "checks")
+    [livecheck] = installed_on(worker.app)
+    livecheck.runtime.interruption.after(60)
+    send(channel)
+    worker.task_consumer.on_message = worker.create_task_handler()
+    worker.task_consumer.consume()
+    worker.task_consumer.connection.drain_events(timeout=1.0)
+    worker.task_consumer.cancel()
+    assert worker.handled == []
+    assert channel.basic_get("checks") is not None
     assert rejected == []
 
 

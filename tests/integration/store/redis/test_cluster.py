@@ -16,6 +16,7 @@ from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Call, Script
+from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, forget, judge, renew, sign_in
@@ -89,7 +90,7 @@ def test_batch_is_sent_to_all_servers(store: Store, cluster: RedisCluster) -> No
 
 def test_signals_stored_on_any_server_reach_the_inbox(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inbox_module, "BACKSTOP", 60.0)  # so a signal that is found sooner was published
-    inbox = Inbox(store)
+    inbox = Inbox(store, Interruption())
     futures = []
     for case in CASES:
         mailbox = inbox.open(case, "1")

@@ -14,7 +14,8 @@ from livecheck_celery import LiveCheck
 from livecheck_celery.errors import BrokerUnavailable, RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
-from livecheck_celery.store.retry import with_retry
+from livecheck_celery.store.retry import Retry
+from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import MASTER_NAME, PASSWORD, SentinelGroup, sentinel_group
 from tests.helpers.store_operations import claim
@@ -90,7 +91,7 @@ def test_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: s
     store, old = livecheck.runtime.store, group.servers[0]
     assert claim(store).outcome == "run"
     livecheck.runtime.publisher.execute(make_test())
-    inbox = Inbox(store)
+    inbox = Inbox(store, Interruption())
     mailbox = inbox.open(CASE, "id-1")
     store.signals.listen(CASE, "id-1", inbox.address, ttl=60)
     old.client.wait(1, 5000)
@@ -111,7 +112,7 @@ def test_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: s
     wait_until(lambda: answers(store), 10)
     wait_until(lambda: published(livecheck), 10, "a broker that takes a message")
     # With retries, as a worker does: after a failover the sentinels can disagree for a moment.
-    assert with_retry(claim, store).outcome == "run", "the repeated claim with the same token"
+    assert Retry(Interruption())(claim, store).outcome == "run", "the repeated claim with the same token"
     # The inbox subscribes again, so that signals are published to it.
     wait_until(lambda: group.servers[1].client.pubsub_numsub(f"livecheck:inbox:{inbox.address}")[0][1] == 1, 15)
     if how == "frozen":
@@ -119,7 +120,7 @@ def test_failover_is_followed(livecheck: LiveCheck, group: SentinelGroup, how: s
         wait_until(lambda: old.client.info("replication")["role"] == "slave", 40, "the old primary to be a replica")
         wait_until(lambda: all(answers(store) for _ in range(5)), 10, "answers in a row")
     first = mailbox.expect("first")
-    with_retry(store.signals.send, make_signal("first"), ttl=60)
+    Retry(Interruption())(store.signals.send, make_signal("first"), ttl=60)
     assert first.result(20).key == "id-1"
     inbox.close(mailbox)
     inbox.stop()

@@ -1,0 +1,188 @@
+"""Stop a worker in bounded time, whichever way it is told to stop, and whatever its broker does.
+
+Celery sends `worker_shutting_down` for Unix signals only. Every exit, also by `control.shutdown()` or after an error,
+closes the worker's blueprint, and with it the bootstep of this module. Celery itself can wait without limit: for a
+broker that does not answer, or for a thread that `run()` blocks. A thread of this module then exits the process.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import signal
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any, Final, Protocol
+
+from billiard import active_children
+from celery import bootsteps
+from celery.apps.worker import Worker
+from celery.worker import state
+
+from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.propagation.celery import OWN_TASKS
+from livecheck_celery.tasks.protocols import Installed
+from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
+
+logger = get_logger(__name__)
+
+#: Seconds after the grace period in which a worker can exit by itself.
+EXIT_WITHIN: Final = 3.0
+#: Seconds for returning messages to the broker, and for flushing the outbox, before the process exits.
+_GIVE_BACK: Final = 0.5
+_TICK: Final = 0.2
+
+
+class Listener(Protocol):
+    """Callbacks of a worker's blueprint."""
+
+    def worker_started(self, worker: Any) -> None:
+        """Run when the worker has started its pool."""
+
+    def worker_stops(self, worker: Any) -> None:
+        """Run before any part of the worker stops, on every way to exit."""
+
+    def worker_terminates(self, worker: Any) -> None:
+        """Run when the worker stops without waiting for tasks."""
+
+
+def bootstep(listener: Listener) -> type[bootsteps.StartStopStep]:
+    """Return a step of a worker's blueprint that calls ``listener``."""
+
+    class LiveCheckStep(bootsteps.StartStopStep):
+        """Call the listener when the worker starts and stops."""
+
+        requires = ("celery.worker.components:Pool",)
+
+        def start(self, parent: Any) -> None:
+            """Call `Listener.worker_started`."""
+            listener.worker_started(parent)
+
+        def close(self, parent: Any) -> None:
+            """Call `Listener.worker_stops`."""
+            listener.worker_stops(parent)
+
+        def terminate(self, parent: Any) -> None:
+            """Call `Listener.worker_terminates`."""
+            listener.worker_terminates(parent)
+
+    return LiveCheckStep
+
+
+class Shutdown:
+    """The end of one worker: its grace period, and the exit of its process.
+
+    Args:
+        worker: the Celery worker.
+        livechecks: those that it works for, at least one.
+    """
+
+    def __init__(self, worker: Any, livechecks: Sequence[Installed]) -> None:
+        self._worker = worker
+        self._livechecks = livechecks
+        # Unlike other queues and events, it can be used in a signal handler.
+        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        if owns_process(worker):
+            threading.Thread(target=self._watch, name="livecheck-shutdown", daemon=True).start()
+        self._hand_back_at_cold_shutdown()
+
+    def request(self, *, cold: bool = False) -> None:
+        """Take no more tests, and interrupt waiting ones after ``shutdown_timeout``, or at once if ``cold``.
+
+        A signal handler can call it. A repeated request does not prolong the grace period.
+        """
+        for livecheck in self._livechecks:
+            livecheck.runtime.interruption.after(0.0 if cold else livecheck.settings.shutdown_timeout)
+        self._requests.put(cold)
+
+    def _hand_back_at_cold_shutdown(self) -> None:
+        """Keep Celery's cold shutdown from cancelling tests: they are handed back instead.
+
+        On threads, Celery would fail to cancel; elsewhere, the test would get a false verdict.
+        """
+        consumer: Any = self._worker.consumer
+        cancel = getattr(consumer, "cancel_active_requests", None)
+        if cancel is None:  # Celery before 5.5, which cancels nothing
+            return
+
+        def cancel_others() -> None:
+            self.request(cold=True)
+            for request in _active(lambda name: name.startswith(OWN_TASKS)):
+                state.active_requests.discard(request)
+            try:
+                cancel()
+            except NotImplementedError:
+                logger.warning("shutdown: tasks on this pool cannot be cancelled; waiting for them")
+
+        consumer.cancel_active_requests = cancel_others
+
+    # -- the thread
+
+    def _watch(self) -> None:
+        cold = self._requests.get()
+        throttle = Throttle()
+        while (left := self._grace_left()) > 0 or (others := self._others(cold)):
+            if left <= 0 and throttle("others"):
+                logger.warning("shutdown: waiting for tasks of the application: %s", ", ".join(others))
+            with suppress(queue.Empty):
+                cold = self._requests.get(timeout=_TICK) or cold
+        self._end_process()
+
+    def _grace_left(self) -> float:
+        return EXIT_WITHIN + max(livecheck.runtime.interruption.remaining for livecheck in self._livechecks)
+
+    @staticmethod
+    def _others(cold: bool) -> list[str]:
+        """Return the names of the application's tasks that the worker must finish; none at a cold shutdown."""
+        return [] if cold else sorted({str(one.name) for one in _active(lambda name: not name.startswith(OWN_TASKS))})
+
+    def _end_process(self) -> None:
+        code = self._worker.exitcode or 0
+        logger.warning("shutdown: this worker did not stop by itself; handing its tests back and exiting")
+        for livecheck in self._livechecks:
+            _release(livecheck)
+        _run_for(_GIVE_BACK, self._worker.consumer.shutdown)
+        for livecheck in self._livechecks:
+            livecheck.runtime.outbox.flush(_GIVE_BACK)
+        for child in active_children():
+            with suppress(OSError):  # it has exited
+                os.kill(child.pid or 0, signal.SIGKILL)
+        if self._worker.pidlock:
+            self._worker.pidlock.release()
+        os._exit(code)
+
+
+def owns_process(worker: Any) -> bool:
+    """Return whether the process is that of ``worker``, and not, for example, that of a host's tests."""
+    return isinstance(worker, Worker)
+
+
+def _release(livecheck: Installed) -> None:
+    """Release all executions of this process in Redis, for the sweep to re-send."""
+    runtime = livecheck.runtime
+    try:
+        runtime.request_store.executions.release_all(runtime.leases.held)
+    except LiveCheckError as exc:
+        logger.warning("shutdown: tests not handed back, recovery takes over: %s", exc)
+
+
+def _active(wanted: Callable[[str], bool]) -> list[Any]:
+    """Return the requests that the worker executes, of tasks whose name is ``wanted``."""
+    for _ in range(10):
+        with suppress(RuntimeError):  # another thread has changed the set meanwhile
+            return [request for request in state.active_requests if wanted(str(request.name))]
+    return []
+
+
+def _run_for(seconds: float, function: Callable[[], object]) -> None:
+    """Run ``function``, and leave it after ``seconds``."""
+
+    def run() -> None:
+        with suppress(Exception):
+            function()
+
+    thread = threading.Thread(target=run, name="livecheck-give-back", daemon=True)
+    thread.start()
+    thread.join(seconds)

@@ -1,0 +1,47 @@
+"""The app of a host whose workers are stopped while tests wait, sleep, or make fake requests."""
+
+from __future__ import annotations
+
+import os
+import time
+
+from celery import Celery
+
+from livecheck_celery import Case, LiveCheck, Signal
+
+app = Celery(
+    "stopping", broker=os.environ["LIVECHECK_BROKER_URL"], backend=os.environ["SHOP_URL"], set_as_current=False
+)
+livecheck = LiveCheck(app, redis_url=os.environ["SHOP_URL"])
+
+
+@app.task
+def work(seconds: float) -> None:
+    """A task of the application."""
+    time.sleep(seconds)
+
+
+@livecheck.case()
+class test_waiting(Case):
+    go: Signal[str]
+
+    def run(self) -> None:
+        assert self.go.wait() == "go"
+
+
+@livecheck.case()
+class test_sleeping(Case):
+    go: Signal[str]
+
+    def run(self) -> None:
+        """Block outside of `wait`, as a request to a service that does not answer does."""
+        if self.go.wait(timeout=60) == "sleep":
+            app.log.get_default_logger().warning("run() is asleep")
+            time.sleep(600)
+
+
+@livecheck.case(frequency=60.0)
+class test_faking(Case):
+    def make_fake_request(self) -> None:
+        app.log.get_default_logger().warning("making a fake request")
+        time.sleep(1.0)
