@@ -38,7 +38,6 @@ from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
-from livecheck_celery.store.retry import with_retry
 from livecheck_celery.utils.sanitize import get_logger, message_of
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
@@ -258,7 +257,7 @@ class Case(CaseOptions):
         Raises:
             RedisUnavailable: Redis did not answer for a minute.
         """
-        self._account_suite_failure(exc, new_state, with_retry)
+        self._account_suite_failure(exc, new_state, self.app.runtime.retry)
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
@@ -315,7 +314,7 @@ class Case(CaseOptions):
             return None
         recovered = self.app.runtime.store.suites.service_recovered
         try:
-            with_retry(recovered, self.name, state_transition_delay=self.state_transition_delay)
+            self.app.runtime.retry(recovered, self.name, state_transition_delay=self.state_transition_delay)
         except RedisUnavailable as exc:  # the service has answered, which is what the caller asked
             self.logger.warning("case %s: status not updated: %s", self.name, exc)
         return body
