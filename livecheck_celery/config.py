@@ -119,6 +119,11 @@ class Settings(_Resolved):
         min_length=1,
         description="Queue of fake requests, stalled checks, recovery and the heartbeat.",
     )
+    redis_max_connections: int = Field(
+        default=20,
+        ge=4,
+        description="Connections of one process to the Redis of the state; idle ones are closed after 30 s.",
+    )
     test_concurrency: int = Field(
         default=100, ge=1, description="Tests that one worker of LiveCheck's own Celery app runs at a time."
     )

@@ -13,6 +13,7 @@
     ├── UnreadableData                  Redis holds a value that LiveCheck did not write
     ├── ServerUnavailable               a server does not answer, refuses a call, or is too old
     │   ├── RedisUnavailable            Redis did not answer, or refused a command
+    │   │   └── RedisRefused            Redis will refuse it again: the login, a permission, a key of another type
     │   ├── RedisTooOld                 Redis is older than 6.2
     │   └── BrokerUnavailable           the Celery broker did not accept a message
     ├── TestOutcome                     the verdict of a test; raised inside run()
@@ -69,7 +70,19 @@ class ServerUnavailable(LiveCheckError):
 
 
 class RedisUnavailable(ServerUnavailable):
-    """Redis did not answer, or refused a command."""
+    """Redis did not answer, or refused a command.
+
+    Attributes:
+        unconfirmed: whether Redis may have executed the command, since only the answer is missing.
+        was_cut: whether the answer is missing because the connection was closed, so that another attempt is quick.
+    """
+
+    unconfirmed = False
+    was_cut = False
+
+
+class RedisRefused(RedisUnavailable):
+    """Redis refused the login or a command, and will do so until its configuration or LiveCheck's is changed."""
 
 
 class RedisTooOld(ServerUnavailable):

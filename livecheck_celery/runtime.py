@@ -19,6 +19,7 @@ from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.store import Store
+from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.retry import Retry
 from livecheck_celery.utils.interruption import Interruption
 
@@ -57,12 +58,13 @@ class Runtime:
     """
 
     def __init__(self, app: Celery, settings: Settings, on_data_loss: Callable[[SharedConfig], object]) -> None:
-        self.store = Store(settings)
-        self.request_store = Store(settings, timeout=REQUEST_TIMEOUT)
+        connections = Connections(settings.redis_max_connections)
+        self.store = Store(settings, connections=connections)
+        self.request_store = Store(settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT, connections=connections)
         self.publisher = Publisher(app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT)
         self.shared_config = SharedConfig(self.request_store, on_data_loss)
         threaded = Servers(
-            Store(settings, timeout=OUTBOX_TIMEOUT),
+            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, connections=connections),
             Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT),
         )
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)

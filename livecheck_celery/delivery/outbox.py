@@ -48,6 +48,8 @@ _BACKOFF: Final = 0.2
 
 #: Reasons for which an item is not sent.
 FULL, REDIS, BROKER, PAYLOAD, ERROR = "full", "redis", "broker", "payload", "error"
+#: Items that Redis may have accepted, since only its answer is missing.
+UNCONFIRMED: Final = "unconfirmed"
 _REFUSED: Final = {
     DUPLICATE: "a test of that id has no verdict yet",
     BACKLOG: "too many tests of the case have no verdict (livecheck_max_open); start more workers",
@@ -72,7 +74,8 @@ class Outbox:
 
     Attributes:
         sent: number of items Redis accepted.
-        counts: number of items not sent, by reason. Those under ``broker`` are recorded, and recovery sends them.
+        counts: number of items not sent, by reason. Those under ``broker`` are recorded, and recovery sends them; those
+            under ``unconfirmed`` may have been sent.
         running: whether the thread runs.
     """
 
@@ -111,7 +114,7 @@ class Outbox:
     @property
     def dropped(self) -> int:
         """Number of dropped items."""
-        return self.counts.total() - self.counts[BROKER]
+        return self.counts.total() - self.counts[BROKER] - self.counts[UNCONFIRMED]
 
     def put(self, item: Item) -> bool:
         """Queue ``item``; return False if the queue is full and the item was dropped."""
@@ -238,7 +241,7 @@ class Outbox:
             outcomes = write(items, self._servers.store, self._shared_config)
         except RedisUnavailable as exc:
             self._retry_at[REDIS] = time.monotonic() + _RETRY_AFTER
-            self.drop(len(items), REDIS, str(exc))
+            self._drop_unavailable(len(items), exc)
             return False
         except Exception as exc:  # noqa: BLE001 - one failed batch must not end the thread
             outcomes = [(item, exc) for item in items]
@@ -256,12 +259,23 @@ class Outbox:
 
     def _drop_failed(self, outcome: str | Exception) -> None:
         if isinstance(outcome, RedisUnavailable):
-            self.drop(1, REDIS, str(outcome))
+            self._drop_unavailable(1, outcome)
         elif isinstance(outcome, Exception):
             self.drop(1, ERROR, "unexpected error")
             self._log_error("failed to send an item", outcome)
         else:
             self.drop(1, outcome, _REFUSED[outcome])
+
+    def _drop_unavailable(self, count: int, error: RedisUnavailable) -> None:
+        if not error.unconfirmed:
+            self.drop(count, REDIS, str(error))
+            return
+        with self._lock:
+            self.counts[UNCONFIRMED] += count
+        self.count(f"{UNCONFIRMED}: {REDIS}", count)
+        if self._throttle(UNCONFIRMED):
+            total = self.counts[UNCONFIRMED]
+            logger.warning("outbox: %d items so far sent to Redis, which did not confirm them: %s", total, error)
 
     def _log_error(self, what: str, error: Exception) -> None:
         if self._throttle(what):

@@ -11,13 +11,16 @@ from pydantic import ValidationError
 from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
-from livecheck_celery.errors import UnreadableData
+from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import TestReport
 from livecheck_celery.store.encoding import report_json
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
+from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.scripts import Call, Script, run, run_all
 
+#: Seconds that a worker waits for a free connection.
+PATIENCE: Final = 10.0
 #: Seconds for which a record without a verdict is kept after it expires, so that a sweep after an outage can close it.
 KEEP: Final = 24 * 3600
 #: Seconds for which a record is kept after its verdict: longer than a worker retries to write the verdict.
@@ -38,20 +41,52 @@ class Database:
         timeout: seconds Redis can take to connect, and to answer.
     """
 
-    def __init__(self, settings: Settings, client: redis.Redis | None = None, *, timeout: float = 2.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis | None = None,
+        *,
+        timeout: float = 2.0,
+        wait: float = PATIENCE,
+        connections: Connections | None = None,
+    ) -> None:
         """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
+
+        Args:
+            settings: of the LiveCheck.
+            client: connection pool to Redis.
+            timeout: seconds Redis can take to connect, and to answer.
+            wait: seconds to wait for a free connection, while all of this process are in use.
+            connections: those of this process.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.
         """
         self.settings = settings
-        self.client = connect(settings.redis_url, timeout) if client is None else client
+        if client is None:
+            connections = connections or Connections(settings.redis_max_connections)
+            client = connect(settings.redis_url, timeout, connections, wait=wait)
+        self.client = client
         self.keys = Keys(settings.prefix)
         self.timeout = timeout
 
     def errors_translated(self) -> AbstractContextManager[None]:
         """Raise every Redis error in the block as RedisUnavailable."""
         return errors_translated(self.settings.redis_url)
+
+    @staticmethod
+    def repeat_if_cut(operation: Callable[[], T]) -> T:
+        """Call ``operation``, whose repetition changes nothing; call it again if its connection was closed meanwhile.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        try:
+            return operation()
+        except RedisUnavailable as exc:
+            if not exc.was_cut:
+                raise
+        return operation()
 
     def run(self, call: Call) -> Any:
         """Run one script and return its reply.

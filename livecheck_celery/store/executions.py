@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Final, NamedTuple
 
 from livecheck_celery.errors import DuplicateTest, TooManyTests
@@ -155,7 +156,8 @@ class Executions:
             InvalidPayload: the arguments are not JSON.
             RedisUnavailable: Redis did not answer; the test may have been recorded.
         """
-        outcome = self._database.run(self.record_call(test, expires_in=expires_in, delay=delay))
+        call = self.record_call(test, expires_in=expires_in, delay=delay)
+        outcome = self._database.repeat_if_cut(partial(self._database.run, call))
         if outcome == DUPLICATE:
             raise DuplicateTest(f"{test.ident}: a test of that id has no verdict yet")
         if outcome == BACKLOG:

@@ -9,11 +9,12 @@ from tenacity import (
     RetryCallState,
     Retrying,
     retry_if_exception_type,
+    retry_if_not_exception_type,
     stop_after_delay,
     wait_exponential,
 )
 
-from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.errors import RedisRefused, RedisUnavailable
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -24,6 +25,7 @@ RETRY_FOR: Final = 60.0
 #: Longest delay in seconds between two attempts that have no limit.
 _LONGEST_DELAY: Final = 30.0
 
+_if_unavailable: Final = retry_if_exception_type(RedisUnavailable)
 _RETRY_LIMIT: Final = stop_after_delay(RETRY_FOR)
 
 P = ParamSpec("P")
@@ -50,7 +52,7 @@ class Retry:
             RedisUnavailable: Redis stayed unavailable, or the process is stopping and its grace period is over.
         """
         retrying = Retrying(
-            retry=retry_if_exception_type(RedisUnavailable),
+            retry=_if_unavailable,
             wait=wait_exponential(multiplier=0.1, max=5),
             stop=lambda state: self._interruption.is_due or _RETRY_LIMIT(state),
             sleep=self._interruption.sleep,
@@ -61,9 +63,13 @@ class Retry:
 
 
 def retry_forever(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
-    """Call ``operation(*args, **kwargs)``; retry with growing delays until Redis answers, as a starting worker does."""
+    """Call ``operation(*args, **kwargs)``; retry with growing delays until Redis answers, as a starting worker does.
+
+    Raises:
+        RedisRefused: Redis refused the login or a command, and will do so again.
+    """
     retrying = Retrying(
-        retry=retry_if_exception_type(RedisUnavailable),
+        retry=_if_unavailable & retry_if_not_exception_type(RedisRefused),
         wait=wait_exponential(multiplier=1, max=_LONGEST_DELAY),
         before_sleep=_log_retry,
         reraise=True,

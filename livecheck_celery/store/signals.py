@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from math import ceil
 from typing import Any, Final, Literal, NamedTuple
 
@@ -83,7 +84,7 @@ class Signals:
         Raises:
             RedisUnavailable: Redis did not answer; the signal may have been stored.
         """
-        self._database.run(self.send_call(event, ttl=ttl))
+        self._database.repeat_if_cut(partial(self._database.run, self.send_call(event, ttl=ttl)))
 
     def send_call(self, event: SignalEvent, *, ttl: float) -> Call:
         """Build the call of `send`; the reply is ``received_at``."""

@@ -13,9 +13,10 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisTooOld, RedisUnavailable
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.counters import Counters
-from livecheck_celery.store.database import Database
+from livecheck_celery.store.database import PATIENCE, Database
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE, Executions
 from livecheck_celery.store.liveness import Liveness
+from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.registry import Registry
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.schedule_runs import ScheduleRuns
@@ -48,18 +49,28 @@ class Store:
         reports: reports of executions and suites.
     """
 
-    def __init__(self, settings: Settings, client: redis.Redis | None = None, *, timeout: float = 2.0) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        client: redis.Redis | None = None,
+        *,
+        timeout: float = 2.0,
+        wait: float = PATIENCE,
+        connections: Connections | None = None,
+    ) -> None:
         """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
 
         Args:
             settings: of the LiveCheck.
             client: connection pool to Redis.
             timeout: seconds Redis can take to connect, and to answer.
+            wait: seconds to wait for a free connection, while all of this process are in use.
+            connections: those of this process, which its stores share.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.
         """
-        database = Database(settings, client, timeout=timeout)
+        database = Database(settings, client, timeout=timeout, wait=wait, connections=connections)
         self._database = database
         self.settings = database.settings
         self.client = database.client
@@ -153,10 +164,14 @@ class Batch:
             self._send()
 
     def _send(self) -> None:
+        replies = self._database.repeat_if_cut(self._run_all)
+        self.outcomes = [self._outcome(reply) for reply in replies]
+
+    def _run_all(self) -> list[Any]:
         replies = self._database.run_all(self._calls, raise_on_error=False)
         if all(isinstance(reply, redis.ConnectionError | redis.TimeoutError) for reply in replies):
             self._database.raise_first_error(replies)  # a cluster replies for each server
-        self.outcomes = [self._outcome(reply) for reply in replies]
+        return replies
 
     def _outcome(self, reply: Any) -> float | str | RedisUnavailable:
         try:

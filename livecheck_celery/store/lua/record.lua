@@ -29,7 +29,9 @@ end
 
 local is_reused = redis.call('EXISTS', test) == 1
 if is_reused and redis.call('HEXISTS', test, 'verdict') == 0 then
-  return 'duplicate'
+  -- The caller repeats a call whose reply was lost: the payload has the time of the trigger.
+  local stored = redis.call('HMGET', test, 'payload', 'recorded_at')
+  return stored[1] == payload and stored[2] or 'duplicate'
 end
 if redis.call('ZCARD', open) >= max_open then
   return 'backlog'

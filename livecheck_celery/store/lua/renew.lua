@@ -5,10 +5,13 @@
 -- ARGV[1]  id     of the execution
 -- ARGV[2]  token  fencing token of the claim
 -- ARGV[3]  lease  seconds from now
--- Reply    1 renewed; 0 the token does not hold the execution
+-- Reply    1 renewed, or the execution has the verdict of this token; 0 the token does not hold the execution
 
 local test, open, id, token, lease = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local record = redis.call('HMGET', test, 'token', 'verdict', 'expires_at')
+local record = redis.call('HMGET', test, 'token', 'verdict', 'expires_at', 'verdict_token')
+if record[4] == token then
+  return 1
+end
 if record[1] ~= token or record[2] then
   return 0
 end

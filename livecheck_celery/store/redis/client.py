@@ -13,19 +13,21 @@ from redis.exceptions import AskError, ClusterDownError, NoPermissionError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
-from livecheck_celery.errors import ConfigurationError, RedisUnavailable
+from livecheck_celery.errors import ConfigurationError, RedisRefused, RedisUnavailable
 from livecheck_celery.store.redis.cluster import Cluster, Node
+from livecheck_celery.store.redis.pool import BoundedPool, Connections, ServerConnections, is_not_sent
 from livecheck_celery.store.redis.sentinel import sentinel_pool
 from livecheck_celery.utils import redis_urls as urls
 
-#: Maximum number of connections of one process to one server; further threads wait for a free connection.
-MAX_CONNECTIONS: Final = 50
-#: Maximum time a thread waits for a free connection, as a multiple of the timeout.
-POOL_WAIT: Final = 5
 
+def connect(url: str, timeout: float, connections: Connections, *, wait: float) -> redis.Redis:
+    """Return a client that connects on first use, and does not retry.
 
-def connect(url: str, timeout: float) -> redis.Redis:
-    """Return a client that connects on first use, waits at most ``timeout`` seconds for Redis, and does not retry.
+    Args:
+        url: Redis, Sentinel or cluster URL.
+        timeout: seconds Redis can take to connect, and to answer.
+        connections: those of this process.
+        wait: seconds to wait for a free connection, while all are in use.
 
     Raises:
         ConfigurationError: ``url`` is not a Redis URL.
@@ -33,10 +35,10 @@ def connect(url: str, timeout: float) -> redis.Redis:
     scheme = urls.scheme_of(url)
     try:
         if scheme in urls.CLUSTER:
-            return _cluster(url, timeout)
+            return _cluster(url, timeout, connections, wait)
         if scheme == urls.SENTINEL:
-            return _by_sentinel(url, timeout)
-        return _client(_options(url), timeout)
+            return _by_sentinel(url, {**_bounds(timeout), "connections": connections.to(url), "wait": wait})
+        return _client(_options(url), timeout, connections.to(url), wait)
     except ValueError:
         # redis-py's message quotes parts of the URL, which can be the password.
         raise ConfigurationError(f"LiveCheck: redis_url is not {_WANTED.get(scheme, _WANTED['redis'])}") from None
@@ -53,8 +55,8 @@ _WANTED: Final = {
 }
 
 
-def _client(options: dict[str, Any], timeout: float) -> redis.Redis:
-    pool = redis.BlockingConnectionPool(**options, **_bounds(timeout))  # type: ignore[no-untyped-call] # redis-py's
+def _client(options: dict[str, Any], timeout: float, connections: ServerConnections, wait: float) -> redis.Redis:
+    pool = BoundedPool(**options, **_bounds(timeout), connections=connections, wait=wait)
     pool.connection_class = _leaving_replicas(pool.connection_class)
     return redis.Redis.from_pool(pool)
 
@@ -66,8 +68,6 @@ def no_retry() -> Retry:
 
 def _bounds(timeout: float) -> dict[str, Any]:
     return {
-        "max_connections": MAX_CONNECTIONS,
-        "timeout": timeout * POOL_WAIT,
         "socket_timeout": timeout,
         "socket_connect_timeout": timeout,
         "retry": no_retry(),
@@ -76,15 +76,14 @@ def _bounds(timeout: float) -> dict[str, Any]:
     }
 
 
-def _by_sentinel(url: str, timeout: float) -> redis.Redis:
+def _by_sentinel(url: str, bounds: dict[str, Any]) -> redis.Redis:
     servers = urls.servers(url)
-    options = {**_without_place(servers.url), **_bounds(timeout)}
-    pool = sentinel_pool(servers, options, _without_place(servers.sentinel_url))
+    pool = sentinel_pool(servers, {**_without_place(servers.url), **bounds}, _without_place(servers.sentinel_url))
     pool.connection_class = _leaving_replicas(pool.connection_class)
     return redis.Redis.from_pool(pool)
 
 
-def _cluster(url: str, timeout: float) -> redis.Redis:
+def _cluster(url: str, timeout: float, connections: Connections, wait: float) -> redis.Redis:
     servers = urls.servers(url)
     options = _without_place(servers.url)
     if options.pop("db", 0):
@@ -92,7 +91,7 @@ def _cluster(url: str, timeout: float) -> redis.Redis:
 
     def connect_to(node: Node, timeout: float) -> redis.Redis:
         host, port = node
-        return _client({**options, "host": host, "port": port}, timeout)
+        return _client({**options, "host": host, "port": port}, timeout, connections.to(node), wait)
 
     return Cluster(servers.hosts, connect_to, timeout)
 
@@ -145,24 +144,37 @@ def errors_translated(url: str) -> Iterator[None]:
     try:
         yield
     except redis.RedisError as exc:
-        raise RedisUnavailable(f"Redis at {urls.without_password(url)} {_problem(exc)}") from exc
+        kind, problem = _problem(exc)
+        error = kind(f"Redis at {urls.without_password(url)} {problem}")
+        is_broken = isinstance(exc, redis.ConnectionError) and not isinstance(exc, _REPLIES)
+        error.unconfirmed = (is_broken or isinstance(exc, redis.TimeoutError)) and not is_not_sent(exc)
+        error.was_cut = error.unconfirmed and is_broken
+        raise error from exc
 
 
 #: Texts of a missing permission in a script's error: of Valkey, of Redis 7.4, and of older versions of Redis.
 _NOT_ALLOWED: Final = ("ACL failure", "NOPERM", "The user executing the script can't run")
+#: Subclasses of redis-py's ConnectionError that are replies.
+_REPLIES: Final = (redis.AuthenticationError, redis.BusyLoadingError)
+#: Texts of refusals that only a change of the configuration or of the stored data ends.
+_PERMANENT: Final = ("WRONGTYPE", "unknown command", "DB index is out of range", "invalid DB index")
 
 
-def _problem(exc: redis.RedisError) -> str:
+def _problem(exc: redis.RedisError) -> tuple[type[RedisUnavailable], str]:
+    """Return the kind of error, and what to do about it."""
     reason = _reason(exc)
     if isinstance(exc, redis.AuthenticationError):
-        return f"refused the login ({reason}); has livecheck_redis_url the right user and password?"
+        return RedisRefused, f"refused the login ({reason}); has livecheck_redis_url the right user and password?"
     if isinstance(exc, redis.ConnectionError | redis.TimeoutError | ClusterDownError):
-        return f"did not answer ({reason}); is it running, and is livecheck_redis_url right?"
+        return RedisUnavailable, f"did not answer ({reason}); is it running, and is livecheck_redis_url right?"
     if isinstance(exc, NoPermissionError) or any(words in reason for words in _NOT_ALLOWED):
-        return f"refused a command ({reason}); has the user of livecheck_redis_url the rights of docs/servers.md?"
+        fix = "has the user of livecheck_redis_url the rights of docs/servers.md?"
+        return RedisRefused, f"refused a command ({reason}); {fix}"
     if isinstance(exc, AskError):
-        return f"has other slots ({reason}); if it is a cluster, livecheck_redis_url must begin with redis+cluster://"
-    return f"refused a command ({reason}); is it writable, and is livecheck_prefix used by LiveCheck alone?"
+        fix = "if it is a cluster, livecheck_redis_url must begin with redis+cluster://"
+        return RedisRefused, f"has other slots ({reason}); {fix}"
+    kind = RedisRefused if any(words in reason for words in _PERMANENT) else RedisUnavailable
+    return kind, f"refused a command ({reason}); is it writable, and is livecheck_prefix used by LiveCheck alone?"
 
 
 def _reason(exc: BaseException) -> str:

