@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import concurrent.futures
 import time
 from concurrent.futures import Future
 from datetime import timedelta
@@ -24,6 +24,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.runner import TestRunner, current_execution
+from livecheck_celery.execution.waiting import Wait, done_within
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
@@ -265,14 +266,15 @@ class Signal(BaseSignal[T]):
             raise RuntimeError(
                 f"{self._described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
             )
-        started, future, limit = self._expect(runner, key, timeout)
+        future, limit = self._expect(runner, key, timeout)
+        wait = runner.wait(future, limit)
         try:
-            event = future.result(limit)
-        except TimeoutError:
-            raise self._timed_out(runner, limit) from None
+            for awaited, left in wait.steps():
+                concurrent.futures.wait([awaited], left)
+            event = wait.result()
         finally:
             runner.forget(self.case.name, self.name, key, future)
-        return self._received(runner, event, started)
+        return self._received(runner, event, wait, limit)
 
     async def wait_async(
         self,
@@ -282,16 +284,15 @@ class Signal(BaseSignal[T]):
     ) -> T:
         """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
         runner = self._runner()
-        started, future, limit = self._expect(runner, key, timeout)
+        future, limit = self._expect(runner, key, timeout)
+        wait = runner.wait(future, limit)
         try:
-            event = await asyncio.wait_for(asyncio.wrap_future(future), limit)
-        except TimeoutError:
-            if not future.done() or future.cancelled():
-                raise self._timed_out(runner, limit) from None
-            event = future.result()  # it arrived in time, while other code blocked the event loop
+            for awaited, left in wait.steps():
+                await done_within(awaited, left)
+            event = wait.result()
         finally:
             runner.forget(self.case.name, self.name, key, future)
-        return self._received(runner, event, started)
+        return self._received(runner, event, wait, limit)
 
     def _event(self, value: T | None, key: str) -> SignalEvent:
         case = self.case
@@ -311,14 +312,15 @@ class Signal(BaseSignal[T]):
 
     def _expect(
         self, runner: TestRunner, key: object, timeout: float | timedelta | str | None
-    ) -> tuple[float, Future[SignalEvent], float]:
-        started = time.monotonic()
-        remaining = max(0.0, runner.deadline - started)
+    ) -> tuple[Future[SignalEvent], float]:
+        remaining = max(0.0, runner.deadline - time.monotonic())
         limit = remaining if timeout is None else min(float(seconds(timeout)), remaining)
-        return started, runner.expect(self.case.name, self.name, key), limit
+        return runner.expect(self.case.name, self.name, key), limit
 
-    def _received(self, runner: TestRunner, event: SignalEvent, started: float) -> T:
-        runner.signal_latency[self.name] = time.monotonic() - started
+    def _received(self, runner: TestRunner, event: SignalEvent | None, wait: Wait, limit: float) -> T:
+        if event is None:
+            raise self._timed_out(runner, limit)
+        runner.signal_latency[self.name] = time.monotonic() - wait.started
         return self.decode(event)
 
     def _timed_out(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:

@@ -2,8 +2,8 @@
 
 A signal is stored first and published second. Claiming an execution registers this process's address with the test's
 signals and returns those already stored, in one Lua call, so no signal is lost between reading and subscribing. The
-published message has the value. The message only saves time: after a reconnect, and every two seconds, one batched
-read of all awaited signals finds those whose message was missed.
+published message has the value. The message only saves time: after a reconnect, before a timeout, and every two
+seconds, one batched read of all awaited signals finds those whose message was missed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import threading
 import time
 import uuid
+from collections import deque
 from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import Final
@@ -29,6 +30,12 @@ logger = get_logger(__name__)
 
 #: Seconds between two reads of all awaited signals, which find missed messages.
 BACKSTOP: Final = 2.0
+#: Seconds between two pings, while tests run.
+PING: Final = 0.5
+#: Seconds without an answer after which there was no contact with Redis.
+SILENCE: Final = 1.0
+#: Number of outages that are remembered; a longer wait counts those before at most once more.
+_OUTAGES: Final = 1_000
 #: Seconds before the first attempt to reconnect, and the longest delay between two.
 _RECONNECT_MIN: Final = 0.1
 _RECONNECT_MAX: Final = 5.0
@@ -120,6 +127,9 @@ class Inbox:
         self._mailboxes: dict[tuple[str, str], Mailbox] = {}
         self._thread: threading.Thread | None = None
         self._subscribed = threading.Event()
+        self._contact_at = time.monotonic()
+        self._outages: deque[tuple[float, float]] = deque(maxlen=_OUTAGES)
+        self._reads: list[Future[None]] = []
 
     def open(self, case_name: str, key: str) -> Mailbox:
         """Open the mailbox of a test; call it before its signals are read, and `close` after use.
@@ -131,6 +141,8 @@ class Inbox:
         with self._lock:
             if self._stops():
                 raise Interrupted("the worker is stopping")
+            if not self._mailboxes:
+                self._contact_at = time.monotonic()  # without tests, the process does not check
             mailbox = self._mailboxes.setdefault((case_name, key), Mailbox(case_name, key))
             mailbox.users += 1
             return mailbox
@@ -154,6 +166,28 @@ class Inbox:
         """Wait up to ``timeout`` seconds for the thread to end."""
         if self._thread is not None:
             self._thread.join(timeout)
+
+    def outage_since(self, moment: float) -> float:
+        """Return the seconds without contact with Redis since ``moment``, a monotonic time."""
+        with self._lock:
+            now, last = time.monotonic(), self._contact_at
+            outages = [*self._outages, (last, now)] if now - last > SILENCE else list(self._outages)
+        return sum(max(0.0, end - max(begin, moment)) for begin, end in outages)
+
+    def read_awaited_soon(self) -> Future[None]:
+        """Read all awaited signals; the future is done when those that are stored were delivered."""
+        future: Future[None] = Future()
+        with self._lock:
+            self._reads.append(future)
+        return future
+
+    def _in_contact(self) -> None:
+        """Note that Redis has answered, and the outage that has ended by that."""
+        now = time.monotonic()
+        with self._lock:
+            if now - self._contact_at > SILENCE and self._mailboxes:
+                self._outages.append((self._contact_at, now))
+            self._contact_at = now
 
     def _listen(self) -> None:
         with self._lock:
@@ -179,17 +213,24 @@ class Inbox:
                 delay = min(delay * 2, _RECONNECT_MAX)
 
     def _receive(self, subscription: Subscription) -> None:
-        read_at = 0.0
+        read_at, pinged_at = 0.0, time.monotonic()
         answered = True
         while not self._is_finished():
             received = subscription.receive(_TICK)
-            answered = answered or received is not None
+            if received is not None:
+                answered = True
+                self._in_contact()
             self._interrupt_if_stopping()
             if received is not None and received.kind == "subscribed":
                 self._subscribed.set()
                 read_at = 0.0
             elif received is not None and received.kind == "signal":
                 self._on_signal(received.event)
+            if self._reads:
+                self._read_awaited()
+            if time.monotonic() >= pinged_at + PING and self._mailboxes:
+                subscription.ping()
+                pinged_at = time.monotonic()
             if time.monotonic() >= read_at + BACKSTOP:
                 if not answered:
                     # A frozen server or a broken network does not close the connection; there may be a new primary.
@@ -197,7 +238,7 @@ class Inbox:
                 answered = False
                 subscription.ping()
                 self._read_awaited()
-                read_at = time.monotonic()
+                read_at = pinged_at = time.monotonic()
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -229,10 +270,20 @@ class Inbox:
             return list(self._mailboxes.values())
 
     def _read_awaited(self) -> None:
+        with self._lock:
+            reads, self._reads = self._reads, []
         wanted = [(box.case_name, box.key, names) for box in self._open_mailboxes() if (names := box.awaited())]
-        if wanted:
-            for events in self._store.signals.awaited(wanted):
-                self._deliver(events.values())
+        try:
+            if wanted:
+                for events in self._store.signals.awaited(wanted):
+                    self._deliver(events.values())
+                self._in_contact()
+        except BaseException:
+            with self._lock:
+                self._reads += reads
+            raise
+        for future in reads:
+            future.set_result(None)
 
     def _deliver(self, events: Iterable[SignalEvent]) -> None:
         for event in events:

@@ -34,6 +34,7 @@ from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
+from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim, Verdict
 from livecheck_celery.store.statistics import FailureLimits
@@ -43,6 +44,8 @@ logger = get_logger(__name__)
 
 #: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
 _GRACE: Final = 0.5
+#: Seconds after its deadline in which a test can still wait, after an outage.
+_WAIT_GRACE: Final = 0.4
 
 _current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_execution", default=None)
 
@@ -106,6 +109,7 @@ class TestRunner:
         self._process = case.runner_resources
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
+        self._redis_ahead = 0.0
         self._ended = threading.Lock()  # acquired by the first to end the test
         self._mailboxes: dict[tuple[str, str], Mailbox] = {}
 
@@ -183,6 +187,16 @@ class TestRunner:
                 mailbox.deliver(event)
         return mailbox.expect(signal_name)
 
+    def wait(self, future: Future[SignalEvent], limit: float) -> Wait:
+        """Begin to wait for a future that `expect` returned, for ``limit`` seconds, and until the test expires."""
+        return Wait(
+            self._process.inbox,
+            future,
+            limit=limit,
+            latest=self.deadline + _WAIT_GRACE,
+            redis_ahead=self._redis_ahead,
+        )
+
     def forget(self, case_name: str, signal_name: str, key: object, future: Future[SignalEvent]) -> None:
         """Drop a future that `expect` returned."""
         self._mailboxes[case_name, id_of(key) or self.test.id].forget(signal_name, future)
@@ -230,6 +244,7 @@ class TestRunner:
 
     def _claim(self) -> Claim:
         case, process = self.case, self._process
+        asked = time.monotonic()
         claim = process.retry(
             process.store.executions.claim,
             self.test,
@@ -246,6 +261,7 @@ class TestRunner:
         if case.max_runtime is not None:
             self.deadline = min(self.deadline, self.started + case.max_runtime)
         self._recorded_at = claim.recorded_at
+        self._redis_ahead = claim.now - asked
         return claim
 
     @property
