@@ -9,17 +9,23 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
 if not warn_stalled_after then
-  redis.call('HSET', suite, 'expected_since', at)
+  redis.call('HSET', suite, 'expected_since', at, 'checked_at', at)
   return ''
 end
-local stored = redis.call('HMGET', suite, 'last_test_received', 'received_at', 'expected_since')
+local stored = redis.call('HMGET', suite, 'last_test_received', 'received_at', 'expected_since', 'checked_at')
 -- A case that never received a test is measured from the time when tests were first expected.
-local expected_since = tonumber(stored[3] or now)
+local expected_since, checked_at = tonumber(stored[3] or now), tonumber(stored[4] or now)
+-- Nobody ran tests while nobody checked the suite, so that time is no silence. Checks are at most half a minute apart.
+local is_resumed = now - checked_at > math.max(3, math.min(0.75 * warn_stalled_after, 90))
+if is_resumed then
+  expected_since = now - math.max(0, checked_at - math.max(tonumber(stored[2] or 0), expected_since))
+end
 local is_stalled = now - math.max(tonumber(stored[1] or 0), expected_since) > warn_stalled_after
 local silent_for = now - math.max(tonumber(stored[2] or 0), expected_since)
 
-if not stored[3] then
-  redis.call('HSET', suite, 'expected_since', at)
+redis.call('HSET', suite, 'checked_at', at)
+if not stored[3] or is_resumed then
+  redis.call('HSET', suite, 'expected_since', string.format('%.6f', expected_since))
 end
 if not is_stalled then
   return ''

@@ -189,8 +189,11 @@ def test_renewal_returns_the_leases_that_are_lost(store: Store) -> None:
     claim(store, make_test("b"))
     judge(store, make_test("b"), State.PASS)
     held = [(CASE, "a", "t1"), (CASE, "b", "t1"), (CASE, "a", "other"), (CASE, "gone", "t1")]
-    assert store.executions.renew(held, 30.0) == held[1:]
+    # The test with a verdict of this token is not lost: its hooks can still run, and its verdict stands.
+    assert store.executions.renew(held, 30.0) == held[2:]
     assert store.executions.renew([], 30.0) == []
+    judge(store, make_test("a"), State.PASS, "other")
+    assert store.executions.renew([(CASE, "a", "other")], 30.0) == [(CASE, "a", "other")]
 
 
 def test_released_test_is_due_at_once_and_its_attempt_does_not_count(store: Store) -> None:

@@ -127,6 +127,22 @@ def test_case_without_a_test_stalls_from_when_tests_were_first_expected(
     assert wait_until(lambda: stalled(store, 0.3)) > 0.3
 
 
+def test_time_in_which_no_worker_checked_is_not_silence(store: Store, redis_client: redis.Redis) -> None:
+    """A worker that starts after a pause reports no stall at once."""
+    key, now = store.keys.suite(CASE), store.time()
+    redis_client.hset(key, mapping={"expected_since": now - 500, "received_at": now - 130, "checked_at": now - 100})
+    assert stalled(store, 60) is None, "30 s of silence, and a pause of 100 s"
+    assert status(store, 60) is State.INIT
+    assert float(redis_client.hget(key, "expected_since")) == pytest.approx(now - 30, abs=5)
+    assert stalled(store, 20) == pytest.approx(30, abs=5), "the next checks measure as usual"
+
+
+def test_worker_that_restarts_again_and_again_does_not_hide_a_stall(store: Store, redis_client: redis.Redis) -> None:
+    key, now = store.keys.suite(CASE), store.time()
+    redis_client.hset(key, mapping={"expected_since": now - 200, "checked_at": now - 100})
+    assert stalled(store, 60) == pytest.approx(100, abs=5), "100 s of silence before the pause"
+
+
 def test_received_test_postpones_the_stall(store: Store) -> None:
     stalled(store, 0.3)
     wait_until(lambda: stalled(store, 0.3))

@@ -5,7 +5,8 @@ import redis
 
 from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavailable
 from livecheck_celery.store import Store
-from livecheck_celery.store.redis.client import POOL_WAIT, connect, errors_translated
+from livecheck_celery.store.redis.client import connect, errors_translated
+from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.utils.redis_urls import for_redis_py, without_password
 from tests.helpers.factories import make_settings
 
@@ -86,7 +87,7 @@ def test_other_errors_are_not_translated() -> None:
 def test_kombu_urls_are_understood() -> None:
     assert for_redis_py("redis+socket:///run/r.sock?virtual_host=2") == "unix:///run/r.sock?db=2"
     assert for_redis_py("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED") == "rediss://h/0?ssl_cert_reqs=required"
-    client = connect("redis+socket:///run/r.sock?virtual_host=2", 1.0)
+    client = connect("redis+socket:///run/r.sock?virtual_host=2", 1.0, Connections(4), wait=1.0)
     assert client.get_connection_kwargs() == {
         **client.get_connection_kwargs(),
         "path": "/run/r.sock",
@@ -99,7 +100,7 @@ def test_kombu_urls_are_understood() -> None:
 )
 def test_invalid_url_is_a_configuration_error_without_the_password(url: str) -> None:
     with pytest.raises(ConfigurationError, match="redis_url is not a Redis URL") as caught:
-        connect(url, 1.0)
+        connect(url, 1.0, Connections(4), wait=1.0)
     assert "hunter" not in str(caught.value)
 
 
@@ -123,7 +124,3 @@ def test_older_redis_is_refused_with_both_versions(version: str) -> None:
     with pytest.raises(RedisTooOld) as caught:
         Store(make_settings(URL), Versioned(version)).check()
     assert str(caught.value) == f"Redis at redis://redis.example:6379/0 is {version}; LiveCheck needs 6.2 or newer"
-
-
-def test_wait_for_a_free_connection_is_a_multiple_of_the_timeout() -> None:
-    assert connect("redis://localhost:1/0", 0.4).connection_pool.timeout == pytest.approx(0.4 * POOL_WAIT)
