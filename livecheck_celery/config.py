@@ -112,6 +112,10 @@ class Settings(_Resolved):
         description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis."
     )
     broker_url: str = Field(description="Celery broker. Default: the app's `broker_url`.")
+    service: str = Field(
+        default="",
+        description="Name of this service in `livecheck doctor`. Default: the Celery app's name, and the host.",
+    )
     prefix: str = Field(default="livecheck", pattern=r"^[^{}\s]+$", description="Prefix of all Redis keys.")
     queue: str = Field(default="livecheck", min_length=1, description="Queue in which tests are executed.")
     schedule_queue: str = Field(

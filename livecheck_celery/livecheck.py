@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
@@ -34,6 +35,7 @@ from livecheck_celery.propagation.django import Receivers
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.sources import DJANGO
 from livecheck_celery.runtime import Runtime
+from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
 from livecheck_celery.utils.compat import connect_method
@@ -243,6 +245,7 @@ class LiveCheck:
             count_ignored=self._count_ignored,
             operation_finished=self.operation_finished,
             on_request=self._start_outbox,
+            count_unacknowledged=self._count_unacknowledged,
         )
 
     def _start_outbox(self) -> None:
@@ -254,6 +257,17 @@ class LiveCheck:
     def _count_ignored(self, reason: str) -> None:
         with suppress(ConfigurationError):
             self.runtime.outbox.count(f"headers ignored: {reason}")
+            self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)
+
+    def _count_unacknowledged(self, host: str) -> None:
+        with suppress(ConfigurationError):
+            self.runtime.outbox.count(ServiceCount(UNACKNOWLEDGED, self.service, host).field)
+
+    @lazy
+    def service(self) -> str:
+        """Name of this service, for people: the setting, or the name of the Celery app and the host."""
+        name = self.app.main if self.app is not default_app() else None
+        return self.settings.service or "@".join(filter(None, (name, socket.gethostname())))
 
     def wsgi(self, app: Any) -> Any:
         """Wrap ``app``, a WSGI application, in middleware that makes the test in the headers of a request current."""

@@ -31,6 +31,8 @@ HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 #: Further tests that the work is part of, as one value.
 HEADER_OUTER: Final = "LiveCheck-Test-Outer"
+#: Header of the response to a request whose test was accepted.
+HEADER_ACCEPTED: Final = "LiveCheck-Accepted"
 
 # No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"

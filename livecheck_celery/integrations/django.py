@@ -17,6 +17,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.default_app import default_app
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.request import RequestScope
 from livecheck_celery.propagation.wsgi import known_headers
@@ -104,7 +105,9 @@ def _import_views() -> None:
 
 
 def _finish_when_sent(response: Any, scope: RequestScope) -> Any:
-    """Return ``response``, changed to finish ``scope`` when it has been sent."""
+    """Return ``response``, changed to finish ``scope`` when it has been sent, and to acknowledge an accepted test."""
+    if scope.accepted:
+        response[HEADER_ACCEPTED] = "1"
     if not response.streaming or getattr(response, "file_to_stream", None) is not None:
         scope.finish(response.status_code)
     else:

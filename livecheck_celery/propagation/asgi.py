@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from livecheck_celery.blocks import Block
+from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.request import RequestScope, accept_request
 
@@ -16,6 +17,8 @@ Send = Callable[[Message], Awaitable[None]]
 ASGIApplication = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _HEADERS: Final = {name.encode(): name for name in KNOWN_HEADERS}
+
+_ACCEPTED: Final = (HEADER_ACCEPTED.lower().encode(), b"1")
 
 #: Types of the messages that end a response when sent without ``more_body``: the standard one, and file extensions.
 _BODY_TYPES: Final = frozenset({"http.response.body", "http.response.pathsend", "http.response.zerocopysend"})
@@ -33,7 +36,7 @@ class LiveCheckMiddleware:
         self.gate = gate
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Serve one connection; messages pass unchanged, and errors of the application propagate."""
+        """Serve one connection; messages pass unchanged, but for the header that accepts a test."""
         if scope["type"] == "http":
             await self._serve_http(scope, receive, send)
         elif scope["type"] == "websocket":
@@ -47,6 +50,8 @@ class LiveCheckMiddleware:
 
         async def send_and_observe(message: Message) -> None:
             nonlocal status
+            if request.accepted and message["type"] == "http.response.start":
+                message = {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]

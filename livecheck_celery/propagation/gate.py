@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from livecheck_celery.models import HEADER_OUTER, HEADER_SIGNATURE, TestExecution
+from livecheck_celery.models import HEADER_ACCEPTED, HEADER_OUTER, HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.headers import (
     DATA_HEADERS,
@@ -30,6 +30,8 @@ OWN_HEADERS: Final = {name.lower(): name for name in (*DATA_HEADERS, HEADER_SIGN
 #: Spelling of every header that `Gate.accept` reads, by name in lower case.
 KNOWN_HEADERS: Final = {**OWN_HEADERS, baggage.HEADER: baggage.HEADER}
 
+_FIRST_REDIRECT: Final = 300
+_FIRST_CLIENT_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 
 
@@ -43,6 +45,8 @@ class Gate:
         count_ignored: called with the reason each time headers are ignored.
         operation_finished: called when a request or a span finishes.
         on_request: called at the start of each incoming request, before its headers are read.
+        count_unacknowledged: called with the host each time a request that carried a test was answered without
+            `HEADER_ACCEPTED`.
     """
 
     def __init__(
@@ -53,12 +57,14 @@ class Gate:
         count_ignored: Callable[[str], object],
         operation_finished: OperationFinished,
         on_request: Callable[[], object],
+        count_unacknowledged: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._keys = keys
         self._hosts = frozenset(filter(None, map(hostname, hosts)))
         self._count_ignored = count_ignored
         self._operation_finished = operation_finished
         self._on_request = on_request
+        self._count_unacknowledged = count_unacknowledged
 
     def accept(self, headers: Iterable[tuple[str, str]]) -> Carried:
         """Return the test or mark that the ``headers`` of a request carry, if they can be trusted; else `NOTHING`.
@@ -90,6 +96,20 @@ class Gate:
     def headers_for(self, host: str | None) -> Mapping[str, str]:
         """Build the signed headers of a request to ``host``; empty when ``host`` is not listed."""
         return self.headers() if host is not None and host.lower() in self._hosts else {}
+
+    def answered(self, host: str | None, status: int, headers: Mapping[str, str]) -> None:
+        """Note the answer to a request that carried headers; count it if the service did not accept them.
+
+        An answer with status 500 or above is not counted: servers and proxies make it themselves. Nor is a redirect.
+
+        Args:
+            host: host of the request.
+            status: HTTP status.
+            headers: of the response; names in any case.
+        """
+        is_own = status < _FIRST_REDIRECT or _FIRST_CLIENT_ERROR <= status < _FIRST_SERVER_ERROR
+        if host is not None and is_own and headers.get(HEADER_ACCEPTED) is None:
+            self._count_unacknowledged(host.lower())
 
     def headers(self) -> Mapping[str, str]:
         """Build the signed headers of the current test or fake request; empty outside of both."""

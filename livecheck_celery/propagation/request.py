@@ -22,13 +22,18 @@ class RequestScope(Work):
         headers: of the request; others than LiveCheck's can be left out.
         method: HTTP method as sent by the client.
         path: full path, without the query string.
+
+    Attributes:
+        accepted: whether the headers were accepted; the response then says so.
     """
 
     # Created for every request, most of which are not tested; so it is small, and makes few calls.
-    __slots__ = ("_finished", "_gate", "_method", "_path")
+    __slots__ = ("_finished", "_gate", "_method", "_path", "accepted")
 
     def __init__(self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str) -> None:
-        super().__init__(*accept_request(gate, headers))
+        carried = gate.accept(headers)
+        super().__init__(*_with_outer_context(carried))
+        self.accepted = carried is not NOTHING
         self._gate = gate
         self._method = method
         self._path = path
@@ -64,7 +69,10 @@ class RequestScope(Work):
 
 def accept_request(gate: Gate, headers: Iterable[tuple[str, str]]) -> Carried:
     """Return the LiveCheck context of a request: from its ``headers``, else from the caller of the middleware."""
-    carried = gate.accept(headers)
+    return _with_outer_context(gate.accept(headers))
+
+
+def _with_outer_context(carried: Carried) -> Carried:
     if carried.tests:
         return carried
     outer = _outer_context()

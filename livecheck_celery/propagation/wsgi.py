@@ -8,6 +8,7 @@ from io import IOBase
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.request import RequestScope
 
@@ -67,8 +68,10 @@ class _Request(RequestScope):
     def start_response(
         self, status: str, headers: list[tuple[str, str]], exc_info: Any = None
     ) -> Callable[[bytes], object]:
-        """Call the server's ``start_response``, and keep the status."""
+        """Call the server's ``start_response``, and keep the status; acknowledge an accepted test."""
         self._status = status
+        if self.accepted:
+            headers = [*headers, (HEADER_ACCEPTED, "1")]
         if exc_info is None:
             return self._start_response(status, headers)
         return self._start_response(status, headers, exc_info)

@@ -1,7 +1,8 @@
-"""Counters of dropped items and ignored headers of all processes, by reason."""
+"""Counters of dropped items and ignored headers of all processes, by reason, and by service."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Final, NamedTuple
 
@@ -11,7 +12,34 @@ from livecheck_celery.store.scripts import Script
 #: Seconds after which counting starts again.
 COUNTERS_TTL: Final = 24 * 3600
 
-ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "*counts"))
+#: Number of reasons that are counted, over all services.
+MAX_REASONS: Final = 1000
+#: What a service counts of the tests that others sent, and of those that it sent to others.
+IGNORED, UNACKNOWLEDGED = "ignored", "unacknowledged"
+
+ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "limit", "*counts"))
+
+
+class ServiceCount(NamedTuple):
+    """What one service counted.
+
+    Attributes:
+        what: `IGNORED`, headers of requests to the service; or `UNACKNOWLEDGED`, requests of the service that carried a
+            test, and were answered without an acknowledgement.
+        service: name of the service.
+        detail: the reason; or the host that answered.
+        times: how many.
+    """
+
+    what: str
+    service: str
+    detail: str
+    times: int = 0
+
+    @property
+    def field(self) -> str:
+        """Name of the counter."""
+        return json.dumps(self[:3])
 
 
 class Counts(NamedTuple):
@@ -20,10 +48,12 @@ class Counts(NamedTuple):
     Attributes:
         age: seconds since counting began, less than a day.
         counts: by reason.
+        services: by service.
     """
 
     age: float
     counts: Mapping[str, int]
+    services: tuple[ServiceCount, ...] = ()
 
 
 class Counters:
@@ -39,7 +69,8 @@ class Counters:
             RedisUnavailable: Redis did not answer.
         """
         added = [part for reason, count in counts.items() for part in (reason, count)]
-        self._database.run(ADD_COUNTS(counters=self._database.keys.counters, ttl=COUNTERS_TTL, counts=added))
+        counters = self._database.keys.counters
+        self._database.run(ADD_COUNTS(counters=counters, ttl=COUNTERS_TTL, limit=MAX_REASONS, counts=added))
 
     def read(self) -> Counts:
         """Read the counters of all processes.
@@ -54,6 +85,16 @@ class Counters:
         def parse() -> Counts:
             counts = as_dict(found)
             since = float(counts.pop("since", now))
-            return Counts(max(0.0, int(now) - since), {reason: int(count) for reason, count in counts.items()})
+            services = [_service_count(field, counts.pop(field)) for field in list(counts) if field.startswith("[")]
+            return Counts(
+                max(0.0, int(now) - since),
+                {reason: int(count) for reason, count in counts.items()},
+                tuple(sorted(services)),
+            )
 
         return readable(key, parse)
+
+
+def _service_count(field: str, times: str) -> ServiceCount:
+    what, service, detail = json.loads(field)
+    return ServiceCount(str(what), str(service), str(detail), int(times))

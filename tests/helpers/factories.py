@@ -49,8 +49,12 @@ def make_gate(
     hosts: Iterable[str] = (),
     ignored: list[str] | None = None,
     finished: list[dict[str, Any]] | None = None,
+    unacknowledged: list[str] | None = None,
 ) -> Gate:
-    """Build a gate that records ignored headers, by reason, in ``ignored``, and finished operations in ``finished``."""
+    """Build a gate that records ignored headers, by reason, in ``ignored``, and finished operations in ``finished``.
+
+    The hosts that did not accept a test are recorded in ``unacknowledged``.
+    """
 
     def record(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
         if finished is not None:
@@ -62,4 +66,5 @@ def make_gate(
         count_ignored=(ignored if ignored is not None else []).append,
         operation_finished=record,
         on_request=lambda: None,
+        count_unacknowledged=(unacknowledged if unacknowledged is not None else []).append,
     )

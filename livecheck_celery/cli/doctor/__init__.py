@@ -5,17 +5,19 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Final
 
 import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
-from livecheck_celery.cli.doctor.findings import Finding, commands_for
-from livecheck_celery.cli.doctor.redis import check_clock, check_counters, check_redis, check_schedules, check_storage
+from livecheck_celery.cli.doctor.findings import Finding, commands_for, warning
+from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_broker, check_workers
 from livecheck_celery.livecheck import LiveCheck
 
+_STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
 _NO_REDIS = "not checked: Redis is not available"
 
 
@@ -24,25 +26,28 @@ _NO_REDIS = "not checked: Redis is not available"
 def doctor(ctx: click.Context) -> None:
     r"""Check everything that tests need to run.
 
-    Prints one line per finding: ok or error, what was checked, what was found, how to fix it. Takes half a minute at
-    most, even if a server does not answer.
+    Prints one line per finding: ok, warn or error, what was checked, what was found, how to fix it. An error keeps
+    tests from running, or makes their verdicts wrong. A warning does not, but needs attention, or a decision. Takes
+    half a minute at most, even if a server does not answer.
 
     \b
     python -O  asserts are not disabled
     redis      Redis answers, and is new enough
-    storage    Redis does not evict data; a note if it does not persist it
+    storage    Redis does not evict data, and persists it
     broker     the Celery broker answers
     queue      a worker consumes each of the two queues
     worker     workers that run tests use threads, and run nothing else
     beat       beat is alive
     schedules  workers execute what beat sends
-    clock      the clocks of this machine and of Redis agree
+    clock      the clocks of this machine, the workers, beat and Redis agree
     http       whether tests are sent and accepted over HTTP
+    headers    services that ignored the headers of tests in the last day, and why
+    hop        services that did not accept the tests that others sent them in the last day
     outbox     what all processes dropped or ignored in the last day
 
     \b
     Exit codes:
-      0  no errors
+      0  no errors; there can be warnings
       1  at least one error
       2  invalid arguments, or the module cannot be imported
 
@@ -55,7 +60,7 @@ def doctor(ctx: click.Context) -> None:
     for finding in examine(ctx):
         errors += not finding.ok
         console.line(
-            Text("ok   ", style="green") if finding.ok else Text("error", style="bold red"),
+            Text(f"{finding.level:<5}", style=_STYLES[finding.level]),
             f"  {finding.subject:<10}  {finding.found}",
             f"; {finding.fix}" if finding.fix else "",
         )
@@ -85,12 +90,12 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
             yield from (Finding(False, "queue", f"{each}: not checked: the broker is not available") for each in queues)
         if redis.ok:
             yield from check_schedules(livecheck, commands)
-            yield check_clock(livecheck)
+            yield from check_clocks(livecheck)
         else:
             yield from (Finding(False, subject, _NO_REDIS) for subject in ("beat", "schedules", "clock"))
         yield check_http(livecheck)
         if redis.ok:
-            yield check_counters(livecheck)
+            yield from check_counters(livecheck)
 
 
 def check_optimization(level: int, variable: str) -> Finding:
@@ -110,6 +115,6 @@ def check_http(livecheck: LiveCheck) -> Finding:
     """Report whether tests are sent and accepted over HTTP, and to which hosts they are sent."""
     if not livecheck.settings.secret_key:
         fix = "to follow tests over HTTP, set livecheck_secret_key to the same value in every service"
-        return Finding(True, "http", "secret_key is not set: no test is sent or accepted over HTTP", fix)
+        return warning("http", "secret_key is not set: no test is sent or accepted over HTTP", fix)
     hosts = ", ".join(livecheck.settings.http_hosts) or "no host, as http_hosts is empty"
     return Finding(True, "http", f"tests are signed, and sent to {hosts}")

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.doctor.findings import Commands, Finding
+from livecheck_celery.cli.doctor.findings import Commands, Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError, RedisUnavailable
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
 MAX_CLOCK_DIFFERENCE: Final = 2.0
+
+#: How to fix each reason for which headers are ignored.
+HEADER_FIXES: Final = {
+    "forged": "another service signs with another key: set the same livecheck_secret_key in all; see "
+    "docs/following.md#trust",
+    "no secret_key": "set livecheck_secret_key in this service, as in the others",
+    "unsigned": "a proxy removes LiveCheck-Test-Signature, or somebody else sends LiveCheck's headers",
+    "expired": "synchronise the clocks of both services with NTP; a test also expires after its test_expires",
+}
+HOP_FIX: Final = (
+    "install LiveCheck's middleware in it, set the same livecheck_secret_key, and let proxies pass LiveCheck-* "
+    "headers; or remove it from http_hosts; see docs/following.md#trust"
+)
 
 
 def check_redis(livecheck: LiveCheck) -> Finding:
@@ -53,10 +66,10 @@ def judge_storage(memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> 
             yield Finding(False, "storage", found, "set maxmemory-policy noeviction, or use a separate Redis")
         else:
             found += ", which takes effect once maxmemory is set"
-            yield Finding(True, "storage", found, "set maxmemory-policy noeviction")
+            yield warning("storage", found, "set maxmemory-policy noeviction")
     if persistence.get("aof_enabled", 1) in (0, "0"):
         found = "appendonly is off: a restart of Redis loses tests and counters"
-        yield Finding(True, "storage", found, "see docs/servers.md")
+        yield warning("storage", found, "set appendonly yes; see docs/servers.md")
 
 
 def check_schedules(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:
@@ -76,30 +89,53 @@ def check_schedules(livecheck: LiveCheck, commands: Commands) -> Iterator[Findin
         yield Finding(not silent, subject, found, fix if silent else "")
 
 
-def check_clock(livecheck: LiveCheck) -> Finding:
-    """Check that the clocks of this machine and of Redis agree."""
+def check_clocks(livecheck: LiveCheck) -> Iterator[Finding]:
+    """Check that the clocks of this machine, and of those with workers and beats, agree with Redis'."""
     try:
-        before = time.time()
-        there = livecheck.runtime.store.time()
-        here = (before + time.time()) / 2
+        offset = livecheck.runtime.store.liveness.clock_offset()
+        processes = livecheck.runtime.store.liveness.processes()
     except LiveCheckError as exc:
-        return Finding(False, "clock", str(exc))
-    difference = here - there
-    if abs(difference) <= MAX_CLOCK_DIFFERENCE:
-        return Finding(True, "clock", f"differs from Redis by {abs(difference):.3f} s")
-    direction = "ahead of" if difference > 0 else "behind"
-    found = f"this machine is {abs(difference):.1f} s {direction} Redis"
+        yield Finding(False, "clock", str(exc))
+        return
+    if offset is None:
+        yield warning("clock", "not measured: Redis answers too slowly", "run doctor again")
+    else:
+        yield judge_clock("this machine", offset)
+    for process in processes:
+        if process.clock_offset is not None and abs(process.clock_offset) > MAX_CLOCK_DIFFERENCE:
+            yield judge_clock(f"{process.kind} {process.name} on {process.host}", process.clock_offset)
+
+
+def judge_clock(whose: str, offset: float) -> Finding:
+    """Judge a clock that is ``offset`` seconds ahead of Redis'."""
+    if abs(offset) <= MAX_CLOCK_DIFFERENCE:
+        return Finding(True, "clock", f"{whose} differs from Redis by {abs(offset):.3f} s")
+    direction = "ahead of" if offset > 0 else "behind"
+    found = f"{whose} is {console.duration(abs(offset))} {direction} Redis: tests and messages expire at the wrong time"
     return Finding(False, "clock", found, "synchronise both with NTP")
 
 
-def check_counters(livecheck: LiveCheck) -> Finding:
+def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
     """Report the items and headers that all processes dropped or ignored in the last day."""
     try:
         counted = livecheck.runtime.store.counters.read()
     except LiveCheckError as exc:
-        return Finding(False, "outbox", str(exc))
-    if not counted.counts:
-        return Finding(True, "outbox", "nothing dropped or ignored in the last day")
-    counts = ", ".join(f"{reason} {count}" for reason, count in sorted(counted.counts.items()))
-    fix = "the logs of the processes have details; docs/production-safety.md explains the reasons"
-    return Finding(True, "outbox", f"in the last {console.rounded(counted.age)}: {counts}", fix)
+        yield Finding(False, "outbox", str(exc))
+        return
+    since = f"in the last {console.rounded(counted.age)}"
+    for each in counted.services:
+        if each.what == IGNORED:
+            found = f"{each.service} ignored the headers of {each.times} requests {since}: {each.detail}"
+            yield warning("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"))
+        elif each.what == UNACKNOWLEDGED:
+            found = f"{each.detail} did not accept the tests in {each.times} requests of {each.service} {since}"
+            yield warning("hop", found, HOP_FIX)
+    named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
+    if counts := {reason: count for reason, count in counted.counts.items() if reason not in named}:
+        listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+        fix = "the logs of the processes have details; docs/production-safety.md explains the reasons"
+        yield warning("outbox", f"{since}: {listed}", fix)
+    else:
+        yield Finding(
+            True, "outbox", "nothing dropped in the last day" if named else "nothing dropped or ignored in the last day"
+        )

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from livecheck_celery.cli.doctor.findings import Commands, Finding
+from livecheck_celery.cli.doctor.findings import Commands, Finding, warning
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.utils.redis_urls import without_password
 
@@ -75,7 +75,7 @@ def judge_workers(
     """Judge the workers that run tests: their names, other queues they consume, and their pools."""
     for name, count in Counter(worker.name for worker in workers).items():
         if count > 1:
-            yield Finding(True, "worker", f"{count} workers are named {name}", "give each its own name with -n")
+            yield warning("worker", f"{count} workers are named {name}", "give each its own name with -n")
     for worker in workers:
         if test_queue not in worker.queues:
             continue

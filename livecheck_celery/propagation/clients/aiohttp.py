@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 from aiohttp import ClientRequest, ClientResponse, hdrs
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 def instrument(gate: Gate) -> Callable[[], None]:
     """Instrument every session of this process, as ``gate`` allows; return a function that reverts this."""
     instrumentation = Instrumentation(gate)
+    carried: WeakKeyDictionary[ClientResponse, str | None] = WeakKeyDictionary()
 
     def make(send: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:
         async def send_with_headers(self: ClientRequest, *args: Any, **kwargs: Any) -> ClientResponse:
@@ -30,13 +32,25 @@ def instrument(gate: Gate) -> Callable[[], None]:
             original = self.headers
             self.headers = headers
             try:
-                return await send(self, *args, **kwargs)
+                response = await send(self, *args, **kwargs)
             finally:
                 self.headers = original
+            carried[response] = self.url.raw_host
+            return response
 
         return send_with_headers
 
+    def make_start(start: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:
+        async def start_and_observe(self: ClientResponse, *args: Any, **kwargs: Any) -> ClientResponse:
+            response = await start(self, *args, **kwargs)  # reads the headers of the response
+            if self in carried:
+                instrumentation.answered(lambda: (carried.pop(self), self.status, self.headers))
+            return response
+
+        return start_and_observe
+
     instrumentation.replace(ClientRequest, "send", make)
+    instrumentation.replace(ClientResponse, "start", make_start)
     return instrumentation.undo
 
 

@@ -23,13 +23,23 @@ def instrument(gate: Gate) -> Callable[[], None]:
 
     def make(handle: Callable[[HTTPTransport, Request], Response]) -> Callable[..., Response]:
         def handle_request(self: HTTPTransport, request: Request) -> Response:
-            return handle(self, instrumentation.apply(lambda gate: _with_headers(request, gate)) or request)
+            with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
+            if with_headers is None:
+                return handle(self, request)
+            response = handle(self, with_headers)
+            instrumentation.answered(lambda: (_host(request), response.status_code, response.headers))
+            return response
 
         return handle_request
 
     def make_async(handle: Callable[[AsyncHTTPTransport, Request], Awaitable[Response]]) -> Callable[..., object]:
         async def handle_async_request(self: AsyncHTTPTransport, request: Request) -> Response:
-            return await handle(self, instrumentation.apply(lambda gate: _with_headers(request, gate)) or request)
+            with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
+            if with_headers is None:
+                return await handle(self, request)
+            response = await handle(self, with_headers)
+            instrumentation.answered(lambda: (_host(request), response.status_code, response.headers))
+            return response
 
         return handle_async_request
 
@@ -38,8 +48,12 @@ def instrument(gate: Gate) -> Callable[[], None]:
     return instrumentation.undo
 
 
+def _host(request: Request) -> str:
+    return request.url.raw_host.decode("ascii")
+
+
 def _with_headers(request: Request, gate: Gate) -> Request | None:
-    headers = gate.headers_for(request.url.raw_host.decode("ascii"))
+    headers = gate.headers_for(_host(request))
     if not headers:
         return None
     merged = request.headers.copy()

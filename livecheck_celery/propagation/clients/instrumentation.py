@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
 from livecheck_celery.context import current_test, synthetic_case
@@ -30,6 +30,19 @@ class Instrumentation(Replacements):
         """Restore the methods; one that another library has wrapped sends requests unchanged."""
         self._gate = None
         super().undo()
+
+    def answered(self, read: Callable[[], tuple[str | None, int, Mapping[str, str]]]) -> None:
+        """Note the answer to a request that carried headers.
+
+        ``read`` returns the arguments of `Gate.answered`. An error is logged, never raised.
+        """
+        gate = self._gate
+        if gate is None:
+            return
+        try:
+            gate.answered(*read())
+        except Exception:
+            logger.debug("instrument: failed to note an answer", exc_info=True)
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
         """Return ``add(gate)``, or None if the request must be sent unchanged.

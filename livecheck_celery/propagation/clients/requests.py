@@ -76,6 +76,7 @@ def _send(
         exc.request = request
         raise
     response.request = request
+    instrumentation.answered(lambda: (urlsplit(request.url or "").hostname, response.status_code, response.headers))
     return response
 
 

@@ -26,13 +26,17 @@ def instrument(gate: Gate) -> Callable[[], None]:
     def make(urlopen: Callable[..., Any]) -> Callable[..., Any]:
         def urlopen_with_headers(self: HTTPConnectionPool, *args: Any, **kwargs: Any) -> Any:
             headers = instrumentation.apply(lambda gate: _merged(gate, self, _arguments(args, kwargs)))
-            if headers is not None:
-                # By position or by keyword, as the caller passed them: another replacement may expect them there.
-                if len(args) > _HEADERS:
-                    args = (*args[:_HEADERS], headers, *args[_HEADERS + 1 :])
-                else:
-                    kwargs = {**kwargs, "headers": headers}
-            return urlopen(self, *args, **kwargs)
+            if headers is None:
+                return urlopen(self, *args, **kwargs)
+            # By position or by keyword, as the caller passed them: another replacement may expect them there.
+            if len(args) > _HEADERS:
+                args = (*args[:_HEADERS], headers, *args[_HEADERS + 1 :])
+            else:
+                kwargs = {**kwargs, "headers": headers}
+            response = urlopen(self, *args, **kwargs)
+            url = _arguments(args, kwargs).get("url", "")
+            instrumentation.answered(lambda: (_host(self, url), response.status, response.headers))
+            return response
 
         return urlopen_with_headers
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 import time
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,12 +19,15 @@ from livecheck_celery import LiveCheck, cli
 from livecheck_celery.cli import doctor
 from livecheck_celery.cli.doctor import findings, workers
 from livecheck_celery.cli.doctor.findings import Commands
-from livecheck_celery.cli.doctor.redis import check_clock
+from livecheck_celery.cli.doctor.redis import check_clocks
 from livecheck_celery.cli.doctor.workers import Worker
 from livecheck_celery.store import Store
+from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
+from livecheck_celery.store.liveness import RunningProcess
 from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_settings
 
+ROOT = Path(__file__).parents[3]
 COMMANDS = Commands("celery worker", "celery beat")
 QUEUES = ("livecheck", "livecheck.schedule")
 THREADS = "celery.concurrency.thread:TaskPool"
@@ -75,13 +80,13 @@ def test_every_check_can_pass(livecheck: LiveCheck) -> None:
         "clock": [lines(result)["clock"][0]],
         "http": [
             (
-                "ok: secret_key is not set: no test is sent or accepted over HTTP; "
+                "warn: secret_key is not set: no test is sent or accepted over HTTP; "
                 "to follow tests over HTTP, set livecheck_secret_key to the same value in every service"
             )
         ],
         "outbox": ["ok: nothing dropped or ignored in the last day"],
     }
-    assert lines(result)["clock"][0].startswith("ok: differs from Redis by 0.")
+    assert lines(result)["clock"][0].startswith("ok: this machine differs from Redis by 0.")
 
 
 def test_http_hosts_are_listed(livecheck: LiveCheck) -> None:
@@ -95,9 +100,67 @@ def test_dropped_and_ignored_items_are_listed_without_an_error(livecheck: LiveCh
     result = run()
     assert result.exit_code == 0
     [line] = lines(result)["outbox"]
-    assert line.startswith(
-        "ok: in the last 0 s: dropped: redis 3, headers ignored: forged 1; the logs of the processes"
+    assert re.match(
+        r"warn: in the last \d s: dropped: redis 3, headers ignored: forged 1; the logs of the processes", line
     )
+
+
+@pytest.mark.promise(
+    "`livecheck doctor` names the service with another secret key, and what fixes it.", theme="propagation"
+)
+def test_forged_headers_are_a_warning_that_names_the_service_the_reason_and_the_fix(
+    livecheck: LiveCheck, store: Store
+) -> None:
+    forged = ServiceCount(IGNORED, "stock@web-2", "forged")
+    store.counters.add({"headers ignored: forged": 41, forged.field: 41})
+    result = run()
+    assert result.exit_code == 0
+    [line] = lines(result)["headers"]
+    assert line.startswith("warn: stock@web-2 ignored the headers of 41 requests in the last ")
+    assert ": forged; another service signs with another key: set the same livecheck_secret_key in all;" in line
+    assert lines(result)["outbox"] == ["ok: nothing dropped in the last day"]
+
+
+@pytest.mark.parametrize("reason", ["forged", "no secret_key", "unsigned", "expired", "oversized", "malformed"])
+def test_every_reason_for_ignored_headers_is_explained_on_the_page_that_doctor_names(
+    livecheck: LiveCheck, store: Store, reason: str
+) -> None:
+    store.counters.add({ServiceCount(IGNORED, "stock", reason).field: 1})
+    [line] = lines(run())["headers"]
+    page = (ROOT / "docs" / "following.md").read_text()
+    assert f"| `{reason}` |" in page
+    assert "docs/following.md#trust" in line or "livecheck_secret_key" in line or "NTP" in line or "proxy" in line
+
+
+def test_hop_that_loses_the_headers_is_named(livecheck: LiveCheck, store: Store) -> None:
+    store.counters.add({ServiceCount(UNACKNOWLEDGED, "shop@web-1", "stock.internal").field: 7})
+    result = run()
+    assert result.exit_code == 0
+    [line] = lines(result)["hop"]
+    assert line.startswith("warn: stock.internal did not accept the tests in 7 requests of shop@web-1 in the last ")
+    assert "install LiveCheck's middleware in it" in line
+
+
+def test_clock_of_a_worker_or_beat_that_is_off_is_an_error_that_names_it(livecheck: LiveCheck, store: Store) -> None:
+    for kind, name, offset in (("worker", "celery@a", 0.01), ("worker", "celery@b", 10800.0), ("beat", "c", -10.0)):
+        store.liveness.sign_in(RunningProcess(name, kind, name, f"host-{name[-1]}", 7, clock_offset=offset))
+    result = run()
+    assert result.exit_code == 1
+    this, beat, worker = lines(result)["clock"]
+    assert this.startswith("ok: this machine differs from Redis by 0.")
+    assert beat.startswith("error: beat c on host-c is 10.0 s behind Redis")
+    assert worker.startswith("error: worker celery@b on host-b is 3 h ahead of Redis")
+    assert worker.endswith("; synchronise both with NTP")
+
+
+def test_warnings_alone_exit_with_0(
+    livecheck: LiveCheck, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "7.4.1", "aof_enabled": 0})
+    result = run()
+    assert result.exit_code == 0
+    [line] = lines(result)["storage"]
+    assert line.startswith("warn: appendonly is off")
 
 
 def test_queue_without_consumer_is_an_error(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,8 +303,8 @@ def test_no_reply_means_no_worker(livecheck: LiveCheck, monkeypatch: pytest.Monk
 def test_clock_difference_is_an_error(
     livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch, skew: float, words: str
 ) -> None:
-    monkeypatch.setattr(store, "time", lambda: time.time() + skew)
-    finding = check_clock(livecheck)
+    monkeypatch.setattr(store.liveness, "clock_offset", lambda: -skew)
+    [finding] = check_clocks(livecheck)
     assert not finding.ok
     assert words in finding.found
 

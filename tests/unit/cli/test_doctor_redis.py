@@ -40,4 +40,7 @@ def test_eviction_policy_without_a_memory_limit_is_a_note() -> None:
 def test_missing_persistence_is_a_note() -> None:
     [(ok, line)] = judge(aof=0)
     assert ok
-    assert line == "appendonly is off: a restart of Redis loses tests and counters; see docs/servers.md"
+    assert (
+        line
+        == "appendonly is off: a restart of Redis loses tests and counters; set appendonly yes; see docs/servers.md"
+    )

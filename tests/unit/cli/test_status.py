@@ -20,7 +20,7 @@ def cells(line: str) -> list[str]:
 def test_last_failed_test_is_one_test_not_the_suite(declared: Any, store: Store) -> None:
     play(store, State.TIMEOUT)
     play(store, State.PASS, "id-2")
-    assert cells(run("status").stdout.splitlines()[1])[-2:] == ["0 s ago", "0 s ago"], "the suite has not failed"
+    assert cells(run("status").stdout.splitlines()[1])[-1] != "never", "the suite has not failed, but a test"
     store.client.hdel(store.keys.suite(CASE), "last_failed_test")
     assert cells(run("status").stdout.splitlines()[1])[-1] == "unknown", "recorded by an earlier version"
 
@@ -35,7 +35,7 @@ def test_suite_with_too_many_failed_tests_is_not_shown_as_passing(declared: Any,
     header, line, remark = run("status").stdout.splitlines()
     assert cells(line)[1] == "DEGRADED"
     assert cells(line)[cells(header).index("FAILED")] == "31% of 32"
-    assert remark == f"{CASE}: the suite fails since 0 s ago: 10 of the last 32 tests failed"
+    assert re.fullmatch(rf"{CASE}: the suite fails since \d s ago: 10 of the last 32 tests failed", remark)
     [case] = json.loads(run("status", "--json").stdout)["cases"]
     assert (case["status"], case["failure_rate"], case["recent_tests"]) == ("PASS", 10 / 32, 32)
     assert case["failing_since"] > 1.5e9

@@ -38,6 +38,7 @@ def raw(headers: dict[str, str]) -> Headers:
 
 
 CARRIES = raw(SIGNED)
+ACCEPTED = (b"livecheck-accepted", b"1")
 
 
 def scope_of(headers: Headers, **others: Any) -> dict[str, Any]:
@@ -73,7 +74,7 @@ def context_here() -> list[object]:
 
 
 def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
-    """The LiveCheck context while the application ran."""
+    """The LiveCheck context while the application ran; only a response to an accepted test differs, in its header."""
     seen: list[object] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
@@ -81,7 +82,10 @@ def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
         await respond(scope, receive, send)
 
     async def run() -> None:
-        assert await serve(app, scope, key=key) == [START, BODY]
+        sent = await serve(app, scope, key=key)
+        is_accepted = scope["type"] == "http" and seen != [None, None]
+        start = {**START, "headers": [*START.get("headers", ()), ACCEPTED]} if is_accepted else START
+        assert sent == [start, BODY]
         assert context_here() == [None, None]
         assert current_work() is None
 
