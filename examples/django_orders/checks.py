@@ -8,6 +8,8 @@ from livecheck_celery import Case, LiveCheck, Signal
 
 livecheck = LiveCheck()
 
+COLUMNS = ("id", "item", "quantity", "price")
+
 
 class NewOrder(TypedDict):
     id: str
@@ -21,7 +23,7 @@ class test_order(Case):
 
     stock_reserved: Signal[int]
     order_created: Signal[NewOrder]
-    order_stored: Signal[dict[str, Any]] = Signal.from_django(post_save, sender="django_orders.Order")
+    order_stored: Signal[dict[str, Any]] = Signal.from_django(post_save, sender="django_orders.Order", fields=COLUMNS)
     order_indexed: Signal[NewOrder]
     order_executed: Signal[int]
 

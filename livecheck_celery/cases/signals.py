@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import concurrent.futures
 import time
+from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
 from typing import Any, Generic, Self, TypeVar, cast, get_args
@@ -175,19 +176,23 @@ class Signal(BaseSignal[T]):
         return cls(source=Source(REQUEST, f"{method.upper()} {path}"))
 
     @classmethod
-    def from_django(cls, signal: Any, *, sender: Any = None) -> Signal[Any]:
+    def from_django(cls, signal: Any, *, sender: Any = None, fields: Sequence[str] = ()) -> Signal[Any]:
         """Declare a signal that is sent when a Django signal, such as ``post_save``, is sent.
 
-        The value has the fields of the instance or, without an instance, the arguments of the Django signal.
+        In a transaction, it is sent when the transaction is committed, and never if that is rolled back. The value has
+        the primary key of the instance or, without an instance, the arguments of the Django signal. The values of
+        secrets, such as ``password``, are masked.
 
         Args:
             signal: the Django signal, or its import path.
             sender: the sending model, or its label ``"app.Model"``; by default, any sender.
+            fields: names of the fields to send in place of the primary key; without an instance, of the arguments.
 
         Raises:
-            ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it.
+            ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it; or
+                ``sender`` or ``fields`` are not names.
         """
-        return cls(source=Source(DJANGO, django.source_name(signal, sender)))
+        return cls(source=Source(DJANGO, django.source_name(signal, sender, fields)))
 
     @classmethod
     def from_span(cls, name: str) -> Signal[Any]:

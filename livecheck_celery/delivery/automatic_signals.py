@@ -9,9 +9,10 @@ from livecheck_celery.delivery.items import FinishedOperation
 from livecheck_celery.delivery.outbox import Outbox
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation.sources import Source
+from livecheck_celery.propagation.sources import SPAN, Source
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.secrets import masked
 
 
 class AutomaticSignals:
@@ -39,6 +40,8 @@ class AutomaticSignals:
         # Before the first read of the sources, the outbox looks them up, since its thread may wait.
         if sources is not None and not sources.targets(source):
             return
+        if kind == SPAN:
+            value = masked(value)  # attributes are set by libraries, unasked
         text, error = ("null", error) if error is not None else self._encode(source, value)
         self._outbox.put(FinishedOperation(source, tuple(tests), text, error))
 

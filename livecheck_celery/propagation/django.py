@@ -4,32 +4,44 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from types import ModuleType
-from typing import Any
-
-from pydantic_core import to_jsonable_python
+from typing import Any, Final
 
 from livecheck_celery.context import operation_tests
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.django_values import value_of
 from livecheck_celery.propagation.sources import DJANGO, OperationFinished
-from livecheck_celery.utils.sanitize import type_and_message
+from livecheck_celery.utils.sanitize import get_logger, type_and_message
+
+logger = get_logger(__name__)
+
+#: In place of the label of a model, in a source with fields that includes every sender.
+_ANY: Final = "*"
 
 
-def source_name(signal: Any, sender: Any = None) -> str:
-    """Return the `Source` name of a Django signal, the same in every process.
+def source_name(signal: Any, sender: Any = None, fields: Sequence[str] = ()) -> str:
+    """Return the `Source` name of a Django signal, the same in every process: ``path.of.signal app.Model field,field``.
 
     Args:
         signal: a Django signal, or its import path.
         sender: a model or its label, to include only signals of that model; None includes every sender.
+        fields: names of the fields to send, by default the primary key.
 
     Raises:
-        ConfigurationError: no loaded module has ``signal``, or ``sender`` is a string but not a model label.
+        ConfigurationError: no loaded module has ``signal``, ``sender`` is a string but not a model label, or ``fields``
+            are not names.
     """
     if isinstance(sender, str) and not re.fullmatch(r"\w+\.\w+", sender):
         raise ConfigurationError(f"from_django(): sender {sender!r} must be a model, or its label such as 'shop.Order'")
+    if isinstance(fields, str) or not all(isinstance(name, str) and name.isidentifier() for name in fields):
+        raise ConfigurationError(f"from_django(): fields {fields!r} must be a list of names, such as ['status']")
     path = signal if isinstance(signal, str) else name_of(signal)
-    return path if sender is None else f"{path} {label_of(sender)}"
+    names = [",".join(fields)] if fields else []
+    label = [] if sender is None else [label_of(sender)]
+    return " ".join([path, *(label or [_ANY] * len(names)), *names])
 
 
 def name_of(signal: Any) -> str:
@@ -59,11 +71,27 @@ def label_of(sender: Any) -> str:
     return str(label or getattr(sender, "__qualname__", type(sender).__qualname__))
 
 
-def fields_of(instance: Any) -> dict[str, Any]:
-    """Return the columns of a model instance by attribute name, as JSON types, without deferred ones."""
-    deferred = instance.get_deferred_fields()  # reading one of these would run a query
-    names = [field.attname for field in instance._meta.concrete_fields]  # noqa: SLF001 - documented by Django
-    return {name: _as_json(getattr(instance, name)) for name in names if name not in deferred}
+def after_commit(function: Callable[[], object], using: str | None = None) -> None:
+    """Call ``function`` when the open transactions of this thread are committed; never, if one is rolled back.
+
+    Without an open transaction, call it now. With autocommit turned off, Django knows no end of a transaction.
+
+    Args:
+        function: does not raise.
+        using: alias of the only database to consider; by default, all that this thread has used.
+    """
+    transaction = sys.modules.get("django.db.transaction")
+    connections = getattr(sys.modules.get("django.db"), "connections", None)
+    if transaction is None or connections is None:
+        function()
+        return
+    aliases = [connection.alias for connection in connections.all(initialized_only=True) if connection.in_atomic_block]
+    waits_for = next((alias for alias in aliases if using in (None, alias)), None)
+    if waits_for is None:
+        function()
+    else:
+        # The transaction of another database can still be open then.
+        transaction.on_commit(lambda: after_commit(function, using), using=waits_for)
 
 
 class Receivers:
@@ -89,37 +117,30 @@ class Receivers:
                 self._connect(name, signal)
 
     def _connect(self, name: str, signal: Any) -> None:
-        label = name.partition(" ")[2]
+        _, label, names = [*name.split(" "), "", ""][:3]
+        fields = names.split(",") if names else ()
 
         def receive(sender: Any, **kwargs: Any) -> None:
             tests = operation_tests()
-            if tests and (not label or label == label_of(sender)):
+            if tests and (label in ("", _ANY) or label == label_of(sender)):
                 # A receiver that raises would fail the application's own save().
+                outcome: dict[str, Any]
                 try:
-                    self._operation_finished(DJANGO, name, tests, value=_value_of(kwargs))
+                    outcome = {"value": value_of(kwargs, fields)}
                 except Exception as exc:  # noqa: BLE001 - reported to the test
-                    self._operation_finished(
-                        DJANGO, name, tests, error=f"{name}: failed to read its value: {type_and_message(exc)}"
-                    )
+                    outcome = {"error": f"{name}: failed to read its value: {type_and_message(exc)}"}
+                self._report(name, tests, outcome, kwargs.get("using"))
 
         signal.connect(receive, weak=False)
         self._disconnect[name] = lambda: signal.disconnect(receive)
 
-
-def _value_of(kwargs: dict[str, Any]) -> Any:
-    instance = kwargs.get("instance")
-    if hasattr(instance, "_meta"):
-        return fields_of(instance)
-    return {name: _as_json(value) for name, value in kwargs.items() if name != "signal"}
-
-
-def _as_json(value: Any) -> Any:
-    if isinstance(value, memoryview):  # some databases return binary columns as memoryview
-        value = bytes(value)
-    try:
-        return to_jsonable_python(value, bytes_mode="base64", fallback=str)
-    except ValueError:  # a value that contains itself
-        return str(value)
+    def _report(self, name: str, tests: list[TestExecution], outcome: dict[str, Any], using: Any) -> None:
+        report = partial(self._operation_finished, DJANGO, name, tests, **outcome)
+        try:
+            after_commit(report, using if isinstance(using, str) else None)
+        except Exception:  # for example, Django has no settings
+            logger.debug("django: no transaction for %s", name, exc_info=True)
+            report()
 
 
 def _loaded_modules() -> Iterator[tuple[str, dict[str, Any]]]:

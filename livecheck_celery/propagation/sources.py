@@ -22,7 +22,7 @@ class Source(NamedTuple):
 
     Attributes:
         kind: `TASK`, `REQUEST`, `DJANGO` or `SPAN`.
-        name: the task's name, ``POST /order/{id}/``, ``path.of.signal app.Model``, or the span's name.
+        name: the task's name, ``POST /order/{id}/``, ``path.of.signal app.Model field,field``, or the span's name.
     """
 
     kind: str

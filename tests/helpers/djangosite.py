@@ -19,7 +19,14 @@ MIDDLEWARE = "livecheck_celery.integrations.django.LiveCheckMiddleware"
 
 if not settings.configured:
     settings.configure(
-        ROOT_URLCONF=__name__, ALLOWED_HOSTS=["*"], LOGGING_CONFIG=None, SECRET_KEY="django's", MIDDLEWARE=[MIDDLEWARE]
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=["*"],
+        LOGGING_CONFIG=None,
+        SECRET_KEY="django's",
+        MIDDLEWARE=[MIDDLEWARE],
+        DATABASES={
+            name: {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"} for name in ("default", "archive")
+        },
     )
     django.setup()
 
@@ -48,6 +55,17 @@ class Order(models.Model):
 class Customer(models.Model):
     class Meta:
         app_label = "shop"
+
+    name = models.CharField(max_length=20, default="")
+    password = models.CharField(max_length=20, default="hash")
+
+
+def store_customer(request: HttpRequest, outcome: str) -> HttpResponse:
+    trigger(OTHER)
+    Customer.objects.create(name="in a view")
+    if outcome == "fails":
+        raise ValueError("no such side")
+    return HttpResponse("stored", status=201)
 
 
 def sync_view(request: HttpRequest) -> HttpResponse:
@@ -107,6 +125,7 @@ async def async_broken(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("sync/", sync_view),
     path("async/", async_view),
+    path("customer/<str:outcome>/", store_customer),
     path("stream/", stream),
     path("async-stream/", async_stream),
     path("broken-stream/", broken_stream),

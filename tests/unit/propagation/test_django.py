@@ -14,10 +14,13 @@ from django.core.signals import request_finished
 from django.db.models import F
 from django.db.models.signals import post_delete, post_save
 from django.dispatch import Signal
+from django.http import HttpRequest
+from django.utils.functional import SimpleLazyObject
 
 from livecheck_celery import ConfigurationError
 from livecheck_celery.context import under_test
-from livecheck_celery.propagation.django import Receivers, fields_of, label_of, name_of, source_name
+from livecheck_celery.propagation.django import Receivers, label_of, name_of, source_name
+from livecheck_celery.propagation.django_values import fields_of, value_of
 from tests.helpers.djangosite import Customer, Order
 from tests.helpers.factories import make_test
 
@@ -36,10 +39,17 @@ def order(**fields: object) -> Order:
     return Order(number=NUMBER, customer=Customer(id=7), **(values | fields))
 
 
-def test_fields_are_json_types() -> None:
-    assert fields_of(order()) == {
+ALL = ("number", "customer", "price", "placed_at", "photo", "signature", "extra", "ratio")
+
+
+@pytest.mark.promise("Of a Django model, only the primary key is sent, or the fields asked for.", theme="input")
+def test_value_is_the_primary_key_or_the_fields_asked_for() -> None:
+    assert fields_of(order()) == {"number": str(NUMBER)}
+    assert fields_of(Customer(id=7, name="Ada")) == {"id": 7}
+    assert fields_of(Customer(id=7, name="Ada"), ["pk", "name"]) == {"pk": 7, "name": "Ada"}
+    assert fields_of(order(), ALL) == {
         "number": "12345678-1234-5678-1234-567812345678",
-        "customer_id": 7,
+        "customer": 7,
         "price": "9.50",
         "placed_at": "2026-01-02T03:04:05Z",
         "photo": "a.jpg",
@@ -49,17 +59,60 @@ def test_fields_are_json_types() -> None:
     }
 
 
+def test_secrets_are_masked_by_their_names() -> None:
+    assert fields_of(Customer(id=7), ["password"]) == {"password": "********"}
+    extra = {"api_key": "x", "cards": [{"cvv": 1, "number": "4"}], "shipping": "fast", "note": None, "Token": None}
+    assert fields_of(order(extra=extra), ["extra"])["extra"] == {
+        "api_key": "********",
+        "cards": [{"cvv": "********", "number": "4"}],
+        "shipping": "fast",
+        "note": None,
+        "Token": None,
+    }
+
+
 def test_values_without_json_form_become_strings() -> None:
     itself: list[object] = []
     itself.append(itself)
-    fields = fields_of(order(price=F("price") + 1, signature=memoryview(b"\xff"), extra=itself))
-    values = {name: fields[name] for name in ("price", "signature", "extra")}
-    assert values == {"price": "F(price) + Value(1)", "signature": "_w==", "extra": "[[...]]"}
+    odd = order(price=F("price") + 1, signature=memoryview(b"\xff"), extra=itself)
+    fields = fields_of(odd, ["price", "signature", "extra"])
+    assert fields == {"price": "F(price) + Value(1)", "signature": "_w==", "extra": "[[...]]"}
 
 
 def test_deferred_fields_are_left_out_without_a_query() -> None:
     partial = Order.from_db("default", ["number", "customer_id"], [NUMBER, 7])
-    assert fields_of(partial) == {"number": str(NUMBER), "customer_id": 7}
+    assert fields_of(partial, ALL) == {"number": str(NUMBER), "customer": 7}
+
+
+def test_unknown_field_is_named() -> None:
+    with pytest.raises(AttributeError, match=r"shop\.Customer has no column 'status'; choose from: id, name, password"):
+        fields_of(Customer(id=7), ["status"])
+
+
+def test_arguments_of_a_signal_without_an_instance_are_sent_without_running_anything() -> None:
+    def fail() -> Any:
+        raise AssertionError("evaluated")
+
+    sent = {
+        "signal": post_save,
+        "request": HttpRequest(),
+        "user": SimpleLazyObject(fail),
+        "customer": Customer(id=7),
+        "orders": Order.objects.all(),
+        "credentials": {"username": "ada", "password": "x"},
+        "amount": Decimal("1.50"),
+    }
+    assert value_of(sent) == {
+        "request": "<HttpRequest>",
+        "user": "<SimpleLazyObject>",
+        "customer": 7,
+        "orders": "<QuerySet>",
+        "credentials": "********",
+        "amount": "1.50",
+    }
+    assert value_of(sent, ["amount"]) == {"amount": "1.50"}
+    with pytest.raises(AttributeError, match="no argument 'total'"):
+        value_of(sent, ["total"])
 
 
 def test_label_of_models() -> None:
@@ -75,6 +128,12 @@ def test_label_of_other_senders_is_the_class_name() -> None:
 def test_sender_string_that_is_not_a_label_is_rejected(sender: str) -> None:
     with pytest.raises(ConfigurationError, match=r"must be a model, or its label such as 'shop\.Order'"):
         source_name(post_save, sender)
+
+
+@pytest.mark.parametrize("fields", ["status", ["a b"], [1], ["a,b"]])
+def test_fields_that_are_not_names_are_rejected(fields: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"must be a list of names, such as \['status'\]"):
+        source_name(post_save, Order, fields)
 
 
 SAVED = "django.db.models.signals.post_save shop.Order"
@@ -108,6 +167,21 @@ def test_followed_signal_sent_in_a_test_is_reported(receivers: Receivers, finish
     assert finished == [("django", SAVED, [TEST], fields_of(saved), None)]
 
 
+def test_fields_asked_for_are_part_of_the_source(receivers: Receivers, finished: list[tuple[Any, ...]]) -> None:
+    of_customers = source_name(post_save, Customer, ["name", "password"])
+    of_any = source_name(post_save, fields=["pk"])
+    receivers.follow({of_customers, of_any})
+    with under_test(TEST):
+        post_save.send(sender=Customer, instance=Customer(id=7, name="Ada"), created=True)
+        post_save.send(sender=Order, instance=order(), created=True)
+    found = [(name, value) for _, name, _, value, _ in finished]
+    assert sorted(found, key=str) == [
+        (of_any, {"pk": str(NUMBER)}),
+        (of_any, {"pk": 7}),
+        (of_customers, {"name": "Ada", "password": "********"}),
+    ]
+
+
 def test_unfollowed_signal_is_not_reported(receivers: Receivers, finished: list[tuple[Any, ...]]) -> None:
     receivers.follow({SAVED})
     receivers.follow({SAVED, source_name(user_logged_in)})
@@ -121,13 +195,17 @@ def test_unfollowed_signal_is_not_reported(receivers: Receivers, finished: list[
     ]
 
 
+class Unreadable:
+    def __str__(self) -> str:
+        raise ZeroDivisionError
+
+
 def test_error_in_reading_an_instance_is_reported_and_not_raised(
     receivers: Receivers, finished: list[tuple[Any, ...]]
 ) -> None:
     receivers.follow({SAVED})
     broken = order()
-    vars(broken).pop("number")
-    vars(broken)["get_deferred_fields"] = lambda: 1 / 0
+    vars(broken)["number"] = Unreadable()
     with under_test(TEST):
         post_save.send(sender=Order, instance=broken, created=True)
     [(_, _, tests, _, error)] = finished
