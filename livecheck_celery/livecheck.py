@@ -242,7 +242,7 @@ class LiveCheck:
         return Gate(
             self.settings.secret_key,
             hosts,
-            count_ignored=self._count_ignored,
+            count_ignored=self.count_ignored,
             operation_finished=self.operation_finished,
             on_request=self._start_outbox,
             count_unacknowledged=self._count_unacknowledged,
@@ -254,7 +254,8 @@ class LiveCheck:
             if not self.runtime.outbox.running:
                 self.runtime.outbox.start()
 
-    def _count_ignored(self, reason: str) -> None:
+    def count_ignored(self, reason: str) -> None:
+        """Count headers that are ignored, for `livecheck doctor`."""
         with suppress(ConfigurationError):
             self.runtime.outbox.count(f"headers ignored: {reason}")
             self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)

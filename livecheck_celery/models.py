@@ -17,6 +17,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
+from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import sanitize
 
 #: Longest id of a test, in characters.
@@ -162,8 +163,8 @@ class TestExecution:
 
     @property
     def is_expired(self) -> bool:
-        """Whether ``expires`` is in the past, by this machine's clock."""
-        return datetime.now(UTC) >= self.expires
+        """Whether ``expires`` is in the past, by the time of Redis as far as this process knows it."""
+        return clock.now() >= self.expires
 
 
 @dataclass(frozen=True)

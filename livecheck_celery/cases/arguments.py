@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from random import getrandbits
 from typing import Any, Final
 
@@ -16,6 +16,7 @@ from livecheck_celery.context import current_test, synthetic_case
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import MAX_ID, TestExecution, id_of
 from livecheck_celery.propagation.traceparent import traceparent
+from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import message_of
 
 #: Longest JSON escape of one character.
@@ -41,7 +42,7 @@ def build(
         raise InvalidPayload(
             f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"
         )
-    now = datetime.now(UTC)
+    now = clock.now()
     limit = case.app.settings.max_payload
     current = current_test()
     return TestExecution(

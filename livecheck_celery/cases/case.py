@@ -265,8 +265,15 @@ class Case(CaseOptions):
 
         Called by a coroutine, an ``async def`` hook runs when the coroutine awaits something, or ends.
         """
-        event_loop = self.app.runtime.event_loop
-        call_hook(hook, args, case_name=self.name, event_loop=event_loop, logger=self.logger)
+        runtime = self.app.runtime
+        call_hook(
+            hook,
+            args,
+            case_name=self.name,
+            event_loop=runtime.event_loop,
+            deadlines=runtime.deadlines,
+            logger=self.logger,
+        )
 
     def _account_suite_failure(self, exc: SuiteFailed, new_state: State, call: Callable[..., Any] = _call) -> None:
         if exc.accounted:

@@ -6,13 +6,20 @@ import logging
 from collections.abc import AsyncGenerator, Callable, Generator
 from typing import Any
 
+from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back
 
 
 def call_hook(
-    hook: Callable[..., Any], args: tuple[Any, ...], *, case_name: str, event_loop: EventLoop, logger: logging.Logger
+    hook: Callable[..., Any],
+    args: tuple[Any, ...],
+    *,
+    case_name: str,
+    event_loop: EventLoop,
+    deadlines: Deadlines,
+    logger: logging.Logger,
 ) -> None:
     """Call ``hook``, ``def`` or ``async def``; called by a coroutine, an ``async def`` hook runs at its next await.
 
@@ -26,11 +33,22 @@ def call_hook(
             raise error
         write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
 
+    with deadlines.watched(f"case {case_name}: {name}"):
+        _call(hook, args, f"case {case_name}: {name}", event_loop, failed)
+
+
+def _call(
+    hook: Callable[..., Any],
+    args: tuple[Any, ...],
+    owner: str,
+    event_loop: EventLoop,
+    failed: Callable[[BaseException], object],
+) -> None:
     try:
         result = hook(*args)
         if isinstance(result, Generator | AsyncGenerator):
-            raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
+            raise TypeError(f"{hook.__name__}() has a yield, so its code is not executed")  # noqa: TRY301 - logged below
     except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
         failed(exc)
     else:
-        event_loop.complete(result, f"case {case_name}: {name}", failed)
+        event_loop.complete(result, owner, failed)

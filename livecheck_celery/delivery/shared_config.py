@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Final
 
 from livecheck_celery.propagation.sources import SourceIndex
 from livecheck_celery.store.registry import Snapshot
 from livecheck_celery.store.store import Store
+from livecheck_celery.utils import clock
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
+
+#: Seconds between two measurements of the clock.
+_MEASURE_EVERY: Final = 60.0
 
 
 class SharedConfig:
@@ -34,6 +39,7 @@ class SharedConfig:
         self._store = store
         self._revision = "none"
         self._since = ""
+        self._measure_at = 0.0
         self._on_data_loss = on_data_loss
         self._listeners: list[Callable[[SharedConfig], object]] = []
         self.after_fork()
@@ -49,13 +55,16 @@ class SharedConfig:
         listener(self)
 
     def refresh(self) -> None:
-        """Read the shared configuration, in one round trip.
+        """Read the shared configuration, in one round trip; once a minute, also measure the clock, in another one.
 
         Raises:
             UnreadableData: the stored configuration cannot be read.
             RedisUnavailable: Redis did not answer.
         """
         with self._lock:  # else an older snapshot could be applied after a newer one
+            if time.monotonic() >= self._measure_at:
+                clock.adjust(self._store.liveness.clock_offset())
+                self._measure_at = time.monotonic() + _MEASURE_EVERY
             snapshot = self._store.registry.snapshot(self._revision)
             if snapshot is not None:
                 self._apply(snapshot)

@@ -1,4 +1,4 @@
-"""Deadlines of running tests, enforced even if a thread cannot be stopped."""
+"""Deadlines of running tests, enforced even if a thread cannot be stopped; and log lines about hooks that take long."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import sys
 import threading
 import time
 import traceback
-from typing import Final
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, NamedTuple
 
 from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.execution.places import current_place
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -22,6 +25,18 @@ TICK: Final = 0.5
 GRACE: Final = 1.0
 #: Seconds between two log lines about the same held slot.
 REMIND: Final = 60.0
+#: Seconds after which a hook is logged.
+SLOW: Final = 30.0
+#: Maximum number of threads that record verdicts of late tests; the others wait for a later check.
+_MAX_THREADS: Final = 16
+
+
+class _Block(NamedTuple):
+    """A block of user code that is watched."""
+
+    what: str
+    thread_id: int
+    started: float
 
 
 class Deadlines:
@@ -35,6 +50,8 @@ class Deadlines:
         """Forget the parent's tests."""
         self._lock = threading.Lock()
         self._due: dict[RunningTest, float] = {}
+        self._blocks: dict[_Block, float] = {}
+        self._threads = threading.Semaphore(_MAX_THREADS)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
 
@@ -42,9 +59,7 @@ class Deadlines:
         """Enforce the ``deadline`` of ``test`` until it is removed."""
         with self._lock:
             self._due[test] = test.deadline + GRACE
-            if self._thread is None or not self._thread.is_alive():
-                self._thread = threading.Thread(target=self._run, name="livecheck-deadlines", daemon=True)
-                self._thread.start()
+            self._start_thread()
 
     def remove(self, test: RunningTest) -> None:
         """Stop enforcing the deadline of ``test``, which has ended."""
@@ -52,6 +67,20 @@ class Deadlines:
             self._due.pop(test, None)
         if test.overran:
             logger.warning("deadlines: %s: run() has returned; its slot is free again", test.test.ident)
+
+    @contextmanager
+    def watched(self, what: str) -> Iterator[None]:
+        """Log ``what``, with the line of code, when the block has taken half a minute, and every minute after that."""
+        block = _Block(what, threading.get_ident(), time.monotonic())
+        with self._lock:
+            self._blocks[block] = block.started + SLOW
+            with suppress(RuntimeError):  # no thread can be started; the block matters more
+                self._start_thread()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._blocks.pop(block, None)
 
     def close(self) -> None:
         """Stop enforcing deadlines."""
@@ -62,17 +91,37 @@ class Deadlines:
         if self._closed.is_set():
             self._closed, self._thread = threading.Event(), None
 
+    def _start_thread(self) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._run, name="livecheck-deadlines", daemon=True)
+            self._thread.start()
+
     def _run(self) -> None:
         while not self._closed.wait(TICK):
             now = time.monotonic()
             with self._lock:
                 late = [test for test, at in self._due.items() if at <= now]
-                self._due.update(dict.fromkeys(late, now + REMIND))
+                slow = [block for block, at in self._blocks.items() if at <= now]
+                self._blocks.update(dict.fromkeys(slow, now + REMIND))
+            for block in slow:
+                place = current_place(block.thread_id)
+                logger.warning("deadlines: %s has taken %.0f s%s", block.what, now - block.started, place)
             for test in late:
+                if not self._threads.acquire(blocking=False):
+                    break
+                with self._lock:
+                    if test in self._due:
+                        self._due[test] = now + REMIND
                 # In a separate thread, since a verdict calls hooks, which can take long.
                 threading.Thread(target=self._enforce, args=(test,), name="livecheck-overrun", daemon=True).start()
 
     def _enforce(self, test: RunningTest) -> None:
+        try:
+            self._end(test)
+        finally:
+            self._threads.release()
+
+    def _end(self, test: RunningTest) -> None:
         if not test.overran:
             try:
                 test.overrun()

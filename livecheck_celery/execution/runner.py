@@ -13,7 +13,6 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any, Final
 
 from celery.schedules import BaseSchedule
@@ -38,6 +37,7 @@ from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim, Verdict
 from livecheck_celery.store.statistics import FailureLimits
+from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 
 logger = get_logger(__name__)
@@ -254,7 +254,7 @@ class TestRunner:
             active=case.active,
             frequency=None if isinstance(case.frequency, BaseSchedule) else case.frequency,
             max_history=case.max_history,
-            expires_in=max(0.0, (self.test.expires - datetime.now(UTC)).total_seconds()),
+            expires_in=max(0.0, (self.test.expires - clock.now()).total_seconds()),
         )
         self.started = time.monotonic()
         self.deadline = self.started + claim.expires_at - claim.now

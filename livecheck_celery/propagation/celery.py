@@ -38,6 +38,9 @@ class Listener(Protocol):
     def operation_finished(self) -> OperationFinished:
         """The callback."""
 
+    def count_ignored(self, reason: str) -> None:
+        """Count the headers of a message that are ignored."""
+
 
 # One set for the process, not one for each app, because Celery's signals are process-wide, and because a case can be
 # declared on another app than the one that runs the task. Each listener sends only the signals of its own cases.
@@ -83,7 +86,11 @@ def _enter_task(task: Task[Any, Any], **_: Any) -> None:
     elif request.is_eager:
         return  # an eager task runs inside its caller, and keeps the caller's context
     else:
-        carried = parse(_headers_of(request))
+        found = _headers_of(request)
+        carried = parse(found)
+        if carried == NOTHING and found:
+            for listener in list(_listeners):
+                listener.count_ignored("expired")
     _running[request] = Work(carried.tests, carried.synthetic_case).__enter__()
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Final, NamedTuple, TypeGuard
 from urllib.parse import quote, unquote
 
@@ -28,6 +28,7 @@ from livecheck_celery.models import (
     TestExecution,
 )
 from livecheck_celery.propagation import outer_tests
+from livecheck_celery.utils import clock
 
 #: Every header of the innermost test, in the order in which the signature covers them.
 HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_SYNTHETIC)
@@ -71,7 +72,7 @@ def outgoing() -> dict[str, str]:
         outer = outer_tests.pack([test for test, _ in sendable[1:]])
         return {**sendable[0][1], HEADER_OUTER: outer} if outer else sendable[0][1]
     if case_name := synthetic_case():
-        expires = datetime.now(UTC) + _MARK_LIFETIME
+        expires = clock.now() + _MARK_LIFETIME
         return {HEADER_NAME: quote(case_name), HEADER_EXPIRES: expires.isoformat(), HEADER_SYNTHETIC: "1"}
     return {}
 
@@ -92,7 +93,7 @@ def parse(headers: Mapping[str, Any]) -> Carried:
 
 def _is_unexpired(headers: Mapping[str, Any]) -> bool:
     try:
-        return datetime.fromisoformat(headers[HEADER_EXPIRES]) > datetime.now(UTC)
+        return datetime.fromisoformat(headers[HEADER_EXPIRES]) > clock.now()
     except (KeyError, TypeError, ValueError):
         return False
 

@@ -16,6 +16,7 @@ import pytest
 from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.execution import deadlines
+from tests.helpers.order_case import declare as declare_order
 from tests.helpers.waiting import wait_until
 
 
@@ -188,3 +189,30 @@ def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: Thr
     )
     wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 1), what="the lease has lapsed")
     assert pool.submit(case.execute, test).result(10).state is State.PASS
+
+
+def test_hook_that_hangs_is_named_with_its_line(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deadlines, "SLOW", 0.1)
+    monkeypatch.setattr(deadlines, "TICK", 0.05)
+    end = threading.Event()
+
+    class Slow(Case):
+        def on_test_pass(self, runner: Any) -> None:
+            end.wait(10)
+
+    case = declare_order(livecheck, lambda self: None, Slow)
+    with ThreadPoolExecutor(1) as pool:
+        test = pool.submit(case.execute, build(case, "o-1"))
+
+        def lines() -> list[str]:
+            return [line for line in caplog.messages if line.startswith("deadlines: ")]
+
+        wait_until(lines, what="a log line")
+        end.set()
+        assert test.result(10).state is State.PASS
+    [line] = lines()
+    assert line.startswith("deadlines: case shop.test_order: on_test_pass() has taken 0 s, at ")
+    assert "end.wait(10)" in line
+    assert not livecheck.runtime.deadlines._blocks

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, ClassVar
 
 import pytest
 from celery import Celery
@@ -28,6 +29,27 @@ def test_thread_of_a_worker_has_no_test_after_a_task() -> None:
     celery_propagation._leave_task(task=task)
     assert current_test() is None
     assert current_work() is None
+
+
+def test_expired_headers_of_a_message_are_counted() -> None:
+    @Celery("shop", set_as_current=False).task(name="orders.store")
+    def task() -> None: ...
+
+    class Listener:
+        counted: ClassVar[list[str]] = []
+
+        def count_ignored(self, reason: str) -> None:
+            self.counted.append(reason)
+
+    listener: Any = Listener()
+    celery_propagation.add_listener(listener)
+    expired = make_test("o-2", expires=datetime.now(UTC) - timedelta(seconds=1)).as_headers()
+    for headers in (expired, TEST.as_headers(), {}):
+        task.push_request(id="1", headers=headers, is_eager=False)
+        celery_propagation._enter_task(task=task)
+        celery_propagation._leave_task(task=task)
+    celery_propagation.remove_listener(listener)
+    assert listener.counted == ["expired"]
 
 
 HEADERS = TEST.as_headers()

@@ -10,13 +10,18 @@ from redis.sentinel import SentinelManagedConnection, SentinelManagedSSLConnecti
 from livecheck_celery import ConfigurationError, LiveCheck
 from livecheck_celery.store.redis.client import connect
 from livecheck_celery.store.redis.cluster import Cluster
+from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.utils.redis_urls import from_broker, servers, without_password
 
 TWO = "sentinel://:p%40ss@one:1;sentinel://two/3?master_name=orders&sentinel_password=s%26cret"
 
 
+def client_of(url: str) -> Any:
+    return connect(url, 1.0, Connections(4), wait=1.0)
+
+
 def test_sentinel_url_has_the_format_of_kombu() -> None:
-    client = connect(TWO, 1.0)
+    client = client_of(TWO)
     pool: Any = client.connection_pool
     assert pool.service_name == "orders"
     kwargs = client.get_connection_kwargs()
@@ -32,7 +37,9 @@ def test_sentinel_url_has_the_format_of_kombu() -> None:
 
 
 def test_tls_is_set_separately_for_redis_and_sentinel() -> None:
-    client = connect("sentinel://one?master_name=m&ssl=true&ssl_ca_certs=/ca&sentinel_ssl=true", 1.0)
+    client = connect(
+        "sentinel://one?master_name=m&ssl=true&ssl_ca_certs=/ca&sentinel_ssl=true", 1.0, Connections(4), wait=1.0
+    )
     pool: Any = client.connection_pool
     assert issubclass(pool.connection_class, SentinelManagedSSLConnection)
     assert client.get_connection_kwargs()["ssl_ca_certs"] == "/ca"
@@ -41,7 +48,7 @@ def test_tls_is_set_separately_for_redis_and_sentinel() -> None:
 
 
 def test_cluster_connects_when_first_used() -> None:
-    assert isinstance(connect("redis+cluster://:pw@nowhere:1;redis+cluster://nowhere:2", 1.0), Cluster)
+    assert isinstance(client_of("redis+cluster://:pw@nowhere:1;redis+cluster://nowhere:2"), Cluster)
     assert servers("rediss+cluster://a;rediss+cluster://b:7").hosts == [("a", 6379), ("b", 7)]
     assert servers("rediss+cluster://a").url.startswith("rediss://")
 
@@ -60,7 +67,7 @@ def test_cluster_connects_when_first_used() -> None:
 )
 def test_invalid_url_is_explained_in_one_line(url: str, problem: str) -> None:
     with pytest.raises(ConfigurationError, match=f"redis_url is not a.*{problem}") as caught:
-        connect(url, 1.0)
+        client_of(url)
     assert "hunter" not in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -88,7 +95,7 @@ def test_sentinel_options_of_the_broker_apply_to_redis_url() -> None:
     settings = settings_of("sentinel://one;sentinel://two", broker_transport_options=options)
     assert settings.redis_url == "sentinel://one;sentinel://two?master_name=orders&sentinel_password=a%26b"
     assert settings.broker_url == "sentinel://one;sentinel://two"
-    connect(settings.redis_url, 1.0).close()
+    client_of(settings.redis_url).close()
 
 
 def test_url_precedes_the_options_of_the_broker() -> None:
@@ -98,7 +105,9 @@ def test_url_precedes_the_options_of_the_broker() -> None:
 @pytest.mark.parametrize("url", ["redis://host/1", "rediss://host/1"])
 def test_broker_use_ssl_applies_to_redis_url(url: str) -> None:
     options = {"ssl_cert_reqs": ssl.CERT_REQUIRED, "ssl_ca_certs": "/ca.pem", "ssl_check_hostname": False}
-    kwargs = connect(settings_of(url, broker_use_ssl=options).redis_url, 1.0).get_connection_kwargs()
+    kwargs = connect(
+        settings_of(url, broker_use_ssl=options).redis_url, 1.0, Connections(4), wait=1.0
+    ).get_connection_kwargs()
     assert (kwargs["host"], kwargs["db"], kwargs["ssl_ca_certs"]) == ("host", 1, "/ca.pem")
     assert kwargs["ssl_cert_reqs"] == "required"
     assert kwargs["ssl_check_hostname"] is False
