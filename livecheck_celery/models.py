@@ -76,6 +76,7 @@ class TestExecution:
         traceparent: W3C Trace Context of the OpenTelemetry span in which it was triggered; None without one.
         recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
             chain, group or link requests by a message alone.
+        message_options: options of its Celery message as JSON, such as the task id; None for the defaults.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -89,6 +90,7 @@ class TestExecution:
     synthetic: bool = False
     traceparent: str | None = None
     recorded_at: float | None = field(default=None, compare=False)
+    message_options: str | None = field(default=None, compare=False, repr=False)
 
     def as_headers(self) -> dict[str, str]:
         """Return the test's identity as message or HTTP headers, without its arguments."""
@@ -104,7 +106,7 @@ class TestExecution:
 
     def as_message(self) -> dict[str, Any]:
         """Return the execution as JSON types, for a Celery message; nan and the infinities stay floats."""
-        message: dict[str, Any] = to_jsonable_python(self, inf_nan_mode="constants")
+        message: dict[str, Any] = to_jsonable_python(self, exclude={"message_options"}, inf_nan_mode="constants")
         return message
 
     @classmethod

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from random import random
 from types import TracebackType
@@ -19,6 +20,7 @@ from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.config import seconds
 from livecheck_celery.context import collect, synthetic_case
 from livecheck_celery.delivery.items import RequestedTest
+from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
 from livecheck_celery.errors import InvalidPayload
@@ -83,12 +85,15 @@ class Trigger:
             countdown: seconds until it runs.
             eta: time at which it runs, instead of ``countdown``.
             expires: seconds from now, or a time, after which it is skipped; at most ``test_expires`` after its start.
-            options: other options of Celery's ``apply_async``: ``queue``, ``priority``, ``link`` …
+            options: other options of Celery's ``apply_async``: ``queue``, ``priority``, ``link`` … They are stored with
+                the test, for messages that are sent again. Those about the connection, the serializer and the routes
+                are ignored, since LiveCheck has its own.
 
         Returns:
             The result; its value is the name of the verdict, if the worker has a result backend.
 
         Raises:
+            ConfigurationError: an option is unknown or wrong; nothing is recorded.
             DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as for `__call__`.
         """
         wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
@@ -96,11 +101,16 @@ class Trigger:
         if expires is not None:
             given = self._seconds_until(expires) if isinstance(expires, datetime) else float(seconds(expires))
             lifetime = max(0.0, min(lifetime, given - wait))
+        livecheck = self._case.app
+        add_to_parent = options.pop("add_to_parent", True)
         test = build(self._case, *split_id(args or (), kwargs or {}), expires_in=wait + lifetime)
-        test = self._record(test, lifetime, delay=wait)
-        if wait:
-            options["countdown"] = wait
-        return self._case.app.runtime.publisher.execute(test, keep_result=True, **options)
+        prepared = prepare(livecheck.app, options, owner=test.ident, limit=livecheck.settings.max_payload)
+        test = self._record(replace(test, message_options=prepared), lifetime, delay=wait)
+        result = livecheck.runtime.publisher.execute(test, countdown=wait or None)
+        parent: Any = livecheck.app.current_worker_task
+        if parent and add_to_parent:
+            parent.add_trail(result)
+        return result
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Return a Celery signature, for chains, groups and links; the previous result precedes ``args``."""

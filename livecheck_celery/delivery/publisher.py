@@ -14,10 +14,11 @@ from typing import Any, Final
 
 from celery import Celery
 from celery.result import AsyncResult
-from celery.utils.functional import maybe_list
+from kombu import Exchange, Queue
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
 
+from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import TestExecution
@@ -58,61 +59,64 @@ class Publisher:
         self._connection: Any = None
         self._producer: Any = None
 
-    def execute(
-        self,
-        test: TestExecution,
-        *,
-        keep_result: bool = False,
-        link: Any = None,
-        link_error: Any = None,
-        **options: Any,
-    ) -> AsyncResult[Any]:
-        """Publish the message that makes a worker execute ``test``.
+    def execute(self, test: TestExecution, *, countdown: float | None = None) -> AsyncResult[Any]:
+        """Publish the message that makes a worker execute ``test``, with the options of the test.
 
         Does not use ``apply_async``, which can block on an unavailable result backend.
 
         Args:
             test: the execution.
-            keep_result: whether a worker with a result backend stores the verdict there.
-            link: as for Celery's ``apply_async``.
-            link_error: as for Celery's ``apply_async``.
-            options: other options of Celery's ``apply_async``.
+            countdown: seconds until a worker executes it.
 
         Raises:
             BrokerUnavailable: the broker did not accept the message within about a second.
         """
-        task_id = options.pop("task_id", None) or uuid()
-        options = {"queue": own_queue(self._app, self._queue), **options}
-        message = self._message(
-            task_id,
-            test,
-            callbacks=maybe_list(link),
-            errbacks=maybe_list(link_error),
-            ignore_result=not keep_result,
-            **options,
-        )
+        message, sending = self._message(test, countdown=countdown)
+        task_id = message.headers.get("id") or message.body["id"]  # of message protocol 2, or 1
 
         def send(producer: Any) -> None:
-            self._app.amqp.send_task_message(producer, EXECUTE, message, **{**options, **_SENT})
+            if message.properties["reply_to"]:
+                # Declares the reply queue of the result backend "rpc", without which the result would be lost.
+                self._app.backend.on_task_call(producer, task_id)
+            self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
 
         self._send(test.ident, send)
         return self._app.AsyncResult(task_id)
 
     def execute_all(self, tests: Sequence[TestExecution]) -> None:
-        """Publish a message for each test, in one batch where the transport supports it; results are ignored.
+        """Publish a message for each test, in one batch where the transport supports it.
 
         Raises:
             BrokerUnavailable: the broker did not accept all messages within about a second; it may have accepted some.
         """
-        messages = [self._message(uuid(), test, ignore_result=True) for test in tests]
+        messages = [self._message(test) for test in tests]
 
         def send(producer: Any) -> None:
             with batch(producer):
-                queue = own_queue(self._app, self._queue)
-                for message in messages:
-                    self._app.amqp.send_task_message(producer, EXECUTE, message, **_SENT, queue=queue)
+                for message, sending in messages:
+                    self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
 
         self._send(f"{len(tests)} tests", send)
+
+    def has_messages(self, queue: str | None) -> bool:
+        """Return whether messages wait in ``queue``, by default that of the tests.
+
+        Raises:
+            BrokerUnavailable: the broker did not answer within about a second.
+        """
+        name, found = queue or self._queue, []
+
+        def ask(_: Any) -> None:
+            channel = self._connection.channel()  # a queue that does not exist closes it
+            try:
+                found.append(channel.queue_declare(queue=name, passive=True).message_count)
+            except self._connection.channel_errors:
+                found.append(0)
+            else:
+                channel.close()
+
+        self._send(f"the length of queue {name}", ask)
+        return bool(found[-1])
 
     def send_task(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
         """Publish a message that makes a worker run ``task`` for a case; it expires after ``expires`` seconds.
@@ -130,21 +134,26 @@ class Publisher:
             ),
         )
 
-    def publish(self, what: str, send: Callable[[Any], None]) -> None:
-        """Call ``send`` with a producer, which publishes messages; ``what`` names them in errors.
-
-        ``send`` is called a second time if the connection was closed while it was idle.
-
-        Raises:
-            BrokerUnavailable: the broker did not accept the messages within about a second.
-        """
-        self._send(what, send)
-
-    def _message(self, task_id: str, test: TestExecution, **options: Any) -> Any:
-        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: test.as_message()}
+    def _message(self, test: TestExecution, *, countdown: float | None = None) -> tuple[Any, dict[str, Any]]:
+        """Return the message, and the options with which it is sent."""
+        options = MessageOptions.parse(test.message_options)
+        message = {"task_id": options.message.get("task_id") or uuid(), "countdown": countdown, **options.message}
         # Celery's default representation of the arguments takes longer than the rest of this method.
-        described = {"argsrepr": "()", "kwargsrepr": test.ident}
-        return self._app.amqp.create_task_message(task_id, EXECUTE, (), kwargs, **described, **options)
+        message = {"argsrepr": "()", "kwargsrepr": test.ident, **message}
+        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: test.as_message()}
+        sending = {**options.sending, **_SENT}
+        if "queue" in sending:
+            sending["queue"] = self._queue_named(sending["queue"])
+        elif "exchange" not in sending:
+            sending["queue"] = own_queue(self._app, self._queue)
+        return self._app.amqp.create_task_message(name=EXECUTE, args=(), kwargs=kwargs, **message), sending
+
+    def _queue_named(self, name: str) -> Any:
+        """Return the queue ``name``; one that this process does not know was declared by the first sender."""
+        if name == self._queue:
+            return own_queue(self._app, name)
+        queues: Any = self._app.amqp.queues
+        return queues[name] if name in queues else Queue(name, Exchange(""), routing_key=name, no_declare=True)
 
     def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if not self._lock.acquire(timeout=self._timeout):

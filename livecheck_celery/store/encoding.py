@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from pydantic_core import PydanticSerializationError, to_json
 
@@ -17,7 +18,7 @@ def execution_json(test: TestExecution) -> str:
     Raises:
         InvalidPayload: its id or its arguments are not JSON.
     """
-    return _json(test, test)
+    return _json(test, test, {"message_options"} if test.message_options is None else None)
 
 
 def event_json(event: SignalEvent) -> str:
@@ -35,10 +36,11 @@ def report_json(report: TestReport) -> str:
     """
     error = None if report.error is None else encodable(report.error)
     traceback = None if report.traceback is None else encodable(report.traceback)
-    return _json(replace(report, error=error, traceback=traceback), report.test, {"at"})
+    exclude = {"at": True, "test": {"message_options"}}
+    return _json(replace(report, error=error, traceback=traceback), report.test, exclude)
 
 
-def _json(value: TestExecution | TestReport, test: TestExecution | None, exclude: set[str] | None = None) -> str:
+def _json(value: TestExecution | TestReport, test: TestExecution | None, exclude: Any) -> str:
     try:
         # NaN and Infinity as in Celery's messages, so that a re-sent test has the same arguments.
         return to_json(value, exclude=exclude, inf_nan_mode="constants").decode()

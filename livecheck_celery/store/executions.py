@@ -76,9 +76,10 @@ VERDICT: Final = Script(
     ),
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))
+REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease"))
 RECOVER: Final = Script(
     "recover",
-    keys=("test", "open"),
+    keys=("test", "open", "suite"),
     args=("id", "token", "max_attempts", "resend_after", "max_resend", "closing_lease"),
 )
 
@@ -129,8 +130,9 @@ class Recovery(NamedTuple):
     """The action that the sweep must take on an execution.
 
     Attributes:
-        action: ``none``; ``send`` its message again; or write its verdict with the token given: ``timeout`` (it ran
-            past its expiry), ``lost`` (its worker died) or ``expired`` (it was not claimed in time).
+        action: ``none``; ``send`` its message again; ``resend`` it unless messages wait in its queue, since it can be
+            one of them; or write its verdict with the token given: ``timeout`` (it ran past its expiry), ``lost`` (its
+            worker died), ``expired`` (it was not claimed in time) or ``revoked``.
         test: the execution, unless the action is ``none``.
     """
 
@@ -374,6 +376,23 @@ class Executions:
         pipeline.delete(self._database.keys.test(case_name, test_id))
         self._database.execute(pipeline)
 
+    def revoke(self, test: TestExecution, token: str) -> bool:
+        """Take over an execution whose task was revoked; return whether the caller must write its verdict.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = self._database.keys
+        call = REVOKE(
+            test=keys.test(test.case_name, test.id),
+            open=keys.open(test.case_name),
+            id=test.id,
+            token=token,
+            recorded_at=test.recorded_at,
+            closing_lease=CLOSING_LEASE,
+        )
+        return bool(self._database.run(call))
+
     def recover(self, case_name: str, test_id: str, token: str) -> Recovery:
         """Decide which action to take on an execution that is due; of several sweepers, one gets the action.
 
@@ -385,6 +404,7 @@ class Executions:
         call = RECOVER(
             test=key,
             open=self._database.keys.open(case_name),
+            suite=self._database.keys.suite(case_name),
             id=test_id,
             token=token,
             max_attempts=MAX_ATTEMPTS,

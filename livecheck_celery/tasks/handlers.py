@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
 from celery import Celery, current_task
-from celery.exceptions import Ignore, Reject
+from celery.exceptions import Ignore
+from celery.signals import task_revoked
 from pydantic import ValidationError
 
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.case import Case
 from livecheck_celery.config import explain
+from livecheck_celery.delivery.message_options import from_request
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.errors import (
     BrokerUnavailable,
@@ -23,14 +27,13 @@ from livecheck_celery.errors import (
     SuiteStalled,
     UnknownCase,
 )
-from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
-from livecheck_celery.tasks.recovery import sweep
+from livecheck_celery.tasks.recovery import Queues, revoke, sweep
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -41,7 +44,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     tasks = Tasks(livechecks)
     execute = _with_logged_errors(EXECUTE, tasks.execute)
     register: Any = partial(app.task, base=OwnTask, livechecks=livechecks, shared=False)
-    register(name=EXECUTE, max_retries=None)(execute)
+    register(name=EXECUTE, max_retries=None, before_terminate=staticmethod(tasks.take_over))(execute)
     for name, task in (
         (FAKE_REQUEST, tasks.make_fake_request),
         (STALLED, tasks.check_stalled),
@@ -50,6 +53,12 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     ):
         # ignore_result here, since some schedulers do not send the options of an entry.
         register(name=name, ignore_result=True)(_with_logged_errors(name, task))
+
+    def on_revoked(sender: Any, request: Any, expired: bool, **_: Any) -> None:
+        if sender.name == EXECUTE and sender.app is app and not expired:
+            tasks.revoked(request)
+
+    task_revoked.connect(on_revoked, weak=False)
 
 
 class Tasks:
@@ -69,8 +78,37 @@ class Tasks:
             self._refuse(str(name), exc)
             return State.ERROR.value
         if runner.handed_back:
-            raise _retry(case, runner)
+            _hand_back(case, runner.test)
+        if runner.report is None:
+            # Another message of the same task id has, had or will have the verdict; its result must stand.
+            raise Ignore
         return runner.state.value
+
+    def revoked(self, request: Any) -> None:
+        """Record SKIP for the test of a task that was revoked, so that the verdict agrees with the task's state."""
+        if (found := self._carried_by(request)) is not None:
+            # In a thread, since the signal comes from the worker's loop, and Redis can be slow.
+            conclude = _with_logged_errors(EXECUTE, revoke)
+            with suppress(RuntimeError):  # threads cannot be started: the sweep records it
+                threading.Thread(target=conclude, args=found, name="livecheck-revoked", daemon=True).start()
+
+    def take_over(self, request: Any) -> None:
+        """Take the test of a task that is about to be terminated from the process that executes it."""
+        if (found := self._carried_by(request)) is not None:
+            case, test, token = found
+            _with_logged_errors(EXECUTE, case.app.runtime.store.executions.revoke)(test, token)
+
+    def _carried_by(self, request: Any) -> tuple[Case, TestExecution, str] | None:
+        """Return the case, the test and the token that revokes it; None if the message has no recorded test."""
+        carried = request.kwargs.get(TEST_KEYWORD)
+        if carried is None:
+            return None
+        try:
+            case = self._case(request.kwargs.get(CASE_KEYWORD))
+            return case, _parse(case, carried, (), {}), f"revoked:{request.id}"
+        except (UnknownCase, InvalidPayload) as exc:
+            logger.warning("tasks: a revoked test keeps its verdict: %s", exc)
+            return None
 
     def make_fake_request(self, **kwargs: Any) -> None:
         """Make the fake request of a case, once in each period, however many beats run."""
@@ -93,9 +131,9 @@ class Tasks:
     def recover(self) -> None:
         """Recover the executions and the fake requests that no worker finished."""
         for livecheck in self._livechecks:
-            store = livecheck.runtime.store
+            store, queues = livecheck.runtime.store, Queues(livecheck.runtime.publisher.has_messages)
             for name in store.executions.cases_due(list(livecheck.cases)):
-                sweep(livecheck.cases[name])
+                sweep(livecheck.cases[name], queues)
             resend_lapsed(livecheck)
             store.liveness.schedules_seen()
 
@@ -113,30 +151,16 @@ class Tasks:
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
-def _retry(case: Case, runner: TestRunner) -> Exception:
-    """Re-send the message, for another worker; return the exception with which the task must end.
-
-    Uses Celery's retry, so that a caller waiting for the result, or the next task of a chain, gets the verdict.
-    """
-    kwargs = {CASE_KEYWORD: runner.case.name, TEST_KEYWORD: runner.test.as_message()}
-    runtime, retries = case.app.runtime, list[Exception]()
-
-    def send(producer: Any) -> None:
-        try:
-            retries.append(current_task.retry(args=(), kwargs=kwargs, countdown=0, throw=False, producer=producer))
-        except Reject as exc:
-            raise exc.args[0] from exc
-
+def _hand_back(case: Case, test: TestExecution) -> None:
+    """Re-send the message of a test for another worker, with its task id and its other options."""
     try:
-        # On a connection of our own, since Celery's can block on a broker that does not answer.
-        runtime.publisher.publish(runner.test.ident, send)
+        case.app.runtime.publisher.execute(test)
     except BrokerUnavailable as exc:
-        logger.warning("tasks: %s: not handed back, recovery takes over: %s", runner.test.ident, exc)
+        logger.warning("tasks: %s: not handed back, recovery takes over: %s", test.ident, exc)
         with suppress(RedisUnavailable):  # then it is due later
-            runtime.store.executions.make_due(case.name, [runner.test.id])
-        return Ignore()
-    logger.info("tasks: %s: handed back: this worker is stopping", runner.test.ident)
-    return retries[-1]
+            case.app.runtime.store.executions.make_due(case.name, [test.id])
+    else:
+        logger.info("tasks: %s: handed back: this worker is stopping", test.ident)
 
 
 def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -158,8 +182,9 @@ def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, An
         # The task id as test id, so that a message delivered twice is one test.
         test = build(case, id_of(test_id) or (current_task.request.id if current_task else None), args, kwargs)
         check_size(test, case.app.settings.max_payload)
-        return test
+        return replace(test, message_options=from_request(current_task.request)) if current_task else test
     try:
-        return EXECUTION.validate_python(carried)
+        test = EXECUTION.validate_python(carried)
+        return replace(test, message_options=from_request(current_task.request)) if current_task else test
     except ValidationError as exc:
         raise InvalidPayload(f"a message for case {case.name} has no valid execution: {explain(exc)}") from exc

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, Final
 
 from celery.app.task import Task
+from celery.concurrency.base import BasePool
 from celery.worker.request import Request
 
 from livecheck_celery.delivery.queues import own_queue
@@ -25,6 +26,13 @@ class OwnRequest(Request):
             options.update(body=message.payload, decoded=True)
         super().__init__(message, **options)
 
+    def terminate(self, pool: Any, signal: Any = None) -> None:
+        """Terminate the running task, after its test is no longer the one of the process that executes it."""
+        if type(pool).terminate_job is not BasePool.terminate_job:  # a pool of threads terminates nothing
+            task: Any = self.task
+            task.before_terminate(self)
+        super().terminate(pool, signal)
+
 
 class _AsGiven:
     """A router that sends each message to the queue in its options, regardless of ``task_routes``."""
@@ -42,6 +50,7 @@ class OwnTask(Task[Any, Any]):
 
     Attributes:
         livechecks: the LiveChecks whose queues the task is sent to.
+        before_terminate: called with the request of a task that is terminated.
     """
 
     abstract = True
@@ -53,6 +62,7 @@ class OwnTask(Task[Any, Any]):
     time_limit = _UNLIMITED
     soft_time_limit = _UNLIMITED
     livechecks: ClassVar[Sequence[Installed]] = ()
+    before_terminate: ClassVar[Callable[[Any], None]] = staticmethod(lambda _: None)
 
     @classmethod
     def annotate(cls) -> None:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import time
 import uuid
+from collections.abc import Callable
+from functools import cache
 from typing import Final
 
+from celery import states
+from celery.app.task import Context
+
 from livecheck_celery.cases.case import Case
+from livecheck_celery.delivery.message_options import MessageOptions
+from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import (
     BrokerUnavailable,
     LiveCheckError,
@@ -16,7 +23,7 @@ from livecheck_celery.errors import (
     UnreadableData,
 )
 from livecheck_celery.models import State, TestExecution, TestReport
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.sanitize import get_logger, type_and_message
 
 logger = get_logger(__name__)
 
@@ -26,22 +33,44 @@ _CONCLUSIONS: Final[dict[str, tuple[State, LiveCheckError]]] = {
     "timeout": (State.TIMEOUT, LiveCheckTestTimeout("still running when the test expired")),
     "lost": (State.ERROR, LiveCheckTestRaised("worker lost: it stopped without a verdict")),
     "expired": (State.SKIP, LiveCheckTestSkipped("expired before a worker took it")),
+    "revoked": (State.SKIP, LiveCheckTestSkipped("revoked")),
 }
 
 
-def sweep(case: Case) -> None:
+class Queues:
+    """Which queues have messages, asked once in each recovery pass."""
+
+    def __init__(self, has_messages: Callable[[str | None], bool]) -> None:
+        self._has_messages = cache(has_messages)
+
+    def may_have(self, test: TestExecution) -> bool:
+        """Return whether the message of ``test`` can be one of those that wait.
+
+        A message that is not lost is not sent again: 500 tests would have thousands of messages when workers are busy
+        or down. Recovery sends a lost one when the queue is empty, or has delivered messages that were sent later.
+        """
+        options = MessageOptions.parse(test.message_options).sending
+        return "exchange" not in options and self._has_messages(options.get("queue"))
+
+
+def sweep(case: Case, queues: Queues | None = None) -> None:
     """Recover each execution of ``case`` that is due.
+
+    Args:
+        case: the case.
+        queues: those of the recovery pass, if it has several cases.
 
     Raises:
         BrokerUnavailable: messages were not sent; the next sweep sends them.
         RedisUnavailable: Redis did not answer.
     """
     token = uuid.uuid4().hex
+    queues = queues or Queues(case.app.runtime.publisher.has_messages)
     while due := case.app.runtime.store.executions.due(case.name, BATCH):
         to_send: list[TestExecution] = []
         try:
             for test_id in due:
-                if test := _recover(case, test_id, token):
+                if test := _recover(case, test_id, token, queues):
                     to_send.append(test)  # noqa: PERF401 - those collected are sent even if the next one raises
         finally:
             # No other sweep handles these for a while, so they are sent even if recovering another one failed.
@@ -59,7 +88,7 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 
-def _recover(case: Case, test_id: str, token: str) -> TestExecution | None:
+def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecution | None:
     """Return the execution if its message must be re-sent; record its verdict if it must be closed."""
     store = case.app.runtime.store
     try:
@@ -69,9 +98,36 @@ def _recover(case: Case, test_id: str, token: str) -> TestExecution | None:
         store.executions.discard(case.name, test_id)
         store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
         return None
-    if action == "send" or test is None:
+    if test is None or action == "send":
         return test
+    if action == "resend":
+        return None if queues.may_have(test) else test
     state, error = _CONCLUSIONS[action]
     runner = case.Runner(case, test, started=time.monotonic())
     runner.conclude(token, state, error)
+    if runner.report is not None and action != "revoked":  # Celery has stored the result of a revoked task
+        _store_result(case, test, state)
     return None
+
+
+def _store_result(case: Case, test: TestExecution, state: State) -> None:
+    """Store the verdict as the result of the task, for a caller who waits for it."""
+    options = MessageOptions.parse(test.message_options).message
+    if options.get("ignore_result"):
+        return
+    task_id, app = options["task_id"], case.app.app
+    request = Context(id=task_id, correlation_id=task_id, reply_to=options.get("reply_to"), task=EXECUTE)
+    try:
+        app.backend.store_result(task_id, state.value, states.SUCCESS, request=request)
+    except Exception as exc:  # noqa: BLE001 - each result backend raises its own errors
+        logger.warning("recovery: %s: result not stored: %s", test.ident, type_and_message(exc))
+
+
+def revoke(case: Case, test: TestExecution, token: str) -> None:
+    """Record SKIP for an execution whose task was revoked, unless it has a verdict.
+
+    Raises:
+        RedisUnavailable: Redis did not answer for a minute.
+    """
+    if case.app.runtime.retry(case.app.runtime.store.executions.revoke, test, token):
+        case.Runner(case, test, started=time.monotonic()).conclude(token, *_CONCLUSIONS["revoked"])

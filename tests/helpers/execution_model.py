@@ -170,7 +170,8 @@ class ExecutionModel:
         if outcome not in ("done", "busy"):
             if not is_repeated:
                 one.attempts = (one.attempts or 0) + 1
-            one.held_by, one.outcome, one.lease_until = token, outcome, self.now + lease
+            one.held_by, one.outcome, one.lease_until, one.taken = token, outcome, self.now + lease, True
+            self.suite.claimed_up_to = max(self.suite.claimed_up_to or 0.0, one.recorded_at)
             self.open[test_id] = min(one.lease_until, one.expires_at)
             self._keep(OPEN, "", one.expires_at - self.now + KEEP)
             self.listen(test_id, address, one.expires_at - self.now)
@@ -280,7 +281,10 @@ class ExecutionModel:
             return "none", ""
         action = one.closing or self._action(test_id, one)
         if action == "send":
-            one.sends += 1
+            sent_at = one.sent_at or one.not_before or one.recorded_at
+            is_overtaken = (self.suite.claimed_up_to or 0.0) > sent_at + store_executions.RESEND_AFTER / 2
+            action = "send" if one.taken or is_overtaken else "resend"
+            one.sends, one.sent_at, one.taken = one.sends + 1, self.now, False
             wait = min(store_executions.RESEND_AFTER * 2**one.sends, store_executions.MAX_RESEND)
             self.open[test_id] = min(self.now + wait, one.expires_at)
         elif action != "none":
@@ -299,6 +303,19 @@ class ExecutionModel:
         if is_expired:
             return "lost" if one.attempts else "expired"
         return "lost" if (one.attempts or 0) >= store_executions.MAX_ATTEMPTS else "send"
+
+    def revoke(self, message: Message, token: str) -> bool:
+        """Return whether the caller must write the verdict."""
+        one = self.executions.get(message.test_id)
+        if one is not None and one.closing and one.held_by == token:
+            return True
+        if one is None or one.verdict is not None or one.closing:
+            return False
+        if message.recorded_at is not None and message.recorded_at < one.recorded_at:
+            return False
+        one.closing, one.held_by, one.lease_until = "revoked", token, self.now + store_executions.CLOSING_LEASE
+        self._check_again_at(message.test_id, one.lease_until)
+        return True
 
     # -- signals
 

@@ -43,6 +43,9 @@ class Execution:
     sends: int = 0
     started: bool = False
     closing: str | None = None
+    #: Whether a worker took its last message, and when the sweep sent that message.
+    taken: bool = False
+    sent_at: float | None = None
     #: Numbers of the executions of this id that came by a message alone.
     by_message: frozenset[int] = frozenset()
     verdict: State | None = None
@@ -67,7 +70,7 @@ class Execution:
         """Store the verdict, and drop the fields that are not kept after it."""
         self.verdict, self.verdict_by, self.answer = verdict, token, answer
         self.payload = self.not_before = self.held_by = self.lease_until = self.outcome = self.attempts = None
-        self.sends, self.started, self.closing = 0, False, None
+        self.sends, self.started, self.closing, self.taken, self.sent_at = 0, False, None, False, None
 
     def fields(self) -> dict[str, str]:
         """Return the fields of the hash, without the reply to its verdict."""
@@ -83,6 +86,8 @@ class Execution:
             "sends": str(self.sends) if self.sends else None,
             "started": "1" if self.started else None,
             "closing": self.closing,
+            "taken": "1" if self.taken else None,
+            "sent_at": None if self.sent_at is None else stamp(self.sent_at),
             "verdict": self.verdict,
             "verdict_token": self.verdict_by,
             "by_message": "1"
@@ -124,6 +129,7 @@ class Suite:
     next_run: float | None = None
     run: Run | None = None
     last_failed_test: float | None = None
+    claimed_up_to: float | None = None
     failing_since: float | None = None
     consecutive_passes: int | None = None
     #: Start, tests and failed tests of each part of the window.
@@ -183,6 +189,7 @@ class Suite:
             "expected_since": self.expected_since,
             "tat": self.next_run,
             "last_failed_test": self.last_failed_test,
+            "claimed_up_to": self.claimed_up_to,
             "failing_since": self.failing_since,
         }
         stored = {name: stamp(time) for name, time in times.items() if time is not None}

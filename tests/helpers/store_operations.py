@@ -45,6 +45,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "executions.due": lambda store: store.executions.due(CASE, 10),
     "executions.make_due": lambda store: store.executions.make_due(CASE, ["id-1", "id-2"]),
     "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
+    "executions.revoke": lambda store: store.executions.revoke(make_test(), "r"),
     "signals.send": lambda store: store.signals.send(make_signal(), ttl=60),
     "signals.listen": lambda store: store.signals.listen(CASE, "id-1", "a", ttl=60),
     "signals.awaited": lambda store: store.signals.awaited([(CASE, str(at), ["a", "b"]) for at in range(200)]),

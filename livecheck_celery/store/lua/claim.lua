@@ -44,8 +44,8 @@ local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'att
   'outcome', 'closing', 'started')
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
-local stored = redis.call('HMGET', suite, 'since', 'received_at')
-local since, received_at = tonumber(stored[1]), tonumber(stored[2])
+local stored = redis.call('HMGET', suite, 'since', 'received_at', 'claimed_up_to')
+local since, received_at, claimed_up_to = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3] or 0)
 
 local is_new = not recorded_at
 if is_new then
@@ -83,6 +83,8 @@ end
 -- Every key is read before the first write, so that a key of another type changes nothing.
 redis.call('ZSCORE', open, id)
 local arrived = redis.call('HGETALL', signals)
+-- Messages are delivered in order: one that was sent much earlier, and has not been delivered, is lost.
+local is_newest = tonumber(recorded_at) > claimed_up_to
 -- A second attempt at an execution is not a second test.
 local is_first = outcome == 'run' and not record[9]
 if is_first and received_at then
@@ -98,7 +100,11 @@ if is_new then
   redis.call('EXPIRE', test, math.max(1, math.ceil(expiry - now + keep)))
   redis.call('HSETNX', suite, 'since', stamp(now))
 end
-redis.call('HSET', test, 'token', token, 'lease_until', stamp(now + lease), 'attempts', attempts, 'outcome', outcome)
+redis.call('HSET', test, 'token', token, 'lease_until', stamp(now + lease), 'attempts', attempts, 'outcome', outcome,
+  'taken', 1)
+if is_newest then
+  redis.call('HSET', suite, 'claimed_up_to', recorded_at)
+end
 redis.call('ZADD', open, stamp(math.min(now + lease, expiry)), id)
 expire_at_least(open, math.max(1, math.ceil(expiry - now + keep)))
 

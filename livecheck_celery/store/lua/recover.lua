@@ -2,6 +2,7 @@
 --
 -- KEYS[1]  test           hash, the execution
 -- KEYS[2]  open           zset, executions without a verdict
+-- KEYS[3]  suite          hash, the suite; "claimed_up_to" is when the newest claimed execution was recorded
 -- ARGV[1]  id             of the execution
 -- ARGV[2]  token          fencing token of the sweeper, unique to this call
 -- ARGV[3]  max_attempts   claims after which an execution with a lapsed lease is not re-sent
@@ -9,10 +10,11 @@
 -- ARGV[5]  max_resend     maximum seconds between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
 -- Reply    {action, payload or "", recorded_at or ""}
---          action: none; send (re-send the message); or write this verdict with the token:
---          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time)
+--          action: none; send (its message was taken or is lost: re-send it); resend (re-send it unless messages wait
+--          in its queue: it may be one of them); or write this verdict with the token:
+--          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time), revoked
 
-local test, open, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
+local test, open, suite, id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local max_attempts, resend_after, max_resend = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local closing_lease = tonumber(ARGV[6])
 local clock = redis.call('TIME')
@@ -23,9 +25,11 @@ local function check_again(time)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload', 'outcome', 'recorded_at')
+  'payload', 'outcome', 'recorded_at', 'taken', 'not_before', 'sent_at')
 local lease_until, attempts = tonumber(record[3] or 0), tonumber(record[4] or 0)
 local expires_at, closing, payload, recorded_at = tonumber(record[5] or 0), record[6], record[7], record[9]
+local taken, sent_at = record[10], tonumber(record[12] or record[11] or recorded_at or 0)
+local claimed_up_to = tonumber(redis.call('HGET', suite, 'claimed_up_to') or 0)
 local score = redis.call('ZSCORE', open, id)
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)
@@ -39,7 +43,7 @@ if not score or tonumber(score) > now then
   return {'none', '', ''}
 end
 
-local is_expired = expires_at <= now
+local is_expired, is_overtaken = expires_at <= now, claimed_up_to > sent_at + resend_after / 2
 local action
 if closing then
   -- The sweeper that was closing it died; the reason is still the same.
@@ -58,7 +62,9 @@ elseif attempts >= max_attempts then
 else
   local sends = redis.call('HINCRBY', test, 'sends', 1)
   check_again(math.min(now + math.min(resend_after * 2 ^ sends, max_resend), expires_at))
-  return {'send', payload, recorded_at}
+  redis.call('HSET', test, 'sent_at', string.format('%.6f', now))
+  redis.call('HDEL', test, 'taken')
+  return {(taken or is_overtaken) and 'send' or 'resend', payload, recorded_at}
 end
 
 -- Only the sweeper can write the verdict now, since the runner's token is no longer current.

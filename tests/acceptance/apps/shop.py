@@ -10,7 +10,7 @@ from livecheck_celery import Case, LiveCheck, Signal, current_test
 
 URL = os.environ["SHOP_URL"]
 
-app = Celery("shop", broker=URL, backend=URL, set_as_current=False)
+app = Celery("shop", broker=URL, backend=os.environ.get("SHOP_BACKEND", URL), set_as_current=False)
 livecheck = LiveCheck(app)
 
 
@@ -36,6 +36,19 @@ class test_side(Case):
         assert side == "sell", f"the side is {side}"
         used = current_task.request.delivery_info["routing_key"]
         assert used == queue, f"delivered by {used}"
+
+
+@livecheck.case()
+class test_held(Case):
+    """Waits for the signal "go"; passes if the message had the options with which the test was triggered."""
+
+    go: Signal[str]
+
+    def run(self, queue: str) -> None:
+        request = current_task.request
+        used = {"queue": request.delivery_info["routing_key"], "priority": request.delivery_info["priority"]}
+        assert self.go.wait(timeout=60.0) == "go"
+        assert used == {"queue": queue, "priority": 6 if queue == "eu" else 0}, f"delivered with {used}"
 
 
 @app.task(name="shop.store")

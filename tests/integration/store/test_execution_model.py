@@ -21,7 +21,8 @@ from hypothesis.stateful import precondition, rule, run_state_machine_as_test
 from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, State
 from livecheck_celery.store import Store
-from livecheck_celery.store.database import FORGET_AFTER, execution_json
+from livecheck_celery.store.database import FORGET_AFTER
+from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.schedule_runs import Window
 from tests.helpers.execution_machine import CLOCK, IDS, PROCESSES, TICK, ServerAndModel, with_our_clock
 from tests.helpers.execution_model import DELAY, MAX_HISTORY, MAX_OPEN, MAX_REPORTS, STALLED_AFTER, WINDOWS
@@ -249,6 +250,15 @@ class Machine(ServerAndModel):
         token = self._token("s")
         self.sweeps.append((test_id, token))
         self._recover(test_id, token)
+
+    @precondition(lambda self: self.messages)
+    @rule(back=tokens, sure=st.integers(0, 3))
+    def task_is_revoked(self, back: int, sure: int) -> None:
+        message = self.messages[-1 - back % len(self.messages)]
+        token = self.sweeps[-1][1] if self.sweeps and not sure else self._token("r")
+        self.sweeps.append((message.test_id, token))
+        test = self._new_test(message.test_id, message.recorded_at)
+        assert self.store.executions.revoke(test, token) == self.model.revoke(message, token)
 
     @precondition(lambda self: self.sweeps)
     @rule(back=tokens)

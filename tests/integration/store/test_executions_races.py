@@ -212,7 +212,7 @@ def test_one_of_many_sweepers_resends_an_unclaimed_test(stores: list[Store], mon
     monkeypatch.setattr(store_executions, "RESEND_AFTER", 1.0)
     stores[0].executions.record(make_test(), expires_in=60)
     due(stores[0])
-    assert sweep(stores) == {"send": 1, "none": MANY - 1}
+    assert sweep(stores) == {"resend": 1, "none": MANY - 1}
 
 
 def test_one_of_many_sweepers_resends_a_test_whose_worker_died(stores: list[Store]) -> None:

@@ -30,6 +30,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "verdict, pass": lambda store: executions.judge(store, make_test("running"), State.PASS, runtime=0.5),
     "recover, resend": lambda store: store.executions.recover(CASE, "recorded", "s"),
     "recover, close": lambda store: store.executions.recover(CASE, "expired", "s"),
+    "revoke": lambda store: store.executions.revoke(make_test("recorded"), "r"),
     "send_signal": lambda store: store.signals.send(make_signal(key="running"), ttl=60),
     "listen": lambda store: store.signals.listen(CASE, "running", "a", ttl=60),
     "fail_suite": OPERATIONS["suites.fail"],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
@@ -12,7 +14,10 @@ import redis
 
 from livecheck_celery import BrokerUnavailable, Case, LiveCheck, RedisUnavailable, State
 from livecheck_celery.cases.arguments import build
+from livecheck_celery.delivery.publisher import TEST_KEYWORD
+from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import recovery
+from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.recovery import sweep
 from tests.helpers.waiting import wait_until
 
@@ -198,3 +203,90 @@ def test_unreadable_record_does_not_stop_the_sweep(
     assert redis_client.zrange(case.app.runtime.store.keys.open(case.name), 0, -1) == ["whole"], (
         "the unreadable one is not retried"
     )
+
+
+# -- messages of tests that no worker took
+
+
+def receive(case: Any, redis_client: redis.Redis) -> list[str]:
+    """Take and execute the oldest message, as a worker does; return the ids of the tests that ran."""
+    body = json.loads(base64.b64decode(json.loads(redis_client.rpop("livecheck"))["body"]))
+    test = EXECUTION.validate_python(body[1][TEST_KEYWORD])
+    return [test.id] if case.execute(test).report else []
+
+
+@pytest.mark.promise("A test that waits for a free worker has one message, however long it waits.", theme="recovery")
+def test_waiting_tests_have_one_message_each_and_run_once(case: Any, redis_client: redis.Redis) -> None:
+    ids = [f"o-{number}" for number in range(100)]
+    for test_id in ids:
+        case.trigger(test_id)
+    for _ in range(4):
+        case.app.runtime.store.executions.make_due(case.name, ids)
+        sweep(case)
+        assert redis_client.llen("livecheck") == len(ids)
+    ran = [each for _ in ids for each in receive(case, redis_client)]
+    assert sorted(ran) == sorted(ids)
+    assert redis_client.llen("livecheck") == 0
+
+
+def test_all_lost_messages_are_sent_again_once(case: Any, redis_client: redis.Redis) -> None:
+    for test_id in ("o-1", "o-2", "o-3"):
+        case.trigger(test_id)
+    redis_client.delete("livecheck")
+    for _ in range(3):
+        case.app.runtime.store.executions.make_due(case.name, ["o-1", "o-2", "o-3"])
+        Tasks([case.app]).recover()
+        assert redis_client.llen("livecheck") == 3
+
+
+def test_lost_message_is_sent_again_when_later_ones_were_delivered(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 0.1)
+    case.trigger("lost")
+    redis_client.delete("livecheck")
+    wait_until(lambda: case.app.runtime.store.executions.due(case.name, 10) == ["lost"], what="the first is due")
+    case.trigger("later")
+    case.trigger("waiting")
+    assert receive(case, redis_client) == ["later"]
+    sweep(case)
+    assert redis_client.llen("livecheck") == 2, "the queue is not empty, but it has overtaken the lost message"
+    assert receive(case, redis_client) + receive(case, redis_client) == ["waiting", "lost"]
+
+
+def test_taken_message_is_sent_again_although_others_wait(case: Any, redis_client: redis.Redis) -> None:
+    first, second = build(case, "o-1"), case.trigger("o-2")
+    case.app.runtime.store.executions.record(first, expires_in=60)
+    claim(case, first, "dead")
+    wait_until(lambda: case.app.runtime.store.executions.due(case.name, 10) == ["o-1"], what="its lease lapsed")
+    sweep(case)
+    assert redis_client.llen("livecheck") == 2
+    assert receive(case, redis_client) + receive(case, redis_client) == [second.id, "o-1"]
+
+
+def test_message_of_another_queue_is_sent_again_to_that_queue(case: Any, redis_client: redis.Redis) -> None:
+    case.trigger("other")
+    case.trigger.apply_async(("o-1",), queue="eu")
+    for lost in (False, True):
+        if lost:
+            redis_client.delete("eu")
+        case.app.runtime.store.executions.make_due(case.name, ["o-1"])
+        sweep(case)
+        assert (redis_client.llen("eu"), redis_client.llen("livecheck")) == (1, 1)
+
+
+@pytest.mark.filterwarnings("ignore:Call to deprecated setex:DeprecationWarning")  # by Celery
+@pytest.mark.parametrize(("end", "verdict"), [("expired", "SKIP"), ("lost", "ERROR")])
+def test_verdict_of_a_sweep_is_the_result_of_the_task(
+    case: Any, redis_client: redis.Redis, end: str, verdict: str
+) -> None:
+    case.app.app.conf.result_backend = case.app.settings.redis_url
+    result = case.trigger.apply_async(("o-1",), expires=0.05 if end == "expired" else 0.3)
+    if end == "lost":
+        claim(case, build(case, "o-1"), "dead")
+    wait_until(lambda: sweep(case) or last_verdict(case), what="a verdict")
+    assert result.get(timeout=5) == verdict
+
+
+def last_verdict(case: Any) -> list[Any]:
+    return case.app.runtime.store.reports.latest([case.name], count=1)

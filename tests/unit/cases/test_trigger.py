@@ -8,8 +8,11 @@ from decimal import Decimal
 from typing import Any, NamedTuple
 
 import pytest
+from celery import Celery
+from kombu import Exchange, Queue
 
-from livecheck_celery import Case, InvalidPayload, LiveCheck, TestExecution
+from livecheck_celery import Case, ConfigurationError, InvalidPayload, LiveCheck, TestExecution
+from livecheck_celery.delivery.message_options import MessageOptions
 
 
 @pytest.mark.promise("A request that is not tested creates no execution.", theme="requests")
@@ -85,7 +88,10 @@ def test_apply_async_bounds_the_lifetime_by_test_expires(
     case.trigger.apply_async(("o-1", "buy"), {"amount": 3}, priority=5, **options)
     [call] = triggered
     assert (call.delay, call.expires_in) == (delay, expires_in)
-    assert call.options == {"keep_result": True, "priority": 5} | ({"countdown": delay} if delay else {})
+    assert call.options == {"countdown": delay or None}
+    options = MessageOptions.parse(call.test.message_options)
+    assert options.sending == {"priority": 5}
+    assert options.message["ignore_result"] is False
     assert (call.test.id, call.test.test_args, call.test.test_kwargs) == ("o-1", ["buy"], {"amount": 3})
     lifetime = call.test.expires - call.test.timestamp
     assert lifetime == timedelta(seconds=delay + expires_in)
@@ -126,6 +132,104 @@ def test_signature_has_json_arguments_and_the_case_by_keyword(case: Any, method:
 def test_signature_with_arguments_that_are_not_json_is_refused(case: Any) -> None:
     with pytest.raises(InvalidPayload):
         case.trigger.s("o-1", object())
+
+
+OPTIONS: dict[str, Any] = {
+    "ignore_result": True,
+    "argsrepr": "(…)",
+    "kwargsrepr": "{…}",
+    "producer": object(),
+    "publisher": object(),
+    "connection": object(),
+    "router": object(),
+    "serializer": "pickle",
+    "retry": True,
+    "retry_policy": {"max_retries": 9},
+    "exchange": Exchange("orders", type="topic"),
+    "routing_key": "orders.eu",
+    "queue": Queue("eu", max_priority=9),
+    "headers": {"team": "eu"},
+    "shadow": "order",
+    "task_id": "t-1",
+    "time_limit": 9,
+    "soft_time_limit": 8,
+    "compression": "zlib",
+    "link": Celery("shop").signature("shop.next"),
+    "link_error": [Celery("shop").signature("shop.failed")],
+    "chord": Celery("shop").signature("shop.all"),
+    "add_to_parent": False,
+    "root_id": "r",
+    "parent_id": "p",
+    "group_id": "g",
+    "group_index": 2,
+    "stamped_headers": ["team"],
+    "delivery_mode": 1,
+    "expiration": 9.0,
+    "priority": 0,
+    "reply_to": "replies",
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_every_option_of_apply_async_is_accepted_and_can_be_stored(
+    case: Any, triggered: list[Triggered], name: str
+) -> None:
+    given = {name: OPTIONS[name], **({"team": "eu"} if name == "stamped_headers" else {})}
+    case.trigger.apply_async(("o-1",), **given)
+    [call] = triggered
+    options = MessageOptions.parse(call.test.message_options)
+    message, sending = case.app.runtime.publisher.__class__(case.app.app, "memory://", "q", timeout=1)._message(
+        call.test
+    )
+    assert sending["serializer"] == "json"
+    assert sending["retry"] is False
+    assert message.headers["id"] == options.message["task_id"]
+    if name == "stamped_headers":
+        assert message.headers["stamps"] == {"team": "eu"}
+
+
+def test_all_options_together(case: Any, triggered: list[Triggered]) -> None:
+    case.trigger.apply_async(("o-1",), team="eu", **OPTIONS)
+    [call] = triggered
+    options = MessageOptions.parse(call.test.message_options)
+    assert options.sending == {
+        "queue": "eu",
+        "exchange": "orders",
+        "exchange_type": "topic",
+        "routing_key": "orders.eu",
+        "headers": {"team": "eu"},
+        "compression": "zlib",
+        "delivery_mode": 1,
+        "expiration": 9.0,
+        "priority": 0,
+    }
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "reason"),
+    [
+        ({"colour": "red"}, ConfigurationError, "unknown options: colour"),
+        ({"priority": "high"}, ConfigurationError, "priority must be an integer from 0 to 255, not 'high'"),
+        ({"priority": 300}, ConfigurationError, "priority must be an integer"),
+        ({"headers": 5}, ConfigurationError, "int"),
+        ({"stamped_headers": ["team"]}, ConfigurationError, "team"),
+        ({"queue": "unknown"}, ConfigurationError, "queue 'unknown' is not in task_queues"),
+        (
+            {"link": Celery("shop").signature("a", args=(object(),))},
+            InvalidPayload,
+            "options of apply_async are not JSON",
+        ),
+        ({"headers": {"x": "y" * 2_000_000}}, InvalidPayload, "over the limit of 1048576"),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_wrong_option_is_one_clear_error_before_anything_is_recorded(
+    case: Any, triggered: list[Triggered], options: dict[str, Any], error: type[Exception], reason: str
+) -> None:
+    case.app.app.conf.task_create_missing_queues = False
+    with pytest.raises(error, match=reason):
+        case.trigger.apply_async(("o-1",), **options)
+    assert triggered == []
 
 
 # -- errors in a request

@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from kombu import Queue
 
 from livecheck_celery import BrokerUnavailable
+from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.publisher import Publisher
 from tests.helpers.factories import make_test
 
@@ -29,7 +31,7 @@ def test_caller_does_not_wait_longer_than_the_timeout_for_another_thread(publish
 
 
 def test_message_describes_the_test_without_its_arguments(publisher: Any) -> None:
-    message = publisher._message("task-1", make_test("o-1", test_args=["a secret"]))
+    message, _ = publisher._message(make_test("o-1", test_args=["a secret"]))
     assert (message.headers["argsrepr"], message.headers["kwargsrepr"]) == ("()", "shop.test_order:o-1")
 
 
@@ -52,3 +54,44 @@ def test_send_is_repeated_only_if_the_open_connection_failed_at_once(
     with pytest.raises(BrokerUnavailable, match="closed"):
         publisher._send("a test", fail)
     assert len(tried) == attempts
+
+
+@pytest.fixture
+def queues(publisher: Any) -> Any:
+    """Names of queues, which are empty."""
+    with publisher._app.connection_for_read() as connection:
+        for name in ("livecheck", "eu"):
+            connection.default_channel.queue_declare(name)
+            connection.default_channel.queue_purge(name)
+        yield connection.default_channel
+
+
+def test_waiting_messages_are_seen_also_in_a_queue_that_does_not_exist(publisher: Any, queues: Any) -> None:
+    assert not publisher.has_messages(None)
+    assert not publisher.has_messages("no-such-queue")
+    publisher.execute(make_test())
+    assert publisher.has_messages(None)
+    assert not publisher.has_messages("eu")
+
+
+def test_message_has_the_options_of_its_test_each_time(publisher: Any, queues: Any) -> None:
+    options = {"task_id": "t-1", "queue": "eu", "priority": 3, "link": publisher._app.signature("shop.next")}
+    test = make_test(message_options=prepare(publisher._app, options, owner="o-1", limit=1000))
+    assert publisher.execute(test).id == "t-1"
+    publisher.execute_all([test, test])
+    for _ in range(3):
+        message = queues.basic_get("eu", no_ack=True)
+        assert message.headers["id"] == message.properties["correlation_id"] == "t-1"
+        assert message.properties["priority"] == 3
+        [_, kwargs, embed] = message.decode()
+        assert embed["callbacks"][0]["task"] == "shop.next"
+        assert "message_options" not in kwargs["livecheck_test"]
+        assert message.headers["ignore_result"] is False
+
+
+def test_queue_that_this_process_does_not_know_is_not_declared_anew(publisher: Any, queues: Any) -> None:
+    known, other = publisher._app.amqp.queues, Celery("other", broker="memory://", set_as_current=False)
+    text = prepare(other, {"queue": Queue("eu", max_length=5)}, owner="o-1", limit=1000)
+    publisher.execute(make_test(message_options=text))
+    assert queues.basic_get("eu", no_ack=True) is not None
+    assert "eu" not in known

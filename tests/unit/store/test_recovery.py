@@ -33,7 +33,7 @@ def test_unclaimed_test_is_resent_with_growing_delays(store: Store, redis_client
     for wait in (0.06, 0.12, 0.24, 0.48, 0.6, 0.6):
         due(store)
         before = store.time()
-        assert store.executions.recover(CASE, "id-1", "s") == ("send", test)
+        assert store.executions.recover(CASE, "id-1", "s") == ("resend", test)
         after = store.time()
         assert before + wait <= redis_client.zscore(store.keys.open(CASE), "id-1") <= after + wait
 
@@ -128,4 +128,4 @@ def test_unreadable_record_is_an_error_with_its_key_and_affects_no_other_test(
     wait_until(lambda: len(store.executions.due(CASE, 10)) == 2)
     with pytest.raises(UnreadableData, match=r"livecheck:\{shop.test_order\}:test:bad"):
         store.executions.recover(CASE, "bad", "s")
-    assert store.executions.recover(CASE, "good", "s").action == "send"
+    assert store.executions.recover(CASE, "good", "s").action == "resend"

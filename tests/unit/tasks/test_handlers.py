@@ -6,14 +6,16 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from celery.exceptions import Ignore, Reject, Retry
+from celery.app.task import Context
+from celery.exceptions import Ignore
 
-from livecheck_celery import Case, LiveCheck, RedisUnavailable, TestExecution, UnknownCase
+from livecheck_celery import Case, LiveCheck, RedisUnavailable, State, TestExecution, UnknownCase
+from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import handlers
 from livecheck_celery.tasks.handlers import Tasks
-from tests.helpers.factories import CASE, make_test
+from tests.helpers.factories import CASE, make_report, make_test
 
 
 @pytest.fixture
@@ -28,7 +30,7 @@ def executed(case: Any, monkeypatch: pytest.MonkeyPatch) -> list[TestExecution]:
 
     def execute(test: TestExecution) -> Any:
         tests.append(test)
-        return SimpleNamespace(handed_back=False, state=SimpleNamespace(value="PASS"))
+        return SimpleNamespace(handed_back=False, state=State.PASS, report=make_report(State.PASS, test))
 
     monkeypatch.setattr(case, "execute", execute)
     return tests
@@ -102,7 +104,7 @@ def test_arguments_of_a_chain_become_an_execution(
 def test_execution_without_an_id_has_the_id_of_its_task(
     case: Any, executed: list[TestExecution], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(handlers, "current_task", SimpleNamespace(request=SimpleNamespace(id="task-1")))
+    monkeypatch.setattr(handlers, "current_task", SimpleNamespace(request=Context(id="task-1")))
     Tasks([case.app]).execute(**{CASE_KEYWORD: CASE})
     monkeypatch.setattr(handlers, "current_task", None)
     Tasks([case.app]).execute(**{CASE_KEYWORD: CASE})
@@ -121,52 +123,63 @@ def test_arguments_of_a_chain_over_the_limit_are_refused(
     assert "over the limit" in caplog.messages[0]
 
 
-class Task:
-    """A task whose retry succeeds, or is rejected by the broker."""
-
-    def __init__(self, error: Exception | None = None) -> None:
-        self.error = error
-        self.retries: list[dict[str, Any]] = []
-
-    def retry(self, **options: Any) -> Retry:
-        self.retries.append(options)
-        if self.error is not None:
-            raise self.error
-        return Retry()
+CARRIED: dict[str, Any] = {CASE_KEYWORD: CASE, TEST_KEYWORD: make_test("o-1").as_message()}
 
 
-@pytest.fixture
-def handed_back(case: Any, monkeypatch: pytest.MonkeyPatch) -> TestExecution:
-    """A test that the stopping worker hands back."""
-    test = make_test("o-1")
-    runner = SimpleNamespace(handed_back=True, case=case, test=test)
-    monkeypatch.setattr(case, "execute", lambda test: runner)
-    return test
+def finish(case: Any, monkeypatch: pytest.MonkeyPatch, **runner: Any) -> None:
+    """Make every test of the case end as ``runner`` says."""
+    monkeypatch.setattr(case, "execute", lambda test: SimpleNamespace(test=test, report=None, **runner))
 
 
-def test_test_that_is_handed_back_is_sent_again_by_celery(
-    case: Any, handed_back: TestExecution, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    task = Task()
-    monkeypatch.setattr(handlers, "current_task", task)
-    carried = {CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")}
-    with pytest.raises(Retry):
-        Tasks([case.app]).execute(**carried)
-    [options] = task.retries
-    assert options.pop("producer") is case.app.runtime.publisher._producer, "with short timeouts"
-    assert options == {"args": (), "kwargs": carried, "countdown": 0, "throw": False}
+def test_test_that_is_handed_back_is_sent_again_with_its_options(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[TestExecution] = []
+    finish(case, monkeypatch, handed_back=True)
+    monkeypatch.setattr(case.app.runtime.publisher, "execute", sent.append)
+    request = Context(
+        id="task-1",
+        callbacks=[case.app.app.signature("shop.next")],
+        chain=[{"task": "shop.last"}],
+        delivery_info={"exchange": "", "routing_key": "eu", "priority": 7},
+        reply_to="replies",
+        my_header="x",
+    )
+    monkeypatch.setattr(handlers, "current_task", SimpleNamespace(request=request))
+    with pytest.raises(Ignore):
+        Tasks([case.app]).execute(**CARRIED)
+    [test] = sent
+    options = MessageOptions.parse(test.message_options)
+    assert options.sending == {"queue": "eu", "priority": 7, "headers": {"my_header": "x"}}
+    assert (options.message["task_id"], options.message["reply_to"]) == ("task-1", "replies")
+    assert options.message["callbacks"][0]["task"] == "shop.next"
+    assert options.message["chain"] == [{"task": "shop.last"}]
 
 
 def test_test_that_cannot_be_sent_again_is_left_to_recovery(
-    case: Any, handed_back: TestExecution, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    case: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(handlers, "current_task", Task(Reject(OSError("connection refused"))))
-    case.app.runtime.store.executions.record(handed_back, expires_in=60.0)
-    with pytest.raises(Ignore):
-        Tasks([case.app]).execute(**{CASE_KEYWORD: CASE, TEST_KEYWORD: EXECUTION.dump_python(handed_back, mode="json")})
-    [line] = caplog.messages
-    assert line.startswith(f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker did not accept the ")
+    finish(case, monkeypatch, handed_back=True)
+    case.app.runtime.store.executions.record(make_test("o-1"), expires_in=60.0)
+    with pytest.raises(Ignore):  # the broker refuses connections
+        Tasks([case.app]).execute(**CARRIED)
     assert case.app.runtime.store.executions.due(CASE, 10) == ["o-1"], "at once, not when the message is overdue"
+    [line] = caplog.messages
+    assert line.startswith(f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker did not accept")
+
+
+@pytest.mark.parametrize("state", [State.INIT, State.PASS], ids=["not claimed", "verdict refused"])
+def test_task_without_the_verdict_leaves_the_result_to_the_one_that_has_it(
+    case: Any, monkeypatch: pytest.MonkeyPatch, state: State
+) -> None:
+    finish(case, monkeypatch, handed_back=False, state=state)
+    with pytest.raises(Ignore):
+        Tasks([case.app]).execute(**CARRIED)
+
+
+def test_message_without_options_has_none(case: Any, monkeypatch: pytest.MonkeyPatch, executed: Any) -> None:
+    request = Context(id="t", ignore_result=True, delivery_info={"exchange": "", "routing_key": "livecheck"})
+    monkeypatch.setattr(handlers, "current_task", SimpleNamespace(request=request))
+    Tasks([case.app]).execute(**CARRIED)
+    assert executed[0].message_options is None, "nothing to store"
 
 
 def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
