@@ -23,6 +23,7 @@ from pydantic import (
     Field,
     InstanceOf,
     ValidationError,
+    model_validator,
 )
 
 from livecheck_celery.errors import ConfigurationError
@@ -116,12 +117,18 @@ class Settings(_Resolved):
         default="",
         description="Name of this service in `livecheck doctor`. Default: the Celery app's name, and the host.",
     )
-    prefix: str = Field(default="livecheck", pattern=r"^[^{}\s]+$", description="Prefix of all Redis keys.")
-    queue: str = Field(default="livecheck", min_length=1, description="Queue in which tests are executed.")
+    prefix: str = Field(
+        default="livecheck",
+        pattern=r"^[^{}\s]+$",
+        description="Prefix of all Redis keys, and of the queues; a different one for each environment on a server.",
+    )
+    queue: str = Field(
+        default="livecheck", min_length=1, description="Queue in which tests are executed. Default: the `prefix`."
+    )
     schedule_queue: str = Field(
         default="livecheck.schedule",
         min_length=1,
-        description="Queue of fake requests, stalled checks, recovery and the heartbeat.",
+        description="Queue of fake requests, stalled checks, recovery and the heartbeat. Default: `<prefix>.schedule`.",
     )
     redis_max_connections: int = Field(
         default=20,
@@ -159,6 +166,14 @@ class Settings(_Resolved):
     heartbeat_url: HttpUrl | None = Field(
         default=None, description="URL requested every minute while all cases are healthy; None disables it."
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_queues(cls, values: Any) -> Any:
+        """Name the queues after the prefix, so that two environments on one broker do not take each other's tests."""
+        if isinstance(values, dict) and isinstance(prefix := values.get("prefix"), str):
+            return {"queue": prefix, "schedule_queue": f"{prefix}.schedule", **values}
+        return values
 
 
 class UrlOptions:

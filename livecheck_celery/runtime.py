@@ -61,11 +61,13 @@ class Runtime:
         connections = Connections(settings.redis_max_connections)
         self.store = Store(settings, connections=connections)
         self.request_store = Store(settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT, connections=connections)
-        self.publisher = Publisher(app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT)
+        self.publisher = Publisher(
+            app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT, prefix=settings.prefix
+        )
         self.shared_config = SharedConfig(self.request_store, on_data_loss)
         threaded = Servers(
             Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, connections=connections),
-            Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT),
+            Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix),
         )
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
         self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)

@@ -22,7 +22,7 @@ from livecheck_celery.context import collect, synthetic_case
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
@@ -126,7 +126,11 @@ class Trigger:
         return livecheck.app.signature(
             EXECUTE,
             args=tuple(as_json(args, livecheck.settings.max_payload)),
-            kwargs={**as_json(kwargs, livecheck.settings.max_payload), CASE_KEYWORD: self._case.name},
+            kwargs={
+                **as_json(kwargs, livecheck.settings.max_payload),
+                CASE_KEYWORD: self._case.name,
+                PREFIX_KEYWORD: livecheck.settings.prefix,
+            },
             options={"queue": livecheck.settings.queue},
             immutable=immutable,
         )
@@ -160,8 +164,8 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
             is_sampled = random() < case.probability  # noqa: S311 - not for secrets
             if not case.active or not (is_sampled or synthetic_case() == case.name):
                 return _UNTESTED
-            if not livecheck.settings.enabled:
-                return _UNTESTED
+            if not livecheck.settings.enabled or livecheck.app.conf.task_always_eager:
+                return _UNTESTED  # eagerly, a test would end before the block that sends its signals
         except Exception:
             if case.app.throttle(case.name):
                 logger.exception(_FAILED, case.name)

@@ -217,11 +217,11 @@ def from_request(request: Any) -> str | None:
     delivered = request.delivery_info or {}
     sending = {"priority": delivered.get("priority")} if delivered.get("priority") else {}
     exchange, routing_key = delivered.get("exchange"), delivered.get("routing_key")
-    if not exchange:
+    if not exchange and routing_key:
         sending["queue"] = routing_key
-    else:
+    elif exchange:
         sending.update(exchange=exchange, routing_key=routing_key, exchange_type="topic")
-    if not message and request.ignore_result and sending.keys() == {"queue"}:
+    if not message and request.ignore_result and sending.keys() <= {"queue"}:
         return None
     message |= {"task_id": request.id, "ignore_result": bool(request.ignore_result), "shadow": request.shadow}
     message |= {"root_id": request.root_id, "parent_id": request.parent_id}

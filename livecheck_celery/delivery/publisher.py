@@ -31,6 +31,7 @@ EXECUTE: Final = "livecheck.execute"
 #: Keyword arguments of LiveCheck's messages; the prefix avoids clashes with the arguments of a test.
 CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
+PREFIX_KEYWORD: Final = "livecheck_prefix"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 #: AMQP reply code for a queue that exists with other properties.
@@ -43,8 +44,9 @@ _TIMEOUTS: Final = ("socket_timeout", "socket_connect_timeout", "read_timeout", 
 class Publisher:
     """Publish the messages that make workers execute tests; thread-safe."""
 
-    def __init__(self, app: Celery, broker_url: str, queue: str, *, timeout: float) -> None:
+    def __init__(self, app: Celery, broker_url: str, queue: str, *, timeout: float, prefix: str = "livecheck") -> None:
         """Connect to the broker on first use; ``timeout`` limits connecting, and each answer, in seconds."""
+        self._prefix = prefix
         self._timeout = timeout
         self._app = app
         self._broker_url = broker_url
@@ -62,7 +64,8 @@ class Publisher:
     def execute(self, test: TestExecution, *, countdown: float | None = None) -> AsyncResult[Any]:
         """Publish the message that makes a worker execute ``test``, with the options of the test.
 
-        Does not use ``apply_async``, which can block on an unavailable result backend.
+        With ``task_always_eager``, the test is executed here and now instead, as Celery does with tasks. Does not use
+        ``apply_async``, which can block on an unavailable result backend.
 
         Args:
             test: the execution.
@@ -71,6 +74,8 @@ class Publisher:
         Raises:
             BrokerUnavailable: the broker did not accept the message within about a second.
         """
+        if self._app.conf.task_always_eager:
+            return self._execute_here(test)
         message, sending = self._message(test, countdown=countdown)
         task_id = message.headers.get("id") or message.body["id"]  # of message protocol 2, or 1
 
@@ -82,6 +87,17 @@ class Publisher:
 
         self._send(test.ident, send)
         return self._app.AsyncResult(task_id)
+
+    def _execute_here(self, test: TestExecution) -> AsyncResult[Any]:
+        options = MessageOptions.parse(test.message_options).message
+        task: Any = self._app.tasks[EXECUTE]
+        result: AsyncResult[Any] = task.apply(
+            kwargs={**self._addressed(test.case_name), TEST_KEYWORD: test.as_message()},
+            task_id=options.get("task_id"),
+            link=options.get("callbacks"),
+            link_error=options.get("errbacks"),
+        )
+        return result
 
     def execute_all(self, tests: Sequence[TestExecution]) -> None:
         """Publish a message for each test, in one batch where the transport supports it.
@@ -125,7 +141,7 @@ class Publisher:
             BrokerUnavailable: the broker did not accept the message within about a second.
         """
         message = self._app.amqp.create_task_message(
-            uuid(), task, (), {CASE_KEYWORD: case_name}, expires=expires, ignore_result=True
+            uuid(), task, (), self._addressed(case_name), expires=expires, ignore_result=True
         )
         self._send(
             f"{task} of {case_name}",
@@ -140,13 +156,16 @@ class Publisher:
         message = {"task_id": options.message.get("task_id") or uuid(), "countdown": countdown, **options.message}
         # Celery's default representation of the arguments takes longer than the rest of this method.
         message = {"argsrepr": "()", "kwargsrepr": test.ident, **message}
-        kwargs = {CASE_KEYWORD: test.case_name, TEST_KEYWORD: test.as_message()}
+        kwargs = {**self._addressed(test.case_name), TEST_KEYWORD: test.as_message()}
         sending = {**options.sending, **_SENT}
         if "queue" in sending:
             sending["queue"] = self._queue_named(sending["queue"])
         elif "exchange" not in sending:
             sending["queue"] = own_queue(self._app, self._queue)
         return self._app.amqp.create_task_message(name=EXECUTE, args=(), kwargs=kwargs, **message), sending
+
+    def _addressed(self, case_name: str) -> dict[str, Any]:
+        return {CASE_KEYWORD: case_name, PREFIX_KEYWORD: self._prefix}
 
     def _queue_named(self, name: str) -> Any:
         """Return the queue ``name``; one that this process does not know was declared by the first sender."""

@@ -18,13 +18,14 @@ from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.case import Case
 from livecheck_celery.config import explain
 from livecheck_celery.delivery.message_options import from_request
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.errors import (
     BrokerUnavailable,
     InvalidPayload,
     LiveCheckError,
     RedisUnavailable,
     SuiteStalled,
+    TestOutcome,
     UnknownCase,
 )
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
@@ -61,6 +62,10 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     task_revoked.connect(on_revoked, weak=False)
 
 
+class ForeignMessage(LiveCheckError):
+    """A message of another environment, which recovers its tests itself."""
+
+
 class Tasks:
     """The bodies of the tasks, for the cases of ``livechecks``."""
 
@@ -69,10 +74,9 @@ class Tasks:
 
     def execute(self, *args: Any, **kwargs: Any) -> str:
         """Execute a test; return the name of its verdict."""
-        name = kwargs.pop(CASE_KEYWORD, None)
-        carried = kwargs.pop(TEST_KEYWORD, None)
+        name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
         try:
-            case = self._case(name)
+            case = self._case(name, prefix)
             runner = case.execute(_parse(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
@@ -82,6 +86,8 @@ class Tasks:
         if runner.report is None:
             # Another message of the same task id has, had or will have the verdict; its result must stand.
             raise Ignore
+        if current_task and current_task.request.is_eager and not runner.state.is_ok():
+            _propagate(case, runner.error)
         return runner.state.value
 
     def revoked(self, request: Any) -> None:
@@ -104,15 +110,15 @@ class Tasks:
         if carried is None:
             return None
         try:
-            case = self._case(request.kwargs.get(CASE_KEYWORD))
+            case = self._case(request.kwargs.get(CASE_KEYWORD), request.kwargs.get(PREFIX_KEYWORD))
             return case, _parse(case, carried, (), {}), f"revoked:{request.id}"
-        except (UnknownCase, InvalidPayload) as exc:
+        except LiveCheckError as exc:
             logger.warning("tasks: a revoked test keeps its verdict: %s", exc)
             return None
 
     def make_fake_request(self, **kwargs: Any) -> None:
         """Make the fake request of a case, once in each period, however many beats run."""
-        make_fake_request(self._case(kwargs.get(CASE_KEYWORD)))
+        make_fake_request(self._case(kwargs.get(CASE_KEYWORD), kwargs.get(PREFIX_KEYWORD)))
 
     def check_stalled(self, **_: Any) -> None:
         """Fail the suite of each case that received no test for ``warn_stalled_after`` seconds."""
@@ -137,8 +143,21 @@ class Tasks:
             resend_lapsed(livecheck)
             store.liveness.schedules_seen()
 
-    def _case(self, name: Any) -> Case:
-        known = [livecheck.cases for livecheck in self._livechecks] if isinstance(name, str) else []
+    def _case(self, name: Any, prefix: Any) -> Case:
+        """Return the case of a message; ``prefix`` is None in a message of an earlier version.
+
+        Raises:
+            ForeignMessage: the message is of another environment.
+            UnknownCase: the case is not declared.
+        """
+        livechecks = [each for each in self._livechecks if prefix in (None, each.settings.prefix)]
+        if not livechecks:
+            raise ForeignMessage(
+                f"a message of the environment with prefix {prefix!r:.80} came to the queue of this one; environments "
+                "that share a broker need different values of livecheck_prefix, or of livecheck_queue and "
+                "livecheck_schedule_queue"
+            )
+        known = [livecheck.cases for livecheck in livechecks] if isinstance(name, str) else []
         case = next((cases[name] for cases in known if name in cases), None)
         if case is None:
             raise UnknownCase(f"unknown case {name!r:.200}; add its module to this worker's imports or livecheck_cases")
@@ -149,6 +168,12 @@ class Tasks:
         logger.error("tasks: refused a message: %s", error)
         report = TestReport(case_name, State.ERROR, error=str(error))
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
+
+
+def _propagate(case: Case, error: BaseException | None) -> None:
+    """Raise the failure of a test that was executed eagerly, with ``task_eager_propagates``."""
+    if error is not None and case.app.app.conf.task_eager_propagates:
+        raise error
 
 
 def _hand_back(case: Case, test: TestExecution) -> None:
@@ -169,6 +194,8 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
     def task(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
+        except TestOutcome:  # of a test that was executed eagerly
+            raise
         except LiveCheckError as exc:
             logger.error("%s: %s", name, exc)  # noqa: TRY400 - the message says it all
             return None

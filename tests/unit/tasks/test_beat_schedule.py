@@ -35,7 +35,7 @@ def test_every_entry_is_in_the_beat_schedule() -> None:
     entries = app.conf.beat_schedule
     assert set(entries) == {"livecheck:recover", "livecheck:stalled", "livecheck:busy:frequency"}
     assert entries["livecheck:busy:frequency"]["schedule"] == 20
-    assert entries["livecheck:busy:frequency"]["kwargs"] == {"livecheck_case": "busy"}
+    assert entries["livecheck:busy:frequency"]["kwargs"] == {"livecheck_case": "busy", "livecheck_prefix": "livecheck"}
     assert {entry["options"]["queue"] for entry in entries.values()} == {"livecheck.schedule"}
 
 
