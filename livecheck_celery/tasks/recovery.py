@@ -66,12 +66,15 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
     """
     token = uuid.uuid4().hex
     queues = queues or Queues(case.app.runtime.publisher.has_messages)
+    sent: set[str] = set()
     while due := case.app.runtime.store.executions.due(case.name, BATCH):
         to_send: list[TestExecution] = []
         try:
             for test_id in due:
-                if test := _recover(case, test_id, token, queues):
-                    to_send.append(test)  # noqa: PERF401 - those collected are sent even if the next one raises
+                test = _recover(case, test_id, token, queues)
+                if test is not None and test_id not in sent:  # the queues were asked before this pass sent
+                    to_send.append(test)
+                    sent.add(test_id)
         finally:
             # No other sweep handles these for a while, so they are sent even if recovering another one failed.
             if to_send:
