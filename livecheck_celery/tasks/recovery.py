@@ -104,7 +104,11 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     if test is None or action == "send":
         return test
     if action == "resend":
-        return None if queues.may_have(test) else test
+        try:
+            return None if queues.may_have(test) else test
+        except BrokerUnavailable:
+            store.executions.make_due(case.name, [test_id])
+            raise
     state, error = _CONCLUSIONS[action]
     runner = case.Runner(case, test, started=time.monotonic())
     runner.conclude(token, state, error)
