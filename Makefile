@@ -3,9 +3,10 @@
 
 PYTHON ?= python3
 BIN := .venv/bin
+OLDEST := .venv-oldest/bin
 ARGS ?=
 
-.PHONY: help install demo lint test docs bench bench-outage chaos clean
+.PHONY: help install demo lint test test-oldest wheel docs bench bench-outage chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -47,6 +48,25 @@ test: lint
 	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
 endif
 
+# The acceptance tests of the core: a worker, hops between tasks, triggers, recovery, and the command line.
+CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py triggering.py recovery.py cli.py)
+
+.venv-oldest/installed: pyproject.toml tools/oldest.py
+	$(PYTHON) -m venv .venv-oldest
+	$(PYTHON) -m tools.oldest hosts > .venv-oldest/constraints.txt
+	$(OLDEST)/pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt -e ".[tests]"
+	touch $@
+
+# Deprecations are those of old releases; anyio's plugin for pytest is one of them.
+ifeq ($(strip $(ARGS)),)
+test-oldest: .venv-oldest/installed ## run the tests with the oldest versions of all dependencies
+	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile tests/unit tests/integration
+	$(OLDEST)/pytest -p no:anyio -n 3 --dist loadfile $(CORE)
+else
+test-oldest: .venv-oldest/installed
+	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile $(ARGS)
+endif
+
 docs: .venv/installed-docs ## write the generated pages, and build the site into site/
 	$(BIN)/python -m tools.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
@@ -62,5 +82,5 @@ chaos: install ## kill every process while tests run, and audit every verdict; A
 	@$(BIN)/python -m chaos $(ARGS)
 
 clean: ## remove .venv and all generated files
-	rm -rf .venv build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ second when the broker refuses, is silent, or is frozen.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -181,8 +182,8 @@ class Publisher:
             self._send_with_reconnect(send)
         except self._errors as exc:
             self._disconnect()
-            # After " : <", redis-py describes each sentinel.
-            reason = str(exc).partition(" : <")[0] or "no answer in time"
+            # After " : <" or " : Redis<", redis-py describes each sentinel.
+            reason = re.split(r" : (?:Redis)?<", str(exc), maxsplit=1)[0] or "no answer in time"
             fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
                 fix = "every process that shares a queue must set the same task_create_missing_queue_type"

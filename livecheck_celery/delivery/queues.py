@@ -6,6 +6,8 @@ from typing import Any
 
 from celery import Celery
 
+from livecheck_celery.utils.compat import add_queue
+
 
 def own_queue(app: Celery, name: str) -> Any:
     """Return the declaration of LiveCheck's queue ``name``: that of the host, if there is one.
@@ -14,4 +16,4 @@ def own_queue(app: Celery, name: str) -> Any:
     own names. Workers consume it only if they are told to with ``-Q``.
     """
     queues: Any = app.amqp.queues
-    return queues[name] if name in queues else queues.add(queues.new_missing(name))
+    return queues[name] if name in queues else add_queue(queues, queues.new_missing(name))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from celery.app.task import Task
 from celery.concurrency.base import BasePool
@@ -15,6 +15,12 @@ from livecheck_celery.tasks.protocols import Installed
 JSON: Final = "application/json"
 #: Seconds; no limit, for a pool that would replace None or 0 by ``task_time_limit``.
 _UNLIMITED: Final = 366 * 24 * 3600
+
+
+if TYPE_CHECKING:
+    _Task = Task[Any, Any]
+else:
+    _Task = Task  # generic from Celery 5.4 on
 
 
 class OwnRequest(Request):
@@ -41,7 +47,7 @@ class _AsGiven:
         return options
 
 
-class OwnTask(Task[Any, Any]):
+class OwnTask(_Task):
     """A task of LiveCheck.
 
     It does not inherit from the app's ``Task``, and overrules the settings that a host makes for all of its tasks:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import socket
 from base64 import urlsafe_b64decode
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, Final
 
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import SchemaValidator, core_schema
 
+_IP: Final = (IPv4Address, IPv4Network, IPv4Interface, IPv6Address, IPv6Network, IPv6Interface)
 _CAN_VALIDATE_BASE64: Final = "val_json_bytes" in ConfigDict.__annotations__
 #: Parts of a schema with a configuration of their own.
 _OWN_CONFIG: Final = frozenset({"model", "dataclass"})
@@ -28,6 +31,30 @@ def connect_method(signal: Any, method: Callable[..., Any], **options: Any) -> N
 def batch(producer: Any) -> AbstractContextManager[Any]:
     """Send the messages of the block together; before kombu 5.7, one by one."""
     return producer.batch() if hasattr(producer, "batch") else nullcontext()
+
+
+def add_queue(queues: Any, queue: Any) -> Any:
+    """Add a queue that workers consume only if it is named in their ``-Q``, to the queues of a Celery app.
+
+    In older versions of Celery, workers without ``-Q`` consume every queue that was added.
+    """
+    if queues.consume_from is queues:
+        queues.select(list(queues))  # what they consumed so far; ``-Q`` still overrules it
+    return queues.add(queue)
+
+
+def as_json_type(value: Any) -> Any:
+    """Convert a value of a type that older versions of pydantic refuse, such as a deque or an IP address.
+
+    Raises:
+        ValueError: the type has no JSON form in any version.
+    """
+    kind = type(value)  # not isinstance(), which evaluates a lazy object
+    if issubclass(kind, deque):
+        return list(value)
+    if issubclass(kind, _IP):
+        return str(value)
+    raise ValueError(f"Unable to serialize unknown type: {kind}")
 
 
 def shut_down(response: Any) -> None:

@@ -25,6 +25,8 @@ from uuid import UUID
 from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
 
+from livecheck_celery.utils.compat import as_json_type
+
 #: Deepest nesting, which is less than pydantic's.
 _MAX_DEPTH: Final = 150
 #: Digits of an integer that every process can read; Python's default for ``sys.set_int_max_str_digits``.
@@ -68,13 +70,13 @@ def encode(value: Any, limit: int) -> bytes:
         ValueError: a part of ``value`` is of a type without a JSON form, or is not Unicode.
     """
     check(value, limit)
-    return to_json(value, inf_nan_mode="constants")
+    return to_json(value, inf_nan_mode="constants", fallback=as_json_type)
 
 
 def as_json_types(value: Any, limit: int) -> Any:
     """Convert ``value`` to the types of JSON; arguments and errors as for `encode`."""
     check(value, limit)
-    return to_jsonable_python(value, inf_nan_mode="constants")
+    return to_jsonable_python(value, inf_nan_mode="constants", fallback=as_json_type)
 
 
 def check(value: Any, limit: int) -> int:

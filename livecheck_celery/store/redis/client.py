@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import redis
 from redis.backoff import NoBackoff
-from redis.exceptions import AskError, ClusterDownError, NoPermissionError
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoPermissionError, TryAgainError
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
@@ -122,7 +122,7 @@ def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
                 # Redis before 7 quotes it in the script's error.
                 if isinstance(exc, redis.ReadOnlyError) or "READONLY" in str(exc):
                     self._is_on_replica = True
-                raise
+                raise _typed(exc) from None
 
         def can_read(self, *args: Any, **kwargs: Any) -> bool:
             """Raise if the server is a replica: the pool calls this before each use, and then reconnects."""
@@ -132,6 +132,21 @@ def _leaving_replicas(kind: type[redis.Connection]) -> type[redis.Connection]:
             return bool(super().can_read(*args, **kwargs))
 
     return LeavingReplicas
+
+
+#: Errors of a cluster, which redis-py before 6 knows only in its own cluster client.
+_CLUSTER_ERRORS: Final = {
+    "ASK": AskError,
+    "CLUSTERDOWN": ClusterDownError,
+    "MOVED": MovedError,
+    "TRYAGAIN": TryAgainError,
+}
+
+
+def _typed(error: redis.ResponseError) -> redis.ResponseError:
+    code, _, text = str(error).partition(" ")
+    known = _CLUSTER_ERRORS.get(code) if type(error) is redis.ResponseError else None
+    return known(text) if known else error
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import pytest
 from celery import Celery
-from kombu import Connection
+from kombu import Connection, Queue
 
 from livecheck_celery import Case, LiveCheck
 from livecheck_celery.errors import BrokerUnavailable
@@ -56,7 +56,7 @@ def test_conflicting_queue_declaration_is_an_error_that_names_the_setting(livech
         redis_url=livecheck.settings.redis_url,
         queue=livecheck.settings.queue,
     )
-    other.app.conf.task_create_missing_queue_type = "quorum"
+    other.app.conf.task_queues = [Queue(livecheck.settings.queue, queue_arguments={"x-queue-type": "quorum"})]
     with pytest.raises(BrokerUnavailable, match=r"PRECONDITION_FAILED.*; every process .* must set"):
         other.runtime.publisher.execute(make_test())
     other.close()

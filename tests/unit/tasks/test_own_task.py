@@ -78,6 +78,7 @@ def test_message_is_json_and_goes_to_its_queue_whatever_the_routes(
 def test_queue_that_the_host_declares_is_used_as_declared() -> None:
     app = Celery("strict", broker="memory://", set_as_current=False)
     app.conf.task_queues = [Queue("livecheck", max_priority=5)]
+    app.conf.task_default_queue = "livecheck"  # older versions of Celery add the default queue
     livecheck = LiveCheck(app, redis_url="redis://fake:6379/0")
     declared: list[Any] = []
 
