@@ -1,4 +1,4 @@
-# Needs Python 3.11 or newer, make and a package index; everything else goes into .venv.
+# Needs Python 3.11 or newer, make and a package index; everything else goes into .venv, .venv-oldest and .venv-bench.
 # `make` lists the targets.
 
 PYTHON ?= python3
@@ -6,7 +6,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ARGS ?=
 
-.PHONY: help install demo lint test test-oldest wheel docs bench bench-outage chaos clean
+.PHONY: help install demo lint test test-oldest wheel test-wheel docs bench bench-outage chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -23,8 +23,10 @@ install: .venv/installed ## create .venv and install the package and its develop
 	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[docs]"
 	touch $@
 
-.venv/installed-bench: .venv/installed
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[bench]"
+# Of its own, since faust-streaming needs an older click.
+.venv-bench/installed: pyproject.toml
+	$(PYTHON) -m venv .venv-bench
+	.venv-bench/bin/pip install --quiet --disable-pip-version-check -e ".[bench]"
 	touch $@
 
 demo: install ## run an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
@@ -67,13 +69,24 @@ test-oldest: .venv-oldest/installed
 	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile $(ARGS)
 endif
 
+wheel: ## build a wheel into dist/
+	rm -rf dist build
+	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
+	@ls dist/*.whl
+
+test-wheel: wheel ## run the demo from the wheel, in an environment of its own
+	rm -rf build/clean && mkdir -p build && $(PYTHON) -m venv build/clean
+	build/clean/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[demo]"
+	cd build && clean/bin/livecheck demo --duration 10
+	rm -rf build/clean
+
 docs: .venv/installed-docs ## write the generated pages, and build the site into site/
 	$(BIN)/python -m tools.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
-bench: .venv/installed-bench ## measure what LiveCheck costs, compared with faust.livecheck
-	@$(BIN)/python -m benchmarks.bench
-	@$(BIN)/python -m benchmarks.unsampled
+bench: .venv-bench/installed ## measure what LiveCheck costs, compared with faust.livecheck
+	@.venv-bench/bin/python -m benchmarks.bench
+	@.venv-bench/bin/python -m benchmarks.unsampled
 
 bench-outage: install ## measure what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"
 	@$(BIN)/python -m benchmarks.outage $(ARGS)
