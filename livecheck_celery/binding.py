@@ -22,14 +22,14 @@ def bind(function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str
 
 def bind_to(test: Any, function: Callable[..., Any]) -> Bound:
     """Return ``function``, as part of ``test``, and of the tests around it if ``test`` is in force here."""
-    tests = list(tests_in_force())
+    tests = tests_in_force()
     others = [other for other in tests if other != test] if test in tests else []
     return bind(function, [test, *others], synthetic_case())
 
 
 def bind_here(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``function``, as part of what the running code is part of; unchanged outside a test and a fake request."""
-    tests, name = list(tests_in_force()), synthetic_case()
+    tests, name = tests_in_force(), synthetic_case()
     return bind(function, tests, name) if tests or name is not None else function
 
 

@@ -40,28 +40,38 @@ class Block:
 
     Attributes:
         ended: whether the block was left in another context than the one in which it was entered.
+        is_empty: whether the block is part of nothing.
     """
 
-    __slots__ = ("_marked_until", "_synthetic_case", "_tests", "_token", "ended", "expires", "isolated")
+    # Class attributes, since one block is created for every request, most of which are not tested.
+    ended = False
+    is_empty = True
+    _tests: Sequence[Test] = ()
+    _synthetic_case: str | None = None
+    _isolated = False
+    _expires = True
+    _marked_until: float | None = None
+    _token: Token[tuple[Block, ...]] | None = None
 
     def __init__(
         self,
-        tests: Sequence[Any] = (),
+        tests: Sequence[Test] = (),
         synthetic_case: str | None = None,
         *,
         isolated: bool = False,
         expires: bool = True,
     ) -> None:
-        self._tests = tests
-        self._synthetic_case = synthetic_case
-        self._marked_until: float | None = None
-        self._token: Token[tuple[Block, ...]] | None = None
-        self.isolated = isolated
-        self.expires = expires
-        self.ended = False
+        if tests or synthetic_case is not None:
+            self.is_empty = False
+            self._tests = tests
+            self._synthetic_case = synthetic_case
+        if isolated:
+            self._isolated = True
+        if not expires:
+            self._expires = False
 
     def __enter__(self) -> Self:
-        around = () if self.isolated else tuple(block for block in _open.get() if not block.ended)
+        around = () if self._isolated else tuple(block for block in _open.get() if not block.ended)
         self._token = _open.set((*around, self))
         return self
 
@@ -71,7 +81,7 @@ class Block:
     @property
     def tests(self) -> Iterator[Any]:
         """The tests that are in force in the block, the innermost first."""
-        return (test for test in self._tests if not (self.expires and test.is_expired))
+        return (test for test in self._tests if not (self._expires and test.is_expired))
 
     @property
     def synthetic_case(self) -> str | None:
@@ -93,7 +103,7 @@ class Block:
         except ValueError:  # another context
             self.ended = True
             return opened
-        if opened[-1:] != (self,) and not (self.isolated and self in opened):
+        if opened[-1:] != (self,) and not (self._isolated and self in opened):
             # Blocks that surround nothing of this one are still open, such as those of a suspended generator.
             self.ended = True
             _open.set(tuple(block for block in opened if block is not self))
@@ -110,43 +120,54 @@ class Work(Block):
         tests: the tests of the work, the innermost first.
         synthetic_case: name of the case whose fake request the work is part of.
         outer: collects the triggered tests, too.
+
+    Attributes:
+        has_triggered: whether a test was triggered in the work.
     """
 
-    __slots__ = ("_closed", "_inside", "_outer", "_triggered")
+    has_triggered = False
+    _isolated = True
+    _closed = False
+    _outer: Work | None = None
+    _inside: tuple[Block, ...] | None = None
+    _triggered: deque[tuple[Any, bool]] | None = None
 
     def __init__(
-        self, tests: Sequence[Any] = (), synthetic_case: str | None = None, *, outer: Work | None = None
+        self, tests: Sequence[Test] = (), synthetic_case: str | None = None, *, outer: Work | None = None
     ) -> None:
-        super().__init__(tests, synthetic_case, isolated=True)
-        self._inside: tuple[Block, ...] | None = None
-        self._triggered: deque[tuple[Any, bool]] = deque(maxlen=MAX_TESTS)
-        self._outer = outer
-        self._closed = False
+        super().__init__(tests, synthetic_case)
+        if outer is not None:
+            self._outer = outer
 
     def __enter__(self) -> Self:
-        self._token = _open.set(self._inside or (self,))
-        self._inside = None  # not kept, since it contains this object
+        inside, self._inside = self._inside, None  # not kept, since it contains this object
+        self._token = _open.set(inside or (self,))
         return self
 
-    def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
-        inside = tuple(block for block in self._leave() if not block.ended)
-        self._inside = inside if len(inside) > 1 and not self.ended else None
+    def _leave(self) -> tuple[Block, ...]:
+        opened = super()._leave()
+        if len(opened) > 1 and not self.ended:
+            inside = tuple(block for block in opened if not block.ended)
+            self._inside = inside if len(inside) > 1 else None
+        return opened
 
-    def collect(self, test: Any, *, lingers: bool) -> None:
+    def collect(self, test: Test, *, lingers: bool) -> None:
         """Add a test that was triggered in the work; with ``lingers``, it is in force for a block."""
-        self._triggered.append((test, lingers))
+        self.has_triggered = True
+        # setdefault() is atomic: threads of a request can trigger its first tests at the same time.
+        vars(self).setdefault("_triggered", deque(maxlen=MAX_TESTS)).append((test, lingers))
         if self._outer is not None:
             self._outer.collect(test, lingers=False)
 
     @property
     def triggered(self) -> list[Any]:
         """The latest tests that were triggered in the work, the first one first, without expired ones."""
-        return [test for test, _ in tuple(self._triggered) if not test.is_expired]
+        return [test for test, _ in tuple(self._triggered or ()) if not test.is_expired]
 
     @property
     def lingering(self) -> list[Any]:
         """The tests that were in force in blocks of the work, the latest first; none once it is closed."""
-        return [] if self._closed else [test for test, lingers in reversed(tuple(self._triggered)) if lingers]
+        return [] if self._closed else [test for test, lingers in reversed(tuple(self._triggered or ())) if lingers]
 
     def linger(self) -> None:
         """Make the tests of earlier blocks stay in force, behind all others, in this context until `close`."""
@@ -163,10 +184,9 @@ class Work(Block):
 class _Lingering(Block):
     """The tests of earlier blocks of ``work``."""
 
-    __slots__ = ("_work",)
-
     def __init__(self, work: Work) -> None:
         super().__init__()
+        self.is_empty = False
         self._work = work
 
     @property
@@ -177,18 +197,27 @@ class _Lingering(Block):
 _open: Final[ContextVar[tuple[Block, ...]]] = ContextVar("livecheck_blocks", default=())
 
 
-def tests_in_force() -> Iterator[Any]:
-    """Yield the tests that the running code is part of, the innermost first; a test can occur twice."""
-    for block in reversed(_open.get()):
-        if not block.ended:
-            yield from block.tests
+def is_anything_in_force() -> bool:
+    """Return whether the running code can be part of a test or a fake request; fast, and False in most requests."""
+    for block in _open.get():  # noqa: SIM110 - any() with a generator takes three times as long
+        if not block.is_empty:
+            return True
+    return False
+
+
+def tests_in_force() -> list[Any]:
+    """Return the tests that the running code is part of, the innermost first; a test can occur twice."""
+    if not is_anything_in_force():
+        return []
+    return [test for block in reversed(_open.get()) if not block.ended for test in block.tests]
 
 
 def synthetic_case() -> str | None:
     """Return the name of the case whose fake request the running code is part of."""
-    for block in reversed(_open.get()):
-        if not block.ended and (name := block.synthetic_case) is not None:
-            return name
+    if is_anything_in_force():
+        for block in reversed(_open.get()):
+            if not block.ended and (name := block.synthetic_case) is not None:
+                return name
     return None
 
 

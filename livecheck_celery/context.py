@@ -12,7 +12,7 @@ from livecheck_celery.models import TestExecution
 
 def current_test() -> TestExecution | None:
     """Return the test that the running code is part of, if any; with several, the innermost."""
-    return next(blocks.tests_in_force(), None)
+    return next(iter(blocks.tests_in_force()), None) if blocks.is_anything_in_force() else None
 
 
 def current_test_of(case_name: str) -> TestExecution | None:
@@ -75,5 +75,5 @@ def detached() -> Block:
     return Block(isolated=True)
 
 
-def _unique(tests: Iterator[TestExecution] | list[TestExecution]) -> list[TestExecution]:
+def _unique(tests: list[TestExecution]) -> list[TestExecution]:
     return list({(test.case_name, test.id): test for test in tests}.values())

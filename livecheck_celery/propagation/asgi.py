@@ -55,7 +55,8 @@ class LiveCheckMiddleware:
             await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
-                request.linger()
+                if request.has_triggered:
+                    request.linger()
             elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
                 request.finish(status)
 

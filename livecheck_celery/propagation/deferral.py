@@ -80,7 +80,7 @@ def _follow_streams(module: Any, replacements: Replacements) -> None:
     def make_init(init: Callable[..., None]) -> Callable[..., None]:
         def init_and_remember(self: Any, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
-            if tests := tuple(tests_in_force()):
+            if tests := tests_in_force():
                 vars(self)[_BLOCK] = Block(tests, synthetic_case())
 
         return init_and_remember

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from livecheck_celery.blocks import Work, current_work
+from livecheck_celery.blocks import Work, current_work, is_anything_in_force
 from livecheck_celery.context import current_tests, synthetic_case
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
@@ -28,19 +28,21 @@ class RequestScope(Work):
     """
 
     # Created for every request, most of which are not tested; so it is small, and makes few calls.
-    __slots__ = ("_finished", "_gate", "_method", "_path", "accepted")
+    accepted = False
+    _finished = False
 
     def __init__(self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str) -> None:
         carried = gate.accept(headers)
-        super().__init__(*_with_outer_context(carried))
-        self.accepted = carried is not NOTHING
+        if carried is not NOTHING:
+            self.accepted = True
+        if (carried := _with_outer_context(carried)) is not NOTHING:
+            super().__init__(*carried)
         self._gate = gate
         self._method = method
         self._path = path
-        self._finished = False
 
     def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
-        super().__exit__()
+        self._leave()
         # An abandoned coroutine, closed by the garbage collector in another context, has no outcome.
         if error is not None and not self.ended:
             self.finish(0, error)
@@ -63,6 +65,8 @@ class RequestScope(Work):
         if self._finished:
             return
         self._finished = True
+        if self.is_empty and not self.has_triggered:
+            return
         if tests := (*self.tests, *self.triggered):
             self._gate.request_finished(self._method, self._path, status, tests, error)
 
@@ -80,11 +84,12 @@ def _with_outer_context(carried: Carried) -> Carried:
 
 
 def _outer_context() -> Carried:
-    earlier = current_work()
+    if (earlier := current_work()) is None and not is_anything_in_force():
+        return NOTHING
     if not isinstance(earlier, RequestScope):
         tests = current_tests()
         name = synthetic_case()
-        return Carried(tuple(tests), name) if tests or name is not None else NOTHING
+        return Carried(tuple(tests), name)
     # A server may handle a request in the context of an earlier one, as uvicorn does after it paused reading from a
     # connection. The tests of that earlier request must not leak into this one.
     own = [*earlier.tests, *earlier.triggered]

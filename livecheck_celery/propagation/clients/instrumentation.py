@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Final, TypeVar
 
-from livecheck_celery.context import current_test, synthetic_case
+from livecheck_celery.blocks import is_anything_in_force
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
@@ -47,10 +47,10 @@ class Instrumentation(Replacements):
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
         """Return ``add(gate)``, or None if the request must be sent unchanged.
 
-        Outside a test this costs two context variable look-ups. An error in ``add`` is logged, never raised.
+        Outside a test this costs one context variable look-up. An error in ``add`` is logged, never raised.
         """
         gate = self._gate
-        if gate is None or (current_test() is None and synthetic_case() is None):
+        if gate is None or not is_anything_in_force():
             return None
         try:
             return add(gate)
