@@ -40,10 +40,10 @@ class Bound:
     """
 
     def __init__(self, function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str | None) -> None:
+        update_wrapper(self, function)  # first, since it copies the attributes of the function
         self._function = function
         self._tests = tuple(tests)
         self._synthetic_case = synthetic_case
-        update_wrapper(self, function)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as part of the tests."""

@@ -203,7 +203,9 @@ def test_bound_method_and_callable_object_work() -> None:
 
 
 def test_bound_function_can_be_bound_again() -> None:
-    assert OTHER.bind(TEST.bind(seen))() == [TEST, None]
+    twice = OTHER.bind(TEST.bind(seen))
+    assert twice() == [TEST, None]
+    assert (twice._function._tests, twice._tests) == ((TEST,), (OTHER,))
 
 
 def test_callbacks_of_a_loop_can_be_bound() -> None:

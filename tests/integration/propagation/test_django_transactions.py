@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 PROJECT = """
-import json, sys
+import asyncio, json, sys, warnings
 from collections import defaultdict
 import django
 from celery import Celery
@@ -29,12 +29,14 @@ settings.configure(
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": database, "ATOMIC_REQUESTS": True}},
 )
 django.setup()
+from django.core.handlers.asgi import ASGIHandler
 from django.db import connection, transaction
 from django.http import HttpResponse, StreamingHttpResponse
 from django.test import Client
 from django.urls import path
 from livecheck_celery import LiveCheck
 from livecheck_celery.context import current_tests
+from tests.helpers.web import request_asgi
 
 app = Celery("shop", broker=redis_url, task_cls="celery.contrib.django.task:DjangoTask")
 livecheck = LiveCheck(app, redis_url=redis_url)
@@ -94,7 +96,28 @@ def stream(request):
     return response
 
 
-urlpatterns = [path("commit/", commit), path("roll-back/", roll_back), path("stream/", stream)]
+async def async_parts():
+    for part in parts():
+        yield part
+
+
+@transaction.non_atomic_requests
+async def async_stream(request):
+    async with case.maybe_trigger("o-5"):
+        return StreamingHttpResponse(async_parts())
+
+
+def held():
+    with case.maybe_trigger("o-6"):
+        for part in parts():
+            yield part
+
+
+urlpatterns = [
+    path("async-stream/", async_stream),
+    path("held-stream/", lambda request: StreamingHttpResponse(held())),
+    path("commit/", commit), path("roll-back/", roll_back), path("stream/", stream),
+]
 with connection.cursor() as cursor:
     cursor.execute("CREATE TABLE orders (id)")
 
@@ -103,6 +126,11 @@ statuses = [client.get(f"/{name}/").status_code for name in ("commit", "roll-bac
 response = client.get("/stream/")
 body = b"".join(response.streaming_content).decode()
 response.close()
+seen["stream"] = seen.pop("part")
+warnings.simplefilter("ignore")  # a sync generator under ASGI
+for name in ("async-stream", "held-stream"):
+    assert asyncio.run(request_asgi(ASGIHandler(), f"/{name}/")) == (200, b"partpart")
+    seen[name] = seen.pop("part")
 note("after")
 transaction.on_commit(lambda: note("later"))
 with connection.cursor() as cursor:
@@ -145,7 +173,10 @@ def test_work_after_the_commit_is_part_of_the_test_in_whose_block_it_was_queued(
     assert outcome["body"] == "partpart"
     assert outcome["restored"]
     seen = outcome["seen"]
-    assert seen.pop("part") == (["o-4"] * 2 if middleware == "middleware" else [""] * 2)
+    with_middleware = middleware == "middleware"
+    assert seen.pop("stream") == (["o-4"] * 2 if with_middleware else [""] * 2)
+    assert seen.pop("async-stream") == (["o-5"] * 2 if with_middleware else [""] * 2)
+    assert seen.pop("held-stream") == ["o-6"] * 2
     assert seen == {
         "o-1": ["o-1"],
         "robust o-1": ["o-1"],
