@@ -6,12 +6,13 @@ A setting is looked up as argument > class attribute > Celery configuration (``l
 
 from __future__ import annotations
 
-import re
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
-from typing import Annotated, Any, Final, Self, TypeVar
+from enum import Enum, auto
+from types import NoneType
+from typing import Annotated, Any, Final, Self, TypeVar, get_args
 from urllib.parse import urlsplit
 
 from celery.schedules import BaseSchedule
@@ -27,28 +28,40 @@ from pydantic import (
 )
 
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, from_broker, scheme_of
+from livecheck_celery.utils.broker_urls import check_options, failover_urls, joined
+from livecheck_celery.utils.durations import duration, optional_duration
+from livecheck_celery.utils.durations import seconds as seconds  # noqa: PLC0414 - part of this module for its users
+from livecheck_celery.utils.hosts import check_hosts
+from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
+from livecheck_celery.utils.validation import explain_options
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
-_UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*")
+#: Longest duration in seconds: ten years. Longer ones overflow dates.
+_LONGEST: Final = 3650 * 86400.0
+#: Longest timeout in seconds of a socket, which counts milliseconds in 31 bits.
+_LONGEST_TIMEOUT: Final = 24 * 86400.0
+#: Limit of lists and streams in Redis.
+_MOST_ITEMS: Final = 10_000_000
+#: Limit of one history, which is read whole.
+_MOST_HISTORY: Final = 100_000
+#: Redis' own limit of one value, in bytes.
+_MOST_BYTES: Final = 512 * 1024 * 1024
 
 
-def seconds(value: Any) -> Any:
-    """Convert a number, a timedelta, or a string such as ``"30s"``, ``"5m"`` or ``"3h"`` to seconds.
+class NotGiven(Enum):
+    """The type of `NOT_GIVEN`, the value of an option that its source does not have; None can be a value."""
 
-    Other values are returned unchanged, for the model to validate.
-    """
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, str) and (match := _DURATION.fullmatch(value)):
-        return float(match[1]) * _UNITS[match[2]]
-    return value
+    NOT_GIVEN = auto()
+
+
+NOT_GIVEN: Final = NotGiven.NOT_GIVEN
 
 
 def _frequency(value: Any) -> Any:
-    return value if isinstance(value, BaseSchedule) else seconds(value)
+    if isinstance(value, BaseSchedule) or value is None:
+        return value
+    return duration(value) or None
 
 
 def _names(value: Any) -> Any:
@@ -62,18 +75,24 @@ def _http_url(value: str) -> str:
     return value
 
 
-def _test_expires(value: Any) -> Any:
-    value = seconds(value)
-    try:
-        return timedelta(seconds=float(value))
-    except (TypeError, ValueError):
-        return value
+def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
+    check_hosts(value)
+    return value
 
 
-Delay = Annotated[float, BeforeValidator(seconds), Field(ge=0, allow_inf_nan=False)]
-Period = Annotated[float, BeforeValidator(seconds), Field(gt=0, allow_inf_nan=False)]
+def _test_expires(value: Any) -> timedelta:
+    expires = duration(value)
+    if not 0 < expires <= _LONGEST:  # in seconds, as pydantic shows limits of a timedelta as code
+        raise ValueError(f"must be more than 0 and at most {_LONGEST:.0f} seconds")
+    return timedelta(seconds=expires)
+
+
+Delay = Annotated[float, BeforeValidator(duration), Field(ge=0, le=_LONGEST)]
+Period = Annotated[float, BeforeValidator(duration), Field(gt=0, le=_LONGEST)]
+Timeout = Annotated[float, Field(gt=0, le=_LONGEST_TIMEOUT)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Hostnames = Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_hosts)]
 
 M = TypeVar("M", bound="_Resolved")
 
@@ -90,29 +109,43 @@ class _Resolved(BaseModel):
     ) -> Self:
         """Build the settings from ``arguments``, then from the first of ``sources`` that has the name.
 
-        ``owner`` names the object being configured in errors. None in an argument means "not given".
+        ``owner`` names the object being configured in errors. None means "not given", except for an option that can be
+        None.
 
         Raises:
             ConfigurationError: an option is unknown, or a value is out of range.
         """
-        values = {name: value for name, value in arguments.items() if value is not None}
+        values = {name: value for name, value in arguments.items() if cls._is_given(name, value)}
         for name in cls.model_fields.keys() - values.keys():
-            found = next((value for source in sources if (value := source(name)) not in (None, "")), None)
-            if found is not None:
-                values[name] = found
+            for source in sources:
+                value = source(name)
+                if cls._is_given(name, value) and not _is_empty(value):
+                    values[name] = value
+                    break
         try:
             return cls(**values)
         except ValidationError as exc:
-            raise ConfigurationError(f"{owner}: {explain(exc)}") from None
+            raise ConfigurationError(f"{owner}: {explain_options(exc, cls.model_fields)}") from None
+
+    @classmethod
+    def _is_given(cls, name: str, value: Any) -> bool:
+        if value is None and name in cls.model_fields:
+            return NoneType in get_args(cls.model_fields[name].annotation)
+        return value is not None and value is not NOT_GIVEN
+
+
+def _is_empty(value: Any) -> bool:
+    return isinstance(value, str) and not value
 
 
 class Settings(_Resolved):
     """Settings of a `LiveCheck`."""
 
     redis_url: str = Field(
-        description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis."
+        min_length=1,
+        description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis.",
     )
-    broker_url: str = Field(description="Celery broker. Default: the app's `broker_url`.")
+    broker_url: str = Field(description="Celery broker, or several for failover. Default: the app's `broker_url`.")
     service: str = Field(
         default="",
         description="Name of this service in `livecheck doctor`. Default: the Celery app's name, and the host.",
@@ -133,27 +166,36 @@ class Settings(_Resolved):
     redis_max_connections: int = Field(
         default=20,
         ge=4,
+        le=10_000,
         description="Connections of one process to the Redis of the state; idle ones are closed after 30 s.",
     )
     test_concurrency: int = Field(
-        default=100, ge=1, description="Tests that one worker of LiveCheck's own Celery app runs at a time."
+        default=100, ge=1, le=100_000, description="Tests that one worker of LiveCheck's own Celery app runs at a time."
     )
     enabled: bool = Field(default=True, description="Whether requests trigger tests and send signals.")
     send_reports: bool = Field(default=True, description="Whether reports are stored.")
-    max_reports: int = Field(default=10_000, ge=1, description="Reports stored for each case.")
+    max_reports: int = Field(default=10_000, ge=1, le=_MOST_ITEMS, description="Reports stored for each case.")
     max_open: int = Field(
-        default=100_000, ge=1, description="Tests of one case without a verdict; further triggers are refused."
+        default=100_000,
+        ge=1,
+        le=_MOST_ITEMS,
+        description="Tests of one case without a verdict; further triggers are refused.",
     )
     max_payload: int = Field(
-        default=1024 * 1024, ge=1, description="Size limit, in bytes, of one signal's value or one test's arguments."
+        default=1024 * 1024,
+        ge=1,
+        le=_MOST_BYTES,
+        description="Size limit, in bytes, of one signal's value or one test's arguments.",
     )
     secret_key: Names = Field(
         default=(),
         description="Key that signs HTTP headers. Without one, no test crosses HTTP. For rotation: several, "
         "separated by commas; the first signs, all verify.",
     )
-    http_hosts: Names = Field(
-        default=("localhost", "127.0.0.1", "::1"), description="Hosts to which tests are propagated over HTTP."
+    http_hosts: Hostnames = Field(
+        default=("localhost", "127.0.0.1", "::1"),
+        description="Hosts to which tests are propagated over HTTP: names, `*.example.com`, networks such as "
+        "`10.0.0.0/8`, or URLs.",
     )
     cases: Names = Field(default=(), description="Modules that declare cases, for LiveCheck's own Celery app.")
     recover_within: Period = Field(
@@ -180,10 +222,14 @@ class UrlOptions:
     """Options of the HTTP requests of a case, with their defaults."""
 
     url_timeout_total: Annotated[
-        Period | None, Field(description="Limit for one attempt, from DNS lookup to last byte.")
+        Timeout | None,
+        BeforeValidator(optional_duration),
+        Field(description="Limit for one attempt, from DNS lookup to last byte; None for no limit."),
     ] = 300.0
-    url_timeout_connect: Annotated[Period | None, Field(description="Limit for connecting.")] = None
-    url_error_retries: Annotated[int, Field(ge=0, description="Retries after a failed attempt.")] = 10
+    url_timeout_connect: Annotated[
+        Timeout | None, BeforeValidator(optional_duration), Field(description="Limit for connecting; None for none.")
+    ] = None
+    url_error_retries: Annotated[int, Field(ge=0, le=_MOST_ITEMS, description="Retries after a failed attempt.")] = 10
     url_error_delay_min: Annotated[Delay, Field(description="Delay before the first retry.")] = 0.5
     url_error_delay_backoff: Annotated[
         float, Field(ge=0, allow_inf_nan=False, description="Factor from one delay to the next.")
@@ -221,29 +267,33 @@ class CaseOptions(UrlOptions):
     """Options of a case with their defaults, which are the reference's (``livecheck.Case``)."""
 
     active: Annotated[bool, Field(description="Whether tests of the case are triggered and run.")] = True
-    probability: Annotated[float, Field(ge=0, le=1, description="Share of requests that `maybe_trigger` tests.")] = 0.5
+    probability: Annotated[
+        float, Field(ge=0, le=1, allow_inf_nan=False, description="Share of requests that `maybe_trigger` tests.")
+    ] = 0.5
     warn_stalled_after: Annotated[
         Period, Field(description="Time without any test after which the suite is STALL.")
     ] = 1800.0
     test_expires: Annotated[
         timedelta,
         BeforeValidator(_test_expires),
-        Field(gt=timedelta(0), description="Time after the trigger from which a test is no longer run."),
+        Field(description="Time after the trigger from which a test is no longer run."),
     ] = timedelta(hours=3)
     frequency: Annotated[
-        Period | InstanceOf[BaseSchedule] | None,
+        Annotated[float, Field(gt=0, le=_LONGEST)] | InstanceOf[BaseSchedule] | None,
         BeforeValidator(_frequency),
-        Field(description="Time between fake requests, or a Celery schedule; None for no fake requests."),
+        Field(description="Time between fake requests, or a Celery schedule; None or 0 for no fake requests."),
     ] = None
     realtime_logs: Annotated[
         bool, Field(description="Whether lines of a test are logged at once, not together after the verdict.")
     ] = False
     max_runtime: Annotated[
-        Period | None, Field(description="Time after which a `run()` that has not returned is a TIMEOUT.")
+        Annotated[float, Field(gt=0, le=_LONGEST)] | None,
+        BeforeValidator(optional_duration),
+        Field(description="Time after which a `run()` that has not returned is a TIMEOUT."),
     ] = None
-    max_history: Annotated[int, Field(ge=1, description="Items in each history.")] = 100
+    max_history: Annotated[int, Field(ge=1, le=_MOST_HISTORY, description="Items in each history.")] = 100
     max_consecutive_failures: Annotated[
-        int, Field(ge=1, description="Failed tests in a row with which the suite fails.")
+        int, Field(ge=1, le=_MOST_ITEMS, description="Failed tests in a row with which the suite fails.")
     ] = 30
     max_failure_rate: Annotated[
         float, Field(ge=0, le=1, description="Share of failed tests above which the suite fails; 1 disables it.")
@@ -275,12 +325,12 @@ with warnings.catch_warnings():
 
 def from_conf(conf: Any) -> Callable[[str], Any]:
     """Return a source of settings: a Celery configuration."""
-    return lambda name: conf.get(f"livecheck_{name}")
+    return lambda name: conf.get(f"livecheck_{name}", NOT_GIVEN)
 
 
 def from_environ(environ: Mapping[str, str]) -> Callable[[str], Any]:
     """Return a source of settings: the environment."""
-    return lambda name: environ.get(f"LIVECHECK_{name.upper()}")
+    return lambda name: environ.get(f"LIVECHECK_{name.upper()}", NOT_GIVEN)
 
 
 def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[str, Any]) -> Settings:
@@ -291,32 +341,36 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     """
     sources = (from_conf(conf), from_environ(environ))
 
-    def given(name: str) -> Any:
-        return arguments.get(name) or next((value for source in sources if (value := source(name))), None)
+    def given(name: str) -> str:
+        found = (value for source in (arguments.get, *sources) if (value := source(name)) and value is not NOT_GIVEN)
+        return joined(next(found, ""))
 
-    broker_url = given("broker_url") or conf.broker_write_url
-    redis_url = given("redis_url")
+    broker_url, redis_url = given("broker_url") or joined(conf.broker_write_url or ""), given("redis_url")
     if not broker_url:
-        broker_url = redis_url or DEFAULT_URL
-    if scheme_of(str(broker_url)) in CLUSTER:
+        broker_url = for_broker(redis_url or DEFAULT_URL)
+    if any(scheme_of(url) in CLUSTER for url in failover_urls(broker_url)):
         raise ConfigurationError(
             "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; use another Redis or RabbitMQ as "
             "the broker, and the cluster for the state: livecheck_redis_url"
         )
-    if not redis_url:
-        if scheme_of(str(broker_url)) not in BROKER_SCHEMES:
-            raise ConfigurationError(
-                "LiveCheck: redis_url: the broker is not Redis; name the Redis that holds the state: "
-                "set livecheck_redis_url or LIVECHECK_REDIS_URL"
-            )
-        redis_url = from_broker(str(broker_url), conf.broker_transport_options, conf.broker_use_ssl)
-    return Settings.resolve("LiveCheck", sources, {**arguments, "redis_url": redis_url, "broker_url": broker_url})
+    redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
+    try:
+        check_options(broker_url)
+        url = parse(redis_url)
+    except ValueError as exc:
+        raise ConfigurationError(f"LiveCheck: {exc}") from None
+    arguments = {**arguments, "redis_url": redis_url, "broker_url": broker_url}
+    if not given("redis_max_connections") and (limit := url.options.get("max_connections")):
+        arguments["redis_max_connections"] = limit
+    return Settings.resolve("LiveCheck", sources, arguments)
 
 
-def explain(error: ValidationError) -> str:
-    """Format a validation error as one line: each field and what is wrong with it."""
-    parts = []
-    for problem in error.errors(include_url=False):
-        place = ".".join(str(part) for part in problem["loc"] if not str(part).startswith("function-"))
-        parts.append(f"{place}: {problem['msg']}" if place else problem["msg"])
-    return "; ".join(parts)
+def _redis_url_of_broker(broker_url: str, conf: Any) -> str:
+    brokers = failover_urls(broker_url)
+    if any(scheme_of(url) not in BROKER_SCHEMES for url in brokers):
+        problem = "the broker is not Redis; name the Redis that holds the state"
+    elif len(brokers) > 1:
+        problem = "broker_url names several servers, but the state is in one; name it"
+    else:
+        return from_broker(broker_url, conf.broker_transport_options, conf.broker_use_ssl)
+    raise ConfigurationError(f"LiveCheck: redis_url: {problem}: set livecheck_redis_url or LIVECHECK_REDIS_URL")

@@ -14,6 +14,7 @@ from celery.utils.imports import cwd_in_path
 from kombu import Exchange, Queue
 
 from livecheck_celery.config import resolve_settings
+from livecheck_celery.errors import ConfigurationError
 
 NAME: Final = "livecheck_celery"
 WORKER_MODULE: Final = "livecheck_celery.worker"
@@ -30,6 +31,11 @@ def default_app() -> Celery:
     """
     with _lock:  # threads can import modules with cases at the same time
         return _made()
+
+
+def is_default(app: Celery) -> bool:
+    """Return whether ``app`` is LiveCheck's own; does not create that app."""
+    return bool(_made.cache_info().currsize) and app is _made()
 
 
 @cache
@@ -58,7 +64,11 @@ def _new_app() -> Celery:
 
 def _defaults(app: Celery) -> dict[str, Any]:
     conf: Any = app.conf
-    settings = resolve_settings(conf, os.environ, {})
+    try:
+        settings = resolve_settings(conf, os.environ, {})
+    except ConfigurationError:
+        # A LiveCheck raises it when it uses its settings. Declaring a case reads the configuration, too.
+        return {}
     suggested = {
         "broker_connection_retry_on_startup": True,
         # A waiting test holds a slot; a thread is a cheap slot.

@@ -9,39 +9,41 @@ from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequenc
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Self, TypeVar, cast
+from typing import Any, ClassVar, Self, TypeVar
 
 import requests
 from celery import Celery
 
 from livecheck_celery.cases.case import Case
-from livecheck_celery.cases.declaration import check_name, resolve_annotations
+from livecheck_celery.cases.declaration import case_class, check_class, check_name, create, resolve_annotations
 from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_test, detached
-from livecheck_celery.default_app import default_app
+from livecheck_celery.default_app import default_app, is_default
 from livecheck_celery.delivery.outbox import FLUSH_TIMEOUT
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.runner import TestRunner, current_execution
+from livecheck_celery.guard import Guard
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import asgi, deferral, messages, wsgi
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
-from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.propagation.gate import Gate, LateGate
 from livecheck_celery.propagation.sources import DJANGO
 from livecheck_celery.runtime import Runtime
 from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
 from livecheck_celery.utils.compat import connect_method
+from livecheck_celery.utils.hosts import check_hosts
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
-from livecheck_celery.utils.throttle import Throttle
+from livecheck_celery.utils.validation import did_you_mean
 
 logger = get_logger(__name__)
 
@@ -65,7 +67,7 @@ class LiveCheck:
         app: the Celery app.
         cases: the cases, by name.
         registers: whether this process registers the cases in Redis, as workers do.
-        throttle: limits log lines about requests.
+        guard: logs failures in requests, and limits the log lines.
 
     Raises:
         ConfigurationError: a setting is unknown. A wrong value is reported when the settings are first used.
@@ -75,13 +77,12 @@ class LiveCheck:
     Signal: ClassVar[type[Signal[Any]]] = Signal
 
     def __init__(self, app: Celery | None = None, **options: Any) -> None:
-        unknown = sorted(options.keys() - Settings.model_fields.keys())
-        if unknown:
-            raise ConfigurationError(f"LiveCheck: unknown settings: {', '.join(unknown)}")
+        for name in sorted(options.keys() - Settings.model_fields.keys()):
+            raise ConfigurationError(f"LiveCheck: unknown setting {name!r}{did_you_mean(name, Settings.model_fields)}")
         self.app = default_app() if app is None else app
         self.cases: dict[str, Case] = {}
         self.registers = False
-        self.throttle = Throttle()
+        self.guard = Guard()
         self._options = options
         self._runtime: Runtime | None = None
         self._django = Receivers(self.operation_finished)
@@ -90,9 +91,9 @@ class LiveCheck:
         celery_propagation.add_listener(self)
         deferral.add_user(self)
         self._installation = install(self)
-        connect_method(self.app.on_after_configure, self.schedule_all, weak=False)
+        connect_method(self.app.on_after_configure, self._schedule_early, weak=False)
         if _is_configured(self.app):
-            self.schedule_all()
+            self._schedule_early()
 
     @classmethod
     def for_app(cls, app: Celery, **options: Any) -> Self:
@@ -121,8 +122,9 @@ class LiveCheck:
         local_names = sys._getframe(1).f_locals  # noqa: SLF001 - annotations that are text can refer to local names
 
         def declare(cls: type) -> Case:
+            check_class(cls, self.Case)
             resolve_annotations(cls, local_names)
-            return self.add_case(_case_class(cls, base or self.Case), name=name, **options)
+            return self.add_case(case_class(cls, base or self.Case), name=name, **options)
 
         return declare if cls is None else declare(cls)
 
@@ -132,12 +134,12 @@ class LiveCheck:
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: already registered; give one of the two another name=")
         check_name(name)
-        case = cls(app=self, name=name, **options)
+        case = create(cls, app=self, name=name, **options)
         self.cases[name] = case
         if self._runtime is not None:
             case.apply_overrides(self._runtime.shared_config.overrides.get(name, {}))
         if _is_configured(self.app):
-            self._installation.beat_schedule.add([case], self.settings)
+            self._schedule_early([case])
         return case
 
     def _module_of(self, cls: type) -> str:
@@ -147,8 +149,22 @@ class LiveCheck:
         return main if main and main != "__main__" else Path(sys.argv[0]).stem
 
     def schedule_all(self, **_: Any) -> None:
-        """Add the beat entries of all cases to those of the host."""
-        self._installation.beat_schedule.add(self.cases.values(), self.settings)
+        """Add the beat entries of all cases to those of the host.
+
+        Raises:
+            ConfigurationError: a setting is wrong.
+        """
+        self.add_beat_entries(self.cases.values(), self.settings)
+
+    def add_beat_entries(self, cases: Iterable[_Case], settings: Settings) -> None:
+        """Add the beat entries of ``cases``, and those common to all cases, to those of the host."""
+        self._installation.beat_schedule.add(cases, settings)
+
+    def _schedule_early(self, cases: Iterable[_Case] | None = None, **_: Any) -> None:
+        """Add entries that the host can see and change; worker and beat add them again, with the final settings."""
+        with suppress(ConfigurationError):  # raised when the settings are used
+            settings = vars(self).get("settings") or self._resolve_settings()
+            self.add_beat_entries(self.cases.values() if cases is None else cases, settings)
 
     # -- settings and runtime
 
@@ -159,12 +175,23 @@ class LiveCheck:
 
     @lazy
     def settings(self) -> Settings:
-        """The settings in force, read when first used.
+        """The settings in force, read when first used: by a request, a worker, beat or a command.
 
         Raises:
             ConfigurationError: a setting is wrong.
         """
-        return resolve_settings(self.app.conf, os.environ, self._options)
+        return self._resolve_settings()
+
+    def _resolve_settings(self) -> Settings:
+        settings = resolve_settings(self.app.conf, os.environ, self._options)
+        if "test_concurrency" in self._options or (
+            not is_default(self.app) and "livecheck_test_concurrency" in self.app.conf
+        ):
+            raise ConfigurationError(
+                "LiveCheck: test_concurrency: has no effect here; set worker_concurrency of your Celery app, or, for "
+                "LiveCheck's own app, livecheck_test_concurrency or LIVECHECK_TEST_CONCURRENCY"
+            )
+        return settings
 
     @lazy
     def runtime(self) -> Runtime:
@@ -224,24 +251,22 @@ class LiveCheck:
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
         """Send the automatic signals of a finished operation; see `livecheck_celery.propagation.sources`."""
-        try:
+        # Throttled by kind, not by name, which has the path of a request.
+        with self.guard(kind, "automatic signals: failed to record %s %s; continuing", kind, name):
             if tests and self.settings.enabled:
                 self.runtime.automatic_signals.operation_finished(kind, name, tests, value=value, error=error)
-        except Exception:  # for example, a setting is wrong
-            if self.throttle(kind):  # not name, which has the path of a request
-                logger.exception("automatic signals: failed to record %s %s; continuing", kind, name)
 
     # -- propagation
 
     @lazy
     def gate(self) -> Gate:
-        """The gate of this process: which HTTP headers it accepts, and which it sends."""
-        return self._gate_to(self.settings.http_hosts)
+        """The gate of this process: which HTTP headers it accepts, and which it sends; it reads the settings late."""
+        return self._gate_to(None)
 
-    def _gate_to(self, hosts: Iterable[str]) -> Gate:
-        return Gate(
-            self.settings.secret_key,
-            hosts,
+    def _gate_to(self, hosts: Iterable[str] | None) -> Gate:
+        return LateGate(
+            lambda: (self.settings.secret_key, self.settings.http_hosts if hosts is None else hosts),
+            self.guard,
             count_ignored=self.count_ignored,
             operation_finished=self.operation_finished,
             on_request=self._start_outbox,
@@ -250,13 +275,13 @@ class LiveCheck:
 
     def _start_outbox(self) -> None:
         """Start the outbox at the first request, so that the process reads the shared configuration early."""
-        with suppress(ConfigurationError):  # a wrong Redis URL; triggers and signals log it
-            if not self.runtime.outbox.running:
+        with self.guard("request", "requests: failed to start the outbox; continuing without tests"):
+            if self.settings.enabled and not self.runtime.outbox.running:
                 self.runtime.outbox.start()
 
     def count_ignored(self, reason: str) -> None:
         """Count headers that are ignored, for `livecheck doctor`."""
-        with suppress(ConfigurationError):
+        with self.guard("request", "requests: failed to count ignored headers; continuing"):
             self.runtime.outbox.count(f"headers ignored: {reason}")
             self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)
 
@@ -300,13 +325,19 @@ class LiveCheck:
             hosts: the only hosts to propagate to; by default ``http_hosts``.
 
         Raises:
-            ConfigurationError: the library is unknown or not installed; or ``hosts`` is given for ``otel``, since
-                OpenTelemetry propagates to every host.
+            ConfigurationError: the library is unknown or not installed; a host is invalid; or ``hosts`` is given for
+                ``otel``, since OpenTelemetry propagates to every host.
         """
         if name == "otel" and hosts is not None:
             raise ConfigurationError("instrument: otel: hosts= is not supported; OpenTelemetry propagates to all hosts")
+        if hosts is not None:
+            hosts = tuple(hosts)
+            try:
+                check_hosts(hosts)
+            except ValueError as exc:
+                raise ConfigurationError(f"instrument: {name}: hosts: {exc}") from None
         self.uninstrument(name)
-        gate = self.gate if hosts is None else self._gate_to(hosts)
+        gate = self._gate_to(hosts)
         self._uninstrument[name] = clients.instrument(name, gate)
 
     def uninstrument(self, name: str) -> None:
@@ -315,11 +346,7 @@ class LiveCheck:
             undo()
 
     def inject(self, headers: MutableMapping[str, str] | list[tuple[str, bytes]]) -> None:
-        """Add the current test, signed, to the headers of a message of another transport.
-
-        Raises:
-            ConfigurationError: a setting is wrong; raised at the first call.
-        """
+        """Add the current test, signed, to the headers of a message of another transport; never raise."""
         messages.inject(self.gate, headers)
 
     def extract(
@@ -327,10 +354,7 @@ class LiveCheck:
     ) -> AbstractContextManager[TestExecution | None]:
         """Make the test in the headers of a message current for a block; yield the test, or None.
 
-        Malformed headers never raise.
-
-        Raises:
-            ConfigurationError: a setting is wrong; raised at the first call.
+        Never raises because of the headers or the settings.
         """
         return messages.extract(self.gate, headers)
 
@@ -355,9 +379,3 @@ class LiveCheck:
 
 def _is_configured(app: Any) -> bool:
     return bool(app.configured)
-
-
-def _case_class(cls: type, base: type[Case]) -> type[Case]:
-    bases = (cls,) if issubclass(cls, Case) else (cls, base)
-    body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
-    return cast("type[Case]", type(cls.__name__, bases, body))

@@ -14,7 +14,8 @@ from pydantic import BaseModel, BeforeValidator
 
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.descriptors import SuiteAttribute
-from livecheck_celery.config import CaseSettings, Settings, seconds
+from livecheck_celery.config import CaseSettings, Settings
+from livecheck_celery.utils.durations import duration, optional_duration
 
 #: Models by name; the page has a marker of that name around each table.
 MODELS: Final[Mapping[str, type[BaseModel]]] = {"Settings": Settings, "CaseSettings": CaseSettings}
@@ -87,7 +88,7 @@ def _kind(annotation: Any, metadata: Iterable[Any] = ()) -> str:
         return _kind(arguments[0], arguments[1:])
     if origin in {Union, UnionType}:
         return " or ".join(_kind(each) for each in arguments if each is not NoneType)
-    if any(isinstance(each, BeforeValidator) and each.func is seconds for each in metadata):
+    if any(isinstance(each, BeforeValidator) and each.func in (duration, optional_duration) for each in metadata):
         return "duration"
     return _NAMES[origin or annotation]
 

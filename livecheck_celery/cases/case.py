@@ -15,15 +15,15 @@ from celery.schedules import BaseSchedule
 from pydantic import ValidationError
 
 from livecheck_celery.cases import http
-from livecheck_celery.cases.declaration import declared_signals
+from livecheck_celery.cases.clashes import check_attributes
+from livecheck_celery.cases.declaration import bound_signals, description, with_given
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
-from livecheck_celery.cases.methods import check_methods
 from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
-from livecheck_celery.config import CaseOptions, CaseSettings, UrlSettings, explain, seconds
+from livecheck_celery.config import NOT_GIVEN, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import (
     ConfigurationError,
@@ -39,6 +39,7 @@ from livecheck_celery.execution.test_log import write
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
 from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.validation import explain_options
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
 #: Options that can be overridden at run time.
@@ -56,7 +57,7 @@ class Case(CaseOptions):
     suite (``status``, histories, counters) are read from Redis at each access, and are the same in every process.
 
     `LiveCheck.case` creates the instance. The parameters are the reference's; ``kwargs`` are options of `CaseOptions`
-    that the reference does not have. None means "not given".
+    that the reference does not have. None means "not given", except for the options that can be None.
 
     Raises:
         ConfigurationError: an option or a signal is wrong.
@@ -117,7 +118,12 @@ class Case(CaseOptions):
     total_signals: int
     log: CaseLog
     diag: Diag
+    exit_stack: ExitStack
+    async_exit_stack: AsyncExitStack
+    _declared: dict[str, Any]
+    _given: frozenset[str]
 
+    @with_given
     def __init__(
         self,
         *,
@@ -132,25 +138,26 @@ class Case(CaseOptions):
         realtime_logs: bool | None = None,
         max_history: int | None = None,
         max_consecutive_failures: int | None = None,
-        url_timeout_total: float | None = None,
-        url_timeout_connect: float | None = None,
+        url_timeout_total: timedelta | float | str | None = None,
+        url_timeout_connect: timedelta | float | str | None = None,
         url_error_retries: int | None = None,
         url_error_delay_min: float | None = None,
         url_error_delay_backoff: float | None = None,
         url_error_delay_max: float | None = None,
         **kwargs: Any,
     ) -> None:
-        given = {option: value for option, value in locals().items() if option in OPTIONS} | kwargs
-        check_methods(type(self), name)
+        given = {option: value for option, value in locals().items() if option in OPTIONS & self._given} | kwargs
+        check_attributes(type(self), name, Case)
         self.app = app
         self.name = name
-        self._declared: dict[str, Any] = {}
+        self._declared = {}
         settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.setting_sources), given)
         for option in OPTIONS:
             setattr(self, option, getattr(settings, option))
         self.signals = {}
-        for signal in (*declared_signals(type(self), name), *(signals or ())):
-            self._add_signal(signal)
+        for attribute, signal in bound_signals(self, signals or (), Case):
+            self.signals[signal.name] = signal
+            setattr(self, attribute, signal)
         self.total_signals = len(self.signals)
         self.log = CaseLog(self.logger, name)
         self.diag = Diag()
@@ -160,17 +167,13 @@ class Case(CaseOptions):
     def __repr__(self) -> str:
         return f"<{self.label}>"
 
+    def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
+        raise ConfigurationError(f"case {self.name}: is not a class; inherit from a class that is not decorated")
+
     def _class_attribute(self, option: str) -> Any:
         classes = type(self).__mro__
         own = classes[: classes.index(Case)]
-        return next((vars(cls)[option] for cls in own if option in vars(cls)), None)
-
-    def _add_signal(self, signal: BaseSignal[Any]) -> None:
-        if not signal.name:
-            raise ConfigurationError(f"case {self.name}: a signal has no name")
-        own = signal.clone(case=self, index=len(self.signals) + 1)
-        self.signals[signal.name] = own
-        setattr(self, signal.name, own)
+        return next((vars(cls)[option] for cls in own if option in vars(cls)), NOT_GIVEN)
 
     # -- to override
 
@@ -351,7 +354,9 @@ class Case(CaseOptions):
         try:
             settings = CaseSettings.model_validate({key: overrides[key] for key in OVERRIDABLE if key in overrides})
         except ValidationError as exc:
-            self.logger.warning("case %s: ignoring invalid overrides in Redis: %s", self.name, explain(exc))
+            self.logger.warning(
+                "case %s: ignoring invalid overrides in Redis: %s", self.name, explain_options(exc, OPTIONS)
+            )
             return
         for option in OVERRIDABLE:
             if option in settings.model_fields_set:
@@ -373,15 +378,7 @@ class Case(CaseOptions):
 
     def describe(self) -> dict[str, Any]:
         """Return the declared options and signals as JSON types, for processes that have not imported the case."""
-        settings = {option: _plain(self._declared.get(option, getattr(self, option))) for option in sorted(OPTIONS)}
-        sources = {name: signal.source for name, signal in self.signals.items() if signal.source}
-        return {
-            "name": self.name,
-            **settings,
-            "signals": list(self.signals),
-            "sources": sources,
-            "total_signals": self.total_signals,
-        }
+        return description(self, {option: self._declared.get(option, getattr(self, option)) for option in OPTIONS})
 
     @property
     def current_test(self) -> TestExecution | None:
@@ -397,9 +394,3 @@ class Case(CaseOptions):
     def label(self) -> str:
         """Class and name of the case, for people."""
         return f"{type(self).__name__}: {self.name}"
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, BaseSchedule):
-        return str(value)
-    return seconds(value)

@@ -4,14 +4,36 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Final, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import wraps
+from types import new_class
+from typing import Any, ClassVar, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
+from celery.schedules import BaseSchedule
+
+from livecheck_celery.cases.clashes import check_signal
+from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.signals import BaseSignal
+from livecheck_celery.config import seconds
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.sanitize import type_and_message
+
+F = TypeVar("F", bound=Callable[..., None])
+C = TypeVar("C")
 
 #: Longest name of a case, in characters.
 MAX_NAME: Final = 512
+
+
+def with_given(init: F) -> F:
+    """Make ``self._given`` the names of the arguments of a call of ``init``, since None is a value of some options."""
+
+    @wraps(init)
+    def init_with_given(self: Any, *args: Any, **kwargs: Any) -> None:
+        self._given = frozenset(kwargs)
+        init(self, *args, **kwargs)
+
+    return cast("F", init_with_given)
 
 
 def check_name(name: str) -> None:
@@ -27,6 +49,72 @@ def check_name(name: str) -> None:
         raise ConfigurationError(
             f"case {name!r:.100}: name: must be at most {MAX_NAME} printable characters; give it another name="
         )
+
+
+def check_class(cls: Any, case: type) -> None:
+    """Check that ``cls`` is a class, which `LiveCheck.case` can decorate.
+
+    Raises:
+        ConfigurationError: it is a case already, or not a class.
+    """
+    if isinstance(cls, case):
+        raise ConfigurationError(f"case {getattr(cls, 'name', cls)}: is decorated twice; remove one of the decorators")
+    if not isinstance(cls, type):
+        given = getattr(cls, "__qualname__", repr(cls))
+        raise ConfigurationError(f"case: {given:.100} is not a class; decorate a class, and give a name as name=")
+
+
+def case_class(cls: type, base: type[C]) -> type[C]:
+    """Return ``cls`` if it is a subclass of ``base``, else a class that inherits from both.
+
+    Raises:
+        ConfigurationError: Python cannot combine the two classes.
+    """
+    if issubclass(cls, base):
+        return cls
+    body = {"__module__": cls.__module__, "__qualname__": cls.__qualname__, "__doc__": cls.__doc__}
+    try:
+        return cast("type[C]", new_class(cls.__name__, (cls, base), exec_body=lambda names: names.update(body)))
+    except Exception as exc:
+        raise ConfigurationError(
+            f"case {cls.__qualname__}: the class cannot be combined with {base.__name__}: {type_and_message(exc)}"
+        ) from exc
+
+
+def create(cls: Callable[..., C], *, name: str, **options: Any) -> C:
+    """Create the case ``name`` of class ``cls``.
+
+    Raises:
+        ConfigurationError: an option or a signal is wrong, or the class has an ``__init__`` that is not one of a case.
+    """
+    try:
+        case = cls(name=name, **options)
+    except (TypeError, AttributeError) as exc:  # dataclasses, abstract and frozen classes
+        raise ConfigurationError(
+            f"case {name}: the class cannot be a case: {type_and_message(exc)}; an __init__ must take keyword "
+            "arguments and pass them to super().__init__(**kwargs)"
+        ) from exc
+    if not hasattr(case, "async_exit_stack"):  # the last attribute that Case.__init__ sets
+        raise ConfigurationError(
+            f"case {name}: __init__ of the class must take keyword arguments and call super().__init__(**kwargs)"
+        )
+    return case
+
+
+def description(case: DeclaredCase, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the ``options`` and signals of ``case`` as JSON types."""
+    settings = {name: _plain(value) for name, value in sorted(options.items())}
+    return {
+        "name": case.name,
+        **settings,
+        "signals": list(case.signals),
+        "sources": {name: signal.source for name, signal in case.signals.items() if signal.source},
+        "total_signals": len(case.signals),
+    }
+
+
+def _plain(value: Any) -> Any:
+    return str(value) if isinstance(value, BaseSchedule) else seconds(value)
 
 
 def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
@@ -46,8 +134,8 @@ def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
             one.__annotations__ = {**annotations, **resolved}
 
 
-def declared_signals(cls: type, case_name: str) -> list[BaseSignal[Any]]:
-    """Return the signals of ``cls`` and its bases: annotated ones first, in order, then those only assigned.
+def declared_signals(cls: type, case_name: str) -> dict[str, BaseSignal[Any]]:
+    """Return the signals of ``cls`` and its bases by attribute: annotated ones, in order, then those only assigned.
 
     Raises:
         ConfigurationError: the annotation of a signal cannot be evaluated.
@@ -56,7 +144,24 @@ def declared_signals(cls: type, case_name: str) -> list[BaseSignal[Any]]:
     for one in reversed(cls.__mro__):
         found |= dict(_annotated(one, case_name))
         found |= {name: signal for name, signal in _assigned(one) if name not in found}
-    return list(found.values())
+    return found
+
+
+def bound_signals(
+    case: DeclaredCase, given: Iterable[BaseSignal[Any]], base: type
+) -> Iterator[tuple[str, BaseSignal[Any]]]:
+    """Yield copies of the signals that the class of ``case`` declares, and of the ``given`` ones, by attribute.
+
+    Raises:
+        ConfigurationError: a signal clashes with another attribute or signal, or its type cannot be sent as JSON.
+    """
+    cls, names = type(case), set[str]()
+    for attribute, signal in (*declared_signals(cls, case.name).items(), *((each.name, each) for each in given)):
+        check_signal(attribute, signal, cls, case.name, base)
+        if signal.name in names:
+            raise ConfigurationError(f"case {case.name}: signal {attribute}: another signal is named {signal.name}")
+        names.add(signal.name)
+        yield attribute, signal.clone(case=case, index=len(names))
 
 
 def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:

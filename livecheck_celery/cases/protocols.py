@@ -10,8 +10,8 @@ import requests
 from celery import Celery
 
 from livecheck_celery.config import Settings
+from livecheck_celery.guard import Guard
 from livecheck_celery.runtime import Runtime
-from livecheck_celery.utils.throttle import Throttle
 
 
 class CaseApp(Protocol):
@@ -30,8 +30,8 @@ class CaseApp(Protocol):
         """The parts of this process."""
 
     @property
-    def throttle(self) -> Throttle:
-        """The throttle of log lines about requests."""
+    def guard(self) -> Guard:
+        """The guard of this LiveCheck's parts of a request."""
 
     @property
     def setting_sources(self) -> tuple[Callable[[str], Any], ...]:

@@ -7,13 +7,13 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, Generic, Self, TypeVar, cast, get_args
+from typing import Any, Final, Generic, Self, TypeVar, cast, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import adapter_of, encode
-from livecheck_celery.config import explain, seconds
+from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
@@ -26,15 +26,19 @@ from livecheck_celery.errors import (
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.execution.waiting import Wait, done_within
+from livecheck_celery.guard import GUARD
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.validation import explain
 
 logger = get_logger(__name__)
 
 T = TypeVar("T")
+
+_UNDECORATED: Final = "its class is not registered as a case; decorate it with @livecheck.case()"
 
 
 class BaseSignal(Generic[T]):
@@ -75,9 +79,7 @@ class BaseSignal(Generic[T]):
             ConfigurationError: the class that declares the signal is not registered as a case.
         """
         if self._case is None:
-            raise ConfigurationError(
-                f"signal {self.name}: its class is not registered as a case; decorate it with @livecheck.case()"
-            )
+            raise ConfigurationError(f"signal {self.name}: {_UNDECORATED}")
         return self._case
 
     @property
@@ -213,9 +215,13 @@ class Signal(BaseSignal[T]):
             force: also send outside a test; requires ``key``.
 
         Raises:
-            ConfigurationError: forced outside a test, without a key.
+            ConfigurationError: forced outside a test, without a key, or without a case.
         """
         test = current_test()
+        if self._case is None and not (force and test is None):  # not raised, since the caller may be a request
+            if GUARD.throttle(f"undecorated {self.name}"):
+                logger.error("signal %s: %s; dropping its values", self.name, _UNDECORATED)
+            return
         if test is None:
             if not force:
                 return
@@ -228,9 +234,9 @@ class Signal(BaseSignal[T]):
             if case.app.settings.enabled:
                 test = current_test_of(case.name) or test
                 self._put(value, test, id_of(key) or cast("TestExecution", test).id)
-        except Exception:
-            if case.app.throttle(f"{case.name} {self.name}"):
-                logger.exception("case %s: failed to send signal %s; continuing", case.name, self.name)
+        except Exception as exc:  # noqa: BLE001 - logged by the guard
+            kind = f"{case.name} {self.name}"
+            case.app.guard.failed(exc, kind, "case %s: failed to send signal %s; continuing", case.name, self.name)
 
     def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
         case, outbox = self.case, self.case.app.runtime.outbox
@@ -305,7 +311,7 @@ class Signal(BaseSignal[T]):
             return SignalEvent(self.name, case.name, key, self.encode(value))  # type: ignore[arg-type] # T may be Optional
         except InvalidPayload as exc:
             # The error is sent in place of the value, so that the test fails at once and not by a timeout.
-            if case.app.throttle(f"{case.name} {self.name} value"):
+            if case.app.guard.throttle(f"{case.name} {self.name} value"):
                 logger.warning("case %s: %s", case.name, exc)
             return SignalEvent(self.name, case.name, key, error=message_of(exc))
 

@@ -166,9 +166,8 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
                 return _UNTESTED
             if not livecheck.settings.enabled or livecheck.app.conf.task_always_eager:
                 return _UNTESTED  # eagerly, a test would end before the block that sends its signals
-        except Exception:
-            if case.app.throttle(case.name):
-                logger.exception(_FAILED, case.name)
+        except Exception as exc:  # noqa: BLE001 - logged by the guard
+            case.app.guard.failed(exc, case.name, _FAILED, case.name)
             return _UNTESTED
         return MaybeTrigger(case, id, args, kwargs)
 
@@ -187,22 +186,20 @@ class MaybeTrigger:
         self._entered: list[Block] = []
 
     def __enter__(self) -> TestExecution | None:
-        livecheck = self._case.app
-        try:
-            return self._enter()
-        except InvalidPayload as exc:
-            livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
-            return None
-        except Exception:
-            if livecheck.throttle(self._case.name):
-                logger.exception(_FAILED, self._case.name)
-            return None
+        livecheck, name = self._case.app, self._case.name
+        with livecheck.guard(name, _FAILED, name):
+            try:
+                return self._enter()
+            except InvalidPayload as exc:
+                livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
+        return None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._entered:
-            self._entered.pop().__exit__()
+            with self._case.app.guard(f"{self._case.name} exit", _FAILED, self._case.name):
+                self._entered.pop().__exit__()
 
     async def __aenter__(self) -> TestExecution | None:
         return self.__enter__()

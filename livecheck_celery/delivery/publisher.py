@@ -16,6 +16,7 @@ from typing import Any, Final
 from celery import Celery
 from celery.result import AsyncResult
 from kombu import Exchange, Queue
+from kombu.connection import failover_strategies  # type: ignore[attr-defined] # not in the types
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
 
@@ -24,9 +25,10 @@ from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.redis.client import no_retry
+from livecheck_celery.utils.broker_urls import failover_urls
 from livecheck_celery.utils.compat import batch
 from livecheck_celery.utils.forks import renew_after_fork
-from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of, servers
+from livecheck_celery.utils.redis_urls import SENTINEL, each_server, scheme_of
 
 EXECUTE: Final = "livecheck.execute"
 #: Keyword arguments of LiveCheck's messages; the prefix avoids clashes with the arguments of a test.
@@ -35,6 +37,8 @@ TEST_KEYWORD: Final = "livecheck_test"
 PREFIX_KEYWORD: Final = "livecheck_prefix"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
+#: A call tries another server of the broker while less than this multiple of the timeout has passed.
+_FAILOVER_WITHIN: Final = 1.2
 #: AMQP reply code for a queue that exists with other properties.
 _PRECONDITION_FAILED: Final = 406
 #: LiveCheck's workers accept only JSON, regardless of the serializer of the app.
@@ -52,6 +56,11 @@ class Publisher:
         self._app = app
         self._broker_url = broker_url
         self._queue = queue
+        urls = failover_urls(broker_url) or [broker_url]
+        self._url, self._servers = urls[0], len(urls)
+        strategy = app.conf.broker_failover_strategy or "round-robin" if self._servers > 1 else "round-robin"
+        self._next_urls = failover_strategies.get(strategy, strategy)(urls)
+        next(self._next_urls)  # the first one is in use, as in kombu
         self.after_fork()
         renew_after_fork(self)
 
@@ -192,15 +201,20 @@ class Publisher:
             self._lock.release()
 
     def _send_with_reconnect(self, send: Callable[[Any], None]) -> None:
-        was_open, started = self._producer is not None, time.monotonic()
-        try:
-            self._send_and_confirm(send)
-        except self._errors:
-            # A connection that fails at once was closed while idle. A message sent twice is claimed once.
-            if not was_open or time.monotonic() - started > self._timeout / 2:
-                raise
-            self._disconnect()
-            self._send_and_confirm(send)
+        was_open, started, untried = self._producer is not None, time.monotonic(), self._servers
+        while True:
+            try:
+                return self._send_and_confirm(send)
+            except self._errors:
+                elapsed = time.monotonic() - started
+                # A connection that fails at once was closed while idle. A message sent twice is claimed once.
+                if not was_open or elapsed > self._timeout / 2:
+                    self._url = next(self._next_urls)
+                    untried -= 1
+                    if not untried or elapsed > self._timeout * _FAILOVER_WITHIN:
+                        raise
+                was_open = False
+                self._disconnect()
 
     def _send_and_confirm(self, send: Callable[[Any], None]) -> None:
         producer = self._connected()
@@ -214,11 +228,14 @@ class Publisher:
         if self._producer is None:
             try:
                 connection = self._app.connection_for_write(
-                    self._broker_url, connect_timeout=self._timeout, transport_options=self._bounds()
+                    self._url, connect_timeout=self._timeout, transport_options=self._bounds()
                 )
                 connection.transport  # noqa: B018 - imports the transport
             except (KeyError, ImportError) as exc:
                 raise BrokerUnavailable(f"broker_url: unsupported kind of broker: {exc}") from exc
+            except (TypeError, ValueError):
+                # The error can quote the password.
+                raise BrokerUnavailable("broker_url: not a URL of a broker, or one with unknown options") from None
             self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
             self._connection = connection
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
@@ -230,7 +247,7 @@ class Publisher:
         if scheme_of(self._broker_url) == SENTINEL:
             # By default, kombu sets no timeout for sentinels and tries each ten times.
             given = self._app.conf.broker_transport_options.get("sentinel_kwargs") or {}
-            each = self._timeout / len(servers(self._broker_url).hosts)
+            each = self._timeout / len(each_server(self._broker_url))
             asking = {"socket_timeout": each, "socket_connect_timeout": each, "retry": no_retry()}
             bounds["sentinel_kwargs"] = {**given, **asking}
         return bounds

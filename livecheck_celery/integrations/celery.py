@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from celery import Celery
 
+from livecheck_celery.cases.case import Case
+from livecheck_celery.config import Settings
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 
 
 class Service(LiveCheck):
     """A LiveCheck without cases, which adds nothing to the beat schedule of the service."""
 
-    def schedule_all(self, **_: Any) -> None:
-        """Add the beat entries of the cases; without cases, add none."""
+    def add_beat_entries(self, cases: Iterable[Case], settings: Settings) -> None:
+        """Add the beat entries of ``cases``; without any case, add none."""
         if self.cases:
-            super().schedule_all()
+            super().add_beat_entries(cases, settings)
 
 
 def install(app: Celery, **settings: Any) -> LiveCheck:

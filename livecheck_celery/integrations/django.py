@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,14 +17,15 @@ from django.urls import get_resolver
 
 from livecheck_celery.config import Settings
 from livecheck_celery.default_app import default_app
-from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.guard import GUARD
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.request import RequestScope
 from livecheck_celery.propagation.wsgi import known_headers
-from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import EVERY
 
 logger = get_logger(__name__)
 
@@ -40,6 +43,9 @@ class LiveCheckMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], Any]) -> None:
         self._get_response = get_response
         self._is_async = iscoroutinefunction(get_response)
+        self._gate: Gate | None = None
+        self._lock = threading.RLock()
+        self._look_at = 0.0  # time at which to look for a LiveCheck, again if its settings were wrong
         if self._is_async:
             markcoroutinefunction(self)
 
@@ -63,18 +69,30 @@ class LiveCheckMiddleware:
         return _finish_when_sent(response, scope)
 
     def _scope_of(self, request: HttpRequest) -> RequestScope | None:
-        gate = self._gate
-        if gate is None:
-            return None
-        return RequestScope(gate, known_headers(request.META), request.method or "", request.path)
+        with GUARD("django", "django: failed to start a request; it carries no test"):
+            gate = self._current_gate()
+            if gate is not None:
+                return RequestScope(gate, known_headers(request.META), request.method or "", request.path)
+        return None
 
-    @lazy
-    def _gate(self) -> Gate | None:
-        try:
-            return find_livecheck().gate
-        except ConfigurationError as exc:
-            logger.error("django: %s; requests carry no tests", exc)  # noqa: TRY400 - the message says it all
-            return None
+    def _current_gate(self) -> Gate | None:
+        if self._gate is not None:
+            return self._gate
+        with self._lock:  # other requests wait for the first one to import the views
+            if self._gate is None and time.monotonic() >= self._look_at:
+                self._look_at = time.monotonic() + EVERY
+                self._gate = _find_gate()
+            return self._gate
+
+
+def _find_gate() -> Gate | None:
+    try:
+        livecheck = find_livecheck()
+        _ = livecheck.settings
+    except LiveCheckError as exc:
+        logger.error("django: %s; requests carry no tests", exc)  # noqa: TRY400 - the message says it all
+        return None
+    return livecheck.gate
 
 
 def find_livecheck() -> LiveCheck:
@@ -106,15 +124,16 @@ def _import_views() -> None:
 
 def _finish_when_sent(response: Any, scope: RequestScope) -> Any:
     """Return ``response``, changed to finish ``scope`` when it has been sent, and to acknowledge an accepted test."""
-    if scope.accepted:
-        response[HEADER_ACCEPTED] = "1"
-    if not response.streaming or getattr(response, "file_to_stream", None) is not None:
-        scope.finish(response.status_code)
-    else:
-        with scope:
-            scope.linger()
-        content = _AsyncStreamedContent if response.is_async else _StreamedContent
-        response.streaming_content = content(response, scope)
+    with GUARD("django response", "django: failed to observe a response; continuing"):
+        if scope.accepted:
+            response[HEADER_ACCEPTED] = "1"
+        if not response.streaming or getattr(response, "file_to_stream", None) is not None:
+            scope.finish(response.status_code)
+        else:
+            with scope:
+                scope.linger()
+            content = _AsyncStreamedContent if response.is_async else _StreamedContent
+            response.streaming_content = content(response, scope)
     return response
 
 

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any, Final
 
 from livecheck_celery.blocks import Block
+from livecheck_celery.guard import GUARD, guarded
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.request import RequestScope, accept_request
@@ -37,9 +38,10 @@ class LiveCheckMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; messages pass unchanged, but for the header that accepts a test."""
-        if scope["type"] == "http":
+        kind = scope.get("type")
+        if kind == "http":
             await self._serve_http(scope, receive, send)
-        elif scope["type"] == "websocket":
+        elif kind == "websocket":
             await self._serve_websocket(scope, receive, send)
         else:
             await self.app(scope, receive, send)
@@ -49,10 +51,18 @@ class LiveCheckMiddleware:
         status = 0
 
         async def send_and_observe(message: Message) -> None:
+            await send(acknowledged(message) if request.accepted else message)
+            observe(message)
+
+        def acknowledged(message: Message) -> Message:
+            with GUARD("asgi", "asgi: failed to acknowledge a test; continuing"):
+                if message["type"] == "http.response.start":
+                    return {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
+            return message
+
+        @guarded("asgi: failed to observe a response; continuing", None)
+        def observe(message: Message) -> None:
             nonlocal status
-            if request.accepted and message["type"] == "http.response.start":
-                message = {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
-            await send(message)
             if message["type"] == "http.response.start":
                 status = message["status"]
                 if request.has_triggered:
@@ -72,6 +82,7 @@ class LiveCheckMiddleware:
             await self.app(scope, receive, send)
 
 
+@guarded("asgi: failed to read the headers of a request; it carries no test", ())
 def _known_headers(scope: Scope) -> list[tuple[str, str]]:
     return [
         (known, value.decode("latin-1"))
@@ -80,6 +91,7 @@ def _known_headers(scope: Scope) -> list[tuple[str, str]]:
     ]
 
 
+@guarded("asgi: failed to read the path of a request; continuing", "")
 def _path(scope: Scope) -> str:
     """Return the full path: by the ASGI specification ``path`` includes ``root_path``, but some servers omit it."""
     path: str = scope.get("path", "")

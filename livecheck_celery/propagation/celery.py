@@ -17,6 +17,7 @@ from celery.signals import before_task_publish, task_failure, task_postrun, task
 
 from livecheck_celery.blocks import Work
 from livecheck_celery.context import operation_tests
+from livecheck_celery.guard import guarded
 from livecheck_celery.propagation.headers import DATA_HEADERS, NOTHING, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
@@ -66,6 +67,7 @@ def remove_listener(listener: Listener) -> None:
     _listeners.discard(listener)
 
 
+@guarded("celery: failed to add the test to a message; it carries no test", None)
 def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
     is_own = sender.startswith(OWN_TASKS)
     carried = {} if is_own else outgoing()
@@ -79,6 +81,7 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
         headers.update(carried)
 
 
+@guarded("celery: failed to read the test of a task; it is part of none", None)
 def _enter_task(task: Task[Any, Any], **_: Any) -> None:
     request = task.request
     if task.name.startswith(OWN_TASKS):
@@ -104,18 +107,21 @@ def _headers_of(request: Context) -> Mapping[str, Any]:
     return outer or (request.headers if isinstance(request.headers, Mapping) else {})
 
 
+@guarded("celery: failed to leave the test of a task; continuing", None)
 def _leave_task(task: Task[Any, Any], **_: Any) -> None:
     work = _running.pop(task.request, None)
     if work is not None:
         work.__exit__()
 
 
+@guarded("celery: failed to record the outcome of a task; continuing", None)
 def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
     if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
         for listener in list(_listeners):
             listener.operation_finished(TASK, sender.name, tests, value=result)
 
 
+@guarded("celery: failed to record the outcome of a task; continuing", None)
 def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
     if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
         error = f"task {sender.name} raised {type_and_message(exception)}"

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from livecheck_celery.context import operation_tests
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.guard import GUARD
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.django_values import value_of
 from livecheck_celery.propagation.sources import DJANGO, OperationFinished
@@ -121,9 +122,13 @@ class Receivers:
         fields = names.split(",") if names else ()
 
         def receive(sender: Any, **kwargs: Any) -> None:
+            # A receiver that raises would fail the application's own save().
+            with GUARD("django", "automatic signals: failed to receive %s; continuing", name):
+                report(sender, kwargs)
+
+        def report(sender: Any, kwargs: dict[str, Any]) -> None:
             tests = operation_tests()
             if tests and (label in ("", _ANY) or label == label_of(sender)):
-                # A receiver that raises would fail the application's own save().
                 outcome: dict[str, Any]
                 try:
                     outcome = {"value": value_of(kwargs, fields)}

@@ -7,9 +7,9 @@ the request, and is not logged.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, Final
-from urllib.parse import urlsplit
+from typing import Any, Final, NamedTuple
 
+from livecheck_celery.guard import Guard, guarded
 from livecheck_celery.models import HEADER_ACCEPTED, HEADER_OUTER, HEADER_SIGNATURE, TestExecution
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.headers import (
@@ -23,6 +23,7 @@ from livecheck_celery.propagation.headers import (
     verify,
 )
 from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
+from livecheck_celery.utils.hosts import Hosts
 from livecheck_celery.utils.sanitize import type_and_message
 
 #: Spelling of LiveCheck's own headers, by name in lower case.
@@ -35,13 +36,23 @@ _FIRST_CLIENT_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 
 
+class Policy(NamedTuple):
+    """The keys that sign headers, and the hosts that receive them."""
+
+    keys: tuple[str, ...]
+    hosts: Hosts
+
+
+_CLOSED: Final = Policy((), Hosts(()))
+
+
 class Gate:
     """Accepts tests from the headers of incoming requests, and builds the headers of outgoing ones.
 
     Args:
         keys: secret keys. The first one signs; a signature by any of them is accepted. Without keys, no test is
             accepted or sent.
-        hosts: host names that tests are sent to; an exact match, ignoring case and port.
+        hosts: the hosts that tests are sent to, as in `Hosts`.
         count_ignored: called with the reason each time headers are ignored.
         operation_finished: called when a request or a span finishes.
         on_request: called at the start of each incoming request, before its headers are read.
@@ -59,13 +70,20 @@ class Gate:
         on_request: Callable[[], object],
         count_unacknowledged: Callable[[str], object] = lambda _: None,
     ) -> None:
-        self._keys = keys
-        self._hosts = frozenset(filter(None, map(hostname, hosts)))
+        self._policy: Policy | None = Policy(keys, Hosts(hosts))
         self._count_ignored = count_ignored
         self._operation_finished = operation_finished
         self._on_request = on_request
         self._count_unacknowledged = count_unacknowledged
 
+    @property
+    def _keys(self) -> tuple[str, ...]:
+        return self._current_policy().keys
+
+    def _current_policy(self) -> Policy:
+        return self._policy or _CLOSED
+
+    @guarded("http: failed to read the headers of a request; it carries no test", NOTHING)
     def accept(self, headers: Iterable[tuple[str, str]]) -> Carried:
         """Return the test or mark that the ``headers`` of a request carry, if they can be trusted; else `NOTHING`.
 
@@ -78,7 +96,7 @@ class Gate:
         found: dict[str, str] = {}
         baggages: list[str] = []
         for name, value in headers:
-            known = KNOWN_HEADERS.get(name.lower())
+            known = KNOWN_HEADERS.get(name.lower()) if isinstance(name, str) else None
             if known is None:
                 continue
             if known == baggage.HEADER:
@@ -95,8 +113,9 @@ class Gate:
 
     def headers_for(self, host: str | None) -> Mapping[str, str]:
         """Build the signed headers of a request to ``host``; empty when ``host`` is not listed."""
-        return self.headers() if host is not None and host.lower() in self._hosts else {}
+        return self.headers() if host in self._current_policy().hosts else {}
 
+    @guarded("http: failed to record the answer to a request; continuing", None)
     def answered(self, host: str | None, status: int, headers: Mapping[str, str]) -> None:
         """Note the answer to a request that carried headers; count it if the service did not accept them.
 
@@ -111,11 +130,13 @@ class Gate:
         if host is not None and is_own and headers.get(HEADER_ACCEPTED) is None:
             self._count_unacknowledged(host.lower())
 
+    @guarded("http: failed to build the headers of a request; it carries no test", {})
     def headers(self) -> Mapping[str, str]:
         """Build the signed headers of the current test or fake request; empty outside of both."""
         headers = outgoing() if self._keys else {}
         return sign(headers, self._keys) if headers else {}
 
+    @guarded("http: failed to record the outcome of a request; continuing", None)
     def request_finished(
         self, method: str, path: str, status: int, tests: Sequence[TestExecution], error: BaseException | None = None
     ) -> None:
@@ -176,9 +197,26 @@ class Gate:
         return NOTHING
 
 
-def hostname(host: str) -> str | None:
-    """Return the host name in ``host``, in lower case and without the port."""
-    host = host.strip()
-    if host.count(":") > 1 and not host.startswith("["):  # a bare IPv6 address
-        host = f"[{host}]"
-    return urlsplit(f"//{host}").hostname
+class LateGate(Gate):
+    """A gate whose keys and hosts are read when first needed; closed while a setting is wrong.
+
+    Args:
+        read: returns the keys and hosts; called until it does not raise.
+        guard: logs what it raises.
+        callbacks: as for `Gate`.
+    """
+
+    def __init__(
+        self, read: Callable[[], tuple[tuple[str, ...], Iterable[str]]], guard: Guard, **callbacks: Any
+    ) -> None:
+        super().__init__((), (), **callbacks)
+        self._policy = None
+        self._read = read
+        self._guard = guard
+
+    def _current_policy(self) -> Policy:
+        if self._policy is None:
+            with self._guard("gate", "http: a setting is wrong; requests carry no tests"):
+                keys, hosts = self._read()
+                self._policy = Policy(keys, Hosts(hosts))
+        return super()._current_policy()

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, MutableMapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from typing import Any
 
 from livecheck_celery.blocks import Work, current_work
+from livecheck_celery.guard import GUARD
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, OWN_HEADERS, Gate
@@ -23,7 +24,7 @@ def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes
         headers: a mapping, which gets values of ``str``; or a list, which gets pairs of ``str`` and ``bytes`` as Kafka
             clients use them.
     """
-    with suppress(Exception):
+    with GUARD("inject", "messages: failed to add the test to the headers of a message; continuing"):
         own = gate.headers()
         if not own:
             return
@@ -51,10 +52,10 @@ def extract(
         headers: a mapping or pairs; names in any case; names and values ``str`` or ``bytes``.
     """
     carried = NOTHING
-    with suppress(Exception):
-        carried = gate.accept(_known_headers(headers))
-    if carried.tests:
-        follow_frameworks()
+    with GUARD("extract", "messages: failed to read the headers of a message; it carries no test"):
+        carried = gate.accept(list(_known_headers(headers)))
+        if carried.tests:
+            follow_frameworks()
     with Work(carried.tests, carried.synthetic_case, outer=current_work()):
         yield carried.test
 

@@ -24,6 +24,7 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import StatusCode
 
 from livecheck_celery.context import operation_tests
+from livecheck_celery.guard import GUARD
 from livecheck_celery.models import HEADER_OUTER
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.gate import Gate
@@ -80,10 +81,11 @@ class _TestPropagator(TextMapPropagator):
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
     ) -> None:
-        headers = {} if self.gate is None else self.gate.headers()
-        if headers:
-            context = _with_entry(baggage.ENTRY, baggage.pack(headers), context)
-            context = _with_entry(baggage.OUTER_ENTRY, headers.get(HEADER_OUTER), context)
+        with GUARD("baggage", "opentelemetry: failed to add the test to the baggage; continuing"):
+            headers = {} if self.gate is None else self.gate.headers()
+            if headers:
+                context = _with_entry(baggage.ENTRY, baggage.pack(headers), context)
+                context = _with_entry(baggage.OUTER_ENTRY, headers.get(HEADER_OUTER), context)
         self.inner.inject(carrier, context, setter=setter)
 
     @property
@@ -119,10 +121,8 @@ class _TestSpanProcessor(SpanProcessor):
         tests = [] if gate is None else operation_tests(_began(span))
         if gate is None or not tests:
             return
-        try:
+        with GUARD("span", "opentelemetry: failed to record span %s; continuing", span.name):
             gate.span_finished(span.name, tests, dict(span.attributes or {}), _error_of(span))
-        except Exception:
-            logger.exception("opentelemetry: failed to record span %s; continuing", span.name)
 
 
 def _began(span: ReadableSpan) -> float:

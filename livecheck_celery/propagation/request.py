@@ -7,6 +7,7 @@ from typing import Any
 
 from livecheck_celery.blocks import Work, current_work, is_anything_in_force
 from livecheck_celery.context import current_tests, synthetic_case
+from livecheck_celery.guard import guarded
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
 
@@ -55,6 +56,7 @@ class RequestScope(Work):
         if not self._finished:
             super().collect(test, lingers=lingers)
 
+    @guarded("http: failed to finish a request; continuing", None)
     def finish(self, status: int, error: BaseException | None = None) -> None:
         """Report the outcome of the request to its tests; further calls do nothing.
 
@@ -71,6 +73,7 @@ class RequestScope(Work):
             self._gate.request_finished(self._method, self._path, status, tests, error)
 
 
+@guarded("http: failed to read the context of a request; it carries no test", NOTHING)
 def accept_request(gate: Gate, headers: Iterable[tuple[str, str]]) -> Carried:
     """Return the LiveCheck context of a request: from its ``headers``, else from the caller of the middleware."""
     return _with_outer_context(gate.accept(headers))

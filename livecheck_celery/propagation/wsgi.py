@@ -8,6 +8,7 @@ from io import IOBase
 from typing import Any, Final
 from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
+from livecheck_celery.guard import guarded
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
 from livecheck_celery.propagation.request import RequestScope
@@ -38,17 +39,20 @@ class LiveCheckMiddleware:
         return _StreamedBody(body, request)
 
 
+@guarded("wsgi: failed to read the headers of a request; it carries no test", ())
 def known_headers(environ: WSGIEnvironment) -> list[tuple[str, Any]]:
     """Return the headers in ``environ`` that a `Gate` reads."""
     return [(name, environ[variable]) for variable, name in _ENVIRON if variable in environ]
 
 
+@guarded("wsgi: failed to read the path of a request; continuing", "")
 def _path(environ: WSGIEnvironment) -> str:
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     # WSGI passes the bytes of the path decoded as Latin-1.
     return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
+@guarded("wsgi: failed to inspect a response; continuing", False)
 def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
     """Return whether ``wsgi.file_wrapper`` made ``body``: an instance of the server's class, or the file itself."""
     wrapper = environ.get("wsgi.file_wrapper")
@@ -76,6 +80,7 @@ class _Request(RequestScope):
             return self._start_response(status, headers)
         return self._start_response(status, headers, exc_info)
 
+    @guarded("wsgi: failed to finish a request; continuing", None)
     def response_sent(self) -> None:
         """Finish the request: its response has been sent, or handed to the server."""
         number = self._status[:3]

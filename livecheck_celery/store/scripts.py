@@ -26,6 +26,22 @@ Argument = str | int | float | bool | None
 #: A line such as ``-- ARGV[2]  token  of the claim``; the index ``2...`` or ``...`` names all following values.
 _HEADER_LINE: Final = re.compile(r"-- (KEYS|ARGV)\[(\d*)(\.\.\.)?\]\s+(\w+)")
 
+#: Arguments that become limits of a list or stream, or times to live; a command refuses others, after earlier writes.
+_WHOLE: Final = frozenset({"forget_after", "limit", "max_history", "max_reports", "remember", "signal_ttl", "ttl"})
+#: Arguments that are added to times.
+_NUMBERS: Final = frozenset(
+    {"closing_lease", "delay", "early", "expires_in", "keep", "lease", "period", "resend_after"}
+)
+#: Refuses an argument that is not a number, or too large for a time to live in milliseconds.
+_CHECK: Final = """
+do
+  local number = tonumber(ARGV[{at}])
+  if not (number and number >= 0 and number <= 1000000000000{whole}) and not ({optional} and ARGV[{at}] == '') then
+    return redis.error_reply('ERR {name} is not a number in range: ' .. ARGV[{at}])
+  end
+end
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
@@ -68,7 +84,7 @@ class Script:
             TypeError: the header has other names, or a name is used twice.
         """
         self.name = name
-        self.source = _read(name) if source is None else source
+        self.source = _checked(_read(name) if source is None else source, args)
         self.sha = sha1(self.source.encode(), usedforsecurity=False).hexdigest()
         self.keys, self.args = tuple(keys), tuple(args)
         header, declared = _signature(*_header(self.source)), _signature(keys, args)
@@ -130,6 +146,27 @@ def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
 
 def _read(name: str) -> str:
     return files("livecheck_celery.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+
+
+def _checked(source: str, args: Sequence[str]) -> str:
+    """Return ``source`` with checks of its numbers after the header, before the first command."""
+    header, blank, body = source.partition("\n\n")
+    checks = [
+        _CHECK.format(
+            at=at,
+            name=name,
+            whole=" and number == math.floor(number)" if name in _WHOLE else "",
+            optional=str("empty" in _described(header, at)).lower(),
+        )
+        for at, name in enumerate(args, start=1)
+        if name in _WHOLE | _NUMBERS
+    ]
+    return header + blank + "".join(checks) + body
+
+
+def _described(header: str, at: int) -> str:
+    """Return the description of argument number ``at``, which says whether it can be empty."""
+    return header.partition(f"ARGV[{at}]")[2].partition("\n-- ARGV")[0].partition("\n-- Reply")[0]
 
 
 def _header(source: str) -> tuple[list[str], list[str]]:

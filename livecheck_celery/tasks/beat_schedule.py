@@ -132,7 +132,7 @@ def _entry(
     return {
         "task": task,
         "schedule": schedule,
-        "kwargs": {CASE_KEYWORD: case.name, PREFIX_KEYWORD: settings.prefix} if case else {},
+        "kwargs": {CASE_KEYWORD: case.name, PREFIX_KEYWORD: settings.prefix} if case is not None else {},
         "options": {
             "queue": settings.schedule_queue,
             # A message older than its period is dropped: the next one is queued already.

@@ -16,7 +16,6 @@ from pydantic import ValidationError
 
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.case import Case
-from livecheck_celery.config import explain
 from livecheck_celery.delivery.message_options import from_request
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.errors import (
@@ -36,6 +35,7 @@ from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.tasks.recovery import Queues, revoke, sweep
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.validation import explain
 
 logger = get_logger(__name__)
 

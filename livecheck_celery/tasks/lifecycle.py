@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from celery import Celery
@@ -27,6 +27,7 @@ from celery.worker import state
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
+from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence
 from livecheck_celery.tasks.protocols import Installed
@@ -72,10 +73,12 @@ class Lifecycle:
     def load_cases(self, sender: Any, **_: Any) -> None:
         """Import the modules named by the setting ``cases``, and add the beat entries of all cases."""
         if sender is self._app:
-            for livecheck in list(self._livechecks):
-                import_cases(livecheck)
-                # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
-                livecheck.schedule_all()
+            # A worker or beat exits with one line; a command shows the error as its own.
+            with _refusing_to_start() if self._app.loader.worker_initialized else nullcontext():
+                for livecheck in list(self._livechecks):
+                    import_cases(livecheck)
+                    # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
+                    livecheck.schedule_all()
 
     def declare_queues(self, instance: Any, **_: Any) -> None:
         """Declare LiveCheck's queues before the worker looks up the names in its ``-Q``."""
@@ -159,6 +162,12 @@ class Lifecycle:
         for task in (RECOVER, STALLED):
             connect_method(after_task_publish, self.beat_alive, sender=task, weak=False)
         self._delete_stale_entries(sender.scheduler)
+        for livecheck in self._livechecks:
+            try:
+                if livecheck.cases:
+                    check_one_broker(livecheck)
+            except ConfigurationError as exc:
+                logger.error("beat: %s", exc)  # noqa: TRY400 - the message says it all
 
     def _delete_stale_entries(self, scheduler: Any) -> None:
         """Delete entries of removed cases from django-celery-beat's database; other schedulers do so themselves."""
@@ -205,6 +214,7 @@ def _start(livecheck: Installed) -> None:
             "Start the worker without -O, and unset PYTHONOPTIMIZE."
         )
     with _refusing_to_start():
+        check_one_broker(livecheck)
         livecheck.runtime.reopen()
         # This creates the runtime before the pool forks, so that its processes share the inbox's interruption.
         register_cases(livecheck)

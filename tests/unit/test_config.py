@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import pytest
 from celery import Celery
 from hypothesis import given
@@ -114,3 +116,41 @@ def test_broker_is_the_one_that_messages_are_written_to() -> None:
     app = Celery("shop", set_as_current=False)
     app.conf.broker_read_url, app.conf.broker_write_url = "redis://read/0", "redis://write/0"
     assert LiveCheck(app).settings.broker_url == "redis://write/0"
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "problem"),
+    [
+        ("http_hosts", "http://[::1", r"'http://\[::1' is not a host; write a name, \*\.example\.com"),
+        ("http_hosts", ["orders", "*"], r"'\*' is not a host"),
+        ("max_reports", sys.maxsize, "must be at most 10000000"),
+        ("max_open", 10**30, "must be at most 10000000"),
+        ("max_payload", 2**40, "must be at most 536870912, not "),
+        ("recover_within", "nan", "must be a finite number of seconds, a timedelta, or text such as"),
+        ("recover_within", 0, "must be more than 0, not 0"),
+        ("shutdown_timeout", "1e400", "must be a finite number of seconds"),
+        ("enabled", "perhaps", "must be true or false"),
+        ("test_concurrency", "many", "must be a whole number"),
+        ("cases", 5, "must be a list"),
+        ("redis_url", "redis://h/abc", "the database 'abc' is not a number"),
+        ("redis_url", "redis://h/0?soket_timeout=1", "unknown option 'soket_timeout'"),
+    ],
+)
+def test_error_of_a_setting_is_in_plain_words(option: str, value: object, problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=rf"^LiveCheck: {option}: {problem}") as caught:
+        _ = make("redis://b/0", **{option: value}).settings
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not any(word in message.lower() for word in ("input", "pydantic", "function-", "valid "))
+
+
+def test_none_in_the_configuration_is_a_value_only_of_settings_that_can_be_none(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LIVECHECK_HEARTBEAT_URL", "https://dead.man/x")
+    monkeypatch.setenv("LIVECHECK_PREFIX", "environment")
+    livecheck = make("redis://b/0")
+    livecheck.app.conf.livecheck_heartbeat_url = None
+    livecheck.app.conf.livecheck_prefix = None
+    assert livecheck.settings.heartbeat_url is None
+    assert livecheck.settings.prefix == "environment"

@@ -185,3 +185,59 @@ def test_disabled_livecheck_makes_no_runtime_for_a_finished_operation() -> None:
     livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False), enabled=False)
     livecheck.operation_finished("task", "orders.store", [TEST], value=1)
     assert livecheck._runtime is None
+
+
+@pytest.mark.promise("Settings are read when they are first needed, not when the LiveCheck is created.", theme="cases")
+def test_settings_are_read_when_first_needed() -> None:
+    app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
+    assert app.conf.accept_content, "configures the app"
+    livecheck = LiveCheck(app)
+    livecheck.add_case(Case, name="c", frequency=30)
+    assert "livecheck:c:frequency" in app.conf.beat_schedule
+    assert "settings" not in vars(livecheck)
+    app.conf.livecheck_secret_key = "late"
+    app.conf.livecheck_schedule_queue = "late.schedule"
+    app.conf.broker_url = "redis://late:1/0"
+    app.loader.import_default_modules()  # as a worker and beat do
+    assert livecheck.settings.secret_key == ("late",)
+    assert livecheck.settings.broker_url == "redis://late:1/0"
+    assert app.conf.beat_schedule["livecheck:c:frequency"]["options"]["queue"] == "late.schedule"
+    assert app.conf.beat_schedule["livecheck:recover"]["options"]["queue"] == "late.schedule"
+
+
+def test_settings_are_not_fixed_by_the_configuration_of_the_app() -> None:
+    app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
+    livecheck = LiveCheck(app)
+    assert app.conf.accept_content, "configures the app"
+    app.conf.livecheck_prefix = "late"
+    assert livecheck.settings.prefix == "late"
+
+
+@pytest.mark.parametrize("configured", [True, False])
+def test_wrong_setting_does_not_raise_before_it_is_needed(configured: bool, caplog: pytest.LogCaptureFixture) -> None:
+    app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
+    if configured:
+        assert app.conf.accept_content
+    livecheck = LiveCheck(app, max_reports=0)
+    livecheck.add_case(Case, name="c")
+    assert app.conf.accept_content
+    assert caplog.messages == []
+    with pytest.raises(ConfigurationError, match="max_reports"):
+        app.loader.import_default_modules()
+    with pytest.raises(ConfigurationError, match="max_reports"):
+        _ = livecheck.settings
+
+
+@pytest.mark.parametrize("by", ["argument", "configuration"])
+def test_concurrency_of_a_hosts_app_is_refused(by: str) -> None:
+    app = Celery("shop", broker="redis://localhost:1/0", set_as_current=False)
+    livecheck = LiveCheck(app, **({"test_concurrency": 7} if by == "argument" else {}))
+    if by == "configuration":
+        app.conf.livecheck_test_concurrency = 7
+    with pytest.raises(ConfigurationError, match="test_concurrency: has no effect here; set worker_concurrency"):
+        _ = livecheck.settings
+
+
+def test_unknown_setting_is_refused_with_the_most_similar_one() -> None:
+    with pytest.raises(ConfigurationError, match="^LiveCheck: unknown setting 'prefixx'; did you mean 'prefix'\\?$"):
+        LiveCheck(Celery("shop", set_as_current=False), prefixx="p")

@@ -14,7 +14,7 @@ from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
 from livecheck_celery.cli.doctor.findings import Finding, commands_for, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
-from livecheck_celery.cli.doctor.workers import check_broker, check_workers
+from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_workers
 from livecheck_celery.livecheck import LiveCheck
 
 _STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
@@ -83,6 +83,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
             yield from check_storage(livecheck)
         broker = check_broker(livecheck)
         yield broker
+        yield from check_app_broker(livecheck)
         if broker.ok:
             yield from check_workers(livecheck, commands)
         else:

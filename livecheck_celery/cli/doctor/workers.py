@@ -9,7 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
 from livecheck_celery.cli.doctor.findings import Commands, Finding, warning
+from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Seconds to wait for the broker, and then for all workers, even if a connection hangs.
@@ -48,6 +50,15 @@ def check_broker(livecheck: LiveCheck) -> Finding:
         found = f"{url} did not answer ({_first_line(exc)})"
         return Finding(False, "broker", found, "start the broker, or correct broker_url")
     return Finding(True, "broker", url)
+
+
+def check_app_broker(livecheck: LiveCheck) -> Iterator[Finding]:
+    """Check that the app's workers and beat use the broker that tests are sent to; nothing is found if they do."""
+    try:
+        check_one_broker(livecheck)
+    except ConfigurationError as exc:
+        found, _, fix = str(exc).removeprefix("LiveCheck: broker_url: ").partition("; ")
+        yield Finding(False, "broker", found, fix)
 
 
 def check_workers(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from livecheck_celery.blocks import is_anything_in_force
+from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.replacements import Replacements
-from livecheck_celery.utils.sanitize import get_logger
 
 T = TypeVar("T")
-
-logger: Final = get_logger(__name__)
 
 
 class Instrumentation(Replacements):
@@ -39,10 +37,8 @@ class Instrumentation(Replacements):
         gate = self._gate
         if gate is None:
             return
-        try:
+        with GUARD("answer", "instrument: failed to note the answer to a request; continuing"):
             gate.answered(*read())
-        except Exception:
-            logger.debug("instrument: failed to note an answer", exc_info=True)
 
     def apply(self, add: Callable[[Gate], T | None]) -> T | None:
         """Return ``add(gate)``, or None if the request must be sent unchanged.
@@ -52,8 +48,6 @@ class Instrumentation(Replacements):
         gate = self._gate
         if gate is None or not is_anything_in_force():
             return None
-        try:
+        with GUARD("instrument", "instrument: failed to add headers to a request; sending it without them"):
             return add(gate)
-        except Exception:
-            logger.debug("instrument: failed to add headers to a request; sending it without them", exc_info=True)
-            return None
+        return None

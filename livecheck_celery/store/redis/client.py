@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from typing import Any, Final
@@ -15,7 +15,8 @@ from redis.sentinel import MasterNotFoundError
 
 from livecheck_celery.errors import ConfigurationError, RedisRefused, RedisUnavailable
 from livecheck_celery.store.redis.cluster import Cluster, Node
-from livecheck_celery.store.redis.pool import BoundedPool, Connections, ServerConnections, is_not_sent
+from livecheck_celery.store.redis.credentials import load_provider
+from livecheck_celery.store.redis.pool import BoundedPool, Connections, is_not_sent
 from livecheck_celery.store.redis.sentinel import sentinel_pool
 from livecheck_celery.utils import redis_urls as urls
 
@@ -30,34 +31,31 @@ def connect(url: str, timeout: float, connections: Connections, *, wait: float) 
         wait: seconds to wait for a free connection, while all are in use.
 
     Raises:
-        ConfigurationError: ``url`` is not a Redis URL.
+        ConfigurationError: ``url`` is not a Redis URL, or has an option that is unknown or cannot be applied.
     """
-    scheme = urls.scheme_of(url)
     try:
-        if scheme in urls.CLUSTER:
-            return _cluster(url, timeout, connections, wait)
-        if scheme == urls.SENTINEL:
-            return _by_sentinel(url, {**_bounds(timeout), "connections": connections.to(url), "wait": wait})
-        return _client(_options(url), timeout, connections.to(url), wait)
-    except ValueError:
-        # redis-py's message quotes parts of the URL, which can be the password.
-        raise ConfigurationError(f"LiveCheck: redis_url is not {_WANTED.get(scheme, _WANTED['redis'])}") from None
+        parsed = urls.parse(url)
+        if parsed.scheme in urls.CLUSTER:
+            return _cluster(parsed, timeout, connections, wait)
+        bounds = {**_bounds(timeout), "connections": connections.to(url), "wait": wait}
+        if parsed.scheme == urls.SENTINEL:
+            to_sentinel = _with_provider(parsed.sentinel_options)
+            return _of_pool(sentinel_pool(parsed, {**_with_provider(parsed.options), **bounds}, to_sentinel))
+        return _client({**_arguments(parsed), **_place(parsed)}, bounds)
+    except ValueError as exc:
+        raise ConfigurationError(f"LiveCheck: {exc}") from None
+    except (TypeError, redis.RedisError) as exc:  # an option that the installed redis-py lacks, or refuses
+        raise ConfigurationError(f"LiveCheck: redis_url: {exc}") from None
 
 
-_ENCODED: Final = "(special characters in a password must be percent-encoded)"
-_WANTED: Final = {
-    "redis": f"a Redis URL such as redis://:password@localhost:6379/0 {_ENCODED}",
-    **dict.fromkeys(urls.CLUSTER, f"a cluster's URL such as redis+cluster://:password@localhost:6379 {_ENCODED}"),
-    urls.SENTINEL: (
-        "a URL such as sentinel://:password@host:26379;sentinel://host2:26379/0?master_name=mymaster "
-        f"{_ENCODED}; the broker's may have its master_name in broker_transport_options"
-    ),
-}
+def _client(options: dict[str, Any], bounds: dict[str, Any]) -> redis.Redis:
+    return _of_pool(BoundedPool(**options, **bounds))
 
 
-def _client(options: dict[str, Any], timeout: float, connections: ServerConnections, wait: float) -> redis.Redis:
-    pool = BoundedPool(**options, **_bounds(timeout), connections=connections, wait=wait)
+def _of_pool(pool: Any) -> redis.Redis:
     pool.connection_class = _leaving_replicas(pool.connection_class)
+    # Not opened: redis-py checks the options when it creates a connection, which would be in a request.
+    pool.connection_class(**pool.connection_kwargs)
     return redis.Redis.from_pool(pool)
 
 
@@ -76,33 +74,42 @@ def _bounds(timeout: float) -> dict[str, Any]:
     }
 
 
-def _by_sentinel(url: str, bounds: dict[str, Any]) -> redis.Redis:
-    servers = urls.servers(url)
-    pool = sentinel_pool(servers, {**_without_place(servers.url), **bounds}, _without_place(servers.sentinel_url))
-    pool.connection_class = _leaving_replicas(pool.connection_class)
-    return redis.Redis.from_pool(pool)
-
-
-def _cluster(url: str, timeout: float, connections: Connections, wait: float) -> redis.Redis:
-    servers = urls.servers(url)
-    options = _without_place(servers.url)
-    if options.pop("db", 0):
-        raise ValueError("a cluster has no databases")
+def _cluster(url: urls.RedisUrl, timeout: float, connections: Connections, wait: float) -> redis.Redis:
+    options = _arguments(url)
 
     def connect_to(node: Node, timeout: float) -> redis.Redis:
         host, port = node
-        return _client({**options, "host": host, "port": port}, timeout, connections.to(node), wait)
+        bounds = {**_bounds(timeout), "connections": connections.to(node), "wait": wait}
+        return _client({**options, "host": host, "port": port}, bounds)
 
-    return Cluster(servers.hosts, connect_to, timeout)
-
-
-def _options(url: str) -> dict[str, Any]:
-    """Parse a URL to connection options of redis-py."""
-    return dict(redis.connection.parse_url(urls.for_redis_py(url)))  # type: ignore[no-untyped-call] # redis-py's
+    connect_to(url.hosts[0], timeout)  # checks the options
+    return Cluster(url.hosts, connect_to, timeout)
 
 
-def _without_place(url: str) -> dict[str, Any]:
-    return {name: value for name, value in _options(url).items() if name not in ("host", "port")}
+def _arguments(url: urls.RedisUrl) -> dict[str, Any]:
+    """Return the options of ``url`` as arguments of redis-py, without the server."""
+    options = _with_provider(url.options)
+    if url.path:
+        options.pop("socket_keepalive", None)  # redis-py's class for sockets lacks it
+        options["connection_class"] = redis.UnixDomainSocketConnection
+    elif url.tls:
+        options["connection_class"] = redis.SSLConnection
+    return options
+
+
+def _place(url: urls.RedisUrl) -> dict[str, Any]:
+    if url.path:
+        return {"path": url.path}
+    [(host, port)] = url.hosts
+    return {"host": host, "port": port}
+
+
+def _with_provider(options: Mapping[str, Any]) -> dict[str, Any]:
+    # The number of connections is a setting of its own, for all clients of this process.
+    options = {name: value for name, value in options.items() if name != "max_connections"}
+    if "credential_provider" in options:
+        options["credential_provider"] = load_provider(options["credential_provider"])
+    return options
 
 
 @cache

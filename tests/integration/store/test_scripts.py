@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -13,7 +14,7 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.database import Database
 from livecheck_celery.store.schedule_runs import Window
-from livecheck_celery.store.scripts import Call
+from livecheck_celery.store.scripts import _NUMBERS, _WHOLE, Call, run
 from tests.helpers import executions
 from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS, forget, sign_in
@@ -139,6 +140,24 @@ def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, ca
     # SET replaces a value of any type, and DEL deletes it.
     harmless = {"sign_of_life": set(keys), "sign_in": {keys[-1]}, "record": {keys[2]} if len(keys) > 2 else set()}
     assert set(keys) - failed <= harmless.get(name.partition(",")[0], set())
+
+
+@pytest.mark.parametrize("wrong", [sys.maxsize, 1e300, "nan", "inf", -1, "", "x", 2.5])
+@pytest.mark.parametrize("name", WRITES)
+def test_script_refuses_a_number_that_a_command_would_refuse(
+    store: Store, client: redis.Redis, calls: list[Call], name: str, wrong: Any
+) -> None:
+    fill(store)
+    WRITES[name](store)
+    call = calls[-1]
+    for at, argument in enumerate(call.script.args):
+        if argument in _WHOLE or (argument in _NUMBERS and wrong not in (2.5, "")):
+            fill(store)
+            before = contents(client)
+            changed = Call(call.script, call.keys, (*call.args[:at], wrong, *call.args[at + 1 :]))
+            with pytest.raises(redis.ResponseError, match=f"{argument} is not a number in range"):
+                run(client, changed)
+            assert contents(client) == before
 
 
 def test_every_script_that_writes_is_among_them(store: Store, client: redis.Redis, calls: list[Call]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
+import sys
 from collections import Counter, deque
 from contextlib import AsyncExitStack, ExitStack
 from datetime import timedelta
@@ -186,7 +187,7 @@ def test_status_is_read_only(case: Any) -> None:
         ({"test_expires": "soon"}, "test_expires"),
         ({"test_expires": timedelta(seconds=-1)}, "test_expires"),
         ({"frequency": "x"}, "frequency"),
-        ({"frequency": 0}, "frequency"),
+        ({"frequency": -1}, "frequency"),
         ({"max_history": 0}, "max_history"),
         ({"url_error_retries": -1}, "url_error_retries"),
         ({"url_timeout_total": float("nan")}, "url_timeout_total"),
@@ -241,3 +242,69 @@ def test_argument_precedes_class_configuration_and_environment(
     assert Set(app=livecheck, name="d", probability=0.4).probability == 0.4
     assert Plain(app=livecheck, name="e").warn_stalled_after == 420.0
     assert Plain(app=livecheck, name="f").active is False
+
+
+@pytest.mark.parametrize("option", ["url_timeout_total", "url_timeout_connect", "frequency", "max_runtime"])
+def test_none_means_no_limit_as_argument_and_as_class_attribute(livecheck: LiveCheck, option: str) -> None:
+    class Given(Case): ...
+
+    setattr(Given, option, 7)
+
+    class Off(Given): ...
+
+    setattr(Off, option, None)
+    assert getattr(livecheck.add_case(Given, name="given"), option) == 7
+    assert getattr(livecheck.add_case(Off, name="attribute"), option) is None
+    assert getattr(livecheck.add_case(Given, name="argument", **{option: None}), option) is None
+    assert getattr(livecheck.add_case(type("Plain", (Case,), {}), name="plain", **{option: None}), option) is None
+
+
+def test_none_is_not_given_for_options_that_cannot_be_none(livecheck: LiveCheck) -> None:
+    class Given(Case):
+        probability = 0.25
+
+    assert livecheck.add_case(Given, name="c", probability=None, max_history=None, active=None).probability == 0.25
+    assert livecheck.add_case(Case, name="d", test_expires=None).test_expires == timedelta(hours=3)
+
+
+@pytest.mark.parametrize("zero", [0, 0.0, "0", "0s", timedelta(0)])
+def test_frequency_of_zero_is_off(livecheck: LiveCheck, zero: Any) -> None:
+    class Given(Case):
+        frequency = 5
+
+    assert livecheck.add_case(Given, name="argument", frequency=zero).frequency is None
+    Given.frequency = zero
+    assert livecheck.add_case(Given, name="attribute").frequency is None
+
+
+@pytest.mark.parametrize(
+    ("options", "problem"),
+    [
+        ({"test_expires": "inf"}, "test_expires: must be a finite number of seconds, a timedelta, or text such as"),
+        ({"test_expires": float("nan")}, "test_expires: must be a finite number of seconds"),
+        ({"test_expires": "999999999999d"}, "test_expires: must be more than 0 and at most 315360000 seconds"),
+        ({"test_expires": timedelta.max}, "test_expires: must be more than 0 and at most 315360000 seconds"),
+        ({"test_expires": True}, "test_expires: must be a finite number of seconds"),
+        ({"warn_stalled_after": "1e308"}, "warn_stalled_after: must be at most 315360000"),
+        ({"warn_stalled_after": 10**400}, "warn_stalled_after: must be a finite number of seconds"),
+        ({"frequency": float("inf")}, "frequency: must be a finite number of seconds"),
+        ({"frequency": -1}, "frequency: must be more than 0, not -1"),
+        ({"frequency": []}, "frequency: must be a finite number of seconds"),
+        ({"probability": float("nan")}, "probability: must be a finite number"),
+        ({"probability": "often"}, "probability: must be a number"),
+        ({"max_history": sys.maxsize}, "max_history: must be at most 100000"),
+        ({"max_history": 2.5}, "max_history: must be a whole number"),
+        ({"max_consecutive_failures": 2**63}, "max_consecutive_failures: must be at most 10000000"),
+        ({"url_error_retries": 10**12}, "url_error_retries: must be at most 10000000"),
+        ({"url_timeout_total": "30d"}, "url_timeout_total: must be at most 2073600, not 2592000"),
+        ({"active": "often"}, "active: must be true or false"),
+        ({"probabilty": 1}, "probabilty: unknown option; did you mean 'probability'\\?"),
+    ],
+)
+def test_error_of_an_option_is_in_plain_words(livecheck: LiveCheck, options: dict[str, Any], problem: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^case c: {problem}") as caught:
+        livecheck.add_case(type("c", (Case,), {}), name="c", **options)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not any(word in message.lower() for word in ("input", "pydantic", "function-", "valid "))
+    assert livecheck.cases == {}

@@ -122,7 +122,7 @@ def test_invalid_setting_is_an_error_of_one_line(shop: ModuleType) -> None:
     shop.livecheck = LiveCheck(Celery("shop", set_as_current=False), redis_url="redis://fake", test_concurrency=0)
     result = run("-A", "shop_app", "status")
     assert result.exit_code == 2
-    assert result.stderr == "Error: LiveCheck: test_concurrency: Input should be greater than or equal to 1\n"
+    assert result.stderr == "Error: LiveCheck: test_concurrency: must be at least 1, not 0\n"
 
 
 def test_celery_app_selects_the_livechecks_on_it(shop: ModuleType, livecheck: LiveCheck) -> None:

@@ -40,7 +40,7 @@ def test_override_applies_until_it_is_cleared(declared: Any, store: Store) -> No
         ((CASE, "--inactive", "--until", "0s"), "--until '0s' is not in the future"),
         ((CASE,), "give --active, --inactive or --probability, or else --clear"),
         ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
-        ((CASE, "--probability", "2"), f"case {CASE}: probability: Input should be less than or equal to 1"),
+        ((CASE, "--probability", "2"), f"case {CASE}: probability: must be at most 1, not 2"),
         (("test_ordre", "--active"), f"unknown case 'test_ordre' Hint: did you mean {CASE}?"),
     ],
 )

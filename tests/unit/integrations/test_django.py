@@ -268,7 +268,7 @@ def test_invalid_setting_is_logged_once_and_fails_no_request(caplog: pytest.LogC
             assert list(handler(environ_of(SIGNED, PATH_INFO="/sync/"), lambda *_: None)) == [b"stored"]
     assert [what for _, _, what in seen] == [None, None]
     [line] = [record.getMessage() for record in caplog.records if record.name == "livecheck_celery.integrations.django"]
-    assert line.startswith("django: LiveCheck: max_payload: Input should be greater than or equal to 1")
+    assert line.startswith("django: LiveCheck: max_payload: must be at least 1, not 0")
 
 
 def test_startup_creates_no_livecheck(celery_app: Celery) -> None:

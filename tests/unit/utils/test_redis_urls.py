@@ -11,7 +11,7 @@ from livecheck_celery import ConfigurationError, LiveCheck
 from livecheck_celery.store.redis.client import connect
 from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.redis.pool import Connections
-from livecheck_celery.utils.redis_urls import from_broker, servers, without_password
+from livecheck_celery.utils.redis_urls import from_broker, parse, without_password
 
 TWO = "sentinel://:p%40ss@one:1;sentinel://two/3?master_name=orders&sentinel_password=s%26cret"
 
@@ -49,8 +49,9 @@ def test_tls_is_set_separately_for_redis_and_sentinel() -> None:
 
 def test_cluster_connects_when_first_used() -> None:
     assert isinstance(client_of("redis+cluster://:pw@nowhere:1;redis+cluster://nowhere:2"), Cluster)
-    assert servers("rediss+cluster://a;rediss+cluster://b:7").hosts == [("a", 6379), ("b", 7)]
-    assert servers("rediss+cluster://a").url.startswith("rediss://")
+    cluster = parse("rediss+cluster://a;rediss+cluster://b:7")
+    assert cluster.hosts == [("a", 6379), ("b", 7)]
+    assert cluster.tls
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavai
 from livecheck_celery.store import Store
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.redis.pool import Connections
-from livecheck_celery.utils.redis_urls import for_redis_py, without_password
+from livecheck_celery.utils.redis_urls import without_password
 from tests.helpers.factories import make_settings
 
 URL = "redis://user:hunter2@redis.example:6379/0"
@@ -85,9 +85,11 @@ def test_other_errors_are_not_translated() -> None:
 
 
 def test_kombu_urls_are_understood() -> None:
-    assert for_redis_py("redis+socket:///run/r.sock?virtual_host=2") == "unix:///run/r.sock?db=2"
-    assert for_redis_py("rediss://h/0?ssl_cert_reqs=CERT_REQUIRED") == "rediss://h/0?ssl_cert_reqs=required"
-    client = connect("redis+socket:///run/r.sock?virtual_host=2", 1.0, Connections(4), wait=1.0)
+    def connected(url: str) -> redis.Redis:
+        return connect(url, 1.0, Connections(4), wait=1.0)
+
+    assert connected("rediss://h/0?ssl_cert_reqs=CERT_NONE").get_connection_kwargs()["ssl_cert_reqs"] == "none"
+    client = connected("redis+socket:///run/r.sock?virtual_host=2")
     assert client.get_connection_kwargs() == {
         **client.get_connection_kwargs(),
         "path": "/run/r.sock",

@@ -1,0 +1,91 @@
+"""Attributes of a class that would replace those of a case, or that would be replaced by them."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator
+from functools import cache
+from typing import Any, Final
+
+from livecheck_celery.cases.descriptors import SuiteAttribute
+from livecheck_celery.cases.methods import check_methods
+from livecheck_celery.cases.signals import BaseSignal
+from livecheck_celery.errors import ConfigurationError
+
+#: Longest name of a signal, in characters.
+_MAX_NAME: Final = 512
+_MISSING: Final = object()
+
+
+def check_attributes(cls: type, case_name: str, base: type) -> None:
+    """Check that ``cls`` overrides of ``base``, the class of all cases, only options and methods.
+
+    Raises:
+        ConfigurationError: a method has a ``yield``, or is replaced by something that cannot be called; or an attribute
+            hides a live value or a private attribute of the case, or would be replaced by the case.
+    """
+    check_methods(cls, case_name)
+    for one in _own_classes(cls, base):
+        for name, value in vars(one).items():
+            if isinstance(value, BaseSignal):
+                check_signal(name, value, cls, case_name, base)
+            elif name in _names(base) and (problem := _problem(base, name, value)):
+                raise ConfigurationError(f"case {case_name}: attribute {name} of {one.__qualname__} {problem}")
+
+
+def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: str, base: type) -> None:
+    """Check the names of a signal of ``cls``: that of its attribute, and the one by which it is sent.
+
+    Raises:
+        ConfigurationError: the attribute is one of every case, or of ``cls``; or the name is not a printable text.
+    """
+    if attribute in _names(base):
+        raise ConfigurationError(
+            f"case {case_name}: signal {attribute}: every case has an attribute of that name; rename the signal"
+        )
+    if not isinstance(inspect.getattr_static(cls, attribute, signal), BaseSignal):
+        raise ConfigurationError(
+            f"case {case_name}: signal {attribute}: the class has another attribute of that name; rename one of the two"
+        )
+    name = signal.name
+    if not name:
+        raise ConfigurationError(f"case {case_name}: a signal has no name")
+    if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_NAME or name[0] == ">":
+        raise ConfigurationError(
+            f"case {case_name}: signal {attribute}: the name {name!r:.100} is not a printable text of at most "
+            f"{_MAX_NAME} characters that begins with another character than '>'"
+        )
+
+
+def _problem(base: type, name: str, value: Any) -> str:
+    inherited = inspect.getattr_static(base, name, _MISSING)
+    problem = ""
+    if name.startswith("_"):
+        problem = "" if name.startswith("__") else "replaces a private attribute of every case; rename it"
+    elif name == "name":
+        problem = "is not the name of the case; give the name as @livecheck.case(name=...)"
+    elif isinstance(inherited, SuiteAttribute):
+        problem = "hides the value that every case reads from Redis; rename it"
+    elif inherited is _MISSING:
+        problem = "is replaced when the case is created; rename it"
+    elif isinstance(inherited, type):
+        if not (isinstance(value, type) and issubclass(value, inherited)):
+            problem = f"must be a subclass of {inherited.__name__}"
+    elif _is_method(inherited) and not _is_method(value):
+        problem = "replaces a method of every case, but is not callable; rename it"
+    return problem
+
+
+def _is_method(value: Any) -> bool:
+    return callable(value) or hasattr(value, "__get__")
+
+
+def _own_classes(cls: type, base: type) -> Iterator[type]:
+    return (one for one in cls.__mro__ if not issubclass(base, one))
+
+
+@cache
+def _names(base: type) -> frozenset[str]:
+    """Return the attributes of ``base``, and of its instances: their annotations say which."""
+    annotated = (name for one in base.__mro__ for name in inspect.get_annotations(one))
+    return frozenset({*dir(base), *annotated})
