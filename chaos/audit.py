@@ -42,7 +42,7 @@ class AuditInput:
         attempts: claims of each test, as far as they were seen.
         period: seconds between two fake requests.
         crashed: logs of processes that exited unexpectedly.
-        stuck: logs of processes that did not exit within 30 s of SIGTERM.
+        stuck: logs of processes that did not exit within 10 s of SIGTERM.
         only_livecheck: whether only LiveCheck uses the state's Redis.
     """
 
@@ -267,7 +267,7 @@ def no_process_crashed(found: AuditInput) -> Problems:
 
 
 def no_process_is_stuck(found: AuditInput) -> Problems:
-    """Every process exited within 30 s of SIGTERM."""
+    """Every process exited within 10 s of SIGTERM."""
     yield from found.stuck
 
 

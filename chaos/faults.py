@@ -14,8 +14,8 @@ from chaos.plan import FREEZE, Fault
 from chaos.processes import Environment, Process
 from chaos.servers import Redis, Server
 
-#: Seconds a process has to exit after SIGTERM.
-_GRACE: Final = 30.0
+#: Seconds a process has to exit after SIGTERM: the grace period of the workers, 5 s as promised, and 3 s of load.
+_GRACE: Final = 10.0
 KILLS: Final = ("SIGKILL", "SIGTERM")
 #: Kills one process of a prefork pool, as the system does when it runs out of memory.
 KILL_CHILD: Final = "SIGKILL a child of"
@@ -49,7 +49,7 @@ class FaultInjector:
     Attributes:
         injected: how often each action was applied to each target.
         crashed: logs of processes that exited unexpectedly.
-        stuck: logs of processes that did not exit within 30 s of SIGTERM.
+        stuck: logs of processes that did not exit within 10 s of SIGTERM.
         ended_by_celery: logs of processes that exited because of an error in Celery or kombu.
     """
 
