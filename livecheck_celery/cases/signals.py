@@ -331,11 +331,12 @@ class Signal(BaseSignal[T]):
     def _received(self, runner: TestRunner, event: SignalEvent | None, wait: Wait, limit: float) -> T:
         if event is None:
             raise self._timed_out(runner, limit)
-        runner.signal_latency[self.name] = time.monotonic() - wait.started
+        runner.received(self.name, time.monotonic() - wait.started)
         return self.decode(event)
 
     def _timed_out(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
-        arrived = runner.signal_since_trigger
+        declared = runner.case.signals
+        arrived = [name if name in declared else f"{name} (not declared)" for name in runner.signal_since_trigger]
         seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
         return LiveCheckTestTimeout(f"{self._described} did not arrive within {limit:g} s; {seen}")
 

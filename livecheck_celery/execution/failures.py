@@ -5,9 +5,19 @@ from __future__ import annotations
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.execution.places import raised_at
+from livecheck_celery.execution.operands import failed_assert, text_of, values_of
+from livecheck_celery.execution.places import Place, raised_at
 from livecheck_celery.execution.verdicts import exceptions_of, verdict_of
-from livecheck_celery.utils.sanitize import encodable, message_of, sanitize, traceback_of, type_and_message
+from livecheck_celery.utils.sanitize import (
+    encodable,
+    get_logger,
+    message_of,
+    sanitize,
+    traceback_of,
+    type_and_message,
+)
+
+logger = get_logger(__name__)
 
 _MAX_LINE: Final = 2_000
 _MAX_OTHER: Final = 200
@@ -34,11 +44,25 @@ def _describe_single(error: BaseException) -> str:
     if isinstance(error, LiveCheckError):
         return text
     place = raised_at(error)
-    if not isinstance(error, AssertionError):
-        text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    elif place is not None:
-        text = text or place.source
+    if isinstance(error, AssertionError):
+        return text if place is None else _describe_assertion(text, place)
+    text = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"{text} ({place})" if place is not None else text
+
+
+def _describe_assertion(text: str, place: Place) -> str:
+    """Return the message or the condition of an assertion, its place, and the values of its operands."""
+    values = ""
+    try:
+        statement = failed_assert(place)
+        if statement is not None:
+            # A text that pytest wrote has the values.
+            values = "" if text.startswith("assert ") else values_of(statement, place)
+            text = text or text_of(statement)
+    except Exception:
+        logger.debug("failures: no values of the assertion at %s", place, exc_info=True)
+    text = f"{text or place.source} ({place})"
+    return f"{text}, where {_one_line(values)}" if values else text
 
 
 def _one_line(text: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from celery.schedules import BaseSchedule
@@ -51,6 +51,10 @@ class RunnableCase(Protocol):
     @property
     def logger(self) -> logging.Logger:
         """Logger of the case."""
+
+    @property
+    def signals(self) -> Mapping[str, Any]:
+        """The signals of the case, by name."""
 
     @property
     def run(self) -> Callable[..., Any]:

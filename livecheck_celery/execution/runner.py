@@ -29,6 +29,7 @@ from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
+from livecheck_celery.execution.recorded_asserts import record_asserts
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
@@ -107,6 +108,7 @@ class TestRunner:
         self.handed_back = False
         self.is_async = False
         self._process = case.runner_resources
+        self._last_received: str | None = None
         self._token = uuid.uuid4().hex
         self._recorded_at = 0.0
         self._redis_ahead = 0.0
@@ -127,6 +129,7 @@ class TestRunner:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
         process, held = self._process, self._held
+        record_asserts(type(self.case))
         try:
             mailbox = self._open(self.case.name, self.test.id)
             claim = self._claim()
@@ -220,6 +223,11 @@ class TestRunner:
         mailbox = self._process.inbox.open(case_name, key)
         self._mailboxes[case_name, key] = mailbox
         return mailbox
+
+    def received(self, signal_name: str, seconds: float) -> None:
+        """Note that ``wait()`` returned a signal, after it waited ``seconds``."""
+        self.signal_latency[signal_name] = seconds
+        self._last_received = signal_name
 
     # -- logging
 
@@ -332,11 +340,17 @@ class TestRunner:
                 runtime=self.runtime,
                 signal_latency=dict(self.signal_latency),
                 signal_since_trigger=self.signal_since_trigger,
-                error=None if error is None else describe(error),
+                error=None if error is None else self._describe(error),
                 traceback=None if error is None or state is State.SKIP else trace(error),
             )
         )
         return True
+
+    def _describe(self, error: BaseException) -> str:
+        """Return ``error`` as one line, with the signal that was received last, unless LiveCheck raised it."""
+        text = describe(error)
+        has_context = self._last_received is None or isinstance(self.error, LiveCheckError)
+        return text if has_context else f"{text}; after {self._last_received}"
 
     def _account(self, report: TestReport) -> None:
         case, process = self.case, self._process

@@ -236,3 +236,19 @@ def test_wait_that_timed_out_is_no_longer_awaited(livecheck: LiveCheck, is_async
 
     runner = execute(declare(livecheck, run_async if is_async else run))
     assert runner.state is State.PASS, runner.error
+
+
+def test_timeout_marks_arrived_signals_that_the_case_does_not_declare(livecheck: LiveCheck) -> None:
+    """As after a renaming, while a service still sends the earlier name."""
+
+    def run(self: Case) -> None:
+        self.sent.wait(timeout=5)
+        self.done.wait(timeout=0.01)
+
+    case = declare(livecheck, run)
+    for name in ("sent", "old_done"):
+        livecheck.runtime.store.signals.send(SignalEvent(name, case.name, "o-1", "7"), ttl=60)
+    execute(case)
+    [report] = reports(livecheck)
+    assert report.error is not None
+    assert report.error.endswith("did not arrive within 0.01 s; arrived so far: sent, old_done (not declared)")

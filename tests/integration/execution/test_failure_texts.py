@@ -1,0 +1,124 @@
+"""The error of a verdict names the place, and the values, of what failed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from livecheck_celery import LiveCheck, State
+from tests.helpers import plain_cases
+from tests.helpers.order_case import execute, reports
+from tests.helpers.plain_cases import Plain
+
+FILE = "plain_cases.py"
+
+
+def error_of(livecheck: LiveCheck, method: str, state: State = State.FAIL, **attributes: Any) -> str:
+    """Execute a case whose ``run()`` is ``method`` of `Plain`, and return the error of the report."""
+    case = livecheck.add_case(type("test_order", (Plain,), {"run": getattr(Plain, method)}), name="shop.test_order")
+    case.sent.send(7, key="o-1", force=True)
+    livecheck.flush()
+    runner = execute(case)
+    [report] = [report for report in reports(livecheck) if report.test is not None]
+    assert (runner.state, report.state) == (state, state), report.traceback
+    assert report.error is not None
+    return report.error
+
+
+def line_of(method: str, text: str) -> int:
+    source = Path(plain_cases.__file__).read_text().splitlines()
+    start = next(number for number, line in enumerate(source, 1) if f"def {method}(" in line)
+    return next(number for number, line in enumerate(source[start:], start + 1) if text in line)
+
+
+@pytest.mark.promise("A failed `assert` is reported with its line, and the values that it compared.", theme="verdicts")
+@pytest.mark.parametrize(
+    ("method", "statement", "values"),
+    [
+        ("compare_call", "assert response.json()['status'] == 201", "response.json()['status'] = 400"),
+        ("compare_attributes", "assert order.side == side", "order.side = 'buy', side = 'sell'"),
+        (
+            "compare_tuples",
+            "assert (order.side, order.amount) == expected",
+            "order.side = 'buy', order.amount = 3, expected = ('sell', 3)",
+        ),
+        ("compare_with_message", "the side of 3", "order.side = 'buy'"),
+        ("compare_over_lines", "assert order.side == 'sell'", "order.side = 'buy'"),
+        ("compare_property", "assert response.reads == response.calls + 1", "response.reads = 1, response.calls = 1"),
+        (
+            "compare_object",
+            "assert response is side",
+            "response = Response(status_code=400, calls=0), side = Side.BUY",
+        ),
+        ("compare_hostile_text", "assert not text", "text = '\\x1b[31mred\\nFAKE LOG LINE'"),
+        (
+            "compare_in_scopes",
+            "assert all((order.side == 'sell' for order in orders))",
+            "all((order.side == 'sell' for order in orders)) = False",
+        ),
+        (
+            "compare_in_a_nested_function",
+            "assert half(number) == expected",
+            "half(number) = 1, number = 2, expected = 2",
+        ),
+        ("compare_awaited", "assert await answer() == 201", "await answer() = 400"),
+        (
+            "compare_keywords",
+            "assert response.json(deep=half(4))['items'][half(6)] == 1",
+            "response.json(deep=half(4))['items'][half(6)] = 3",
+        ),
+        (
+            "compare_in_a_loop",
+            "assert number < 2 or (number < 3 and is_odd(number))",
+            "number = 2, is_odd(number) = False",
+        ),
+    ],
+)
+def test_failed_assertion_shows_its_values(livecheck: LiveCheck, method: str, statement: str, values: str) -> None:
+    error = error_of(livecheck, method)
+    text, _, rest = error.partition(f" ({FILE}:")
+    line, _, shown = rest.partition("), where ")
+    assert text == statement
+    assert shown == values
+    assert int(line) >= line_of(method, "assert")
+
+
+def test_values_of_secret_names_are_masked(livecheck: LiveCheck) -> None:
+    error = error_of(livecheck, "compare_secret")
+    assert error.endswith("where order.password = ***, api_key = ***, response.json()['token'] = ***")
+    assert "hunter" not in error
+
+
+def test_values_are_bounded(livecheck: LiveCheck) -> None:
+    error = error_of(livecheck, "compare_big_values")
+    assert "text = 'xxx" in error
+    assert "(100000 characters), numbers = [0, 1, 2, 3, 4, 5, … 99994 more]" in error
+    assert len(error) < 500
+
+
+def test_assertion_in_a_function_of_the_module_shows_its_values(livecheck: LiveCheck) -> None:
+    place = f"{FILE}:{line_of('check_side', 'assert')}"
+    assert error_of(livecheck, "compare_in_a_helper") == (
+        f"assert order.side.upper() == 'SELL' ({place}), where order.side.upper() = 'BUY'"
+    )
+
+
+def test_assignment_in_an_assertion_works(livecheck: LiveCheck) -> None:
+    assert "where found = 2" in error_of(livecheck, "compare_with_walrus")
+
+
+def test_error_has_the_place_in_user_code(livecheck: LiveCheck) -> None:
+    line = line_of("raise_error", 'order["sales_channel"]')
+    assert error_of(livecheck, "raise_error", State.ERROR) == f"KeyError: 'sales_channel' ({FILE}:{line})"
+
+
+def test_last_received_signal_is_named(livecheck: LiveCheck) -> None:
+    error = error_of(livecheck, "wait_then_fail")
+    assert error.endswith("where amount = 3; after sent")
+
+
+def test_error_names_the_last_received_signal(livecheck: LiveCheck) -> None:
+    line = line_of("wait_then_raise", "raise")
+    assert error_of(livecheck, "wait_then_raise", State.ERROR) == f"ValueError: no price ({FILE}:{line}); after sent"
