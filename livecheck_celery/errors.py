@@ -28,6 +28,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 
 class LiveCheckError(Exception):
     """Root of all LiveCheck errors."""
@@ -90,7 +92,14 @@ class RedisTooOld(ServerUnavailable):
 
 
 class BrokerUnavailable(ServerUnavailable):
-    """The Celery broker did not accept a message."""
+    """The Celery broker did not accept a message.
+
+    Attributes:
+        test: the `TestExecution` that `trigger` has recorded, which recovery sends as soon as the broker accepts
+            messages: do not trigger it again. None if nothing was recorded.
+    """
+
+    test: Any = None
 
 
 class SuiteFailed(LiveCheckError):

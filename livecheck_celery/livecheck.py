@@ -244,7 +244,10 @@ class LiveCheck:
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):
-            case.apply_overrides(shared_config.overrides.get(case.name, {}))
+            try:
+                case.apply_overrides(shared_config.overrides.get(case.name, {}))
+            except Exception:
+                logger.exception("shared configuration: case %s: failed to apply its overrides", case.name)
         self._django.follow(shared_config.sources.names(DJANGO) if shared_config.sources else set())
 
     def operation_finished(

@@ -23,7 +23,7 @@ from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD
-from livecheck_celery.errors import InvalidPayload
+from livecheck_celery.errors import BrokerUnavailable, InvalidPayload
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
 from livecheck_celery.utils.sanitize import get_logger
@@ -56,11 +56,13 @@ class Trigger:
             DuplicateTest: an execution of that id has no verdict yet.
             TooManyTests: ``max_open`` executions of the case have no verdict.
             InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
-            RedisUnavailable, BrokerUnavailable: the server did not answer within a second.
+            RedisUnavailable: Redis did not answer within a second; whether the test is recorded is unknown.
+            BrokerUnavailable: the broker did not answer within a second. The test is recorded, and runs when the
+                broker accepts messages; it is the attribute ``test`` of the error.
         """
         test = build(self._case, id, args, kwargs)
         test = self._record(test, self._case.test_expires.total_seconds())
-        self._case.app.runtime.publisher.execute(test)
+        self._publish(test)
         return test
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
@@ -106,11 +108,22 @@ class Trigger:
         test = build(self._case, *split_id(args or (), kwargs or {}), expires_in=wait + lifetime)
         prepared = prepare(livecheck.app, options, owner=test.ident, limit=livecheck.settings.max_payload)
         test = self._record(replace(test, message_options=prepared), lifetime, delay=wait)
-        result = livecheck.runtime.publisher.execute(test, countdown=wait or None)
+        result = self._publish(test, countdown=wait or None)
         parent: Any = livecheck.app.current_worker_task
         if parent and add_to_parent:
             parent.add_trail(result)
         return result
+
+    def _publish(self, test: TestExecution, **options: Any) -> AsyncResult[Any]:
+        try:
+            return self._case.app.runtime.publisher.execute(test, **options)
+        except BrokerUnavailable as exc:
+            error = BrokerUnavailable(
+                f"{exc}. The test {test.ident} is recorded: recovery sends it when the broker accepts messages, "
+                "so do not trigger it again"
+            )
+            error.test = test
+            raise error from exc
 
     def s(self, *args: Any, **kwargs: Any) -> Signature[Any]:
         """Return a Celery signature, for chains, groups and links; the previous result precedes ``args``."""

@@ -59,6 +59,8 @@ def unknown_name(kind: str, name: str, names: Iterable[str], *, otherwise: str =
 
 
 def _hint(error: LiveCheckError) -> str:
+    if isinstance(error, BrokerUnavailable) and error.test is not None:
+        return "`livecheck reports` shows its verdict; `livecheck doctor` checks the broker"
     if isinstance(error, RedisUnavailable | BrokerUnavailable):
         return _DOCTOR
     if isinstance(error, DuplicateTest):

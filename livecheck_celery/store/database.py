@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
@@ -18,6 +18,10 @@ from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.scripts import Call, Script, run, run_all
+from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
+
+logger = get_logger(__name__)
 
 #: Seconds that a worker waits for a free connection.
 PATIENCE: Final = 10.0
@@ -69,6 +73,7 @@ class Database:
         self.client = client
         self.keys = Keys(settings.prefix)
         self.timeout = timeout
+        self._throttle = Throttle()
 
     def errors_translated(self) -> AbstractContextManager[None]:
         """Raise every Redis error in the block as RedisUnavailable."""
@@ -108,6 +113,24 @@ class Database:
         if raise_on_error:
             self.raise_first_error(replies)
         return replies
+
+    def run_each(self, calls: Mapping[str, Call]) -> dict[str, Any]:
+        """Run a script for each case, by name, in one round trip, and return the replies.
+
+        A script that fails is left out and logged, once a minute for a case: its key was not written by LiveCheck, or
+        its part of a cluster is down.
+
+        Raises:
+            RedisUnavailable: Redis did not answer, or all scripts failed.
+        """
+        replies = dict(zip(calls, self.run_all(list(calls.values()), raise_on_error=False), strict=True))
+        failed = {name: reply for name, reply in replies.items() if isinstance(reply, redis.RedisError)}
+        if len(failed) == len(calls):
+            self.raise_first_error(list(failed.values()))
+        for name, error in failed.items():
+            if self._throttle(name):
+                logger.error("store: case %s: %s", name, error)
+        return {name: reply for name, reply in replies.items() if name not in failed}
 
     def raise_first_error(self, replies: Sequence[Any]) -> None:
         """Raise the first error among ``replies``, if there is one.

@@ -353,8 +353,8 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        replies = self._database.run_all([DUE(open=self._database.keys.open(name), limit=1) for name in case_names])
-        return [name for name, ids in zip(case_names, replies, strict=True) if ids]
+        calls = {name: DUE(open=self._database.keys.open(name), limit=1) for name in case_names}
+        return [name for name, ids in self._database.run_each(calls).items() if ids]
 
     def make_due(self, case_name: str, test_ids: Sequence[str]) -> None:
         """Make executions due for the next sweep, since this one could not act on them.

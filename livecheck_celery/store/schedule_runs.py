@@ -81,6 +81,5 @@ class ScheduleRuns:
             RedisUnavailable: Redis did not answer.
         """
         suite = self._database.keys.suite
-        calls = [LAPSED_RUN(suite=suite(name), lease=lease, max_attempts=MAX_ATTEMPTS) for name in case_names]
-        replies = self._database.run_all(calls)
-        return [name for name, has_lapsed in zip(case_names, replies, strict=True) if has_lapsed]
+        calls = {name: LAPSED_RUN(suite=suite(name), lease=lease, max_attempts=MAX_ATTEMPTS) for name in case_names}
+        return [name for name, has_lapsed in self._database.run_each(calls).items() if has_lapsed]

@@ -6,12 +6,14 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
-import redis
-
+from livecheck_celery.errors import UnreadableData
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.database import Database, as_dict, readable
 from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
 
 FAIL_SUITE: Final = Script("fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports"))
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
@@ -86,21 +88,13 @@ class Suites:
             cases: ``warn_stalled_after`` of each case; None for an inactive case.
 
         Raises:
-            RedisUnavailable: Redis did not answer, or the state of a case was not written by LiveCheck.
+            RedisUnavailable: Redis did not answer, or the state of every case was not written by LiveCheck.
         """
-        calls = [
-            STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after)
+        calls = {
+            name: STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after)
             for name, warn_stalled_after in cases.items()
-        ]
-        replies = self._database.run_all(calls, raise_on_error=False)
-        found = {
-            name: float(reply)
-            for name, reply in zip(cases, replies, strict=True)
-            if reply and not isinstance(reply, redis.RedisError)
         }
-        if not found:  # no other caller gets the cases found
-            self._database.raise_first_error(replies)
-        return found
+        return {name: float(reply) for name, reply in self._database.run_each(calls).items() if reply}
 
     def statistics(self, case_name: str, *, stalled_after: float | None = None) -> Statistics:
         """Read the statistics of a case atomically.
@@ -124,8 +118,9 @@ class Suites:
         Args:
             cases: ``stalled_after`` of each case, as for `statistics`.
 
+        The status of a case whose stored values cannot be parsed is ERROR; the reason is logged.
+
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
@@ -139,7 +134,11 @@ class Suites:
         statuses, failing, overdue = {}, set(), 0.0
         for (name, stalled_after), values, first in zip(cases.items(), replies[::2], replies[1::2], strict=True):
             state = {field: value for field, value in zip(STATUS_FIELDS, values, strict=True) if value is not None}
-            statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
+            try:
+                statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
+            except UnreadableData as exc:
+                statuses[name] = State.ERROR
+                logger.error("store: case %s: %s", name, exc)  # noqa: TRY400 - the message says it all
             if "failing_since" in state:
                 failing.add(name)
             overdue = max(overdue, *(now - due for _, due in first), 0.0)

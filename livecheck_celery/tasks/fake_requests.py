@@ -19,6 +19,7 @@ from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import Retry
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, window_of
+from livecheck_celery.tasks.each import each
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -99,6 +100,9 @@ def resend_lapsed(livecheck: Installed) -> None:
     runtime = livecheck.runtime
     lease = runtime.leases.lease
     names = [name for name, case in dict(livecheck.cases).items() if case.active and case.frequency is not None]
-    for name in runtime.store.schedule_runs.lapsed(names, lease=lease):
+
+    def resend(name: str) -> None:
         logger.warning("fake requests: case %s: run not finished by its worker, re-sending it", name)
         runtime.publisher.send_task(FAKE_REQUEST, name, queue=livecheck.settings.schedule_queue, expires=lease)
+
+    each("fake requests", runtime.store.schedule_runs.lapsed(names, lease=lease), resend)

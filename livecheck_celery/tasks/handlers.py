@@ -29,6 +29,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
+from livecheck_celery.tasks.each import all_of, each
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.own_task import OwnTask
@@ -122,26 +123,35 @@ class Tasks:
 
     def check_stalled(self, **_: Any) -> None:
         """Fail the suite of each case that received no test for ``warn_stalled_after`` seconds."""
-        for livecheck in self._livechecks:
-            limits, store = stall_limits(livecheck), livecheck.runtime.store
-            for name, since in store.suites.stalled(limits).items():
-                warning = f"no test received for {since:.1f} s (limit {limits[name]:g} s)"
-                livecheck.cases[name].fail_suite(SuiteStalled(warning), State.STALL)
-            store.liveness.schedules_seen()
+        all_of(self._livechecks, self._check_stalled)
 
     def heartbeat(self) -> None:
         """Ping the external dead-man's switch."""
-        for livecheck in self._livechecks:
-            ping(livecheck)
+        all_of(self._livechecks, ping)
 
     def recover(self) -> None:
         """Recover the executions and the fake requests that no worker finished."""
-        for livecheck in self._livechecks:
-            store, queues = livecheck.runtime.store, Queues(livecheck.runtime.publisher.has_messages)
-            for name in store.executions.cases_due(list(livecheck.cases)):
-                sweep(livecheck.cases[name], queues)
+        all_of(self._livechecks, self._recover)
+
+    def _check_stalled(self, livecheck: Installed) -> None:
+        limits, store = stall_limits(livecheck), livecheck.runtime.store
+        stalled = store.suites.stalled(limits)
+
+        def warn(name: str) -> None:
+            warning = f"no test received for {stalled[name]:.1f} s (limit {limits[name]:g} s)"
+            livecheck.cases[name].fail_suite(SuiteStalled(warning), State.STALL)
+
+        each("stalled check", stalled, warn)
+        store.liveness.schedules_seen()
+
+    def _recover(self, livecheck: Installed) -> None:
+        store, queues = livecheck.runtime.store, Queues(livecheck.runtime.publisher.has_messages)
+        due = store.executions.cases_due(list(livecheck.cases))
+        try:
+            each("recovery", due, lambda name: sweep(livecheck.cases[name], queues))
+        finally:  # the runs of fake requests do not wait for a case whose sweep fails
             resend_lapsed(livecheck)
-            store.liveness.schedules_seen()
+        store.liveness.schedules_seen()
 
     def _case(self, name: Any, prefix: Any) -> Case:
         """Return the case of a message; ``prefix`` is None in a message of an earlier version.

@@ -49,12 +49,20 @@ def test_trigger_raises_within_a_second_when_the_broker_is_unavailable(outage: A
     with outage() as url:
         case = make_order_case(url, redis_url=redis_url)
         started = time.monotonic()
-        with pytest.raises(BrokerUnavailable, match="is it running, and is broker_url right"):
+        with pytest.raises(BrokerUnavailable, match="is it running, and is broker_url right") as raised:
             case.trigger("o-1")
         assert time.monotonic() - started < WITHIN_A_SECOND
         assert case.app.runtime.store.client.zcard(case.app.runtime.store.keys.open(case.name)) == 1, (
             "recorded, for recovery to send"
         )
+        assert "The test shop.test_order:o-1 is recorded: recovery sends it" in str(raised.value)
+        assert (raised.value.test.id, raised.value.test.recorded_at is None) == ("o-1", False)
+        with pytest.raises(BrokerUnavailable) as raised:
+            case.trigger.delay("o-2")
+        assert raised.value.test.id == "o-2"
+        with pytest.raises(BrokerUnavailable) as raised:
+            case.trigger.apply_async(("o-3",), countdown=1)
+        assert raised.value.test.id == "o-3"
 
 
 def test_unknown_broker_transport_is_an_error_that_names_it(redis_url: str) -> None:

@@ -153,7 +153,12 @@ def test_broker_outage_is_an_error(livecheck: LiveCheck, publisher: Publisher) -
     publisher.then = refuse
     result = run("test_order", "1")
     assert result.exit_code == 2
-    assert result.stderr.startswith("Error: the broker is down\nHint: `livecheck doctor`")
+    error, hint = result.stderr.splitlines()
+    assert error.startswith("Error: the broker is down. The test shop.test_order:")
+    assert error.endswith(
+        " is recorded: recovery sends it when the broker accepts messages, so do not trigger it again"
+    )
+    assert hint == "Hint: `livecheck reports` shows its verdict; `livecheck doctor` checks the broker"
 
 
 @pytest.mark.parametrize("state", [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP])

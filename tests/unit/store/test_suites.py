@@ -107,10 +107,15 @@ def test_each_case_stalls_after_its_own_time(store: Store) -> None:
     assert found == {"a", "c"}
 
 
-def test_unreadable_case_does_not_hide_the_stall_of_another(store: Store, redis_client: redis.Redis) -> None:
+def test_unreadable_case_does_not_hide_the_stall_of_another(
+    store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     redis_client.set(store.keys.suite("broken"), "x")
     with pytest.raises(RedisUnavailable):
-        store.suites.stalled({"broken": 0.1, CASE: 60.0})
+        store.suites.stalled({"broken": 0.1})
+    for _ in range(3):
+        assert store.suites.stalled({"broken": 0.1, CASE: 60.0}) == {}
+    assert [line.partition(": ")[2][:12] for line in caplog.messages] == ["case broken:"], "once a minute"
     redis_client.hset(store.keys.suite(CASE), "expected_since", 1)
     assert list(store.suites.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
     redis_client.delete(store.keys.suite("broken"))
@@ -206,3 +211,12 @@ def test_recovery_of_a_service_does_not_hide_failing_tests(store: Store) -> None
     store.client.hset(store.keys.suite(CASE), "consecutive_failures", 0)
     store.suites.service_recovered(CASE, state_transition_delay=0)
     assert store.suites.statistics(CASE).status is State.PASS
+
+
+def test_health_of_an_unreadable_case_is_an_error_of_it_alone(
+    store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    redis_client.hset(store.keys.suite("broken"), mapping={"status": "nonsense", "expected_since": "x"})
+    health = store.suites.health({"broken": 60.0, CASE: 60.0})
+    assert health.statuses == {"broken": State.ERROR, CASE: State.INIT}
+    assert "case broken: Redis key " in caplog.text

@@ -9,11 +9,21 @@ import pytest
 from celery.app.task import Context
 from celery.exceptions import Ignore
 
-from livecheck_celery import Case, LiveCheck, RedisUnavailable, State, TestExecution, UnknownCase
+from livecheck_celery import (
+    BrokerUnavailable,
+    Case,
+    InvalidPayload,
+    LiveCheck,
+    RedisUnavailable,
+    State,
+    TestExecution,
+    UnknownCase,
+)
 from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import handlers
+from livecheck_celery.tasks.each import all_of, each
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.factories import CASE, make_report, make_test
 
@@ -196,3 +206,73 @@ def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.M
     monkeypatch.setattr(handlers, "stall_limits", declare_late)
     Tasks([livecheck]).check_stalled()
     assert [str(exc) for exc in failed] == ["no test received for 2.0 s (limit 1 s)"]
+
+
+def test_stall_of_each_case_is_reported_although_others_fail(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    failed: list[str] = []
+
+    class Failing(Case):
+        def fail_suite(self, exc: Exception, new_state: State = State.FAIL) -> None:
+            if self.name == "2":
+                raise ZeroDivisionError
+            if self.name == "3":
+                raise InvalidPayload("not JSON")
+            if self.name == "4":
+                raise RedisUnavailable("refused")
+            failed.append(self.name)
+
+    names = ["1", "2", "3", "4", "5"]
+    for name in names:
+        livecheck.add_case(Failing, name=name)
+    monkeypatch.setattr(livecheck.runtime.store.suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    with pytest.raises(RedisUnavailable):
+        Tasks([livecheck]).check_stalled()
+    assert failed == ["1", "5"]
+    assert [line.partition(":")[2].partition(":")[0] for line in caplog.messages] == [" case 2", " case 3", " case 4"]
+
+
+def test_unavailable_server_is_not_asked_for_every_case() -> None:
+    asked: list[str] = []
+
+    def act(name: str) -> None:
+        asked.append(name)
+        if name != "1":
+            raise RedisUnavailable("silent")
+
+    with pytest.raises(RedisUnavailable):
+        each("recovery", map(str, range(10)), act)
+    assert asked == ["0", "1", "2", "3", "4"]
+
+
+def test_sweep_of_a_case_that_fails_delays_no_other_and_no_fake_request(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    swept: list[str] = []
+
+    def sweep(case: Any, queues: Any) -> None:
+        if case.name == "1":
+            raise BrokerUnavailable("refused")
+        swept.append(case.name)
+
+    for name in ("1", "2"):
+        livecheck.add_case(Case, name=name)
+    monkeypatch.setattr(handlers, "sweep", sweep)
+    monkeypatch.setattr(handlers, "resend_lapsed", lambda _: swept.append("fake requests"))
+    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", list)
+    with pytest.raises(BrokerUnavailable):
+        Tasks([livecheck]).recover()
+    assert swept == ["2", "fake requests"]
+
+
+def test_every_livecheck_is_served_although_one_fails() -> None:
+    served: list[int] = []
+
+    def act(number: int) -> None:
+        served.append(number)
+        raise ValueError(number)
+
+    with pytest.raises(ValueError, match="1"):
+        all_of([1, 2], act)
+    assert served == [1, 2]

@@ -1,0 +1,55 @@
+"""Act on each case, and each LiveCheck, by itself: what fails for one costs no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Final, TypeVar
+
+from livecheck_celery.errors import LiveCheckError, ServerUnavailable
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
+
+T = TypeVar("T")
+
+#: A server that fails for this many cases in a row is down for all; each attempt can take seconds.
+GIVE_UP_AFTER: Final = 3
+
+
+def each(component: str, case_names: Iterable[str], act: Callable[[str], object]) -> None:
+    """Call ``act`` for each case; log what it raises, with the name of the case, and continue.
+
+    Raises:
+        ServerUnavailable: a server did not answer; raised after the other cases, or after three such errors in a row.
+    """
+    unavailable: ServerUnavailable | None = None
+    in_a_row = 0
+    for name in case_names:
+        try:
+            act(name)
+            in_a_row = 0
+        except LiveCheckError as exc:
+            logger.error("%s: case %s: %s", component, name, exc)  # noqa: TRY400 - the message says it all
+            if isinstance(exc, ServerUnavailable):
+                unavailable, in_a_row = exc, in_a_row + 1
+        except Exception:
+            logger.exception("%s: case %s: failed; continuing with the others", component, name)
+        if in_a_row == GIVE_UP_AFTER:
+            break
+    if unavailable is not None:
+        raise unavailable
+
+
+def all_of(livechecks: Iterable[T], act: Callable[[T], object]) -> None:
+    """Call ``act`` for each LiveCheck, also after one raised; then raise the first exception, and log the others."""
+    first: Exception | None = None
+    for livecheck in livechecks:
+        try:
+            act(livecheck)
+        except Exception as exc:
+            if first is None:
+                first = exc
+            else:
+                logger.exception("tasks: another LiveCheck of this app failed, too")
+    if first is not None:
+        raise first
