@@ -47,6 +47,12 @@ def operation_tests(since: float | None = None) -> list[TestExecution]:
     return _unique([*tests, *earlier])
 
 
+def identity_here() -> tuple[str, str] | None:
+    """Return name of the case and id of the test that the running code is part of, or that it has triggered, if any."""
+    test = next(iter(operation_tests()), None)
+    return None if test is None else (test.case_name, test.id)
+
+
 def synthetic_case() -> str | None:
     """Return the name of the case whose fake request the running code is part of, if any."""
     return blocks.synthetic_case()

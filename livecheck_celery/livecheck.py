@@ -19,7 +19,7 @@ from livecheck_celery.cases.declaration import case_class, check_class, check_na
 from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
-from livecheck_celery.context import current_test, detached
+from livecheck_celery.context import current_test, detached, identity_here
 from livecheck_celery.default_app import default_app, is_default
 from livecheck_celery.delivery.outbox import FLUSH_TIMEOUT
 from livecheck_celery.delivery.shared_config import SharedConfig
@@ -39,6 +39,7 @@ from livecheck_celery.runtime import Runtime
 from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
+from livecheck_celery.utils import sentry
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.hosts import check_hosts
 from livecheck_celery.utils.lazy import lazy
@@ -87,6 +88,7 @@ class LiveCheck:
         self._runtime: Runtime | None = None
         self._django = Receivers(self.operation_finished)
         self._uninstrument: dict[str, Callable[[], None]] = {}
+        sentry.connect(identity_here)
         celery_propagation.connect()
         celery_propagation.add_listener(self)
         deferral.add_user(self)
@@ -200,6 +202,7 @@ class LiveCheck:
         Raises:
             ConfigurationError: a setting is wrong.
         """
+        sentry.connect(identity_here)  # imported since, perhaps
         runtime = Runtime(self.app, self.settings, partial(restore_after_data_loss, self))
         runtime.shared_config.listen(self._apply_shared_config)
         self._runtime = runtime

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import operator
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -25,13 +26,7 @@ from livecheck_celery.cases.signals import BaseSignal, Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
-from livecheck_celery.errors import (
-    ConfigurationError,
-    RedisUnavailable,
-    ServiceDown,
-    SuiteFailed,
-    UnknownSignal,
-)
+from livecheck_celery.errors import ConfigurationError, RedisUnavailable, ServiceDown, SuiteFailed, UnknownSignal
 from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import TestRunner, current_execution
@@ -39,15 +34,12 @@ from livecheck_celery.execution.test_log import write
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
 from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.validation import explain_options
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
 #: Options that can be overridden at run time.
 OVERRIDABLE: Final = ("active", "probability")
-
-
-def _call(operation: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    return operation(*args, **kwargs)
 
 
 class Case(CaseOptions):
@@ -64,7 +56,8 @@ class Case(CaseOptions):
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
-    logger: ClassVar[logging.Logger] = get_logger(__name__)
+    #: Parent of the loggers of the cases: that of a case is ``livecheck_celery.case.<name of the case>``.
+    logger: logging.Logger = get_logger("livecheck_celery.case")
 
     status = SuiteAttribute(
         lambda _, read: read.status, State.INIT, "State of the suite; STALL when tests are overdue."
@@ -159,6 +152,8 @@ class Case(CaseOptions):
             self.signals[signal.name] = signal
             setattr(self, attribute, signal)
         self.total_signals = len(self.signals)
+        if self.logger is Case.logger:  # not the subclass's own
+            self.logger = get_logger(f"{Case.logger.name}.{name}")
         self.log = CaseLog(self.logger, name)
         self.diag = Diag()
         self.exit_stack = ExitStack()
@@ -278,7 +273,9 @@ class Case(CaseOptions):
             logger=self.logger,
         )
 
-    def _account_suite_failure(self, exc: SuiteFailed, new_state: State, call: Callable[..., Any] = _call) -> None:
+    def _account_suite_failure(
+        self, exc: SuiteFailed, new_state: State, call: Callable[..., Any] = operator.call
+    ) -> None:
         if exc.accounted:
             return
         report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
@@ -291,7 +288,8 @@ class Case(CaseOptions):
             state_transition_delay=self.state_transition_delay,
         )
         exc.accounted = True
-        write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc)
+        extra = {CASE: self.name, CAUSE: f"suite {new_state}: {type(exc).__name__}"}
+        write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc, extra=extra)
         if is_new:
             self.call_hook(self.post_report, replace(report, at=call(store.time)))
 

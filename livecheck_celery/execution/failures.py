@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
@@ -22,6 +23,7 @@ logger = get_logger(__name__)
 _MAX_LINE: Final = 2_000
 _MAX_OTHER: Final = 200
 _MAX_TRACEBACK: Final = 16_000
+_NUMBER: Final = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 
 def describe(error: BaseException) -> str:
@@ -32,6 +34,19 @@ def describe(error: BaseException) -> str:
     _, deciding = verdict_of(error)
     others = [_one_line(type_and_message(each))[:_MAX_OTHER] for each in exceptions_of(error) if each is not deciding]
     return encodable("; also raised: ".join([_describe_single(deciding), *others])[:_MAX_LINE])
+
+
+def cause(error: BaseException) -> str:
+    """Return what failed, in words that are the same for each test with the same failure, for grouping.
+
+    Of an error in user code: its type, and the function and the text of the line, without numbers that edits change.
+    """
+    _, deciding = verdict_of(error)
+    place = None if isinstance(deciding, LiveCheckError) else raised_at(deciding)
+    if place is not None:
+        return sanitize(f"{type(deciding).__name__} in {place.code.co_qualname}: {place.source}")[:_MAX_OTHER]
+    text = _one_line(message_of(deciding)).partition(";")[0]
+    return f"{type(deciding).__name__}: {_NUMBER.sub('N', text)}"[:_MAX_OTHER]
 
 
 def trace(error: BaseException) -> str:

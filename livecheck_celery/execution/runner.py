@@ -26,7 +26,7 @@ from livecheck_celery.errors import (
     SuiteFailed,
 )
 from livecheck_celery.execution.event_loop import in_event_loop
-from livecheck_celery.execution.failures import describe, trace
+from livecheck_celery.execution.failures import cause, describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
 from livecheck_celery.execution.recorded_asserts import record_asserts
@@ -40,6 +40,7 @@ from livecheck_celery.store import Claim, Verdict
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import get_logger, sanitize
+from livecheck_celery.utils.sentry import CASE, CAUSE
 
 logger = get_logger(__name__)
 
@@ -369,7 +370,14 @@ class TestRunner:
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
         why = f": {report.error}" if report.error else ""
-        write(logger, level, "runner: %s: %s in %.3f s%s", self.test.ident, report.state, report.runtime, why)
+        write(
+            case.logger,
+            level,
+            "runner: %s: %s in %.3f s%s",
+            *(self.test.ident, report.state, report.runtime, why),
+            exc_info=None if report.state.is_ok() else self.error,
+            extra={CASE: case.name, CAUSE: f"{report.state}: {cause(self.error)}" if self.error else None},
+        )
         self._call_hooks()
         case.call_hook(case.post_report, self.report)
         if failure := suite_failure(verdict, case):

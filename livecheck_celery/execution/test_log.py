@@ -30,7 +30,7 @@ def formatted(msg: object, args: tuple[object, ...]) -> str:
 def write(logger: logging.Logger, level: int, msg: str, *args: object, **options: Any) -> None:
     """Log to ``logger``; ignore what its handlers and filters raise, since logging decides no verdict."""
     with suppress(Exception):
-        logger.log(level, msg, *args, **options)
+        logger.log(level, msg, *args, stacklevel=2, **options)  # the caller's line
 
 
 class TestLog:
