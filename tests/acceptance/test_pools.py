@@ -70,6 +70,18 @@ def test_missing_signal_is_a_timeout(slots: int, client: Client, kind: str) -> N
     assert 0.4 < report.runtime < 3.0
 
 
+@pytest.mark.parametrize("how", ["SystemExit", "KeyboardInterrupt"])
+def test_run_that_exits_is_an_error_and_the_worker_continues(client: Client, how: str) -> None:
+    for kind in ("ending", "ending_async"):
+        case = client.case(f"checks.test_{kind}")
+        report = report_of(case, case.trigger(how=how).id)
+        assert report.state is State.ERROR
+        assert report.error.startswith(how)
+        assert "(checks.py:" in report.error
+    for kind in ("plain", "async"):
+        client.run_together([client.case(f"checks.test_{kind}", "go")])
+
+
 @pytest.mark.promise(
     "The worker logs which test still holds a slot after its TIMEOUT, and at which line of code.",
     theme="recovery",

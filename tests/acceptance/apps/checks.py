@@ -1,5 +1,7 @@
 """Cases on the default app, for workers and beats that name this module."""
 
+import asyncio
+import sys
 import time
 
 from livecheck_celery import Case, LiveCheck, Signal, current_execution, current_test
@@ -39,6 +41,31 @@ class test_stubborn(Case):
 
     def run(self) -> None:
         time.sleep(3.0)  # outlasts max_runtime, then returns by itself
+
+
+def end(how: str) -> None:
+    if how == "KeyboardInterrupt":
+        raise KeyboardInterrupt
+    sys.exit("the script ends")
+
+
+@livecheck.case(warn_stalled_after="1h")
+class test_ending(Case):
+    """Ends as a script does."""
+
+    def run(self, how: str) -> None:
+        end(how)
+
+
+@livecheck.case(warn_stalled_after="1h")
+class test_ending_async(Case):
+    """Ends as a script does, in a task of its own."""
+
+    async def run(self, how: str) -> None:
+        async def task() -> None:
+            end(how)
+
+        await asyncio.create_task(task())
 
 
 @livecheck.case(frequency=1.0, warn_stalled_after="1h")

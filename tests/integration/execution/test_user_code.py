@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import anyio
 import pytest
 
 from livecheck_celery import (
@@ -352,6 +353,25 @@ def test_what_a_task_group_holds_decides(livecheck: LiveCheck, steps: list[Any],
         assert (
             "no answer" if step is time_out else "no price" if step is raise_error else "wrong side"
         ) in report.error
+
+
+def test_what_a_task_group_of_anyio_holds_decides(livecheck: LiveCheck) -> None:
+    async def run(self: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(assert_side, self)
+            tasks.start_soon(asyncio.sleep, 30)
+
+    runner = execute(declare(livecheck, run))
+    assert (runner.state, str(runner.error)) == (State.FAIL, "wrong side")
+
+
+def test_deadline_in_a_task_group_is_a_timeout(livecheck: LiveCheck) -> None:
+    async def run(self: Any) -> None:
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(asyncio.sleep(30))
+
+    runner = execute(declare(livecheck, run, max_runtime=0.05))
+    assert runner.state is State.TIMEOUT
 
 
 def test_what_a_group_of_a_thread_holds_decides(livecheck: LiveCheck) -> None:
