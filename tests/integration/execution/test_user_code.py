@@ -397,7 +397,7 @@ def test_test_that_waits_in_a_task_group_is_handed_back(livecheck: LiveCheck) ->
     with ThreadPoolExecutor(1) as pool:
         future = pool.submit(execute, case)
         assert waiting.wait(10)
-        livecheck.runtime.inbox.interrupt_after(0)
+        livecheck.runtime.inbox.stop()
         runner = future.result(20)
     assert (runner.state, runner.handed_back) == (State.INIT, True)
     assert reports(livecheck) == []
