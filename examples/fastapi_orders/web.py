@@ -12,18 +12,28 @@ Start a Redis on localhost. Then run each command in `examples/`, in a terminal 
 """
 
 import os
-from asyncio import to_thread
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import httpx
-from fastapi import FastAPI
+from fastapi import BackgroundTasks, FastAPI
 
 from fastapi_orders.checks import Order, livecheck, test_order
 from fastapi_orders.tasks import store_order
 
 URL = os.environ.get("ORDERS_URL", "http://127.0.0.1:8000")  # base URL of the other services
 
-app = FastAPI()
+client = httpx.AsyncClient(base_url=URL)
+
+
+@asynccontextmanager
+async def lifespan(_app: FastAPI) -> AsyncIterator[None]:
+    async with client:
+        yield
+
+
+app = FastAPI(lifespan=lifespan)
 app.add_middleware(livecheck.asgi)
 livecheck.instrument("httpx")
 
@@ -39,10 +49,10 @@ async def init_order(item: str, quantity: int) -> Order:
 
 
 @app.post("/order/create/", status_code=201)
-async def create_order(order: Order) -> Order:
+async def create_order(order: Order, background_tasks: BackgroundTasks) -> Order:
     await post("/stock/reserve/", order)
     test_order.order_created.send(order)
-    await to_thread(store_order.delay, order.model_dump())
+    background_tasks.add_task(store_order.delay, order.model_dump())  # after the response, as part of the test
     return order
 
 
@@ -54,6 +64,5 @@ async def reserve_stock(order: Order) -> int:
 
 
 async def post(path: str, order: Order) -> None:
-    async with httpx.AsyncClient(base_url=URL) as client:
-        response = await client.post(path, json=order.model_dump())
+    response = await client.post(path, json=order.model_dump())
     response.raise_for_status()

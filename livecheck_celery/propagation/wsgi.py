@@ -62,8 +62,6 @@ def _is_file(body: Iterable[bytes], environ: WSGIEnvironment) -> bool:
 class _Request(RequestScope):
     """The scope of one WSGI request, with the status of its response."""
 
-    __slots__ = ("_start_response", "_status")
-
     def __init__(self, gate: Gate, environ: WSGIEnvironment, start_response: StartResponse) -> None:
         super().__init__(gate, known_headers(environ), environ.get("REQUEST_METHOD", ""), _path(environ))
         self._start_response = start_response
