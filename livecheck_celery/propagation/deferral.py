@@ -10,13 +10,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Awaitable, Callable
 from contextlib import nullcontext
-from threading import RLock
 from typing import Any, Final
 from weakref import WeakSet
 
 from livecheck_celery.binding import bind_here
 from livecheck_celery.blocks import Block, current_work, synthetic_case, tests_in_force
-from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -25,7 +23,6 @@ logger: Final = get_logger(__name__)
 #: Attribute of a streaming response: the block in which it was made.
 _BLOCK: Final = "_livecheck_block"
 
-_lock: Final = RLock()
 _users: Final[WeakSet[Any]] = WeakSet()
 #: By module, the replaced methods of its framework.
 _followed: Final[dict[str, Replacements]] = {}
@@ -34,14 +31,15 @@ _followed: Final[dict[str, Replacements]] = {}
 def follow_frameworks() -> None:
     """Make work that is queued from now on part of the tests in force, in all frameworks that are loaded."""
     for name, follow in _FRAMEWORKS.items():
-        if name not in _followed and (module := sys.modules.get(name)) is not None:
-            with _lock:
-                if name not in _followed:
-                    _followed[name] = Replacements()
-                    try:
-                        follow(module, _followed[name])
-                    except (ConfigurationError, AttributeError) as exc:
-                        logger.warning("deferral: %s: %s; work that it runs later carries no test", name, exc)
+        if name in _followed or (module := sys.modules.get(name)) is None or _is_being_imported(module):
+            continue
+        # setdefault() is atomic. A lock could be held for ever, after a fork.
+        replacements = Replacements()
+        if _followed.setdefault(name, replacements) is replacements:
+            try:
+                follow(module, replacements)
+            except Exception:
+                logger.warning("deferral: %s: work that it runs later carries no test", name, exc_info=True)
 
 
 def add_user(user: object) -> None:
@@ -52,11 +50,9 @@ def add_user(user: object) -> None:
 def remove_user(user: object) -> None:
     """Restore the methods, if ``user`` was the last one."""
     _users.discard(user)
-    with _lock:
-        if not _users:
-            for replacements in _followed.values():
-                replacements.undo()
-            _followed.clear()
+    while _followed and not _users:
+        _, replacements = _followed.popitem()
+        replacements.undo()
 
 
 def _follow_background_tasks(module: Any, replacements: Replacements) -> None:
@@ -108,6 +104,10 @@ def _follow_commits(module: Any, replacements: Replacements) -> None:
         return bind_and_queue
 
     replacements.replace(module.BaseDatabaseWrapper, "on_commit", make)
+
+
+def _is_being_imported(module: Any) -> bool:
+    return getattr(getattr(module, "__spec__", None), "_initializing", False) is True
 
 
 def _bound(function: Any) -> Any:
