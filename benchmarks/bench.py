@@ -6,6 +6,7 @@ put on a queue, an execution with the two round trips to Redis that it needs.
 
 from __future__ import annotations
 
+import argparse
 import logging
 import logging.handlers
 import queue
@@ -100,4 +101,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__).parse_args()
     main()

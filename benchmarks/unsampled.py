@@ -5,12 +5,12 @@ Nearly all requests are not tested. Exits with 1 if a request takes more than a 
 
 from __future__ import annotations
 
+import argparse
 import asyncio
 import sys
 import time
 from typing import Any, Final
 
-import faust
 from celery import Celery
 from rich.console import Console
 from rich.table import Table
@@ -25,6 +25,10 @@ SHARE: Final = 1 / 3
 
 def faust_case() -> Any:
     """Declare a case of Faust that tests no request."""
+    try:
+        import faust  # noqa: PLC0415 - optional, and slow to import
+    except ImportError:
+        sys.exit('benchmarks.unsampled needs faust-streaming: pip install -e ".[bench]"')
     app = faust.App("bench", broker="memory://", store="memory://").LiveCheck()
 
     @app.case(name="bench.order", probability=0.0)
@@ -85,4 +89,5 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    argparse.ArgumentParser(prog="python -m benchmarks.unsampled", description=__doc__).parse_args()
     main()

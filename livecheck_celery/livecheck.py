@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
+import click
 import requests
 from celery import Celery
 
@@ -104,6 +105,18 @@ class LiveCheck:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} on {self.app.main}: {len(self.cases)} cases>"
+
+    @property
+    def user_options(self) -> Any:
+        """Celery's command line reads this first from what ``-A`` names, which must be a Celery app.
+
+        Raises:
+            click.UsageError: always; the message says what to give instead.
+        """
+        raise click.UsageError(
+            f"-A names a LiveCheck, not its Celery app {self.app.main!r}; give the module alone, or module:app. "
+            "`livecheck -A` takes both."
+        )
 
     # -- declaring cases
 

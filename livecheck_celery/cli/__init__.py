@@ -6,6 +6,7 @@ commands are imported when they are called.
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -80,7 +81,11 @@ class CommandGroup(click.Group):
             CliError: the command failed with a usage error or a LiveCheck error.
         """
         from livecheck_celery.cli.errors import readable_errors  # noqa: PLC0415 - as above
+        from livecheck_celery.cli.streams import make_printable  # noqa: PLC0415 - as above
 
+        make_printable(sys.stdout, sys.stderr)
+        if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+            ctx.color = False
         with readable_errors():
             return super().invoke(ctx)
 

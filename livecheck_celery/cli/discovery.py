@@ -10,6 +10,7 @@ import click
 from celery import Celery
 from celery.app.utils import find_app
 
+from livecheck_celery.cli.dev_server import default_url, running_server, uses
 from livecheck_celery.cli.errors import CliError
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
@@ -25,11 +26,32 @@ def app_name(ctx: click.Context) -> str | None:
 def find_livechecks(ctx: click.Context) -> list[LiveCheck]:
     """Return the LiveCheck instances that ``-A`` names, or those of the default app; imports the modules of the app.
 
+    Without a server in the environment, the default is that of a running ``dev`` for the same app.
+
     Raises:
         CliError: the module does not exist, fails to import, or defines neither a Celery app nor a LiveCheck.
     """
-    celery_app = getattr(ctx.obj, "app", None)
     name = app_name(ctx)
+    url = running_server(name)
+    with default_url(url) as added:
+        livechecks = _find(ctx, name)
+        if not added or url is None:
+            return livechecks
+        _read_settings_again(livechecks)  # `celery` has imported the app, and read its settings, before
+        if uses(livechecks[0], url):
+            added.clear()  # the variables stay, for settings that are read later
+            return livechecks
+    _read_settings_again(livechecks)  # the app names another server
+    return livechecks
+
+
+def _read_settings_again(livechecks: Iterable[LiveCheck]) -> None:
+    for each in livechecks:
+        vars(each).pop("settings", None)
+
+
+def _find(ctx: click.Context, name: str | None) -> list[LiveCheck]:
+    celery_app = getattr(ctx.obj, "app", None)
     if isinstance(celery_app, Celery) and name:
         return _on_apps([celery_app])
     if name:

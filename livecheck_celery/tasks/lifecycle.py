@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
@@ -29,7 +30,7 @@ from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import queues_of
-from livecheck_celery.tasks.presence import Presence
+from livecheck_celery.tasks.presence import Presence, banner
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
 from livecheck_celery.tasks.shutdown import Shutdown, bootstep, owns_process
@@ -102,6 +103,9 @@ class Lifecycle:
         self._presences = [Presence(livecheck, "worker", str(sender.hostname), queues) for livecheck in working]
         for presence in self._presences:
             presence.sign_in()
+        if not getattr(sender, "quiet", False):  # as Celery's own banner
+            for livecheck in working:
+                print(banner(livecheck), file=sys.__stdout__, flush=True)
 
     def repeat_signs_of_life(self, sender: Any, **_: Any) -> None:
         """Give signs of life of this worker until it exits."""

@@ -14,13 +14,33 @@ from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.store import Store
 from livecheck_celery.store.liveness import SIGN_TTL, RunningProcess
 from livecheck_celery.tasks.protocols import Installed
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.sanitize import get_logger, sanitize
 from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
 
 #: Seconds between two signs of life of a process.
 SIGN_EVERY: Final = SIGN_TTL / 6
+
+
+#: Names of cases that the banner lists.
+_MAX_LISTED: Final = 10
+
+
+def banner(livecheck: Installed) -> str:
+    """Describe what a worker runs, in four lines: version, cases, queues, and the URL of the state."""
+    settings, cases = livecheck.settings, sorted(livecheck.cases)
+    more = f" and {len(cases) - _MAX_LISTED} more" if len(cases) > _MAX_LISTED else ""
+    listed = sanitize(", ".join(cases[:_MAX_LISTED])) + more
+    return "\n".join(
+        (
+            f"LiveCheck {version('livecheck-celery')}",
+            f"  cases   {listed or 'none: import the modules that declare them, or set livecheck_cases'}",
+            f"  queues  {settings.queue}, {settings.schedule_queue}",
+            f"  state   {without_password(settings.redis_url)}, prefix {settings.prefix}",
+        )
+    )
 
 
 class Presence:

@@ -11,8 +11,9 @@ import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
+from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
-from livecheck_celery.cli.doctor.findings import Finding, commands_for, warning
+from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_workers
 from livecheck_celery.livecheck import LiveCheck

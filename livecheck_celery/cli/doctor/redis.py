@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from livecheck_celery.cli import console
-from livecheck_celery.cli.doctor.findings import Commands, Finding, warning
+from livecheck_celery.cli.celery_commands import Commands
+from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError, RedisUnavailable
 from livecheck_celery.livecheck import LiveCheck

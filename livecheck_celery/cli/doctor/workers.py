@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple, TypeVar
 
-from livecheck_celery.cli.doctor.findings import Commands, Finding, warning
+from livecheck_celery.cli.celery_commands import Commands
+from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.tasks.brokers import check_one_broker

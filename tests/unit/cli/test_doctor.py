@@ -16,9 +16,9 @@ from celery import Celery
 from click.testing import Result
 
 from livecheck_celery import LiveCheck, cli
-from livecheck_celery.cli import doctor
-from livecheck_celery.cli.doctor import findings, workers
-from livecheck_celery.cli.doctor.findings import Commands
+from livecheck_celery.cli import celery_commands, doctor
+from livecheck_celery.cli.celery_commands import Commands, Program, commands_for
+from livecheck_celery.cli.doctor import workers
 from livecheck_celery.cli.doctor.redis import check_clocks
 from livecheck_celery.cli.doctor.workers import Worker
 from livecheck_celery.store import Store
@@ -28,7 +28,7 @@ from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_settings
 
 ROOT = Path(__file__).parents[3]
-COMMANDS = Commands("celery worker", "celery beat")
+COMMANDS = Commands(Program("shop", ("worker",)), Program("shop", ("beat",)))
 QUEUES = ("livecheck", "livecheck.schedule")
 THREADS = "celery.concurrency.thread:TaskPool"
 PREFORK = "celery.concurrency.prefork:TaskPool"
@@ -274,7 +274,7 @@ def test_unsuitable_worker_is_an_error(one: Worker, words: list[str]) -> None:
     for finding, word in zip(found, words, strict=True):
         assert not finding.ok
         assert word in finding.found
-        assert "celery worker" in finding.fix
+        assert "celery -A shop worker" in finding.fix
 
 
 def test_workers_with_the_same_name_are_all_found(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -323,10 +323,13 @@ def test_call_with_timeout_returns_or_raises_the_result() -> None:
 def test_commands_for_the_default_app_name_the_module_of_the_cases(
     livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(findings, "default_app", lambda: livecheck.app)
-    assert findings.commands_for(livecheck, None) == Commands(
-        "celery -A livecheck_celery worker", "celery -A livecheck_celery beat"
-    )
-    assert findings.commands_for(livecheck, "shop.checks:livecheck").worker == (
-        "LIVECHECK_CASES=shop.checks celery -A livecheck_celery worker"
-    )
+    monkeypatch.setattr(celery_commands, "default_app", lambda: livecheck.app)
+    monkeypatch.delenv("LIVECHECK_CASES", raising=False)
+    assert [str(one) for one in commands_for(livecheck, None)] == [
+        "celery -A livecheck_celery worker",
+        "celery -A livecheck_celery beat",
+    ]
+    worker = commands_for(livecheck, "shop.checks:livecheck").worker
+    assert str(worker) == "LIVECHECK_CASES=shop.checks celery -A livecheck_celery worker"
+    monkeypatch.setenv("LIVECHECK_CASES", "stock.checks,shop.checks")
+    assert commands_for(livecheck, "shop.checks").worker.cases == "stock.checks,shop.checks"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import socket
 import subprocess
@@ -140,6 +141,24 @@ def test_outbox_starts_with_the_worker_except_in_one_that_forks(livecheck: LiveC
 def test_outbox_starts_in_each_process_of_a_pool(livecheck: LiveCheck) -> None:
     make_lifecycle(livecheck).start_outbox()
     assert livecheck.runtime.outbox.running
+
+
+def test_worker_says_at_its_start_what_it_runs(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "__stdout__", shown)
+    for number in range(12):
+        livecheck.add_case(Case, name=f"shop.test_{number:02}")
+    worker = worker_of(livecheck.app, "livecheck")
+    make_lifecycle(livecheck).start(sender=worker)
+    first, cases, queues, state = shown.getvalue().splitlines()
+    assert first.startswith("LiveCheck ")
+    assert cases.startswith("  cases   shop.test_00, shop.test_01, ")
+    assert cases.endswith(", shop.test_09 and 2 more")
+    assert queues == "  queues  livecheck, livecheck.schedule"
+    assert state == "  state   redis://127.0.0.1:1/0, prefix livecheck"
+    worker.quiet = True
+    make_lifecycle(livecheck).start(sender=worker)
+    assert len(shown.getvalue().splitlines()) == 4, "celery --quiet"
 
 
 def test_worker_gives_signs_of_life_until_it_stops(livecheck: LiveCheck, store: Store) -> None:
