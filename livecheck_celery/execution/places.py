@@ -13,8 +13,8 @@ from typing import Final, NamedTuple
 
 from livecheck_celery.utils.sanitize import sanitize
 
-_PACKAGE: Final = Path(__file__).parent.parent
-_OURS: Final = tuple(f"{path}{'/' if path.is_dir() else ''}" for path in _PACKAGE.iterdir() if path.name != "_examples")
+_OURS: Final = f"{Path(__file__).parent.parent}/"
+_EXAMPLES: Final = f"{_OURS}_examples/"  # of the wheel, for `livecheck demo`
 _STANDARD: Final = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")
 _MAX_SOURCE: Final = 200
@@ -77,16 +77,19 @@ def _innermost(places: Iterable[Place]) -> Place | None:
     A case can be installed as a package: code of its folder is the user's, other installed packages are libraries.
     """
     places = list(places)
-    own = [place for place in places if not place.code.co_filename.startswith((*_OURS, *_standard(place)))]
+    own = [place for place in places if _is_own(place)]
     if not own:
         return places[-1] if places else None
     first = _folder(own[0])
     return next((place for place in reversed(own) if not _is_installed(place) or _folder(place) == first), own[-1])
 
 
-def _standard(place: Place) -> tuple[str, ...]:
+def _is_own(place: Place) -> bool:
+    file = place.code.co_filename
+    if file.startswith(_OURS):
+        return file.startswith(_EXAMPLES)
     # Installed packages are in a folder of the standard library's, too.
-    return () if _is_installed(place) else (*_STANDARD, "<frozen")
+    return _is_installed(place) or not file.startswith((*_STANDARD, "<frozen"))
 
 
 def _is_installed(place: Place) -> bool:

@@ -23,35 +23,54 @@ from livecheck_celery.utils.sanitize import get_logger
 logger = get_logger(__name__)
 
 _lock = threading.Lock()
-_done: WeakSet[type] = WeakSet()
+_classes: WeakSet[type] = WeakSet()
+_functions: WeakSet[FunctionType] = WeakSet()
+_modules: set[str] = set()
 
 
 def record_asserts(cls: type) -> None:
-    """Make the methods of ``cls``, and the functions of its module, record the operands of their assertions.
+    """Make the methods of ``cls``, and the functions of its modules, record the operands of their assertions.
+
+    Base classes in other packages are left alone.
 
     Functions whose source is not available, or was changed since they were imported, stay as they are.
     """
-    if cls in _done:
+    if cls in _classes:
         return
     with _lock:
-        if cls not in _done:
-            for function in _functions(cls):
-                try:
-                    _recompile(function)
-                except Exception:  # only the values in a message depend on it
-                    logger.debug("asserts: %s: not recorded", function.__qualname__, exc_info=True)
-            _done.add(cls)
+        for function in _new_functions(cls):
+            try:
+                _recompile(function)
+            except Exception:  # only the values in a message depend on it
+                logger.debug("asserts: %s: not recorded", function.__qualname__, exc_info=True)
+        _classes.add(cls)
 
 
-def _functions(cls: type) -> Iterator[FunctionType]:
+def _new_functions(cls: type) -> Iterator[FunctionType]:
+    """Yield the functions that no earlier call has seen; a module can declare thousands of cases."""
+    package = _package_of(cls)
     for one in cls.__mro__:
-        if not one.__module__.startswith(("livecheck_celery.", "builtins")):
-            module = inspect.getmodule(one)
-            for value in [*vars(one).values(), *vars(module or one).values()]:
-                if isinstance(value, FunctionType | staticmethod | classmethod):
-                    found = inspect.unwrap(getattr(value, "__func__", value))  # type: ignore[arg-type] # of a staticmethod
-                    if isinstance(found, FunctionType) and found.__module__ == one.__module__:
-                        yield found
+        if _package_of(one) == package:
+            values = list(vars(one).values())
+            if one.__module__ not in _modules:
+                _modules.add(one.__module__)
+                values += vars(inspect.getmodule(one) or one).values()
+            for function in filter(None, map(_function, values)):
+                if function.__module__ == one.__module__ and function not in _functions:
+                    _functions.add(function)
+                    yield function
+
+
+def _package_of(cls: type) -> str:
+    return cls.__module__.partition(".")[0]
+
+
+def _function(value: Any) -> FunctionType | None:
+    """Return the function that ``value``, an attribute of a class or a module, calls in the end."""
+    if isinstance(value, staticmethod | classmethod):
+        value = value.__func__
+    found = inspect.unwrap(value) if isinstance(value, FunctionType) else None
+    return found if isinstance(found, FunctionType) else None
 
 
 def _recompile(function: FunctionType) -> None:

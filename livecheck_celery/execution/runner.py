@@ -23,7 +23,6 @@ from livecheck_celery.errors import (
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
     RedisUnavailable,
-    SuiteFailed,
 )
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import cause, describe, trace
@@ -33,10 +32,10 @@ from livecheck_celery.execution.recorded_asserts import record_asserts
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
-from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
+from livecheck_celery.execution.verdicts import is_hand_back, suite_failure, unexecuted, verdict_of
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
-from livecheck_celery.store import Claim, Verdict
+from livecheck_celery.store import Claim
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import get_logger, sanitize
@@ -55,19 +54,6 @@ _current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_executio
 def current_execution() -> TestRunner | None:
     """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
     return _current.get()
-
-
-def suite_failure(verdict: Verdict, case: RunnableCase) -> SuiteFailed | None:
-    """Return the failure of the suite that begins with ``verdict``, if one does."""
-    if verdict.change == "consecutive":
-        limit = case.max_consecutive_failures
-        return SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})")
-    if verdict.change == "rate":
-        failures, tests = verdict.recent
-        return SuiteFailed(
-            f"{failures} of the last {tests} tests failed: {failures / tests:.0%} (limit {case.max_failure_rate:.0%})"
-        )
-    return None
 
 
 class TestRunner:

@@ -10,9 +10,11 @@ from typing import Any, Final
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout
+from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout, SuiteFailed
 from livecheck_celery.execution.inbox import Interrupted
+from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.models import State
+from livecheck_celery.store import Verdict
 
 #: The verdict of a group is the first of these that one of its exceptions has.
 PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
@@ -70,6 +72,19 @@ def unexecuted(result: Any) -> str | None:
         return "a generator"
     if isinstance(result, Iterator | AsyncIterator):
         return f"an iterator ({type(result).__name__})"
+    return None
+
+
+def suite_failure(verdict: Verdict, case: RunnableCase) -> SuiteFailed | None:
+    """Return the failure of the suite that begins with ``verdict``, if one does."""
+    if verdict.change == "consecutive":
+        limit = case.max_consecutive_failures
+        return SuiteFailed(f"{verdict.consecutive_failures} tests failed in a row (limit {limit})")
+    if verdict.change == "rate":
+        failures, tests = verdict.recent
+        return SuiteFailed(
+            f"{failures} of the last {tests} tests failed: {failures / tests:.0%} (limit {case.max_failure_rate:.0%})"
+        )
     return None
 
 
