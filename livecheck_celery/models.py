@@ -20,6 +20,9 @@ from livecheck_celery.binding import bind_to
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import sanitize
 
+#: Version of the layout of records, messages, headers and stored JSON. Two versions run side by side during an upgrade:
+#: a reader leaves what has a newer layout to processes of the newer version.
+LAYOUT: Final = 1
 #: Longest id of a test, in characters.
 MAX_ID: Final = 512
 
@@ -32,12 +35,22 @@ HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 #: Further tests that the work is part of, as one value.
 HEADER_OUTER: Final = "LiveCheck-Test-Outer"
+#: Layout of the headers; absent for layout 1.
+HEADER_LAYOUT: Final = "LiveCheck-Test-Layout"
 #: Header of the response to a request whose test was accepted.
 HEADER_ACCEPTED: Final = "LiveCheck-Accepted"
 
 # No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"
 _SHORT_ID = 15
+
+
+def is_newer(layout: object) -> bool:
+    """Return whether a layout, as a number or a text, is newer than this process can read."""
+    try:
+        return int(layout) > LAYOUT  # type: ignore[call-overload, no-any-return] # TypeError is handled
+    except (TypeError, ValueError):
+        return False
 
 
 def id_of(value: object) -> str | None:
@@ -102,6 +115,8 @@ class TestExecution:
         }
         if self.synthetic:
             headers[HEADER_SYNTHETIC] = "1"
+        if LAYOUT > 1:
+            headers[HEADER_LAYOUT] = str(LAYOUT)
         return headers
 
     def as_message(self) -> dict[str, Any]:
@@ -111,10 +126,12 @@ class TestExecution:
 
     @classmethod
     def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:
-        """Parse the test from headers; return None if they carry no test, or a malformed one.
+        """Parse the test from headers; return None if they carry no test, or a malformed one, or are too new.
 
         The reference raises if a header is missing; here a malformed header never fails a request.
         """
+        if is_newer(headers.get(HEADER_LAYOUT)):
+            return None
         try:
             return EXECUTION.validate_python(
                 {

@@ -22,7 +22,7 @@ from livecheck_celery.context import collect, synthetic_case
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD
+from livecheck_celery.delivery.publisher import EXECUTE, addressed
 from livecheck_celery.errors import BrokerUnavailable, InvalidPayload
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
@@ -141,8 +141,7 @@ class Trigger:
             args=tuple(as_json(args, livecheck.settings.max_payload)),
             kwargs={
                 **as_json(kwargs, livecheck.settings.max_payload),
-                CASE_KEYWORD: self._case.name,
-                PREFIX_KEYWORD: livecheck.settings.prefix,
+                **addressed(self._case.name, livecheck.settings.prefix),
             },
             options={"queue": livecheck.settings.queue},
             immutable=immutable,

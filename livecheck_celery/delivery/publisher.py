@@ -20,6 +20,7 @@ from kombu.connection import failover_strategies  # type: ignore[attr-defined] #
 from kombu.exceptions import KombuError
 from kombu.utils.uuid import uuid
 
+from livecheck_celery import models
 from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import BrokerUnavailable
@@ -35,6 +36,7 @@ EXECUTE: Final = "livecheck.execute"
 CASE_KEYWORD: Final = "livecheck_case"
 TEST_KEYWORD: Final = "livecheck_test"
 PREFIX_KEYWORD: Final = "livecheck_prefix"
+LAYOUT_KEYWORD: Final = "livecheck_layout"
 
 _NO_RETRIES: Final = {"max_retries": 0, "interval_start": 0, "interval_step": 0, "interval_max": 0}
 #: A call tries another server of the broker while less than this multiple of the timeout has passed.
@@ -175,7 +177,7 @@ class Publisher:
         return self._app.amqp.create_task_message(name=EXECUTE, args=(), kwargs=kwargs, **message), sending
 
     def _addressed(self, case_name: str) -> dict[str, Any]:
-        return {CASE_KEYWORD: case_name, PREFIX_KEYWORD: self._prefix}
+        return addressed(case_name, self._prefix)
 
     def _queue_named(self, name: str) -> Any:
         """Return the queue ``name``; one that this process does not know was declared by the first sender."""
@@ -258,3 +260,8 @@ class Publisher:
             with suppress(*self._errors):
                 # collect(), unlike close(), does not wait for the answer of a broker that has just given none.
                 connection.collect()
+
+
+def addressed(case_name: str, prefix: str) -> dict[str, Any]:
+    """Return the keyword arguments that say which case a message is for, in which environment and layout."""
+    return {CASE_KEYWORD: case_name, PREFIX_KEYWORD: prefix, LAYOUT_KEYWORD: models.LAYOUT}

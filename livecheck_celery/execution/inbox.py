@@ -20,6 +20,7 @@ from pydantic import ValidationError
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import EVENT, SignalEvent
+from livecheck_celery.store.encoding import is_left
 from livecheck_celery.store.signals import Subscription
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
@@ -252,6 +253,8 @@ class Inbox:
                 mailbox.interrupt()
 
     def _on_signal(self, data: str) -> None:
+        if is_left(data):
+            return  # the next read of the awaited signals says so
         try:
             event = EVENT.validate_json(data)
         except ValidationError:

@@ -20,6 +20,7 @@ from livecheck_celery.context import current_tests, synthetic_case
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
+    HEADER_LAYOUT,
     HEADER_NAME,
     HEADER_OUTER,
     HEADER_SIGNATURE,
@@ -32,8 +33,10 @@ from livecheck_celery.utils import clock
 
 #: Every header of the innermost test, in the order in which the signature covers them.
 HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_SYNTHETIC)
+#: What the signature covers; the layout only if it is not 1.
+_SIGNED: Final = (*HEADERS, HEADER_LAYOUT)
 #: Every header with data. The signature of the outer tests is in their value, so that receivers can ignore them.
-DATA_HEADERS: Final = (*HEADERS, HEADER_OUTER)
+DATA_HEADERS: Final = (*_SIGNED, HEADER_OUTER)
 
 #: Maximum characters in one header; LiveCheck's own headers are never longer.
 MAX_HEADER: Final = 4096
@@ -116,7 +119,7 @@ def verify(headers: Mapping[str, Any], keys: tuple[str, ...]) -> Mapping[str, st
     if not keys:
         return None
     signature = headers.get(HEADER_SIGNATURE, "")
-    carried = {name: headers[name] for name in HEADERS if name in headers}
+    carried = {name: headers[name] for name in _SIGNED if name in headers}
     if not carried or not all(_is_plausible(value) for value in (signature, *carried.values())):
         return None
     signer = _signer(keys)
@@ -153,4 +156,4 @@ def _outer_text(packed: str, signature: str) -> str:
 
 def _signed_text(headers: Mapping[str, str]) -> str:
     # JSON delimits names and values, so that no text can be moved from one header to another.
-    return json.dumps([[name, headers[name]] for name in HEADERS if name in headers])
+    return json.dumps([[name, headers[name]] for name in _SIGNED if name in headers])

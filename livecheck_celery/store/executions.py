@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import partial
 from typing import Final, NamedTuple
 
+from livecheck_celery import models
 from livecheck_celery.errors import DuplicateTest, TooManyTests
 from livecheck_celery.models import EXECUTION, SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
@@ -31,7 +32,7 @@ CLOSING_LEASE: Final = 30.0
 RECORD: Final = Script(
     "record",
     keys=("test", "open", "signals", "suite"),
-    args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open"),
+    args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open", "layout"),
 )
 CLAIM: Final = Script(
     "claim",
@@ -50,6 +51,7 @@ CLAIM: Final = Script(
         "signal_ttl",
         "recorded_at",
         "forget_after",
+        "layout",
     ),
 )
 RENEW: Final = Script("renew", keys=("test", "open"), args=("id", "token", "lease"))
@@ -76,11 +78,11 @@ VERDICT: Final = Script(
     ),
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))
-REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease"))
+REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease", "layout"))
 RECOVER: Final = Script(
     "recover",
     keys=("test", "open", "suite"),
-    args=("id", "token", "max_attempts", "resend_after", "max_resend", "closing_lease"),
+    args=("id", "token", "max_attempts", "resend_after", "max_resend", "closing_lease", "layout"),
 )
 
 
@@ -186,6 +188,7 @@ class Executions:
             resend_after=RESEND_AFTER,
             keep=KEEP,
             max_open=self._database.settings.max_open,
+            layout=models.LAYOUT,
         )
 
     def claim(
@@ -242,6 +245,7 @@ class Executions:
             signal_ttl=SIGNAL_TTL,
             recorded_at=test.recorded_at,
             forget_after=FORGET_AFTER,
+            layout=models.LAYOUT,
         )
         outcome, attempt, recorded_at, expires_at, signals, now = self._database.run(call)
         arrived = read_signals(signals_key, case, test.id, as_dict(signals))
@@ -390,6 +394,7 @@ class Executions:
             token=token,
             recorded_at=test.recorded_at,
             closing_lease=CLOSING_LEASE,
+            layout=models.LAYOUT,
         )
         return bool(self._database.run(call))
 
@@ -411,6 +416,7 @@ class Executions:
             resend_after=RESEND_AFTER,
             max_resend=MAX_RESEND,
             closing_lease=CLOSING_LEASE,
+            layout=models.LAYOUT,
         )
         action, payload, recorded_at = self._database.run(call)
         if action == "none":

@@ -12,6 +12,7 @@ from pydantic import ValidationError
 
 from livecheck_celery.models import REPORT, TestReport
 from livecheck_celery.store.database import Database
+from livecheck_celery.store.encoding import is_left
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.scripts import Script
@@ -133,6 +134,8 @@ def _merged(replies: Iterable[tuple[str, Sequence[_Entry]]]) -> list[TestReport]
     found = []
     for key, entries in replies:
         for entry_id, fields in entries:
+            if is_left(fields.get("report", "")):
+                continue
             try:
                 report = REPORT.validate_json(fields["report"])
             except (KeyError, ValidationError):

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from livecheck_celery.models import EVENT, SignalEvent
 from livecheck_celery.store.database import FORGET_AFTER, Database, as_dict
-from livecheck_celery.store.encoding import event_json
+from livecheck_celery.store.encoding import event_json, is_left
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.scripts import Call, Script
 
@@ -153,6 +153,10 @@ def read_signals(redis_key: str, case_name: str, key: str, stored: Mapping[str, 
     signals = {}
     for name, text in stored.items():
         if name.startswith(">"):
+            continue
+        if is_left(text):
+            problem = f"signal {name} was sent by a newer version of LiveCheck; upgrade this worker"
+            signals[name] = SignalEvent(name, case_name, key, error=problem)
             continue
         try:
             signals[name] = EVENT.validate_json(text)

@@ -14,7 +14,7 @@ from celery.schedules import schedule as interval
 
 from livecheck_celery.cases.case import Case
 from livecheck_celery.config import Settings
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, PREFIX_KEYWORD
+from livecheck_celery.delivery.publisher import addressed
 from livecheck_celery.store.schedule_runs import Window
 
 FAKE_REQUEST: Final = "livecheck.fake_request"
@@ -132,7 +132,7 @@ def _entry(
     return {
         "task": task,
         "schedule": schedule,
-        "kwargs": {CASE_KEYWORD: case.name, PREFIX_KEYWORD: settings.prefix} if case is not None else {},
+        "kwargs": addressed(case.name, settings.prefix) if case is not None else {},
         "options": {
             "queue": settings.schedule_queue,
             # A message older than its period is dropped: the next one is queued already.

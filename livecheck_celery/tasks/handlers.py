@@ -17,7 +17,7 @@ from pydantic import ValidationError
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.case import Case
 from livecheck_celery.delivery.message_options import from_request
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, PREFIX_KEYWORD, TEST_KEYWORD
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, LAYOUT_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.errors import (
     BrokerUnavailable,
     InvalidPayload,
@@ -76,6 +76,7 @@ class Tasks:
     def execute(self, *args: Any, **kwargs: Any) -> str:
         """Execute a test; return the name of its verdict."""
         name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
+        kwargs.pop(LAYOUT_KEYWORD, None)  # the message filter has checked it
         try:
             case = self._case(name, prefix)
             runner = case.execute(_parse(case, carried, args, kwargs))

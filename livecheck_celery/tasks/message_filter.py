@@ -15,7 +15,9 @@ from celery import Celery, bootsteps, signals
 from kombu import Queue
 from kombu.exceptions import ContentDisallowed, DecodeError
 
+from livecheck_celery.delivery.publisher import LAYOUT_KEYWORD
 from livecheck_celery.execution.failures import describe
+from livecheck_celery.models import is_newer
 from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
@@ -24,6 +26,8 @@ logger = get_logger(__name__)
 
 #: Content types accepted on LiveCheck's queues, regardless of ``accept_content`` of the app.
 ACCEPT: Final = frozenset({JSON})
+#: Seconds after which a message that this worker cannot read goes back to its queue.
+REQUEUE_AFTER: Final = 3.0
 #: Headers that Celery logs unescaped.
 _LOGGED: Final = ("id", "task", "shadow")
 _TIMES: Final = ("eta", "expires")
@@ -90,6 +94,11 @@ def _handler(consumer: Any, handle: Callable[[Any], None], livechecks: Sequence[
             return
         message.accept = ACCEPT
         reason = why_invalid(message, consumer.strategies)
+        if reason is None and is_newer(_keywords(message.payload).get(LAYOUT_KEYWORD)):
+            logger.warning("message filter: left a message of a newer version of LiveCheck to another worker")
+            # Later, since this worker is likely to be the next one to receive it.
+            consumer.timer.call_after(REQUEUE_AFTER, message.requeue)
+            return
         if reason is None:
             try:
                 handle(message)
@@ -135,6 +144,12 @@ def why_invalid(message: Any, known: Any) -> str | None:
         if not _is_time(headers.get(name)):
             return f"invalid header {name}: {headers[name]!r:.200}"
     return None if valid else f"the body has no task arguments: {body!r:.200}"
+
+
+def _keywords(body: Any) -> dict[str, Any]:
+    """Return the keyword arguments in a valid body."""
+    keywords: dict[str, Any] = body.get("kwargs", {}) if isinstance(body, dict) else body[1]
+    return keywords
 
 
 def _is_time(value: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from livecheck_celery.models import State
+from livecheck_celery.models import LAYOUT, State
 from livecheck_celery.store.statistics import FailureLimits
 
 LIMITS = FailureLimits(max_consecutive_failures=3, max_failure_rate=0.4, failure_rate_window=20.0, failure_rate_tests=4)
@@ -87,6 +87,7 @@ class Execution:
             "started": "1" if self.started else None,
             "closing": self.closing,
             "taken": "1" if self.taken else None,
+            "layout": str(LAYOUT) if self.verdict is None else None,
             "sent_at": None if self.sent_at is None else stamp(self.sent_at),
             "verdict": self.verdict,
             "verdict_token": self.verdict_by,

@@ -19,8 +19,10 @@
 -- ARGV[11] signal_ttl    minimum seconds for which signals are kept
 -- ARGV[12] recorded_at   when the execution was recorded, according to its message; empty if it was not recorded
 -- ARGV[13] forget_after  seconds for which the record outlives the verdict
+-- ARGV[14] layout        newest version of the layout of records that the claimer can read
 -- Reply    {outcome, attempt, recorded_at, expires_at, {field, value, ...} of the signals hash, now}
---          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals)
+--          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals); a record of a newer layout
+--          is busy
 
 local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
@@ -41,7 +43,7 @@ local function expire_at_least(key, ttl)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'recorded_at', 'expires_at',
-  'outcome', 'closing', 'started')
+  'outcome', 'closing', 'started', 'layout')
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
 local stored = redis.call('HMGET', suite, 'since', 'received_at', 'claimed_up_to')
@@ -66,7 +68,7 @@ if verdict or (sent_recorded_at and sent_recorded_at < tonumber(recorded_at)) th
   outcome = 'done'
 elseif is_repeated then
   outcome = record[7]
-elseif record[8] or lease_until > now then
+elseif record[8] or lease_until > now or tonumber(record[10] or 0) > tonumber(ARGV[14]) then
   outcome = 'busy'
 elseif expiry <= now then
   -- If a worker died before the expiry, the sweep closes the execution as lost; "expired" would hide the reason.
@@ -96,7 +98,8 @@ if not is_repeated then
   attempts = attempts + 1
 end
 if is_new then
-  redis.call('HSET', test, 'payload', payload, 'recorded_at', recorded_at, 'expires_at', expires_at)
+  redis.call('HSET', test, 'payload', payload, 'recorded_at', recorded_at, 'expires_at', expires_at,
+    'layout', ARGV[14])
   redis.call('EXPIRE', test, math.max(1, math.ceil(expiry - now + keep)))
   redis.call('HSETNX', suite, 'since', stamp(now))
 end

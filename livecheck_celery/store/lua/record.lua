@@ -11,6 +11,7 @@
 -- ARGV[5]  resend_after  seconds until the sweep re-sends the message of an unclaimed execution
 -- ARGV[6]  keep          seconds the record outlives the expiry, while there is no verdict
 -- ARGV[7]  max_open      maximum number of executions without a verdict
+-- ARGV[8]  layout        version of the layout of the record
 -- Reply    recorded_at; or a refusal: "duplicate", an execution with this id has no verdict yet; "backlog", max_open
 --          is reached
 
@@ -44,7 +45,7 @@ if is_reused then
   redis.call('DEL', test, signals)
 end
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
-  'expires_at', stamp(expires_at))
+  'expires_at', stamp(expires_at), 'layout', ARGV[8])
 if by_message then
   -- A claim recorded an earlier execution of this id; its message can still be delivered again.
   redis.call('HSET', test, 'by_message', by_message)

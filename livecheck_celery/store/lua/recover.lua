@@ -9,6 +9,7 @@
 -- ARGV[4]  resend_after   seconds from the first message to the second; doubled each time
 -- ARGV[5]  max_resend     maximum seconds between messages
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
+-- ARGV[7]  layout         newest version of the layout of records that the sweeper can read; others are left
 -- Reply    {action, payload or "", recorded_at or ""}
 --          action: none; send (its message was taken or is lost: re-send it); resend (re-send it unless messages wait
 --          in its queue: it may be one of them); or write this verdict with the token:
@@ -25,7 +26,7 @@ local function check_again(time)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload', 'outcome', 'recorded_at', 'taken', 'not_before', 'sent_at')
+  'payload', 'outcome', 'recorded_at', 'taken', 'not_before', 'sent_at', 'layout')
 local lease_until, attempts = tonumber(record[3] or 0), tonumber(record[4] or 0)
 local expires_at, closing, payload, recorded_at = tonumber(record[5] or 0), record[6], record[7], record[9]
 local taken, sent_at = record[10], tonumber(record[12] or record[11] or recorded_at or 0)
@@ -43,6 +44,10 @@ if not score or tonumber(score) > now then
   return {'none', '', ''}
 end
 
+if tonumber(record[13] or 0) > tonumber(ARGV[7]) then
+  check_again(now + resend_after)
+  return {'none', '', ''}
+end
 local is_expired, is_overtaken = expires_at <= now, claimed_up_to > sent_at + resend_after / 2
 local action
 if closing then

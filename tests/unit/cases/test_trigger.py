@@ -125,7 +125,7 @@ def test_signature_has_json_arguments_and_the_case_by_keyword(case: Any, method:
     assert signature.task == "livecheck.execute"
     assert signature.immutable is immutable
     assert signature.args == ("o-1", "9.90")
-    own = {"livecheck_case": "shop.test_order", "livecheck_prefix": "livecheck"}
+    own = {"livecheck_case": "shop.test_order", "livecheck_prefix": "livecheck", "livecheck_layout": 1}
     assert signature.kwargs == {"at": "2026-01-02T00:00:00Z", **own}
     assert signature.options == {"queue": "livecheck"}
 

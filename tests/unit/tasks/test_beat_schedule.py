@@ -13,6 +13,7 @@ from celery.schedules import crontab, schedule
 
 from livecheck_celery import Case, LiveCheck
 from livecheck_celery.config import Settings
+from livecheck_celery.delivery.publisher import addressed
 from livecheck_celery.store import Store
 from livecheck_celery.tasks import beat_schedule
 from livecheck_celery.tasks.beat_schedule import BeatSchedule, period_of, window_of
@@ -35,7 +36,7 @@ def test_every_entry_is_in_the_beat_schedule() -> None:
     entries = app.conf.beat_schedule
     assert set(entries) == {"livecheck:recover", "livecheck:stalled", "livecheck:busy:frequency"}
     assert entries["livecheck:busy:frequency"]["schedule"] == 20
-    assert entries["livecheck:busy:frequency"]["kwargs"] == {"livecheck_case": "busy", "livecheck_prefix": "livecheck"}
+    assert entries["livecheck:busy:frequency"]["kwargs"] == addressed("busy", "livecheck")
     assert {entry["options"]["queue"] for entry in entries.values()} == {"livecheck.schedule"}
 
 

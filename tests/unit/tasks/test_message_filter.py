@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from types import SimpleNamespace
 from typing import Any
 from uuid import uuid4
 
@@ -155,6 +156,7 @@ class Worker:
     channel_errors = (KeyError,)
 
     app: Celery
+    timer: Any
 
     def __init__(self, channel: Any = None, queues: Sequence[Queue] = (), handle: Any = None) -> None:
         self.handled: list[Any] = []
@@ -296,3 +298,20 @@ def test_queue_that_is_cancelled_and_added_again_is_still_filtered(channel: Any,
     send(channel, None)
     worker.receive_all()
     assert len(rejected) == 1
+
+
+def test_message_of_a_newer_version_goes_back_to_the_queue_later(
+    channel: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, later = start_worker(channel, "checks"), list[Any]()
+    worker.timer = SimpleNamespace(call_after=lambda seconds, call: later.append((seconds, call)))
+    send(channel, [[], {"livecheck_layout": 2}, {}])
+    send(channel, [[], {"livecheck_layout": 1}, {}])
+    worker.receive_all()
+    assert len(worker.handled) == 1
+    [(seconds, put_back)] = later
+    assert seconds > 0
+    assert len(caplog.messages) == 1
+    worker.task_consumer.cancel()
+    put_back()
+    assert channel.basic_get("checks").decode()[1] == {"livecheck_layout": 2}
