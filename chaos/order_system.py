@@ -69,13 +69,13 @@ livecheck = LiveCheck(
     redis_url=os.environ["CHAOS_STATE_URL"],
     broker_url=os.environ["CHAOS_BROKER_URL"],
     secret_key="of a run",  # noqa: S106 - protects nothing
-    max_reports=10_000_000,
+    max_reports=100_000,
 )
 
 _OPTIONS: Final[dict[str, Any]] = {
     "probability": 1.0,
     "test_expires": 3600.0,
-    "max_history": 10_000_000,
+    "max_history": 100_000,
     "max_consecutive_failures": 5,
     "state_transition_delay": 5.0,
 }

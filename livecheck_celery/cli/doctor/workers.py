@@ -10,21 +10,21 @@ from typing import Any, Final, NamedTuple, TypeVar
 
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
-from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.utils.redis_urls import without_password
 
-#: Seconds to wait for the broker, and then for all workers, even if a connection hangs.
+#: Seconds to wait for the broker, even if a connection hangs.
 TIMEOUT: Final = 5.0
-#: Seconds to wait for the replies of workers to a broadcast.
-REPLY_TIMEOUT: Final = 1.0
+#: Seconds after its last sign of life for which a worker counts as running; it gives one every 20 s.
+MAX_AGE: Final = 50.0
 
 T = TypeVar("T")
 
 
 class Worker(NamedTuple):
-    """The reply of a worker about itself.
+    """A worker, as its last sign of life describes it.
 
     Attributes:
         name: node name.
@@ -67,10 +67,9 @@ def check_workers(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]
     settings = livecheck.settings
     queues = (settings.queue, settings.schedule_queue)
     try:
-        workers = call_with_timeout(TIMEOUT, lambda: query_workers(livecheck))
-    except Exception as exc:  # noqa: BLE001 - as above
-        found = f"the workers did not answer ({_first_line(exc)})"
-        yield from (Finding(False, "queue", f"{each}: {found}", "run doctor again") for each in queues)
+        workers = query_workers(livecheck)
+    except LiveCheckError as exc:
+        yield from (Finding(False, "queue", f"{each}: {exc}") for each in queues)
         return
     for each in queues:
         consumers = {worker.name for worker in workers if each in worker.queues}
@@ -109,25 +108,19 @@ def judge_workers(
 
 
 def query_workers(livecheck: LiveCheck) -> list[Worker]:
-    """Query the queues and the pool of all workers on the broker; a worker that is too busy to reply is missing.
+    """Read which workers consume LiveCheck's queues, from their signs of life in Redis.
 
-    Unlike Celery's ``inspect``, returns every one of several workers with the same name; their pool is then unknown.
+    Celery's remote control can be off, and leaves a queue of replies in Redis when the command is killed.
+
+    Raises:
+        UnreadableData: a stored value cannot be parsed.
+        RedisUnavailable: Redis did not answer.
     """
-
-    def query(command: str) -> Iterator[tuple[str, Any]]:
-        replies = livecheck.app.control.broadcast(command, reply=True, timeout=REPLY_TIMEOUT, connection=connection)
-        return (answer for reply in replies or () for answer in reply.items())
-
-    with _connection(livecheck) as connection:
-        consumed = list(query("active_queues"))
-        pools: dict[str, set[str]] = {}
-        for name, stats in query("stats") if consumed else ():
-            pools.setdefault(name, set()).add(str(stats.get("pool", {}).get("implementation", "")))
-    # The replies of two workers with one name cannot be matched.
+    processes = livecheck.runtime.store.liveness.processes()
     return [
-        Worker(name, frozenset(each["name"] for each in queues), next(iter(known)) if len(known) == 1 else "")
-        for name, queues in consumed
-        for known in [pools.get(name, set())]
+        Worker(each.name, frozenset(each.queues), each.pool)
+        for each in processes
+        if each.kind == "worker" and each.age < MAX_AGE
     ]
 
 

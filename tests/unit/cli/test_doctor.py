@@ -15,7 +15,7 @@ import redis
 from celery import Celery
 from click.testing import Result
 
-from livecheck_celery import LiveCheck, cli
+from livecheck_celery import LiveCheck, RedisUnavailable, cli
 from livecheck_celery.cli import celery_commands, doctor
 from livecheck_celery.cli.celery_commands import Commands, Program, commands_for
 from livecheck_celery.cli.doctor import workers
@@ -250,12 +250,10 @@ def test_broker_check_has_a_timeout(livecheck: LiveCheck, monkeypatch: pytest.Mo
 
 def test_failure_to_query_the_workers_is_an_error(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(_: Any) -> Any:
-        raise OSError("connection reset")
+        raise RedisUnavailable("connection reset")
 
     monkeypatch.setattr(workers, "query_workers", refuse)
-    assert lines(run())["queue"][0] == (
-        "error: livecheck: the workers did not answer (connection reset); run doctor again"
-    )
+    assert lines(run())["queue"][0] == "error: livecheck: connection reset"
 
 
 @pytest.mark.parametrize(
@@ -277,25 +275,32 @@ def test_unsuitable_worker_is_an_error(one: Worker, words: list[str]) -> None:
         assert "celery -A shop worker" in finding.fix
 
 
-def test_workers_with_the_same_name_are_all_found(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
-    queues = [[{"name": "celery"}], [{"name": name} for name in QUEUES]]
-    answers = {
-        "active_queues": [{"celery@one": consumed} for consumed in queues],
-        "stats": [{"celery@one": {"pool": {"implementation": pool}}} for pool in (PREFORK, THREADS)],
-    }
+def sign_in(store: Store, number: int, *queues: str, kind: str = "worker", pool: str = "thread") -> None:
+    process = RunningProcess(f"id-{number}", kind, "celery@one", "host", number, queues=queues, pool=pool)
+    store.liveness.sign_in(process)
+
+
+def test_workers_are_found_by_their_signs_of_life(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery's remote control can be off, and a killed command leaves keys of its replies without TTL."""
     monkeypatch.undo()
-    monkeypatch.setattr(livecheck.app.control, "broadcast", lambda command, **_: answers[command])
+    sign_in(store, 1, "celery", pool="prefork")
+    sign_in(store, 2, *QUEUES)
+    sign_in(store, 3, kind="beat")
     found = workers.query_workers(livecheck)
-    assert found == [worker("celery", pool=""), worker(*QUEUES, pool="")]
+    assert found == [worker("celery", pool="prefork"), worker(*QUEUES, pool="thread")]
     [finding] = workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)
     assert (finding.ok, finding.found) == (True, "2 workers are named celery@one")
     assert "-n" in finding.fix
 
 
-@pytest.mark.parametrize("answered", [None, []])
-def test_no_reply_means_no_worker(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, answered: Any) -> None:
+def test_worker_that_was_killed_is_not_counted(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.undo()
-    monkeypatch.setattr(livecheck.app.control, "broadcast", lambda *_, **__: answered)
+    sign_in(store, 1, *QUEUES)
+    monkeypatch.setattr(workers, "MAX_AGE", 0.0)
     assert workers.query_workers(livecheck) == []
 
 
