@@ -139,11 +139,10 @@ else:
     "A test follows Celery tasks beside other tracing tools, such as Sentry's and OpenTelemetry's.", theme="propagation"
 )
 def test_tasks_sent_in_a_traced_request_carry_the_test(hops: Hops) -> None:
-    if not hops.environ["HOPS_TRACER"]:
-        pytest.skip("the pools have no tracer")
     subprocess.run([sys.executable, "-c", SENDER, hops.run], env=hops.environ, check=True, timeout=60)
     assert hops.tests(5) == dict.fromkeys(["depth 1", "depth 0", "try 0", "try 1", "try 2"], "a")
-    wait_until(lambda: {"request", "hops.parent"} <= hops.client.hgetall("hops:traced").keys(), 10, "traces")
+    traced = {"request", "hops.parent"} if hops.environ["HOPS_TRACER"] else set()
+    wait_until(lambda: hops.client.hgetall("hops:traced").keys() >= traced, 10, "traces")
 
 
 def test_task_sent_outside_a_test_has_no_test(hops: Hops) -> None:
