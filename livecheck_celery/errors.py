@@ -107,9 +107,11 @@ class SuiteFailed(LiveCheckError):
 
     Attributes:
         accounted: whether the suite's state already includes this failure; each failure counts once.
+        waits_for_redis: whether a worker waits for Redis, up to a minute, to record the failure.
     """
 
     accounted = False
+    waits_for_redis = True
 
 
 class ServiceDown(SuiteFailed):
@@ -118,6 +120,8 @@ class ServiceDown(SuiteFailed):
 
 class SuiteStalled(SuiteFailed):
     """No test was received for ``warn_stalled_after`` seconds (reference: ``SuiteStalled``)."""
+
+    waits_for_redis = False  # the check of the other cases would wait, too
 
 
 class TestOutcome(LiveCheckError):

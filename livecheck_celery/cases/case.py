@@ -255,7 +255,8 @@ class Case(CaseOptions):
         Raises:
             RedisUnavailable: Redis did not answer for a minute.
         """
-        self._account_suite_failure(exc, new_state, self.app.runtime.retry)
+        call = self.app.runtime.retry if exc.waits_for_redis else operator.call
+        self._account_suite_failure(exc, new_state, call)
         self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:

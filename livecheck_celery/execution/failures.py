@@ -22,6 +22,7 @@ logger = get_logger(__name__)
 
 _MAX_LINE: Final = 2_000
 _MAX_OTHER: Final = 200
+_MAX_OTHERS: Final = 10
 _MAX_TRACEBACK: Final = 16_000
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
@@ -32,8 +33,16 @@ def describe(error: BaseException) -> str:
     Of a group, the line begins with the exception that decides the verdict, and names the others.
     """
     _, deciding = verdict_of(error)
-    others = [_one_line(type_and_message(each))[:_MAX_OTHER] for each in exceptions_of(error) if each is not deciding]
-    return encodable("; also raised: ".join([_describe_single(deciding), *others])[:_MAX_LINE])
+    others = [each for each in exceptions_of(error) if each is not deciding]
+    texts = [_one_line(type_and_message(each))[:_MAX_OTHER] for each in others[:_MAX_OTHERS]]
+    if len(others) > len(texts):
+        texts.append(f"{len(others) - len(texts)} more")
+    try:
+        text = _describe_single(deciding)
+    except Exception:  # of user code that the error refers to; the verdict needs a text
+        logger.exception("failures: failed to describe an error")
+        text = type(deciding).__name__
+    return encodable("; also raised: ".join([text[:_MAX_LINE], *texts])[:_MAX_LINE])
 
 
 def cause(error: BaseException) -> str:

@@ -221,6 +221,7 @@ class TestRunner:
     def log(self, level: int, msg: object, *args: object) -> None:
         """Keep a log line until the verdict, or emit it at once with ``realtime_logs``."""
         text = formatted(msg, args)
+        level = level if isinstance(level, int) else logging.INFO  # an error of the caller decides nothing
         if self.case.realtime_logs:
             write(self.case.logger, level, "[%s] %s", self.test.shortident, sanitize(text))
         else:

@@ -25,9 +25,15 @@ _SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
 
 def exceptions_of(error: BaseException) -> list[BaseException]:
     """Return the exceptions that ``error`` holds, groups in groups included; ``[error]`` if it is not a group."""
-    if not isinstance(error, BaseExceptionGroup):
-        return [error]
-    return [single for each in error.exceptions for single in exceptions_of(each)]
+    found: list[BaseException] = []
+    left = [error]
+    while left:  # not recursive, since groups can be nested deeply
+        each = left.pop()
+        if isinstance(each, BaseExceptionGroup):
+            left.extend(reversed(each.exceptions))
+        else:
+            found.append(each)
+    return found
 
 
 def verdict_of(error: BaseException) -> tuple[State, BaseException]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from typing import Any
 
 import pytest
 
 from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, RedisUnavailable, State, SuiteFailed
+from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.order_case import declare, execute, outcomes, reports
 from tests.helpers.plain_asserts import wrong_side
 from tests.helpers.scripted_http import ok, running, status
@@ -151,3 +153,22 @@ def test_failure_that_user_code_reports_does_not_wait_for_redis(case: Any, monke
     monkeypatch.setattr(suites, "fail", Flaky(suites.fail, 1))
     with pytest.raises(RedisUnavailable):
         case.on_suite_fail(SuiteFailed("the exchange is closed"))
+
+
+def test_stall_of_a_case_waits_for_no_other(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    cases = [livecheck.add_case(type("test", (Case,), {}), name=f"c{number}") for number in range(5)]
+    suites = livecheck.runtime.store.suites
+    monkeypatch.setattr(suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    fail = suites.fail
+
+    def fail_unless_second(case_name: str, **options: Any) -> bool:
+        if case_name == "c1":
+            raise RedisUnavailable("its shard is down")
+        return fail(case_name, **options)
+
+    monkeypatch.setattr(suites, "fail", fail_unless_second)
+    started = time.monotonic()
+    with pytest.raises(RedisUnavailable):
+        Tasks([livecheck]).check_stalled()
+    assert time.monotonic() - started < 10
+    assert [case.status for case in cases] == [State.STALL, State.INIT, *[State.STALL] * 3]

@@ -441,6 +441,7 @@ def test_wrong_arguments_of_a_log_line_decide_nothing(
         self.log.info(Unprintable())
         self.log.info("%s", "x" * 1_000_000)
         self.log.info("100 %")
+        self.log.log("INFO", "a level of text")
 
     case = declare(livecheck, run, realtime_logs=realtime_logs)
     with caplog.at_level(logging.INFO):
@@ -456,6 +457,7 @@ def test_wrong_arguments_of_a_log_line_decide_nothing(
     ):
         assert expected in text
     assert "(1000000 characters)" in text
+    assert "a level of text" in text
     assert len(text) < 10_000
 
 

@@ -12,6 +12,7 @@ from billiard.common import _shutdown_cleanup, clear_terminate_handler_fired
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
 from livecheck_celery import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout, State
+from livecheck_celery.execution.failures import describe
 from livecheck_celery.execution.inbox import Interrupted
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
 
@@ -49,6 +50,20 @@ def test_exceptions_of_a_group_decide_its_verdict(
     error: BaseException, state: State, deciding: BaseException | None
 ) -> None:
     assert verdict_of(error) == (state, error if deciding is None else deciding)
+
+
+def test_deeply_nested_group_has_a_verdict() -> None:
+    error: BaseException = FAILED
+    for _ in range(5_000):
+        error = group(error)
+    assert verdict_of(error) == (State.FAIL, FAILED)
+    assert describe(error) == "wrong side"
+
+
+def test_description_of_a_large_group_is_bounded() -> None:
+    text = describe(group(*(ValueError(number) for number in range(1_000))))
+    assert text.startswith("ValueError: 0; also raised: ValueError: 1; also raised: ")
+    assert text.endswith("ValueError: 10; also raised: 989 more")
 
 
 @pytest.mark.parametrize(
