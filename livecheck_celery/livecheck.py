@@ -35,6 +35,7 @@ from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
 from livecheck_celery.propagation.gate import Gate, LateGate
+from livecheck_celery.propagation.routes import Arguments, Routes
 from livecheck_celery.propagation.sources import DJANGO
 from livecheck_celery.runtime import Runtime
 from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
@@ -85,6 +86,7 @@ class LiveCheck:
         self.cases: dict[str, Case] = {}
         self.registers = False
         self.guard = Guard()
+        self._routes = Routes(self.guard)
         self._options = options
         self._runtime: Runtime | None = None
         self._django = Receivers(self.operation_finished)
@@ -277,6 +279,23 @@ class LiveCheck:
 
     # -- propagation
 
+    def trigger_on(self, method: str, path: str, case: _Case, *, arguments: Arguments | None = None) -> None:
+        """Trigger ``case``, with its probability, on each request of ``method`` and ``path`` that a middleware serves.
+
+        The whole request is part of the test. Neither the case nor ``arguments`` can fail the request.
+
+        Args:
+            method: HTTP method.
+            path: full path; it can have placeholders, as in ``/order/{id}/``, each for one segment.
+            case: of this LiveCheck.
+            arguments: gets the request, and returns the arguments of ``run()`` by name, with the test's ``id`` if it
+                has one; or None, so that the request is not tested. By default, ``run()`` gets no arguments.
+
+        Raises:
+            ConfigurationError: the path does not begin with a slash, or the case belongs to another LiveCheck.
+        """
+        self._routes.add(method, path, self.cases, case, arguments)
+
     @lazy
     def gate(self) -> Gate:
         """The gate of this process: which HTTP headers it accepts, and which it sends; it reads the settings late."""
@@ -290,6 +309,7 @@ class LiveCheck:
             operation_finished=self.operation_finished,
             on_request=self._start_outbox,
             count_unacknowledged=self._count_unacknowledged,
+            routes=self._routes,
         )
 
     def _start_outbox(self) -> None:

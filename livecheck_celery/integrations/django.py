@@ -72,7 +72,7 @@ class LiveCheckMiddleware:
         with GUARD("django", "django: failed to start a request; it carries no test"):
             gate = self._current_gate()
             if gate is not None:
-                return RequestScope(gate, known_headers(request.META), request.method or "", request.path)
+                return RequestScope(gate, known_headers(request.META), request.method or "", request.path, request)
         return None
 
     def _current_gate(self) -> Gate | None:

@@ -47,7 +47,7 @@ class LiveCheckMiddleware:
             await self.app(scope, receive, send)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
-        request = RequestScope(self.gate, _known_headers(scope), scope.get("method", ""), _path(scope))
+        request = RequestScope(self.gate, _known_headers(scope), scope.get("method", ""), _path(scope), scope)
         status = 0
 
         async def send_and_observe(message: Message) -> None:

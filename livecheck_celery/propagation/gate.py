@@ -22,6 +22,7 @@ from livecheck_celery.propagation.headers import (
     sign,
     verify,
 )
+from livecheck_celery.propagation.routes import Routes
 from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
 from livecheck_celery.utils.hosts import Hosts
 from livecheck_celery.utils.sanitize import type_and_message
@@ -58,6 +59,10 @@ class Gate:
         on_request: called at the start of each incoming request, before its headers are read.
         count_unacknowledged: called with the host each time a request that carried a test was answered without
             `HEADER_ACCEPTED`.
+        routes: the cases to trigger on incoming requests.
+
+    Attributes:
+        routes: the same.
     """
 
     def __init__(
@@ -69,12 +74,14 @@ class Gate:
         operation_finished: OperationFinished,
         on_request: Callable[[], object],
         count_unacknowledged: Callable[[str], object] = lambda _: None,
+        routes: Routes | None = None,
     ) -> None:
         self._policy: Policy | None = Policy(keys, Hosts(hosts))
         self._count_ignored = count_ignored
         self._operation_finished = operation_finished
         self._on_request = on_request
         self._count_unacknowledged = count_unacknowledged
+        self.routes = routes
 
     @property
     def _keys(self) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class RequestScope(Work):
         headers: of the request; others than LiveCheck's can be left out.
         method: HTTP method as sent by the client.
         path: full path, without the query string.
+        native: the request of the framework, for the routes of the gate.
 
     Attributes:
         accepted: whether the headers were accepted; the response then says so.
@@ -32,11 +33,16 @@ class RequestScope(Work):
     accepted = False
     _finished = False
 
-    def __init__(self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str) -> None:
+    def __init__(
+        self, gate: Gate, headers: Iterable[tuple[str, str]], method: str, path: str, native: Any = None
+    ) -> None:
         carried = gate.accept(headers)
         if carried is not NOTHING:
             self.accepted = True
-        if (carried := _with_outer_context(carried)) is not NOTHING:
+        carried = _with_outer_context(carried)
+        if gate.routes:
+            carried = gate.routes.trigger(method, path, native, carried)
+        if carried is not NOTHING:
             super().__init__(*carried)
         self._gate = gate
         self._method = method

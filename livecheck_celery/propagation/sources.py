@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.routes import Route
 
 TASK: Final = "task"
 REQUEST: Final = "request"
 DJANGO: Final = "django"
 SPAN: Final = "span"
-
-_PLACEHOLDER: Final = re.compile(r"\\\{\w+\\\}")
 
 
 class Source(NamedTuple):
@@ -62,12 +60,12 @@ class SourceIndex:
 
     def __init__(self, sources: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
         self._exact: dict[Source, list[Target]] = defaultdict(list)
-        self._routes: list[tuple[re.Pattern[str], Target]] = []
+        self._routes: list[tuple[Route, Target]] = []
         for case_name, signals in sources.items():
             for signal_name, (kind, name) in signals.items():
                 target = Target(case_name, signal_name)
                 if kind == REQUEST and "{" in name:
-                    self._routes.append((re.compile(_PLACEHOLDER.sub("[^/]+", re.escape(name))), target))
+                    self._routes.append((Route(*name.split(" ", 1)), target))
                 else:
                     self._exact[Source(kind, name)].append(target)
 
@@ -76,7 +74,7 @@ class SourceIndex:
         found = self._exact.get(source, [])
         if source.kind != REQUEST or not self._routes:
             return found
-        return [*found, *(target for route, target in self._routes if route.fullmatch(source.name))]
+        return [*found, *(target for route, target in self._routes if route.match(source.name) is not None)]
 
     def names(self, kind: str) -> set[str]:
         """Return the names of all sources of ``kind``, except routes with placeholders."""

@@ -63,7 +63,7 @@ class _Request(RequestScope):
     """The scope of one WSGI request, with the status of its response."""
 
     def __init__(self, gate: Gate, environ: WSGIEnvironment, start_response: StartResponse) -> None:
-        super().__init__(gate, known_headers(environ), environ.get("REQUEST_METHOD", ""), _path(environ))
+        super().__init__(gate, known_headers(environ), environ.get("REQUEST_METHOD", ""), _path(environ), environ)
         self._start_response = start_response
         self._status = ""
 

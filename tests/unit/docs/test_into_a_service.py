@@ -14,6 +14,8 @@ from fastapi import Depends, FastAPI
 import livecheck_celery
 from livecheck_celery import LiveCheck
 from livecheck_celery.config import Settings
+from livecheck_celery.context import current_test
+from livecheck_celery.propagation.request import RequestScope
 from tests.helpers import djangosite
 from tests.helpers.web import KEY, SIGNED, TEST, environ_of, request_asgi
 
@@ -81,4 +83,15 @@ def test_dependency_makes_its_test_current_in_the_endpoint(monkeypatch: pytest.M
 
 
 def test_every_example_on_the_page_is_tested() -> None:
-    assert len(EXAMPLES) + len([DEPENDENCY]) == PAGE.count("```python") == 6
+    # The three files of a Django project that is not edited are those of examples/pretix, which is run by hand.
+    assert len(EXAMPLES) + len([DEPENDENCY]) + 3 == PAGE.count("```python") == 10
+
+
+def test_route_of_the_page_triggers_its_case() -> None:
+    livecheck = LiveCheck(Celery("shop", broker="redis://nowhere", set_as_current=False))
+    case = livecheck.case(name="pays", probability=1.0)(type("pays", (), {}))
+    exec(EXAMPLES["Trigger on a route, without a change of its view"], {"livecheck": livecheck, "test_payment": case})
+    with RequestScope(livecheck.gate, [], "POST", "/orders/7/pay/"):
+        test = current_test()
+    assert test is not None
+    assert (test.case_name, test.id) == ("pays", "7")

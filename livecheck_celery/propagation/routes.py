@@ -1,0 +1,115 @@
+"""Routes: patterns of requests, and the cases that a middleware triggers on them."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+from livecheck_celery.blocks import Block
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.guard import Guard
+from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.headers import Carried
+
+_PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
+_LINE: Final = "http: failed to trigger case %s; the request continues without it"
+
+
+@dataclass(frozen=True)
+class RouteRequest:
+    """A request as the ``arguments`` function of `LiveCheck.trigger_on` gets it.
+
+    Attributes:
+        method: HTTP method.
+        path: full path, without the query string.
+        path_params: the parts of the path at the placeholders of the route, by name.
+        native: the request of the framework: Django's ``HttpRequest``, the ``environ`` of WSGI, the ``scope`` of ASGI.
+    """
+
+    method: str
+    path: str
+    path_params: Mapping[str, str]
+    native: Any
+
+
+Arguments = Callable[[RouteRequest], Mapping[str, Any] | None]
+
+
+class Triggered(Protocol):
+    """A case, as far as a route triggers it."""
+
+    @property
+    def name(self) -> str:
+        """The full name of the case."""
+
+    @property
+    def maybe_trigger(self) -> Callable[..., Any]:
+        """Triggers a test with the probability of the case."""
+
+
+class Route:
+    """A pattern of method and path, such as ``POST /order/{id}/``; each placeholder is one segment of the path."""
+
+    def __init__(self, method: str, path: str) -> None:
+        name = f"{method.upper()} {path}"
+        self._names: Sequence[str] = _PLACEHOLDER.findall(re.escape(name))
+        self._pattern = re.compile(_PLACEHOLDER.sub("([^/]+)", re.escape(name)))
+
+    def match(self, name: str) -> dict[str, str] | None:
+        """Return the values of the placeholders in ``name``, a method and a path; None if it does not match."""
+        found = self._pattern.fullmatch(name)
+        return None if found is None else dict(zip(self._names, found.groups(), strict=True))
+
+
+class Routes:
+    """The routes of one LiveCheck, and the cases to trigger on them."""
+
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
+        self._routes: list[tuple[Route, Triggered, Arguments | None]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._routes)
+
+    def add(
+        self, method: str, path: str, cases: Mapping[str, Any], case: Triggered, arguments: Arguments | None
+    ) -> None:
+        """Trigger ``case``, one of ``cases``, on requests of ``method`` and ``path``.
+
+        Raises:
+            ConfigurationError: the path does not begin with a slash, or the case is none of ``cases``.
+        """
+        if not path.startswith("/"):
+            raise ConfigurationError(f"trigger_on: path {path!r} must begin with a slash, as in '/orders/'")
+        if cases.get(case.name) is not case:
+            raise ConfigurationError(f"trigger_on: case {case.name} is not declared on this LiveCheck")
+        self._routes.append((Route(method, path), case, arguments))
+
+    def trigger(self, method: str, path: str, native: Any, carried: Carried) -> Carried:
+        """Trigger the cases of a request that starts, except those whose test it is part of; never raises.
+
+        Returns:
+            ``carried``, with the tests that were triggered.
+        """
+        for route, case, arguments in self._routes:
+            values = route.match(f"{method} {path}")
+            if values is None or any(test.case_name == case.name for test in carried.tests):
+                continue
+            test = self._trigger(case, arguments, RouteRequest(method, path, values, native), carried)
+            if test is not None:
+                carried = Carried((test, *carried.tests), carried.synthetic_case)
+        return carried
+
+    def _trigger(
+        self, case: Triggered, arguments: Arguments | None, request: RouteRequest, carried: Carried
+    ) -> TestExecution | None:
+        test: TestExecution | None = None
+        with self._guard(f"trigger_on {case.name}", _LINE, case.name):
+            given = {} if arguments is None else arguments(request)
+            if given is not None:
+                # The request's scope has the test in force; this block only lets the case know a fake request.
+                with Block(*carried, isolated=True), case.maybe_trigger(**given) as test:
+                    pass
+        return test

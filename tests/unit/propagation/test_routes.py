@@ -1,0 +1,155 @@
+"""Cases that a middleware triggers on routes, with complete frameworks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import flask
+import pytest
+from celery import Celery
+from django.http import HttpResponse
+from django.test import RequestFactory
+from fastapi import FastAPI
+
+from livecheck_celery import Case, LiveCheck
+from livecheck_celery.context import current_tests
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.integrations import django as django_integration
+from livecheck_celery.propagation.routes import Route, RouteRequest
+from tests.helpers import djangosite  # noqa: F401 - configures Django
+from tests.helpers.web import KEY, request_asgi
+
+#: Sends a POST to a path of an application, and returns the status and the tests that its view saw.
+Post = Callable[[str], tuple[int, list[Any]]]
+
+
+@pytest.fixture
+def livecheck(redis_url: str) -> Iterator[LiveCheck]:
+    livecheck = LiveCheck(Celery("shop", broker=redis_url, set_as_current=False), secret_key=KEY)
+    yield livecheck
+    livecheck.close()
+
+
+@pytest.fixture
+def case(livecheck: LiveCheck) -> Case:
+    declared: Case = livecheck.case(name="pays", probability=1.0)(type("pays", (), {}))
+    return declared
+
+
+def by_flask(livecheck: LiveCheck) -> Post:
+    app, seen = flask.Flask("shop"), []
+    view = lambda number: str(seen.append(list(current_tests())))  # noqa: E731 - one line
+    app.add_url_rule("/orders/<number>/pay", view_func=view, methods=["POST"])
+    livecheck.init_flask(app)
+
+    def post(path: str) -> tuple[int, list[Any]]:
+        status = app.test_client().post(path).status_code
+        return status, seen.pop()
+
+    return post
+
+
+def by_fastapi(livecheck: LiveCheck) -> Post:
+    app, seen = FastAPI(), []
+
+    @app.post("/orders/{number}/pay")
+    def view(number: str) -> None:
+        seen.append(list(current_tests()))
+
+    app.add_middleware(livecheck.asgi)
+
+    def post(path: str) -> tuple[int, list[Any]]:
+        status, _ = asyncio.run(request_asgi(app, path, method="POST", headers={}))
+        return status, seen.pop()
+
+    return post
+
+
+def by_django(livecheck: LiveCheck) -> Post:
+    seen: list[Any] = []
+
+    def view(request: Any) -> HttpResponse:
+        seen.append(list(current_tests()))
+        return HttpResponse()
+
+    middleware = django_integration.LiveCheckMiddleware(view)
+    middleware._gate = livecheck.gate
+
+    def post(path: str) -> tuple[int, list[Any]]:
+        response: Any = middleware(RequestFactory().post(path))
+        return response.status_code, seen.pop()
+
+    return post
+
+
+@pytest.mark.parametrize("framework", [by_flask, by_fastapi, by_django])
+def test_request_of_the_route_is_under_test_without_a_change_of_its_view(
+    livecheck: LiveCheck, case: Case, framework: Callable[[LiveCheck], Post]
+) -> None:
+    requests: list[RouteRequest] = []
+
+    def arguments(request: RouteRequest) -> dict[str, str]:
+        requests.append(request)
+        return {"id": f"order-{request.path_params['number']}"}
+
+    livecheck.trigger_on("post", "/orders/{number}/pay", case, arguments=arguments)
+    post = framework(livecheck)
+    status, [test] = post("/orders/7/pay")
+    assert (status, test.id, test.case_name) == (200, "order-7", "pays")
+    assert (requests[0].method, requests[0].path) == ("POST", "/orders/7/pay")
+    assert requests[0].native is not None
+    assert not current_tests()
+
+
+@pytest.mark.parametrize("framework", [by_flask, by_fastapi, by_django])
+@pytest.mark.parametrize("arguments", [lambda _: 1 / 0, lambda _: "text", lambda _: {"id": object(), "x": object()}])
+def test_arguments_that_fail_leave_the_request_without_a_test(
+    livecheck: LiveCheck, case: Case, framework: Callable[[LiveCheck], Post], arguments: Any
+) -> None:
+    livecheck.trigger_on("POST", "/orders/{number}/pay", case, arguments=arguments)
+    assert framework(livecheck)("/orders/7/pay") == (200, [])
+
+
+def test_no_arguments_mean_no_test(livecheck: LiveCheck, case: Case) -> None:
+    livecheck.trigger_on("POST", "/orders/{number}/pay", case, arguments=lambda _: None)
+    assert by_flask(livecheck)("/orders/7/pay") == (200, [])
+
+
+def test_requests_are_sampled_by_the_probability(livecheck: LiveCheck) -> None:
+    case = livecheck.case(name="never", probability=0.0)(type("never", (), {}))
+    livecheck.trigger_on("POST", "/orders/{number}/pay", case)
+    assert by_flask(livecheck)("/orders/7/pay") == (200, [])
+
+
+def test_request_under_a_test_of_the_case_triggers_no_other(livecheck: LiveCheck, case: Case) -> None:
+    livecheck.trigger_on("POST", "/orders/{number}/pay", case)
+    livecheck.trigger_on("POST", "/orders/7/pay", case)  # the same request by another route
+    post = by_flask(livecheck)
+    with case.maybe_trigger("outer"):
+        status, tests = post("/orders/7/pay")
+    assert (status, [test.id for test in tests]) == (200, ["outer"])
+    assert len(post("/orders/7/pay")[1]) == 1
+
+
+@pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("POST /orders/7/pay", {"number": "7"}),
+        ("GET /orders/7/pay", None),
+        ("POST /orders/7/8/pay", None),
+        ("POST /orders//pay", None),
+        ("POST /orders/7/pay/", None),
+    ],
+)
+def test_placeholder_is_one_segment(path: str, values: dict[str, str] | None) -> None:
+    assert Route("post", "/orders/{number}/pay").match(path) == values
+
+
+def test_wrong_routes_are_refused(livecheck: LiveCheck, case: Case) -> None:
+    with pytest.raises(ConfigurationError, match="path 'orders/' must begin with a slash"):
+        livecheck.trigger_on("POST", "orders/", case)
+    other = LiveCheck(Celery("other", broker="redis://nowhere", set_as_current=False))
+    with pytest.raises(ConfigurationError, match="case pays is not declared on this LiveCheck"):
+        other.trigger_on("POST", "/orders/", case)
