@@ -11,8 +11,9 @@
 
 from typing import TYPE_CHECKING, Any
 
+from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.case import Case
-from livecheck_celery.cases.signals import BaseSignal, Signal
+from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.context import current_test, detached
 from livecheck_celery.errors import (

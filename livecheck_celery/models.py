@@ -7,9 +7,10 @@ at the end of the module; values made in this process are not, since requests wa
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
+from random import getrandbits
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
@@ -56,6 +57,11 @@ def is_newer(layout: object) -> bool:
 def id_of(value: object) -> str | None:
     """Return an id that a caller gave, such as a number or a UUID, as text; None if it is None or empty."""
     return None if value is None else str(value) or None
+
+
+def new_send_id() -> str:
+    """Return an id of a send, unique among those of one signal of one test."""
+    return f"{getrandbits(48):012x}"
 
 
 class State(StrEnum):
@@ -118,6 +124,15 @@ class TestExecution:
         if LAYOUT > 1:
             headers[HEADER_LAYOUT] = str(LAYOUT)
         return headers
+
+    @property
+    def use(self) -> str:
+        """Identifies this use of the id, among all tests that have the id: the time of the trigger in seconds."""
+        return f"{self.timestamp.timestamp():.6f}"
+
+    def used_at(self, use: str) -> TestExecution:
+        """Return the test as that of another use of its id."""
+        return self if use == self.use else replace(self, timestamp=datetime.fromtimestamp(float(use), UTC))
 
     def as_message(self) -> dict[str, Any]:
         """Return the execution as JSON types, for a Celery message; nan and the infinities stay floats."""
@@ -197,6 +212,10 @@ class SignalEvent:
         value: the value as JSON text.
         error: why the sender could not encode the value; None if the signal has a value.
         received_at: Redis time at which the signal was stored, seconds since the epoch; None before that.
+        arrivals: number of times the signal has arrived, this one included.
+        first_at: Redis time at which it arrived for the first time; None before that.
+        use: use of the id that the sender was part of (`TestExecution.use`); empty if unknown.
+        send_id: identifies this send, so that a repeated write counts once.
     """
 
     signal_name: str
@@ -205,6 +224,20 @@ class SignalEvent:
     value: str = "null"
     error: str | None = None
     received_at: float | None = None
+    arrivals: int = 1
+    first_at: float | None = field(default=None, compare=False)
+    use: str = field(default="", compare=False)
+    send_id: str = field(default_factory=new_send_id, compare=False)
+
+    @property
+    def label(self) -> str:
+        """The name of the signal, and how often it arrived if that is more than once: ``order_stored (twice)``."""
+        return self.signal_name if self.arrivals == 1 else f"{self.signal_name} ({times_in_words(self.arrivals)})"
+
+
+def times_in_words(number: int) -> str:
+    """Return ``once``, ``twice``, ``3 times`` and so on."""
+    return {1: "once", 2: "twice"}.get(number, f"{number} times")
 
 
 @dataclass(frozen=True)
@@ -221,6 +254,7 @@ class TestReport:
         traceback: traceback of the failure.
         signal_since_trigger: seconds from the trigger to each signal that arrived.
         at: Redis time of the verdict, seconds since the epoch; None before that.
+        signal_arrivals: number of arrivals of each signal that arrived more than once.
     """
 
     __test__ = False
@@ -234,6 +268,7 @@ class TestReport:
     traceback: str | None = None
     signal_since_trigger: dict[str, float] = field(default_factory=dict)
     at: float | None = None
+    signal_arrivals: dict[str, int] = field(default_factory=dict)
 
 
 EXECUTION: Final = TypeAdapter(TestExecution)

@@ -16,13 +16,14 @@ from celery.schedules import BaseSchedule
 from pydantic import ValidationError
 
 from livecheck_celery.cases import http
+from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_attributes
 from livecheck_celery.cases.declaration import bound_signals, description, with_given
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
-from livecheck_celery.cases.signals import BaseSignal, Signal
+from livecheck_celery.cases.signals import Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
@@ -109,6 +110,7 @@ class Case(CaseOptions):
     app: CaseApp
     signals: dict[str, BaseSignal[Any]]
     total_signals: int
+    signal_limits: dict[str, int]
     log: CaseLog
     diag: Diag
     exit_stack: ExitStack
@@ -154,6 +156,7 @@ class Case(CaseOptions):
         self.total_signals = len(self.signals)
         if self.logger is Case.logger:  # not the subclass's own
             self.logger = get_logger(f"{Case.logger.name}.{name}")
+        self.signal_limits = {name: one.times for name, one in self.signals.items() if one.times is not None}
         self.log = CaseLog(self.logger, name)
         self.diag = Diag()
         self.exit_stack = ExitStack()

@@ -7,9 +7,9 @@ from collections.abc import Iterator
 from functools import cache
 from typing import Any, Final
 
+from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.descriptors import SuiteAttribute
 from livecheck_celery.cases.methods import check_methods
-from livecheck_celery.cases.signals import BaseSignal
 from livecheck_celery.errors import ConfigurationError
 
 #: Longest name of a signal, in characters.

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, Final, TypeVar, cast, get_args, get_origin, ge
 
 from celery.schedules import BaseSchedule
 
+from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_signal
 from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.cases.signals import BaseSignal
 from livecheck_celery.config import seconds
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.utils.sanitize import type_and_message

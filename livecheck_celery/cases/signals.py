@@ -7,12 +7,9 @@ import time
 from collections.abc import Sequence
 from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, Final, Generic, Self, TypeVar, cast, get_args
+from typing import Any, TypeVar, cast
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
-
-from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.cases.serialization import adapter_of, encode
+from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal
 from livecheck_celery.config import seconds
 from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
@@ -30,127 +27,11 @@ from livecheck_celery.guard import GUARD
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
-from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger, message_of
-from livecheck_celery.utils.validation import explain
 
 logger = get_logger(__name__)
 
 T = TypeVar("T")
-
-_UNDECORATED: Final = "its class is not registered as a case; decorate it with @livecheck.case()"
-
-
-class BaseSignal(Generic[T]):
-    """A signal's identity: name, case, position, and type of its value.
-
-    Attributes:
-        name: name of the attribute of the case.
-        case: the case that declares the signal.
-        index: position among the signals of the case, from 1.
-        source: source of an automatic signal; None for a signal that services send.
-    """
-
-    def __init__(
-        self,
-        name: str = "",
-        case: DeclaredCase | None = None,
-        index: int = -1,
-        value_type: Any = None,
-        source: Source | None = None,
-    ) -> None:
-        self.name = name
-        self.index = index
-        self.source = source
-        self._case = case
-        self._value_type = value_type
-
-    def __set_name__(self, owner: type, name: str) -> None:
-        self.name = self.name or name
-
-    def __repr__(self) -> str:
-        return f"<{type(self).__name__} {self.index}: {self.name}>"
-
-    @property
-    def case(self) -> DeclaredCase:
-        """The case that declares the signal.
-
-        Raises:
-            ConfigurationError: the class that declares the signal is not registered as a case.
-        """
-        if self._case is None:
-            raise ConfigurationError(f"signal {self.name}: {_UNDECORATED}")
-        return self._case
-
-    @property
-    def value_type(self) -> Any:
-        """The ``T`` of ``Signal[T]``; Any without one."""
-        if self._value_type is None:
-            # Signal[T]() sets __orig_class__ only after __init__ has returned.
-            args = get_args(getattr(self, "__orig_class__", None))
-            self._value_type = args[0] if args else Any
-        return self._value_type
-
-    def annotate(self, value_type: Any) -> None:
-        """Set the value type from the annotation, unless the signal was declared with a type."""
-        if self.value_type is Any:
-            self._value_type = value_type
-
-    def clone(self, *, case: DeclaredCase, index: int) -> Self:
-        """Return a copy of the signal that belongs to ``case``.
-
-        Raises:
-            ConfigurationError: values of the signal's type cannot be sent as JSON.
-        """
-        signal = type(self)(self.name, case, index, self.value_type, self.source)
-        try:
-            _ = signal.adapter
-        except (PydanticUserError, TypeError, NameError) as exc:
-            reason = str(exc).partition("\n")[0]
-            raise ConfigurationError(
-                f"case {case.name}: signal {self.name}: {self.value_type!r} cannot be sent as JSON: {reason}"
-            ) from None
-        return signal
-
-    @lazy
-    def adapter(self) -> TypeAdapter[T]:
-        """The adapter that converts values to JSON and back."""
-        return adapter_of(self.value_type)
-
-    def encode(self, value: T) -> str:
-        """Convert ``value`` to JSON.
-
-        Raises:
-            InvalidPayload: the value has no JSON form, or is over ``max_payload`` bytes.
-        """
-        limit = self.case.app.settings.max_payload
-        try:
-            text = encode(self.adapter, value, limit)
-        except Exception as exc:
-            raise InvalidPayload(f"{self._described}: value cannot be sent as JSON: {message_of(exc)}") from exc
-        if len(text) > limit:
-            raise InvalidPayload(
-                f"{self._described}: value is {len(text)} bytes, over the limit of {limit} (livecheck_max_payload)"
-            )
-        return text.decode()
-
-    def decode(self, event: SignalEvent) -> T:
-        """Convert the value of ``event`` to ``T``.
-
-        Raises:
-            LiveCheckTestFailed: the sender could not encode the value, or the value is not of type ``T``.
-        """
-        if event.error is not None:
-            raise LiveCheckTestFailed(event.error)
-        try:
-            return self.adapter.validate_json(event.value)
-        except ValidationError as exc:
-            expected = getattr(self.value_type, "__name__", str(self.value_type))
-            raise LiveCheckTestFailed(f"{self._described}: value is not of type {expected}: {explain(exc)}") from exc
-
-    @property
-    def _described(self) -> str:
-        return f"signal {self.name} ({self.index} of {len(self.case.signals)})"
 
 
 class Signal(BaseSignal[T]):
@@ -158,27 +39,32 @@ class Signal(BaseSignal[T]):
 
     ``from_task`` and the other ``from_`` constructors declare an automatic signal, which is sent when an operation
     finishes as part of a test of the case, in any service that propagates tests.
+
+    ``Signal(times=1)`` fails a test at which the signal arrives more than once; the default is any number of times.
     """
 
     @classmethod
-    def from_task(cls, name: str) -> Signal[Any]:
+    def from_task(cls, name: str, *, times: int | None = None) -> Signal[Any]:
         """Declare a signal that is sent with the result of the Celery task ``name`` when the task succeeds.
 
-        When the task fails and is not retried, `wait` fails at once; the error names the exception.
+        When the task fails and is not retried, `wait` fails at once; the error names the exception. ``times`` is as for
+        `Signal`.
         """
-        return cls(source=Source(TASK, name))
+        return cls(source=Source(TASK, name), times=times)
 
     @classmethod
-    def from_request(cls, method: str, path: str) -> Signal[Any]:
+    def from_request(cls, method: str, path: str, *, times: int | None = None) -> Signal[Any]:
         """Declare a signal that is sent when the response to a request of ``method`` and ``path`` has been sent.
 
         The value has ``method``, ``path`` and ``status``. After a status of 500 or more, or an exception, `wait` fails.
-        ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment.
+        ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment. ``times`` is as for `Signal`.
         """
-        return cls(source=Source(REQUEST, f"{method.upper()} {path}"))
+        return cls(source=Source(REQUEST, f"{method.upper()} {path}"), times=times)
 
     @classmethod
-    def from_django(cls, signal: Any, *, sender: Any = None, fields: Sequence[str] = ()) -> Signal[Any]:
+    def from_django(
+        cls, signal: Any, *, sender: Any = None, fields: Sequence[str] = (), times: int | None = None
+    ) -> Signal[Any]:
         """Declare a signal that is sent when a Django signal, such as ``post_save``, is sent.
 
         In a transaction, it is sent when the transaction is committed, and never if that is rolled back. The value has
@@ -189,20 +75,21 @@ class Signal(BaseSignal[T]):
             signal: the Django signal, or its import path.
             sender: the sending model, or its label ``"app.Model"``; by default, any sender.
             fields: names of the fields to send in place of the primary key; without an instance, of the arguments.
+            times: as for `Signal`.
 
         Raises:
             ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it; or
                 ``sender`` or ``fields`` are not names.
         """
-        return cls(source=Source(DJANGO, django.source_name(signal, sender, fields)))
+        return cls(source=Source(DJANGO, django.source_name(signal, sender, fields)), times=times)
 
     @classmethod
-    def from_span(cls, name: str) -> Signal[Any]:
+    def from_span(cls, name: str, *, times: int | None = None) -> Signal[Any]:
         """Declare a signal that is sent with the attributes of the OpenTelemetry span ``name`` when the span ends.
 
-        If the status of the span is an error, `wait` fails at once.
+        If the status of the span is an error, `wait` fails at once. ``times`` is as for `Signal`.
         """
-        return cls(source=Source(SPAN, name))
+        return cls(source=Source(SPAN, name), times=times)
 
     def send(self, value: T | None = None, *, key: object = None, force: bool = False) -> None:
         """Send the signal to the current test of its case, else to the current test; outside a test, do nothing.
@@ -220,7 +107,7 @@ class Signal(BaseSignal[T]):
         test = current_test()
         if self._case is None and not (force and test is None):  # not raised, since the caller may be a request
             if GUARD.throttle(f"undecorated {self.name}"):
-                logger.error("signal %s: %s; dropping its values", self.name, _UNDECORATED)
+                logger.error("signal %s: %s; dropping its values", self.name, UNDECORATED)
             return
         if test is None:
             if not force:
@@ -247,7 +134,8 @@ class Signal(BaseSignal[T]):
             # Redis knows the lifetime of a test; a signal for another key is stored as if the key were a test.
             to_itself = test is not None and (test.case_name, test.id) == (case.name, key)
             ttl = 0.0 if to_itself else case.test_expires.total_seconds()
-            outbox.put(SentSignal(self._event(value, key), ttl))
+            use = test.use if test is not None and to_itself else ""
+            outbox.put(SentSignal(self._event(value, key, use), ttl))
 
     def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
@@ -275,7 +163,7 @@ class Signal(BaseSignal[T]):
         runner = self._runner()
         if in_event_loop():
             raise RuntimeError(
-                f"{self._described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
+                f"{self.described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
             )
         future, limit = self._expect(runner, key, timeout)
         wait = runner.wait(future, limit)
@@ -305,20 +193,21 @@ class Signal(BaseSignal[T]):
             runner.forget(self.case.name, self.name, key, future)
         return self._received(runner, event, wait, limit)
 
-    def _event(self, value: T | None, key: str) -> SignalEvent:
+    def _event(self, value: T | None, key: str, use: str) -> SignalEvent:
         case = self.case
         try:
-            return SignalEvent(self.name, case.name, key, self.encode(value))  # type: ignore[arg-type] # T may be Optional
+            encoded = self.encode(value)  # type: ignore[arg-type] # T may be Optional
+            return SignalEvent(self.name, case.name, key, encoded, use=use)
         except InvalidPayload as exc:
             # The error is sent in place of the value, so that the test fails at once and not by a timeout.
             if case.app.guard.throttle(f"{case.name} {self.name} value"):
                 logger.warning("case %s: %s", case.name, exc)
-            return SignalEvent(self.name, case.name, key, error=message_of(exc))
+            return SignalEvent(self.name, case.name, key, error=message_of(exc), use=use)
 
     def _runner(self) -> TestRunner:
         runner = current_execution()
         if runner is None:
-            raise RuntimeError(f"{self._described}: wait() works only inside run() of a case that is being executed")
+            raise RuntimeError(f"{self.described}: wait() works only inside run() of a case that is being executed")
         return runner
 
     def _expect(
@@ -328,17 +217,51 @@ class Signal(BaseSignal[T]):
         limit = remaining if timeout is None else min(float(seconds(timeout)), remaining)
         return runner.expect(self.case.name, self.name, key), limit
 
+    @property
+    def received_at(self) -> float:
+        """Redis time at which the signal first arrived at the test being executed, in seconds since the epoch.
+
+        Redis' clock is the same for all services, so times of two signals can be compared, up to the milliseconds that
+        each took to Redis.
+
+        Raises:
+            LiveCheckTestFailed: the signal has not arrived.
+            RuntimeError: read outside ``run()``.
+        """
+        event = self._arrived()
+        if event is None or event.first_at is None:
+            raise LiveCheckTestFailed(f"{self.described} has not arrived; wait for it before reading received_at")
+        return event.first_at
+
+    @property
+    def arrivals(self) -> int:
+        """Number of times the signal has arrived at the test being executed.
+
+        Raises:
+            RuntimeError: read outside ``run()``.
+        """
+        event = self._arrived()
+        return 0 if event is None else event.arrivals
+
+    def _arrived(self) -> SignalEvent | None:
+        arrived = self._runner().arrived
+        return next((event for event in arrived if event.signal_name == self.name), None)
+
     def _received(self, runner: TestRunner, event: SignalEvent | None, wait: Wait, limit: float) -> T:
         if event is None:
             raise self._timed_out(runner, limit)
         runner.received(self.name, time.monotonic() - wait.started)
+        self.check_times(event)
         return self.decode(event)
 
     def _timed_out(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
         declared = runner.case.signals
-        arrived = [name if name in declared else f"{name} (not declared)" for name in runner.signal_since_trigger]
+        arrived = [
+            event.label if event.signal_name in declared else f"{event.label} (not declared)"
+            for event in runner.arrived
+        ]
         seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
-        return LiveCheckTestTimeout(f"{self._described} did not arrive within {limit:g} s; {seen}")
+        return LiveCheckTestTimeout(f"{self.described} did not arrive within {limit:g} s; {seen}")
 
 
 def _is_encodable(text: str) -> bool:

@@ -16,7 +16,7 @@ from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.known_cases import complete_case, full_case_name, known_cases
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.models import TestReport
+from livecheck_celery.models import TestReport, times_in_words
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
 
@@ -151,5 +151,9 @@ def _cells(report: TestReport) -> list[str | Text]:
         console.state(report.state, _STATE_WIDTH),
         report.test.ident if report.test else report.case_name,
         console.duration(report.runtime) if report.runtime is not None else "",
-        report.error or "",
+        report.error or _arrived_again(report),
     ]
+
+
+def _arrived_again(report: TestReport) -> str:
+    return ", ".join(f"{name} arrived {times_in_words(times)}" for name, times in report.signal_arrivals.items())

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from livecheck_celery.models import SignalEvent, TestExecution
+from livecheck_celery.models import SignalEvent, TestExecution, new_send_id
 from livecheck_celery.propagation.sources import Source
 
 
@@ -45,12 +45,14 @@ class FinishedOperation:
         tests: the tests that the operation was part of.
         value: value of the signals, as JSON.
         error: why the operation has no value; None if the operation succeeded.
+        send_id: of its signals, so that a repeated write counts once.
     """
 
     source: Source
     tests: tuple[TestExecution, ...]
     value: str
     error: str | None
+    send_id: str = field(default_factory=new_send_id, compare=False)
 
     @property
     def size(self) -> int:

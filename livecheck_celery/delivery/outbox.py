@@ -27,6 +27,7 @@ from livecheck_celery.delivery.writes import write
 from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
+from livecheck_celery.store.signals import OVERFLOW, STALE
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.forks import at_exit_of_child, renew_after_fork
@@ -53,6 +54,8 @@ UNCONFIRMED: Final = "unconfirmed"
 _REFUSED: Final = {
     DUPLICATE: "a test of that id has no verdict yet",
     BACKLOG: "too many tests of the case have no verdict (livecheck_max_open); start more workers",
+    STALE: "the signal belongs to another test of its id",
+    OVERFLOW: "too many signals for ids that no test has",
 }
 
 

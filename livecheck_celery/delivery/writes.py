@@ -58,7 +58,11 @@ def _events(finished: FinishedOperation, shared_config: SharedConfig) -> list[Si
         shared_config.refresh()
     targets = shared_config.sources.targets(finished.source) if shared_config.sources else ()
     return [
-        SignalEvent(signal_name, case_name, test.id, finished.value, finished.error)
+        SignalEvent(
+            *(signal_name, case_name, test.id, finished.value, finished.error),
+            use=test.use,
+            send_id=finished.send_id,
+        )
         for test in finished.tests
         for case_name, signal_name in targets
         if case_name == test.case_name

@@ -82,6 +82,9 @@ class Mailbox:
     def deliver(self, event: SignalEvent) -> None:
         """Store ``event`` and wake its waiters."""
         with self._lock:
+            known = self.events.get(event.signal_name)
+            if known is not None and (known.received_at or 0.0) > (event.received_at or 0.0):
+                return  # read before the message of a later arrival was received
             self.events[event.signal_name] = event
             waiting = self._waiters.pop(event.signal_name, [])
         for future in waiting:

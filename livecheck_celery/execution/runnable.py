@@ -43,6 +43,8 @@ class RunnableCase(Protocol):
     failure_rate_window: float
     failure_rate_tests: int
     state_transition_delay: float
+    #: Number of times a signal can arrive, by name, of the signals that have such a limit.
+    signal_limits: dict[str, int]
 
     @property
     def runner_resources(self) -> Resources:

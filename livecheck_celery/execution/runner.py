@@ -24,6 +24,7 @@ from livecheck_celery.errors import (
     LiveCheckTestTimeout,
     RedisUnavailable,
 )
+from livecheck_celery.execution.arrivals import check_arrivals
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import cause, describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
@@ -196,7 +197,7 @@ class TestRunner:
         """The signals of the test that have arrived, the earliest first."""
         mailbox = self._mailboxes.get((self.case.name, self.test.id))
         events = [] if mailbox is None else list(mailbox.events.values())
-        return sorted(events, key=lambda event: event.received_at or 0.0)
+        return sorted(events, key=lambda event: event.first_at or event.received_at or 0.0)
 
     @property
     def signal_since_trigger(self) -> dict[str, float]:
@@ -204,7 +205,10 @@ class TestRunner:
 
         0 for a signal that reached Redis before the trigger did.
         """
-        return {event.signal_name: max(0.0, (event.received_at or 0.0) - self._recorded_at) for event in self.arrived}
+        return {
+            event.signal_name: max(0.0, (event.first_at or event.received_at or 0.0) - self._recorded_at)
+            for event in self.arrived
+        }
 
     def _open(self, case_name: str, key: str) -> Mailbox:
         mailbox = self._process.inbox.open(case_name, key)
@@ -251,7 +255,9 @@ class TestRunner:
             frequency=None if isinstance(case.frequency, BaseSchedule) else case.frequency,
             max_history=case.max_history,
             expires_in=max(0.0, (self.test.expires - clock.now()).total_seconds()),
+            limits=case.signal_limits,
         )
+        self.test = self.test.used_at(claim.use)  # so that its signals belong to the record
         self.started = time.monotonic()
         self.deadline = self.started + claim.expires_at - claim.now
         if case.max_runtime is not None:
@@ -297,6 +303,7 @@ class TestRunner:
             result = self._process.event_loop.finish(bounded, self.test.ident)
         if kind := unexecuted(result):
             raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")
+        check_arrivals(self.case, self.test)
 
     async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
         """Await ``awaitable``, and what it returns, until the deadline; unlike threads, coroutines can be cancelled."""
@@ -328,6 +335,7 @@ class TestRunner:
                 runtime=self.runtime,
                 signal_latency=dict(self.signal_latency),
                 signal_since_trigger=self.signal_since_trigger,
+                signal_arrivals={event.signal_name: event.arrivals for event in self.arrived if event.arrivals > 1},
                 error=None if error is None else self._describe(error),
                 traceback=None if error is None or state is State.SKIP else trace(error),
             )

@@ -30,7 +30,7 @@ def event_json(event: SignalEvent) -> str:
     """Encode a signal as JSON without the fields that the script adds."""
     if event.error is not None:
         event = replace(event, error=encodable(event.error))
-    return _with_layout(to_json(event, exclude={"received_at"}).decode())
+    return _with_layout(to_json(event, exclude={"received_at", "arrivals", "first_at", "use", "send_id"}).decode())
 
 
 def report_json(report: TestReport) -> str:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final
 
 from livecheck_celery import models
 from livecheck_celery.errors import DuplicateTest, TooManyTests
-from livecheck_celery.models import EXECUTION, SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
 from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
+from livecheck_celery.store.replies import Claim, Recovery, Verdict
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
 from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Recent
@@ -31,8 +33,8 @@ CLOSING_LEASE: Final = 30.0
 
 RECORD: Final = Script(
     "record",
-    keys=("test", "open", "signals", "suite"),
-    args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open", "layout"),
+    keys=("test", "open", "signals", "suite", "unrecorded", "unrecorded_bytes"),
+    args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open", "layout", "use"),
 )
 CLAIM: Final = Script(
     "claim",
@@ -52,6 +54,8 @@ CLAIM: Final = Script(
         "recorded_at",
         "forget_after",
         "layout",
+        "use",
+        "limits",
     ),
 )
 RENEW: Final = Script("renew", keys=("test", "open"), args=("id", "token", "lease"))
@@ -84,62 +88,6 @@ RECOVER: Final = Script(
     keys=("test", "open", "suite"),
     args=("id", "token", "max_attempts", "resend_after", "max_resend", "closing_lease", "layout"),
 )
-
-
-class Claim(NamedTuple):
-    """Reply to a claim.
-
-    Attributes:
-        outcome: ``run``, ``expired`` or ``inactive``: claimed, and the claimer must write a verdict;
-            ``done`` or ``busy``: not claimed, nothing to do.
-        attempt: 1 for the first claim of the execution.
-        recorded_at: Redis time of the trigger.
-        expires_at: Redis time from which it is no longer run.
-        signals: signals that have arrived so far, by name.
-        now: Redis time of the claim.
-    """
-
-    outcome: str
-    attempt: int
-    recorded_at: float
-    expires_at: float
-    signals: dict[str, SignalEvent]
-    now: float
-
-
-class Verdict(NamedTuple):
-    """Reply to a verdict.
-
-    Attributes:
-        accepted: False if the execution has another verdict, or the token is not current.
-        at: Redis time of the verdict.
-        consecutive_failures: of the suite, after the verdict.
-        status: of the suite, after the verdict.
-        change: ``consecutive`` or ``rate`` if the suite began to fail with this verdict, for that reason; ``recovered``
-            if it ceased to; else empty.
-        recent: the failed and the executed tests of the failure rate.
-    """
-
-    accepted: bool
-    at: float
-    consecutive_failures: int
-    status: State
-    change: str = ""
-    recent: Recent = Recent(0, 0)
-
-
-class Recovery(NamedTuple):
-    """The action that the sweep must take on an execution.
-
-    Attributes:
-        action: ``none``; ``send`` its message again; ``resend`` it unless messages wait in its queue, since it can be
-            one of them; or write its verdict with the token given: ``timeout`` (it ran past its expiry), ``lost`` (its
-            worker died), ``expired`` (it was not claimed in time) or ``revoked``.
-        test: the execution, unless the action is ``none``.
-    """
-
-    action: str
-    test: TestExecution | None
 
 
 class Executions:
@@ -181,6 +129,8 @@ class Executions:
             open=keys.open(case),
             signals=keys.signals(case, test_id),
             suite=keys.suite(case),
+            unrecorded=keys.unrecorded(case),
+            unrecorded_bytes=keys.unrecorded_bytes(case),
             id=test_id,
             payload=execution_json(test),
             expires_in=expires_in,
@@ -189,6 +139,7 @@ class Executions:
             keep=KEEP,
             max_open=self._database.settings.max_open,
             layout=models.LAYOUT,
+            use=test.use,
         )
 
     def claim(
@@ -202,6 +153,7 @@ class Executions:
         frequency: float | None,
         max_history: int,
         expires_in: float,
+        limits: Mapping[str, int] | None = None,
     ) -> Claim:
         """Claim an execution for ``lease`` seconds; a repeated call with the same token gets the same reply.
 
@@ -218,6 +170,7 @@ class Executions:
             frequency: expected seconds between tests.
             max_history: maximum length of the histories.
             expires_in: seconds until a test that is recorded now expires.
+            limits: number of times a signal can arrive, by name.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
@@ -246,10 +199,12 @@ class Executions:
             recorded_at=test.recorded_at,
             forget_after=FORGET_AFTER,
             layout=models.LAYOUT,
+            use=test.use,
+            limits=json.dumps(dict(limits)) if limits else None,
         )
-        outcome, attempt, recorded_at, expires_at, signals, now = self._database.run(call)
+        outcome, attempt, recorded_at, expires_at, signals, now, use = self._database.run(call)
         arrived = read_signals(signals_key, case, test.id, as_dict(signals))
-        return Claim(outcome, attempt, float(recorded_at), float(expires_at), arrived, float(now))
+        return Claim(outcome, attempt, float(recorded_at), float(expires_at), arrived, float(now), use)
 
     def renew(self, leases: Sequence[tuple[str, str, str]], lease: float) -> list[tuple[str, str, str]]:
         """Renew leases, each (case name, test id, token), to ``lease`` seconds from now, in one round trip.

@@ -104,6 +104,14 @@ class Keys:
         """Hash: signals of one test, and ``>address`` for each process that listens for them."""
         return self._of(case_name, f"signals:{test_id}")
 
+    def unrecorded(self, case_name: str) -> str:
+        """Sorted set: ids that have signals but no record, by the time at which the signals expire."""
+        return self._of(case_name, "unrecorded")
+
+    def unrecorded_bytes(self, case_name: str) -> str:
+        """Hash: each of these ids to the bytes of its signals; the empty id to their sum."""
+        return self._of(case_name, "unrecorded-bytes")
+
     def reports(self, case_name: str) -> str:
         """Stream: reports."""
         return self._of(case_name, "reports")

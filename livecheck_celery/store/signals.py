@@ -19,9 +19,34 @@ from livecheck_celery.store.scripts import Call, Script
 #: Minimum seconds for which a signal is kept, until its test is recorded.
 SIGNAL_TTL: Final = 60
 
+#: Why a signal was not stored.
+STALE, OVERFLOW = "stale", "overflow"
+#: Maximum number of ids, in each case, that have signals but no record; and maximum bytes of their signals.
+MAX_UNRECORDED: Final = 10_000
+MAX_UNRECORDED_BYTES: Final = 32 * 1024 * 1024
+#: Maximum number of fields of the signals of one id; each signal has two, each process that listens has one.
+MAX_FIELDS: Final = 1_000
+
 SEND_SIGNAL: Final = Script(
-    "send_signal", keys=("signals", "test"), args=("name", "event", "ttl", "inbox", "forget_after")
+    "send_signal",
+    keys=("signals", "test", "unrecorded", "unrecorded_bytes", "reports"),
+    args=(
+        "id",
+        "name",
+        "event",
+        "use",
+        "send_id",
+        "ttl",
+        "inbox",
+        "forget_after",
+        "max_fields",
+        "max_ids",
+        "max_bytes",
+        "case_name",
+        "max_reports",
+    ),
 )
+DROP_SIGNALS: Final = Script("drop_signals", keys=("signals", "test"))
 LISTEN: Final = Script("listen", keys=("signals",), args=("address", "ttl"))
 
 
@@ -74,28 +99,60 @@ class Signals:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def send(self, event: SignalEvent, *, ttl: float) -> None:
+    def send(self, event: SignalEvent, *, ttl: float) -> str | None:
         """Store a signal, and publish it to the processes that listen.
 
         The signal is kept for at least ``ttl`` seconds and at least a minute; if its test is recorded, until the test
         expires; if its test has a verdict, for two minutes instead. The event is stored and published as JSON, with
-        ``received_at``. A later signal of the same name replaces it.
+        ``received_at``, ``arrivals`` and ``first_at``. A later signal of the same name replaces it; a repeated call
+        with the same ``send_id`` changes nothing.
+
+        Returns:
+            None; or why it was not stored: `STALE`, it belongs to another test of that id; `OVERFLOW`, too many signals
+            of ids without a record.
 
         Raises:
             RedisUnavailable: Redis did not answer; the signal may have been stored.
         """
-        self._database.repeat_if_cut(partial(self._database.run, self.send_call(event, ttl=ttl)))
+        reply = self._database.repeat_if_cut(partial(self._database.run, self.send_call(event, ttl=ttl)))
+        if isinstance(reply, str):
+            return reply
+        self.drop(event.case_name, reply[1:])
+        return None
 
     def send_call(self, event: SignalEvent, *, ttl: float) -> Call:
-        """Build the call of `send`; the reply is ``received_at``."""
+        """Build the call of `send`; the reply is a reason, or a list: ``received_at``, and ids for `drop`."""
+        keys, settings = self._database.keys, self._database.settings
         return SEND_SIGNAL(
-            signals=self._database.keys.signals(event.case_name, event.key),
-            test=self._database.keys.test(event.case_name, event.key),
+            signals=keys.signals(event.case_name, event.key),
+            test=keys.test(event.case_name, event.key),
+            unrecorded=keys.unrecorded(event.case_name),
+            unrecorded_bytes=keys.unrecorded_bytes(event.case_name),
+            reports=keys.reports(event.case_name),
+            id=event.key,
             name=event.signal_name,
             event=event_json(event),
+            use=event.use,
+            send_id=event.send_id,
             ttl=max(SIGNAL_TTL, ceil(ttl)),
-            inbox=self._database.keys.inboxes,
+            inbox=keys.inboxes,
             forget_after=FORGET_AFTER,
+            max_fields=MAX_FIELDS,
+            max_ids=MAX_UNRECORDED,
+            max_bytes=MAX_UNRECORDED_BYTES,
+            case_name=event.case_name,
+            max_reports=settings.max_reports if settings.send_reports else 0,
+        )
+
+    def drop(self, case_name: str, test_ids: Sequence[str]) -> None:
+        """Drop the signals of ids that have no record, and that no test waits for.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = self._database.keys
+        self._database.run_all(
+            [DROP_SIGNALS(signals=keys.signals(case_name, one), test=keys.test(case_name, one)) for one in test_ids]
         )
 
     def listen(self, case_name: str, key: str, address: str, *, ttl: float) -> dict[str, SignalEvent]:
@@ -152,7 +209,7 @@ def read_signals(redis_key: str, case_name: str, key: str, stored: Mapping[str, 
     """
     signals = {}
     for name, text in stored.items():
-        if name.startswith(">"):
+        if name[:1] in ">+~":
             continue
         if is_left(text):
             problem = f"signal {name} was sent by a newer version of LiveCheck; upgrade this worker"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
 
@@ -21,7 +21,7 @@ from livecheck_celery.store.registry import Registry
 from livecheck_celery.store.reports import Reports
 from livecheck_celery.store.schedule_runs import ScheduleRuns
 from livecheck_celery.store.scripts import Call
-from livecheck_celery.store.signals import Signals
+from livecheck_celery.store.signals import OVERFLOW, STALE, Signals
 from livecheck_celery.store.suites import Suites
 from livecheck_celery.utils.redis_urls import without_password
 
@@ -129,7 +129,8 @@ class Batch:
     Leaving the block raises RedisUnavailable if Redis answered no write. A write that fails does not undo the others.
 
     Attributes:
-        outcomes: after the block, for each write in order: the Redis time; `DUPLICATE` or `BACKLOG`; or the error.
+        outcomes: after the block, for each write in order: the Redis time; `DUPLICATE`, `BACKLOG`, `STALE` or
+            `OVERFLOW`; or the error.
     """
 
     def __init__(self, database: Database, executions: Executions, signals: Signals) -> None:
@@ -138,6 +139,7 @@ class Batch:
         self._executions = executions
         self._signals = signals
         self._calls: list[Call] = []
+        self._cases: dict[int, str] = {}  # of the signals, by position
 
     def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> None:
         """Queue `Executions.record`.
@@ -149,6 +151,7 @@ class Batch:
 
     def signal(self, event: SignalEvent, *, ttl: float) -> None:
         """Queue `Signals.send`."""
+        self._cases[len(self._calls)] = event.case_name
         self._calls.append(self._signals.send_call(event, ttl=ttl))
 
     def __len__(self) -> int:
@@ -166,6 +169,10 @@ class Batch:
     def _send(self) -> None:
         replies = self._database.repeat_if_cut(self._run_all)
         self.outcomes = [self._outcome(reply) for reply in replies]
+        with suppress(RedisUnavailable):  # what is not dropped has a TTL
+            for place, case_name in self._cases.items():
+                if isinstance(replies[place], list):
+                    self._signals.drop(case_name, replies[place][1:])
 
     def _run_all(self) -> list[Any]:
         replies = self._database.run_all(self._calls, raise_on_error=False)
@@ -178,4 +185,6 @@ class Batch:
             self._database.raise_first_error([reply])
         except RedisUnavailable as exc:
             return exc
-        return reply if reply in (DUPLICATE, BACKLOG) else float(reply)
+        if isinstance(reply, list):
+            return float(reply[0])
+        return reply if reply in (DUPLICATE, BACKLOG, STALE, OVERFLOW) else float(reply)

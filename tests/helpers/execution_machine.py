@@ -121,13 +121,20 @@ class ServerAndModel(RuleBasedStateMachine):
         assert [float(one) for one in latency] == model.latency
         assert [float(one) for one in runtime] == model.runtime
         found = [json.loads(fields["report"]) for _, fields in reports]
-        assert [(one["state"], (one["test"] or {}).get("id"), one["at"]) for one in found] == model.reports
+        assert [(one["state"], (one.get("test") or {}).get("id"), one["at"]) for one in found] == model.reports
         self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 7 :])
         self._check_invariants(dict(open_), state)
 
     def _compare_execution(self, test_id: str, stored: dict[str, str]) -> None:
         one = self.model.executions.get(test_id)
         answer = stored.pop("verdict_reply", None)
+        late = {field.removeprefix("late:") for field in stored if field.startswith("late:")}
+        assert late == (one.late if one else set())
+        verdict_at = stored.pop("verdict_at", None)
+        assert verdict_at == (None if one is None or one.answer is None else stamp(one.answer[1]))
+        stored = {
+            field: text for field, text in stored.items() if field not in ("use", "limits") and field[:5] != "late:"
+        }
         assert stored == ({} if one is None else one.fields())
         expected = None if one is None or one.answer is None else one.answer
         assert (answer and json.loads(answer)) == (expected and [1, stamp(expected[1]), *expected[2:5], *expected[5]])
@@ -135,13 +142,15 @@ class ServerAndModel(RuleBasedStateMachine):
     def _compare_signals(self, test_id: str, stored: dict[str, str]) -> None:
         expected = self.model.signals.get(test_id)
         assert {field[1:] for field in stored if field.startswith(">")} == (expected.listeners if expected else set())
-        events = {name: json.loads(text) for name, text in stored.items() if not name.startswith(">")}
+        events = {name: json.loads(text) for name, text in stored.items() if name[0] not in ">+"}
         found = {name: (event["value"], event["received_at"]) for name, event in events.items()}
         assert found == (expected.arrived if expected else {})
+        counted = {name: (event["arrivals"], event["first_at"]) for name, event in events.items()}
+        assert counted == (expected.counted if expected else {})
 
     def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
         keys = self.keys
-        lasting = {CLOCK, keys.suite(CASE), keys.reports(CASE)}
+        lasting = {CLOCK, keys.suite(CASE), keys.reports(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
         lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
         assert everything - lasting == set(timed)
         found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}

@@ -116,7 +116,8 @@ class ExecutionModel:
             return "backlog"
         if earlier is not None:
             self._forget("test", test_id)
-            self._forget("signals", test_id)
+            if self.signals.get(test_id, StoredSignals()).begin_again(earlier):
+                self._forget("signals", test_id)
         not_before = self.now + delay
         message = self.message(test_id, self.now)
         execution = self._new(message, payload, not_before + expires_in)
@@ -196,7 +197,8 @@ class ExecutionModel:
     def renew(self, test_id: str, token: str, lease: float) -> bool:
         one = self._held(test_id, token)
         if one is None:
-            return False
+            judged = self.executions.get(test_id)
+            return judged is not None and judged.verdict_by == token
         one.lease_until = self.now + lease
         self._check_again_at(test_id, min(one.lease_until, one.expires_at))
         return True
@@ -264,8 +266,8 @@ class ExecutionModel:
 
     def discard(self, test_id: str) -> None:
         """Delete the record, as `Executions.discard` or a failover does."""
-        if test_id in self.executions:
-            self.lost.add(self.executions[test_id].number)
+        if one := self.executions.get(test_id):
+            self.lost |= {one.number, *one.by_message}
         self._forget("test", test_id)
         self._close(test_id)
 
@@ -322,8 +324,11 @@ class ExecutionModel:
     def signal(self, key: str, name: str, value: str, ttl: float) -> set[str]:
         """Store a signal; return the addresses to which it is published."""
         stored = self.signals.setdefault(key, StoredSignals())
-        stored.arrived[name] = (value, self.now)
+        again = stored.arrive(name, value, self.now)
         one = self.executions.get(key)
+        if again and one is not None and one.verdict is not None and name not in one.late:
+            one.late.add(name)
+            self.report(one.verdict, None)
         if one is not None and one.verdict is not None:
             self._keep("signals", key, FORGET_AFTER)
         else:

@@ -51,6 +51,8 @@ class Execution:
     verdict: State | None = None
     verdict_by: str | None = None
     answer: VerdictReply | None = None
+    #: Signals that arrived again after the verdict.
+    late: set[str] = field(default_factory=set)
 
     def is_leased(self, now: float) -> bool:
         return self.lease_until is not None and self.lease_until > now
@@ -211,7 +213,22 @@ class Suite:
 
 @dataclass
 class StoredSignals:
-    """Signals of one test (name to value and time), and the processes that listen."""
+    """Signals of one test (name to value and time; number of arrivals, time of the first), and who listens."""
 
     arrived: dict[str, tuple[str, float]] = field(default_factory=dict)
+    counted: dict[str, tuple[int, float]] = field(default_factory=dict)
     listeners: set[str] = field(default_factory=set)
+
+    def arrive(self, name: str, value: str, now: float) -> bool:
+        """Store a signal; return whether it had arrived before."""
+        self.arrived[name] = (value, now)
+        arrivals, first_at = self.counted.get(name, (0, now))
+        self.counted[name] = (arrivals + 1, first_at)
+        return arrivals > 0
+
+    def begin_again(self, earlier: Execution) -> bool:
+        """Drop the signals that arrived before the verdict of the id's earlier use; return whether nothing is left."""
+        verdict_at = earlier.answer[1] if earlier.answer else 0.0
+        for name in [name for name, (_, first_at) in self.counted.items() if first_at <= verdict_at]:
+            del self.arrived[name], self.counted[name]
+        return not self.arrived and not self.listeners

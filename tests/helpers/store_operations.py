@@ -47,6 +47,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
     "executions.revoke": lambda store: store.executions.revoke(make_test(), "r"),
     "signals.send": lambda store: store.signals.send(make_signal(), ttl=60),
+    "signals.drop": lambda store: store.signals.drop(CASE, ["new", "other"]),
     "signals.listen": lambda store: store.signals.listen(CASE, "id-1", "a", ttl=60),
     "signals.awaited": lambda store: store.signals.awaited([(CASE, str(at), ["a", "b"]) for at in range(200)]),
     "suites.fail": lambda store: store.suites.fail(

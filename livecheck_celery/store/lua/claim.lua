@@ -20,7 +20,9 @@
 -- ARGV[12] recorded_at   when the execution was recorded, according to its message; empty if it was not recorded
 -- ARGV[13] forget_after  seconds for which the record outlives the verdict
 -- ARGV[14] layout        newest version of the layout of records that the claimer can read
--- Reply    {outcome, attempt, recorded_at, expires_at, {field, value, ...} of the signals hash, now}
+-- ARGV[15] use           identifies this use of the id, according to the message
+-- ARGV[16] limits        JSON, signal to the number of times it can arrive; empty without any
+-- Reply    {outcome, attempt, recorded_at, expires_at, {field, value, ...} of the signals hash, now, use of the record}
 --          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals); a record of a newer layout
 --          is busy
 
@@ -28,7 +30,7 @@ local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
 local lease, active, period, max_history = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
 local expires_in, keep, signal_ttl = tonumber(ARGV[9]), tonumber(ARGV[10]), tonumber(ARGV[11])
-local sent_recorded_at, forget_after = tonumber(ARGV[12]), tonumber(ARGV[13])
+local sent_recorded_at, forget_after, use, limits = tonumber(ARGV[12]), tonumber(ARGV[13]), ARGV[15], ARGV[16]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 
@@ -43,18 +45,21 @@ local function expire_at_least(key, ttl)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'recorded_at', 'expires_at',
-  'outcome', 'closing', 'started', 'layout')
+  'outcome', 'closing', 'started', 'layout', 'use')
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
 local stored = redis.call('HMGET', suite, 'since', 'received_at', 'claimed_up_to')
 local since, received_at, claimed_up_to = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3] or 0)
+
+-- A message of a chain that is delivered again was built at another time than the record.
+use = record[11] or use
 
 local is_new = not recorded_at
 if is_new then
   -- A recorded execution keeps its record until the verdict and for forget_after seconds more. Without a record it
   -- therefore has a verdict, unless it is younger than that, or Redis lost everything since it was recorded.
   if sent_recorded_at and since and sent_recorded_at >= since and now - sent_recorded_at >= forget_after then
-    return {'done', 0, stamp(sent_recorded_at), stamp(sent_recorded_at), {}, stamp(now)}
+    return {'done', 0, stamp(sent_recorded_at), stamp(sent_recorded_at), {}, stamp(now), use}
   end
   recorded_at, expires_at = stamp(sent_recorded_at or now), stamp(now + expires_in)
 end
@@ -79,7 +84,7 @@ else
   outcome = 'run'
 end
 if outcome == 'done' or outcome == 'busy' then
-  return {outcome, attempts, recorded_at, expires_at, {}, stamp(now)}
+  return {outcome, attempts, recorded_at, expires_at, {}, stamp(now), use}
 end
 
 -- Every key is read before the first write, so that a key of another type changes nothing.
@@ -99,7 +104,7 @@ if not is_repeated then
 end
 if is_new then
   redis.call('HSET', test, 'payload', payload, 'recorded_at', recorded_at, 'expires_at', expires_at,
-    'layout', ARGV[14])
+    'layout', ARGV[14], 'use', use)
   redis.call('EXPIRE', test, math.max(1, math.ceil(expiry - now + keep)))
   redis.call('HSETNX', suite, 'since', stamp(now))
 end
@@ -107,6 +112,9 @@ redis.call('HSET', test, 'token', token, 'lease_until', stamp(now + lease), 'att
   'taken', 1)
 if is_newest then
   redis.call('HSET', suite, 'claimed_up_to', recorded_at)
+end
+if limits ~= '' then
+  redis.call('HSET', test, 'limits', limits)
 end
 redis.call('ZADD', open, stamp(math.min(now + lease, expiry)), id)
 expire_at_least(open, math.max(1, math.ceil(expiry - now + keep)))
@@ -128,4 +136,4 @@ if is_first then
   end
   redis.call('HSET', suite, 'received_at', stamp(now), 'last_test_received', stamp(now))
 end
-return {outcome, attempts, recorded_at, expires_at, arrived, stamp(now)}
+return {outcome, attempts, recorded_at, expires_at, arrived, stamp(now), use}

@@ -4,6 +4,8 @@
 -- KEYS[2]  open          zset, executions without a verdict
 -- KEYS[3]  signals       hash, signals of the execution
 -- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded
+-- KEYS[5]  unrecorded        zset, ids with signals but without a record
+-- KEYS[6]  unrecorded_bytes  hash, id to the bytes of its signals; in "", their sum
 -- ARGV[1]  id            of the execution
 -- ARGV[2]  payload       the TestExecution as JSON
 -- ARGV[3]  expires_in    seconds in which it can run, counted from the end of the delay
@@ -12,12 +14,14 @@
 -- ARGV[6]  keep          seconds the record outlives the expiry, while there is no verdict
 -- ARGV[7]  max_open      maximum number of executions without a verdict
 -- ARGV[8]  layout        version of the layout of the record
--- Reply    recorded_at; or a refusal: "duplicate", an execution with this id has no verdict yet; "backlog", max_open
---          is reached
+-- ARGV[9]  use           identifies this use of the id
+-- Reply    recorded_at, also if this call is repeated; or a refusal: "duplicate", an execution with this id has no
+--          verdict yet; "backlog", max_open is reached
 
 local test, open, signals, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local unrecorded, unrecorded_bytes = KEYS[5], KEYS[6]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
-local resend_after, keep, max_open = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7])
+local resend_after, keep, max_open, use = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local not_before = now + delay
@@ -29,29 +33,69 @@ local function stamp(time)
 end
 
 local is_reused = redis.call('EXISTS', test) == 1
-if is_reused and redis.call('HEXISTS', test, 'verdict') == 0 then
-  -- The caller repeats a call whose reply was lost: the payload has the time of the trigger.
-  local stored = redis.call('HMGET', test, 'payload', 'recorded_at')
-  return stored[1] == payload and stored[2] or 'duplicate'
+local earlier = redis.call('HMGET', test, 'verdict', 'use', 'recorded_at', 'verdict_at', 'by_message')
+local verdict_at, by_message = tonumber(earlier[4]), earlier[5]
+if earlier[2] == use then
+  -- The caller repeats a call whose reply was lost.
+  return earlier[3]
+end
+if is_reused and not earlier[1] then
+  return 'duplicate'
 end
 if redis.call('ZCARD', open) >= max_open then
   return 'backlog'
 end
 local has_since = redis.call('HEXISTS', suite, 'since') == 1
-local by_message = redis.call('HGET', test, 'by_message')
+local is_unrecorded = redis.call('ZSCORE', unrecorded, id)
+local bytes = redis.call('HMGET', unrecorded_bytes, id, '')
+local other_bytes = tonumber(bytes[2] or 0) - tonumber(bytes[1] or 0)
 
+-- Signals can arrive before the trigger. Those of another use of the id do not count for this one; where the sender
+-- did not know the use, those that arrived after an earlier verdict count.
+local gone, taken = {}, {}
+for _, counted in ipairs(redis.call('HKEYS', signals)) do
+  local field = string.match(counted, '^%+(.*)')
+  local first_at, sent_in = string.match(field and redis.call('HGET', signals, counted) or '', '^%d+ (%S+) (%S+)')
+  if sent_in then
+    local name = string.match(field, '^~%S+ (.*)')
+    local is_own = sent_in == use
+      or (sent_in == '-' and (not is_reused or (verdict_at and tonumber(first_at) > verdict_at)))
+    if name and is_own then
+      taken[field] = name
+    end
+    if name or not is_own then
+      table.insert(gone, field)
+    end
+  elseif is_reused and not string.match(counted, '^[>+]') and redis.call('HEXISTS', signals, '+' .. counted) == 0 then
+    table.insert(gone, counted)
+  end
+end
+
+for field, name in pairs(taken) do
+  redis.call('HSET', signals, name, redis.call('HGET', signals, field),
+    '+' .. name, redis.call('HGET', signals, '+' .. field))
+end
+for _, field in ipairs(gone) do
+  if not taken['~' .. use .. ' ' .. field] then
+    redis.call('HDEL', signals, field, '+' .. field)
+  end
+end
+if is_unrecorded then
+  redis.call('ZREM', unrecorded, id)
+  redis.call('HDEL', unrecorded_bytes, id)
+  redis.call('HSET', unrecorded_bytes, '', other_bytes)
+end
 if is_reused then
-  -- The new execution must not see the signals of the finished one.
-  redis.call('DEL', test, signals)
+  redis.call('DEL', test)
 end
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
-  'expires_at', stamp(expires_at), 'layout', ARGV[8])
+  'expires_at', stamp(expires_at), 'layout', ARGV[8], 'use', use)
 if by_message then
   -- A claim recorded an earlier execution of this id; its message can still be delivered again.
   redis.call('HSET', test, 'by_message', by_message)
 end
 redis.call('EXPIRE', test, ttl)
--- Signals can arrive before the trigger, and are then kept for a short time only.
+-- Signals that arrived before the trigger were kept for a short time only.
 if redis.call('TTL', signals) < expires_at - now then
   redis.call('EXPIRE', signals, math.max(1, math.ceil(expires_at - now)))
 end

@@ -306,5 +306,5 @@ def test_unusual_class_is_a_case(livecheck: LiveCheck, cls: type) -> None:
     case = livecheck.case(name="c", frequency=30)(cls)
     assert livecheck.cases["c"] is case
     livecheck.app.loader.import_default_modules()
-    assert livecheck.app.conf.beat_schedule["livecheck:c:frequency"]["kwargs"] == {"livecheck_case": "c"}
+    assert livecheck.app.conf.beat_schedule["livecheck:c:frequency"]["kwargs"]["livecheck_case"] == "c"
     assert inspect.isclass(type(case))
