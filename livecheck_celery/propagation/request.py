@@ -10,6 +10,7 @@ from livecheck_celery.context import current_tests, synthetic_case
 from livecheck_celery.guard import guarded
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
+from livecheck_celery.utils import sentry
 
 
 class RequestScope(Work):
@@ -52,6 +53,8 @@ class RequestScope(Work):
         self._leave()
         # An abandoned coroutine, closed by the garbage collector in another context, has no outcome.
         if error is not None and not self.ended:
+            for test in (*self.tests, *self.triggered)[:1]:
+                sentry.remember(error, test.case_name, test.id)  # Sentry's middleware can be outside of this request
             self.finish(0, error)
 
     def collect(self, test: Any, *, lingers: bool) -> None:

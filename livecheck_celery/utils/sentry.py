@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, Final
 
 from livecheck_celery.utils.sanitize import get_logger, sanitize
@@ -43,9 +44,17 @@ def connect(identity: Callable[[], tuple[str, str] | None]) -> None:
         logger.exception("sentry: failed to connect; events have no tags of LiveCheck")
 
 
+def remember(error: BaseException, case_name: str, test_id: str) -> None:
+    """Note on ``error`` the test in which it was raised, for code outside of the test that captures it."""
+    if _is_connected:
+        with suppress(Exception):  # an exception can refuse attributes
+            error.__livecheck_test__ = (case_name, test_id)  # type: ignore[attr-defined]
+
+
 def _processed(event: Any, hint: Any, identity: Callable[[], tuple[str, str] | None]) -> Any:
     """Return ``event`` with tags and fingerprint; Sentry ignores what this raises."""
-    found = identity()
+    error = (hint or {}).get("exc_info", (None, None, None))[1]
+    found = identity() or getattr(error, "__livecheck_test__", None)
     tags = event.setdefault("tags", {})
     if found is not None and isinstance(tags, dict):
         case_name, test_id = found

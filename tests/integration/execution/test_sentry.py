@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import subprocess
 import sys
@@ -10,6 +11,7 @@ from typing import Any
 
 import pytest
 import sentry_sdk
+from sentry_sdk.integrations.asgi import SentryAsgiMiddleware
 from sentry_sdk.integrations.logging import EventHandler
 from sentry_sdk.transport import Transport
 
@@ -108,3 +110,27 @@ def test_process_without_sentry_does_not_import_it() -> None:
         "import sys; from livecheck_celery import LiveCheck; LiveCheck().runtime; sys.exit('sentry_sdk' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_event_of_a_middleware_outside_of_the_request_has_the_test(
+    livecheck: LiveCheck, events: list[dict[str, Any]]
+) -> None:
+    """As in FastAPI, where Sentry captures what leaves the whole application."""
+    case: Any = declare(livecheck, wrong_side, probability=1.0)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        with case.maybe_trigger("o-1"):
+            raise ValueError("no price")
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "GET", "path": "/orders", "headers": [], "query_string": b""}
+    with pytest.raises(ValueError, match="no price"):
+        asyncio.run(SentryAsgiMiddleware(livecheck.asgi(app))(scope, receive, send))
+    [event] = events
+    assert event["exception"]["values"][0]["type"] == "ValueError"
+    assert event["tags"] == {"livecheck.case": "shop.test_order", "livecheck.test": "o-1"}
