@@ -25,7 +25,7 @@ STYLES: Final = {
 }
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
-_SHORTEST: Final = 0.001  # seconds; what is shorter is not shown as zero
+_SHORTEST: Final = 0.001  # seconds; what is shorter has more digits, and is not shown as zero
 _MILLISECONDS_BELOW: Final = 10  # seconds
 _TENTHS_BELOW: Final = 120  # seconds
 
@@ -77,11 +77,11 @@ def counts(totals: Mapping[State, int]) -> str:
 
 
 def duration(seconds: float | None) -> str:
-    """Format seconds: ``<0.001 s``, ``0.012 s``, ``42.0 s``, ``5 min``, ``3 h``, ``2 d``; ``-`` for None."""
+    """Format seconds: ``0.000250 s``, ``0.012 s``, ``42.0 s``, ``5 min``, ``3 h``, ``2 d``; ``-`` for None."""
     if seconds is None:
         return "-"
     if 0 < seconds < _SHORTEST:
-        return f"<{_SHORTEST} s"
+        return f"{seconds:.6f} s"
     if seconds < _MILLISECONDS_BELOW:
         return f"{seconds:z.3f} s"
     return f"{seconds:.1f} s" if seconds < _TENTHS_BELOW else rounded(seconds)

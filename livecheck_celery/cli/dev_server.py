@@ -43,6 +43,8 @@ def announced(name: str | None, url: str) -> Iterator[None]:
     finally:
         if _read(path)[0] == os.getpid():  # another dev may have replaced it
             path.unlink(missing_ok=True)
+            with suppress(OSError):  # another dev has a file in it
+                path.parent.rmdir()
 
 
 def running_server(name: str | None) -> str | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any, Final
@@ -31,7 +32,8 @@ class CliError(click.ClickException):
 
     def show(self, file: Any = None) -> None:  # noqa: ARG002 - click's signature
         """Print the message and the hint to standard error."""
-        click.secho(f"Error: {self.message}", err=True, fg="red")
+        is_plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+        click.secho(f"Error: {self.message}", err=True, fg="red", color=False if is_plain else None)
         if self.hint:
             click.echo(f"Hint: {self.hint}", err=True)
 

@@ -71,7 +71,6 @@ def status(ctx: click.Context, *, as_json: bool, check: bool) -> None:
     Examples:
       livecheck -A shop status
       livecheck -A shop status --json
-      livecheck -A shop status --check > /dev/null || echo "a suite fails"
       celery -A shop livecheck status
     """
     livechecks = find_livechecks(ctx)

@@ -17,6 +17,7 @@ from celery.signals import (
     beat_init,
     celeryd_init,
     import_modules,
+    task_revoked,
     worker_init,
     worker_process_init,
     worker_ready,
@@ -53,11 +54,15 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     connect_method(worker_process_init, lifecycle.start_outbox, weak=False)
     connect_method(worker_ready, lifecycle.start_outbox_unless_forking, weak=False)
     connect_method(worker_ready, lifecycle.repeat_signs_of_life, weak=False)
+    connect_method(task_revoked, lifecycle.count_expired, weak=False)
     connect_method(worker_shutting_down, lifecycle.interrupt, weak=False)
     connect_method(worker_shutdown, lifecycle.stop, weak=False)
     connect_method(beat_init, lifecycle.start_beat, weak=False)
     connect_method(beat_embedded_init, lifecycle.start_beat, weak=False)
     app.steps["worker"].add(bootstep(lifecycle))
+
+
+_TASK_PREFIX: Final = "livecheck."
 
 
 class Lifecycle:
@@ -186,6 +191,15 @@ class Lifecycle:
             ):
                 stored.delete()
                 logger.info("beat: deleted stale entry %s from the database", name)
+
+    def count_expired(self, sender: Any, expired: bool = False, **_: Any) -> None:
+        """Count a message of LiveCheck that expired before this worker executed it.
+
+        That is usual for beat's messages after an outage, but also happens if a clock is off.
+        """
+        if expired and sender is not None and sender.app is self._app and sender.name.startswith(_TASK_PREFIX):
+            for livecheck in self._working[:1]:
+                livecheck.runtime.outbox.count(f"messages expired: {sender.name}")
 
     def beat_alive(self, **_: Any) -> None:
         """Record a sign of life of beat."""

@@ -42,7 +42,7 @@ def test_server_is_found_while_dev_runs(url: str, tmp_path: Path, monkeypatch: p
         assert running_server("shop") is None, "another directory can hold another shop"
         monkeypatch.chdir(tmp_path)
     assert running_server("shop") is None
-    assert not record_path("shop").exists()
+    assert not record_path("shop").parent.exists()
 
 
 @pytest.mark.parametrize("record", ["", "{", "[]", '{"pid": 1}', '{"pid": "x", "url": 3}'])

@@ -200,6 +200,16 @@ def test_worker_with_redis_gone_logs_its_missing_sign_of_life_once(
     assert caplog.messages == ["presence: sign of life not recorded: refused"]
 
 
+def test_messages_that_expired_in_the_queue_are_counted(livecheck: LiveCheck, store: Store) -> None:
+    lifecycle = make_lifecycle(livecheck)
+    lifecycle.start(sender=worker_of(livecheck.app, "livecheck"))
+    recover = livecheck.app.tasks["livecheck.recover"]
+    lifecycle.count_expired(sender=recover, expired=True)
+    lifecycle.count_expired(sender=recover, expired=False, terminated=True)
+    lifecycle.count_expired(sender=SimpleNamespace(app=livecheck.app, name="shop.send"), expired=True)
+    assert livecheck.runtime.outbox._uncounted == {"messages expired: livecheck.recover": 1}
+
+
 # -- stop
 
 
