@@ -36,7 +36,7 @@ class Block:
         tests: the tests, the innermost first.
         synthetic_case: name of the case whose fake request the block is part of.
         isolated: whether the block is part of nothing else; otherwise it is also part of what surrounds it.
-        expires: whether its tests end when they expire; if not, they end with the block.
+        expires: whether its tests end when they expire; if not, they last as long as the block.
 
     Attributes:
         ended: whether the block was left in another context than the one in which it was entered.
@@ -96,6 +96,8 @@ class Block:
         token, self._token = self._token, None
         if token is None:
             return opened
+        if not self._expires:
+            self._expires = True  # for the work that the block started
         if self._synthetic_case is not None:
             self._marked_until = time.monotonic() + MARK_LIFETIME
         try:

@@ -275,6 +275,14 @@ def test_expired_test_is_not_in_force() -> None:
         assert in_force() == [None, None, work, {}, []]
 
 
+def test_test_that_lasts_as_long_as_its_block_expires_in_the_work_that_the_block_started() -> None:
+    expired = make_test("expired", expires=datetime.now(UTC) - timedelta(seconds=1))
+    with under_test(expired, expires=False):
+        started = copy_context()
+        assert started.run(current_test) == expired
+    assert started.run(current_test) is None
+
+
 def test_mark_of_a_fake_request_ends_five_minutes_after_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
     with fake_request("shop.test_order"):
         started = copy_context()  # as a worker task that is created in it
