@@ -48,31 +48,9 @@ class LiveCheckMiddleware:
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = RequestScope(self.gate, _known_headers(scope), scope.get("method", ""), _path(scope), scope)
-        status = 0
-
-        async def send_and_observe(message: Message) -> None:
-            await send(acknowledged(message) if request.accepted else message)
-            observe(message)
-
-        def acknowledged(message: Message) -> Message:
-            with GUARD("asgi", "asgi: failed to acknowledge a test; continuing"):
-                if message["type"] == "http.response.start":
-                    return {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
-            return message
-
-        @guarded("asgi: failed to observe a response; continuing", None)
-        def observe(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                if request.has_triggered:
-                    request.linger()
-            elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
-                request.finish(status)
-
         try:
             with request:
-                await self.app(scope, receive, send_and_observe)
+                await self.app(scope, receive, _Response(request, send).send)
         finally:
             request.close()
 
@@ -83,6 +61,36 @@ class LiveCheckMiddleware:
 
 
 @guarded("asgi: failed to read the headers of a request; it carries no test", ())
+class _Response:
+    """The response to one request: sends its messages, and observes them."""
+
+    def __init__(self, request: RequestScope, send: Send) -> None:
+        self._request = request
+        self._send = send
+        self._status = 0
+
+    async def send(self, message: Message) -> None:
+        """Send a message to the server."""
+        await self._send(self._acknowledged(message) if self._request.accepted else message)
+        self._observe(message)
+
+    @guarded("asgi: failed to observe a response; continuing", None)
+    def _observe(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            if self._request.has_triggered:
+                self._request.linger()
+        elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
+            self._request.finish(self._status)
+
+    @staticmethod
+    def _acknowledged(message: Message) -> Message:
+        with GUARD("asgi", "asgi: failed to acknowledge a test; continuing"):
+            if message["type"] == "http.response.start":
+                return {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
+        return message
+
+
 def _known_headers(scope: Scope) -> list[tuple[str, str]]:
     return [
         (known, value.decode("latin-1"))
