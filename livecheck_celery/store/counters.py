@@ -17,6 +17,9 @@ MAX_REASONS: Final = 1000
 #: What a service counts of the tests that others sent, and of those that it sent to others.
 IGNORED, UNACKNOWLEDGED = "ignored", "unacknowledged"
 
+#: Reason: messages of another environment, which came to this one's queues.
+FOREIGN: Final = "foreign messages"
+
 ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "limit", "*counts"))
 
 

@@ -28,6 +28,7 @@ from livecheck_celery.errors import (
     UnknownCase,
 )
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
+from livecheck_celery.store.counters import FOREIGN
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.each import all_of, each
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
@@ -163,6 +164,7 @@ class Tasks:
         """
         livechecks = [each for each in self._livechecks if prefix in (None, each.settings.prefix)]
         if not livechecks:
+            self._livechecks[0].runtime.outbox.count(FOREIGN)
             raise ForeignMessage(
                 f"a message of the environment with prefix {prefix!r:.80} came to the queue of this one; environments "
                 "that share a broker need different values of livecheck_prefix, or of livecheck_queue and "

@@ -34,7 +34,8 @@ class OwnRequest(Request):
 
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Terminate the running task, after its test is no longer the one of the process that executes it."""
-        if type(pool).terminate_job is not BasePool.terminate_job:  # a pool of threads terminates nothing
+        # A pool of threads terminates nothing; the one of processes has the method in its instance.
+        if getattr(pool.terminate_job, "__func__", None) is not BasePool.terminate_job:
             task: Any = self.task
             task.before_terminate(self)
         super().terminate(pool, signal)

@@ -11,7 +11,7 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError, RedisUnavailable
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED
+from livecheck_celery.store.counters import FOREIGN, IGNORED, UNACKNOWLEDGED
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
@@ -132,6 +132,10 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
             found = f"{each.detail} did not accept the tests in {each.times} requests of {each.service} {since}"
             yield warning("hop", found, HOP_FIX)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
+    if foreign := counted.counts.get(FOREIGN):
+        found = f"workers refused {foreign} messages of another environment on the broker {since}"
+        yield warning("queue", found, "give each environment its own livecheck_prefix: the queues are named after it")
+        named.add(FOREIGN)
     if counts := {reason: count for reason, count in counted.counts.items() if reason not in named}:
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
         fix = "the logs of the processes have details; docs/production-safety.md explains the reasons"

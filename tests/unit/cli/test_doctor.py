@@ -89,6 +89,13 @@ def test_every_check_can_pass(livecheck: LiveCheck) -> None:
     assert lines(result)["clock"][0].startswith("ok: this machine differs from Redis by 0.")
 
 
+def test_messages_of_another_environment_are_a_warning(livecheck: LiveCheck) -> None:
+    livecheck.runtime.store.counters.add({"foreign messages": 3})
+    line = lines(run())["queue"][-1]
+    assert line.startswith("warn: workers refused 3 messages of another environment on the broker in the last ")
+    assert lines(run())["outbox"] == ["ok: nothing dropped in the last day"]
+
+
 def test_http_hosts_are_listed(livecheck: LiveCheck) -> None:
     livecheck.settings = make_settings("redis://fake:6379/0", secret_key="k", http_hosts="shop,stock")
     assert lines(run())["http"] == ["ok: tests are signed, and sent to shop, stock"]

@@ -20,7 +20,7 @@ from livecheck_celery import (
     UnknownCase,
 )
 from livecheck_celery.delivery.message_options import MessageOptions
-from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import handlers
 from livecheck_celery.tasks.each import all_of, each
@@ -183,6 +183,18 @@ def test_task_without_the_verdict_leaves_the_result_to_the_one_that_has_it(
     finish(case, monkeypatch, handed_back=False, state=state)
     with pytest.raises(Ignore):
         Tasks([case.app]).execute(**CARRIED)
+
+
+def test_message_of_another_environment_is_refused_and_counted(
+    case: Any, executed: list[TestExecution], caplog: pytest.LogCaptureFixture
+) -> None:
+    task = case.app.app.tasks["livecheck.execute"]
+    assert task(**{**CARRIED, PREFIX_KEYWORD: "staging"}) is None
+    assert executed == []
+    [line] = caplog.messages
+    assert line.startswith("livecheck.execute: a message of the environment with prefix 'staging' came to the queue of")
+    assert case.app.runtime.outbox._uncounted == {"foreign messages": 1}
+    assert task(**{**CARRIED, PREFIX_KEYWORD: "livecheck"}) == "PASS"
 
 
 def test_message_without_options_has_none(case: Any, monkeypatch: pytest.MonkeyPatch, executed: Any) -> None:

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 from celery import Celery, Task
+from celery.concurrency.base import BasePool
+from celery.concurrency.thread import TaskPool as ThreadPool
 from celery.signals import before_task_publish
 from kombu import Queue
 
 from livecheck_celery import LiveCheck
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
+from livecheck_celery.tasks.own_task import OwnRequest
 
 OWN = ["livecheck.execute", FAKE_REQUEST, STALLED, RECOVER, HEARTBEAT]
 
@@ -94,3 +97,23 @@ def test_queue_that_the_host_declares_is_used_as_declared() -> None:
 def test_declaring_queues_does_not_make_ordinary_workers_consume_them(app: Celery) -> None:
     app.signature("livecheck.execute", options={"queue": "livecheck"}).apply_async()
     assert list(app.amqp.queues.consume_from) == ["shop"]
+
+
+class Pool(BasePool):
+    """A pool that has the method in its instance, as that of processes."""
+
+    def __init__(self) -> None:
+        self.terminate_job: Any = lambda *_: None
+
+
+@pytest.mark.parametrize(("pool", "is_taken"), [(Pool(), True), (ThreadPool(2), False)], ids=["processes", "threads"])
+def test_test_is_taken_over_only_if_the_pool_can_terminate_it(
+    app: Celery, monkeypatch: pytest.MonkeyPatch, pool: Any, is_taken: bool
+) -> None:
+    task, taken = app.tasks["livecheck.execute"], list[Any]()
+    monkeypatch.setattr(type(task), "before_terminate", staticmethod(taken.append))
+    request = OwnRequest.__new__(OwnRequest)
+    request._task = task
+    request._terminate_on_ack = None
+    request.terminate(pool)
+    assert taken == ([request] if is_taken else [])
