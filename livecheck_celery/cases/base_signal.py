@@ -7,12 +7,13 @@ from typing import Any, Final, Generic, Self, TypeVar, get_args
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
 from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.cases.serialization import adapter_of, encode
+from livecheck_celery.cases.serialization import encode
 from livecheck_celery.errors import ConfigurationError, InvalidPayload, LiveCheckTestFailed
 from livecheck_celery.models import SignalEvent, times_in_words
 from livecheck_celery.propagation.sources import Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.type_adapters import adapter_of
 from livecheck_celery.utils.validation import explain
 
 T = TypeVar("T")

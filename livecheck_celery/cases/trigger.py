@@ -37,7 +37,7 @@ class Trigger:
     """``case.trigger``: trigger an execution synchronously, regardless of the probability.
 
     Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
-    and those of ``run()``, which receives them as JSON types.
+    and those of ``run()``, which receives them with the types of its annotations, else as JSON types.
     """
 
     def __init__(self, case: DeclaredCase) -> None:

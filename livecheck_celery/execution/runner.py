@@ -24,7 +24,7 @@ from livecheck_celery.errors import (
     LiveCheckTestTimeout,
     RedisUnavailable,
 )
-from livecheck_celery.execution.arrivals import check_arrivals
+from livecheck_celery.execution.contract import call_run, check_arrivals
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import cause, describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
@@ -296,7 +296,7 @@ class TestRunner:
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
         self.case.call_hook(self.case.on_test_start, self)
-        result = self.case.run(*self.test.test_args, **self.test.test_kwargs)
+        result = call_run(self.case.run, self.test)
         if inspect.isawaitable(result):
             self.is_async = True
             bounded = result if in_event_loop() else self._bounded(result)  # there, finish() refuses it
