@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 PROJECT = """
-import asyncio, json, sys, warnings
+import asyncio, importlib.util, json, sys, warnings
 from collections import defaultdict
 import django
 from celery import Celery
@@ -38,7 +38,9 @@ from livecheck_celery import LiveCheck
 from livecheck_celery.context import current_tests
 from tests.helpers.web import request_asgi
 
-app = Celery("shop", broker=redis_url, task_cls="celery.contrib.django.task:DjangoTask")
+has_django_task = importlib.util.find_spec("celery.contrib.django") is not None  # since Celery 5.4
+task_class = "celery.contrib.django.task:DjangoTask" if has_django_task else None
+app = Celery("shop", broker=redis_url, task_cls=task_class)
 livecheck = LiveCheck(app, redis_url=redis_url)
 case = livecheck.add_case(livecheck.Case, name="shop.test_order", probability=1.0)
 seen = defaultdict(list)
@@ -70,7 +72,10 @@ def commit(request):
             transaction.on_commit(lambda order=order: note(order))
             transaction.on_commit(lambda order=order: note("robust " + order), robust=True)
             transaction.on_commit(lambda: 1 / 0, robust=True)
-            ship.delay_on_commit()
+            if has_django_task:
+                ship.delay_on_commit()
+            else:
+                transaction.on_commit(ship.delay)
     transaction.on_commit(lambda: note("untested"))
     assert not seen
     return HttpResponse()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from inspect import signature
 from typing import Any
 
 import pytest
@@ -74,8 +75,10 @@ def test_sync_dependency_that_holds_the_block_harms_no_request(
             note("dependency")
             yield test
 
+    options = {"scope": scope} if "scope" in signature(Depends).parameters else {}  # since FastAPI 0.121
+
     @app.get("/")
-    async def view(test: Any = Depends(tested, scope=scope)) -> bool:  # noqa: B008 - as FastAPI has it
+    async def view(test: Any = Depends(tested, **options)) -> bool:  # noqa: B008 - as FastAPI has it
         note("view")
         return test is not None
 
