@@ -81,7 +81,7 @@ def _describe_assertion(text: str, place: Place) -> str:
         statement = failed_assert(place)
         if statement is not None:
             # A text that pytest wrote has the values.
-            values = "" if text.startswith("assert ") else values_of(statement, place)
+            values = "" if text.startswith("assert ") else values_of(statement, place, text)
             text = text or text_of(statement)
     except Exception:
         logger.debug("failures: no values of the assertion at %s", place, exc_info=True)

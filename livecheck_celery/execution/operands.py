@@ -44,14 +44,19 @@ def text_of(statement: ast.Assert) -> str:
     return f"assert {ast.unparse(statement.test)}"[:_MAX_ASSERT]
 
 
-def values_of(statement: ast.Assert, place: Place) -> str:
-    """Return the operands with their values, such as ``order.side = 'buy', side = 'sell'``; empty without any."""
+def values_of(statement: ast.Assert, place: Place, message: str = "") -> str:
+    """Return the operands with their values, such as ``order.side = 'buy', side = 'sell'``; empty without any.
+
+    Values that are in ``message``, the user's text of the failure, are left out.
+    """
     frame, shown = place.frame, dict[str, str]()
     for node in _operands(statement.test, frame):
         expression = ast.unparse(node)[:_MAX_EXPRESSION]
         value = _lookup(node, frame)
         if expression not in shown and value is not _MISSING and not _is_code(value):
-            shown[expression] = MASKED if is_secret(_name_of(node)) else preview(value)
+            text = MASKED if is_secret(_name_of(node)) else preview(value)
+            if text.strip("'") not in message:
+                shown[expression] = text
         if len(shown) == _MAX_OPERANDS:
             break
     return ", ".join(f"{expression} = {value}" for expression, value in shown.items())

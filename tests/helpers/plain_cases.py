@@ -61,6 +61,10 @@ class Plain(Case):
         order = Order("buy", 3)
         assert order.side == "sell", f"the side of {order.amount}"
 
+    def compare_with_values_in_message(self) -> None:
+        order, side = Order("buy", 3), "sell"
+        assert order.side == side, f"{order.side}, not {side}"
+
     def compare_in_a_loop(self) -> None:
         for number in (1, 2, 3):
             assert is_odd(number) or number == 2 or (is_odd(number) and is_odd(number)), "even"
