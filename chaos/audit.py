@@ -26,7 +26,11 @@ SIGNALS_TTL: Final = 3600
 _FAILURES: Final = ("FAIL", "ERROR", "TIMEOUT")
 #: Keys that are bounded and stay, and keys that must have a TTL.
 _LASTING: Final = re.compile(r"({cases}:(settings|shared)|{[^{}]+}:(suite|runtime|latency|frequency|reports))")
-_EXPIRING: Final = re.compile(r"(counters|beat|schedules|heartbeat|{[^{}]+}:(open|test:.+|signals:.+))", re.DOTALL)
+_EXPIRING: Final = re.compile(
+    r"(counters|beat|schedules|heartbeat|{processes}:(seen|records|declared:\w+)"
+    r"|{[^{}]+}:(open|test:.+|signals:.+))",
+    re.DOTALL,
+)
 
 Problems = Iterator[str]
 

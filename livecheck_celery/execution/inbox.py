@@ -26,6 +26,7 @@ from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
 
@@ -120,6 +121,7 @@ class Inbox:
         """Interrupt waiting tests at the time of ``interruption``, and refuse new ones once it is set."""
         self._store = store
         self._interruption = interruption
+        self._throttle = Throttle()
         self.after_fork()
         renew_after_fork(self)
 
@@ -212,7 +214,8 @@ class Inbox:
             except (RedisUnavailable, OSError) as exc:
                 if self._subscribed.is_set():
                     delay = _RECONNECT_MIN
-                logger.warning("inbox: subscription lost: %s; reconnecting in %.1f s", exc, delay)
+                if self._throttle("subscription"):
+                    logger.warning("inbox: subscription lost: %s; reconnecting in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
 

@@ -9,6 +9,7 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
 
@@ -28,6 +29,7 @@ class Leases:
         """Renew leases to ``lease`` seconds; after that time, another process may run the execution."""
         self._store = store
         self.lease = lease
+        self._throttle = Throttle()
         self.after_fork()
         renew_after_fork(self)
 
@@ -75,7 +77,8 @@ class Leases:
         try:
             lost = self._store.executions.renew(held, self.lease)
         except RedisUnavailable as exc:
-            logger.warning("leases: %d leases not renewed: %s", len(held), exc)
+            if self._throttle("renew"):
+                logger.warning("leases: %d leases not renewed: %s", len(held), exc)
             return
         with self._lock:
             lost = [one for one in lost if one in self._held]

@@ -17,6 +17,7 @@ from tenacity import (
 from livecheck_celery.errors import RedisRefused, RedisUnavailable
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
 
@@ -44,6 +45,7 @@ class Retry:
 
     def __init__(self, interruption: Interruption) -> None:
         self._interruption = interruption
+        self._throttle = Throttle()
 
     def __call__(self, operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``operation(*args, **kwargs)``; retry with growing delays for a minute while Redis is unavailable.
@@ -56,10 +58,15 @@ class Retry:
             wait=wait_exponential(multiplier=0.1, max=5),
             stop=lambda state: self._interruption.is_due or _RETRY_LIMIT(state),
             sleep=self._interruption.sleep,
-            before_sleep=_log_retry,
+            before_sleep=self._log,
             reraise=True,
         )
         return retrying(operation, *args, **kwargs)
+
+    def _log(self, state: RetryCallState) -> None:
+        """Log once a minute: in an outage, hundreds of tests retry."""
+        if self._throttle("retry"):
+            _log_retry(state)
 
 
 def retry_forever(operation: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:

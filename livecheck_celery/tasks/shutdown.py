@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import queue
 import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -83,9 +84,9 @@ class Shutdown:
         self._worker = worker
         self._livechecks = livechecks
         # Unlike other queues and events, it can be used in a signal handler.
-        self._requests: queue.SimpleQueue[bool] = queue.SimpleQueue()
+        self._requests: queue.SimpleQueue[bool] = native("queue", "SimpleQueue")()
         if owns_process(worker):
-            threading.Thread(target=self._watch, name="livecheck-shutdown", daemon=True).start()
+            native("_thread", "start_new_thread")(self._watch, ())
         self._hand_back_at_cold_shutdown()
 
     def request(self, *, cold: bool = False) -> None:
@@ -152,6 +153,12 @@ class Shutdown:
         if self._worker.pidlock:
             self._worker.pidlock.release()
         os._exit(code)
+
+
+def native(module: str, name: str) -> Any:
+    """Return an attribute of a module as it was before gevent patched it: greenlets stop when one of them blocks."""
+    monkey: Any = sys.modules.get("gevent.monkey")
+    return monkey.get_original(module, name) if monkey else getattr(sys.modules[module], name)
 
 
 def owns_process(worker: Any) -> bool:
