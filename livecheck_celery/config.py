@@ -33,6 +33,7 @@ from livecheck_celery.utils.durations import duration, optional_duration
 from livecheck_celery.utils.durations import seconds as seconds  # noqa: PLC0414 - part of this module for its users
 from livecheck_celery.utils.hosts import check_hosts
 from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
+from livecheck_celery.utils.sanitize import type_and_message
 from livecheck_celery.utils.validation import explain_options
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
@@ -126,6 +127,8 @@ class _Resolved(BaseModel):
             return cls(**values)
         except ValidationError as exc:
             raise ConfigurationError(f"{owner}: {explain_options(exc, cls.model_fields)}") from None
+        except Exception as exc:  # a value that raises when it is looked at
+            raise ConfigurationError(f"{owner}: a setting cannot be read: {type_and_message(exc)}") from exc
 
     @classmethod
     def _is_given(cls, name: str, value: Any) -> bool:
@@ -343,7 +346,10 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
 
     def given(name: str) -> str:
         found = (value for source in (arguments.get, *sources) if (value := source(name)) and value is not NOT_GIVEN)
-        return joined(next(found, ""))
+        try:
+            return joined(next(found, ""))
+        except Exception as exc:
+            raise ConfigurationError(f"LiveCheck: {name}: must be text: {type_and_message(exc)}") from exc
 
     broker_url, redis_url = given("broker_url") or joined(conf.broker_write_url or ""), given("redis_url")
     if not broker_url:

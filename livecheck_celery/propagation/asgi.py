@@ -60,7 +60,6 @@ class LiveCheckMiddleware:
             await self.app(scope, receive, send)
 
 
-@guarded("asgi: failed to read the headers of a request; it carries no test", ())
 class _Response:
     """The response to one request: sends its messages, and observes them."""
 
@@ -76,21 +75,22 @@ class _Response:
 
     @guarded("asgi: failed to observe a response; continuing", None)
     def _observe(self, message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message.get("type") == "http.response.start":
             self._status = message["status"]
             if self._request.has_triggered:
                 self._request.linger()
-        elif message["type"] in _BODY_TYPES and not message.get("more_body", False):
+        elif message.get("type") in _BODY_TYPES and not message.get("more_body", False):
             self._request.finish(self._status)
 
     @staticmethod
     def _acknowledged(message: Message) -> Message:
         with GUARD("asgi", "asgi: failed to acknowledge a test; continuing"):
-            if message["type"] == "http.response.start":
+            if message.get("type") == "http.response.start":
                 return {**message, "headers": [*message.get("headers", ()), _ACCEPTED]}
         return message
 
 
+@guarded("asgi: failed to read the headers of a request; it carries no test", ())
 def _known_headers(scope: Scope) -> list[tuple[str, str]]:
     return [
         (known, value.decode("latin-1"))

@@ -29,7 +29,7 @@ def _recursive() -> list[Any]:
 
 
 class _Proxied:
-    """An object for a weak reference that ends at once."""
+    """An object that is gone when its weak reference is used."""
 
 
 #: Objects that an application can pass anywhere.
@@ -37,14 +37,15 @@ values: st.SearchStrategy[Any] = st.one_of(
     st.none(),
     st.booleans(),
     st.integers(),
-    st.sampled_from([10**5000, -(2**63), 2**64]),
+    st.sampled_from([-(2**63), 2**64]),
+    st.just(None).map(lambda _: 10**5000),  # has no text
     st.floats(),
     st.text(max_size=20),
     st.sampled_from(["caf\udce9", "\x00", "x" * 5000, "", "{", ">"]),
     st.binary(max_size=20),
     st.lists(st.sampled_from(_SPECIAL), min_size=1, unique=True).map(_hostile),
     st.just(None).map(lambda _: _recursive()),
-    st.just(None).map(lambda _: weakref.proxy(_Proxied())),
+    st.just(None).map(lambda _: weakref.ref(_Proxied())),
     st.just(None).map(lambda _: (number for number in range(3))),
     st.sampled_from([print, int, Exception("x"), object()]),
 )

@@ -31,7 +31,7 @@ BROKER = "redis://localhost:1/0"
 #: The application's own error, which must propagate.
 MINE = ValueError("of the application")
 
-fuzz = settings(deadline=None, max_examples=150, suppress_health_check=list(HealthCheck))
+fuzz = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 @contextmanager
@@ -65,7 +65,7 @@ def declare(livecheck: LiveCheck) -> Any:
     return test_order
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def shop() -> Iterator[Any]:
     """A case whose servers do not answer."""
     livecheck = LiveCheck(Celery("shop", broker=BROKER, set_as_current=False), secret_key="k", max_payload=10_000)
@@ -111,6 +111,10 @@ def serve_async(livecheck: LiveCheck, scope: dict[str, Any]) -> None:
             await livecheck.asgi(failing)(scope, None, send)
 
     asyncio.run(work())
+
+
+def store() -> None:
+    """A task."""
 
 
 MESSAGES = [{"type": "http.response.start", "status": 200}, {"type": "http.response.body"}, {"type": "mine"}, {}]
@@ -174,7 +178,7 @@ def test_headers_do_not_harm_a_request(shop: Any, headers: Any, environ: dict[st
             livecheck.inject(headers)
         serve(livecheck, {"REQUEST_METHOD": "GET", **environ})
         serve_async(livecheck, {"type": "http", "headers": headers, "path": environ.get("PATH_INFO", "/")})
-        task = Celery("t", set_as_current=False).task(lambda: None, name="orders.store")
+        task = Celery("t", set_as_current=False).task(store, name="orders.store", shared=False)
         task.push_request(headers=headers, id="1")
         _enter_task(task=task)
         _leave_task(task=task)
@@ -249,7 +253,7 @@ WAYS = [
 ]
 
 
-@settings(fuzz, max_examples=60)
+@settings(fuzz, max_examples=30)
 @given(st.lists(st.sampled_from(WAYS), min_size=1, max_size=4))
 def test_leaving_a_block_anywhere_does_not_harm_a_request(shop: Any, ways: list[Callable[[Any], None]]) -> None:
     shop.app.guard.throttle = Guard().throttle
