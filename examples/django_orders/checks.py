@@ -25,7 +25,7 @@ class test_order(Case):
     order_created: Signal[NewOrder]
     order_stored: Signal[dict[str, Any]] = Signal.from_django(post_save, sender="django_orders.Order", fields=COLUMNS)
     order_indexed: Signal[NewOrder]
-    order_executed: Signal[int]
+    order_executed: Signal[int] = Signal(times=1)
 
     def run(self, item: str, quantity: int) -> None:
         assert self.stock_reserved.wait(timeout=3.0) == quantity
@@ -35,3 +35,4 @@ class test_order(Case):
         assert order.items() <= stored.items()
         assert self.order_indexed.wait(timeout=3.0) == order
         assert self.order_executed.wait(timeout=3.0) == stored["price"] * quantity
+        assert self.order_indexed.received_at < self.order_executed.received_at, "executed before it was indexed"
