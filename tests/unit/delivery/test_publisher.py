@@ -95,3 +95,23 @@ def test_queue_that_this_process_does_not_know_is_not_declared_anew(publisher: A
     publisher.execute(make_test(message_options=text))
     assert queues.basic_get("eu", no_ack=True) is not None
     assert "eu" not in known
+
+
+@pytest.mark.parametrize("seconds", [0.0, 0.1], ids=["refused", "silent"])
+def test_brokers_of_a_list_are_tried_in_order_within_the_bound(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    app = Celery("shop", set_as_current=False)
+    publisher: Any = Publisher(app, "redis://a/0;redis://b/0;redis://c/0", "livecheck", timeout=0.1)
+    tried: list[str] = []
+    now = [0.0]
+
+    def send(producer: Any) -> None:
+        tried.append(publisher._url)
+        if publisher._url != "redis://b/0":
+            now[0] += seconds
+            raise OSError("refused")
+
+    monkeypatch.setattr("livecheck_celery.delivery.publisher.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr(publisher, "_send_and_confirm", lambda send: send(None))
+    publisher._send("a test", send)
+    publisher._send("another test", send)
+    assert tried == ["redis://a/0", "redis://b/0", "redis://b/0"], "the server that answers is kept"
