@@ -13,7 +13,7 @@ import pytest
 import redis
 from celery import Celery
 
-from livecheck_celery import LiveCheck, State
+from livecheck_celery import LiveCheck, SignalEvent, State
 from livecheck_celery.cases.arguments import build
 from tests.helpers.order_case import declare
 from tests.helpers.outages import frozen_server
@@ -88,5 +88,5 @@ def test_signal_stored_without_a_message_just_before_the_timeout_counts(server: 
         test = pool.submit(case.execute, build(case, "o-1"))
         wait_until(lambda: [box for box in inbox._open_mailboxes() if box.awaited()], what="it waits")
         admin.hdel(store.keys.signals(case.name, "o-1"), f">{inbox.address}")  # no message is published to it
-        store.signals.send(case.sent._event(7, "o-1"), ttl=60)
+        store.signals.send(SignalEvent("sent", case.name, "o-1", "7"), ttl=60)
         assert test.result(20).state is State.PASS
