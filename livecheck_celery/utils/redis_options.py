@@ -153,7 +153,7 @@ def converted(options: Iterable[tuple[str, str]], *, tls: bool, prefix: str = ""
         convert = _HONOURED.get(name)
         if convert is None:
             if name not in _OVERRULED | _BROKERS:
-                raise ValueError(_unknown(prefix + name, [prefix + known for known in sorted(_HONOURED)]))
+                raise ValueError(_unknown(prefix + name, [prefix + known for known in sorted(known_options())]))
         elif name in _TLS and not tls:
             raise ValueError(f"option {prefix + name!r} requires TLS; begin the URL with rediss://")
         elif text:

@@ -137,6 +137,7 @@ def test_number_of_connections_is_that_of_the_process() -> None:
             "redis://h/0?socket_keep_alive=1",
             r"redis_url: unknown option 'socket_keep_alive'; did you mean 'socket_keepalive'\?",
         ),
+        ("redis://h/0?soket_timeout=1", r"unknown option 'soket_timeout'; did you mean 'socket_timeout'\?"),
         ("redis://h/0?zzz=1", "redis_url: unknown option 'zzz'$"),
         ("redis://h/0?host=other", "redis_url: unknown option 'host'"),
         ("redis://h/0?max_connections=0", "option 'max_connections' must be a whole number from 1"),
