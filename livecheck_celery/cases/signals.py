@@ -193,7 +193,7 @@ class Signal(BaseSignal[T]):
             runner.forget(self.case.name, self.name, key, future)
         return self._received(runner, event, wait, limit)
 
-    def _event(self, value: T | None, key: str, use: str) -> SignalEvent:
+    def _event(self, value: T | None, key: str, use: str = "") -> SignalEvent:
         case = self.case
         try:
             encoded = self.encode(value)  # type: ignore[arg-type] # T may be Optional
