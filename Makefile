@@ -6,7 +6,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ARGS ?=
 
-.PHONY: help install demo lint test test-oldest wheel test-wheel docs bench bench-outage chaos clean
+.PHONY: help install demo lint test test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -79,6 +79,15 @@ test-wheel: wheel ## run the demo from the wheel, in an environment of its own
 	build/clean/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[demo]"
 	cd build && clean/bin/livecheck demo --duration 10
 	rm -rf build/clean
+
+recipe-pretix: wheel ## install pretix and LiveCheck beside it, and test an order in it
+	rm -rf build/pretix && mkdir -p build && $(PYTHON) -m venv build/pretix
+	build/pretix/bin/pip install --quiet --disable-pip-version-check pretix gunicorn
+	build/pretix/bin/pip freeze > build/pretix/before.txt
+	build/pretix/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[embedded]"
+	build/pretix/bin/pip freeze | diff build/pretix/before.txt - || true
+	@! build/pretix/bin/pip freeze | diff build/pretix/before.txt - | grep '^<' # nothing of pretix's was replaced
+	examples/pretix/run.sh build/pretix/bin
 
 docs: .venv/installed-docs ## write the generated pages, and build the site into site/
 	$(BIN)/python -m tools.docs
