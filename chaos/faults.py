@@ -14,8 +14,6 @@ from chaos.plan import FREEZE, Fault
 from chaos.processes import Environment, Process
 from chaos.servers import Redis, Server
 
-#: Seconds a process has to exit after SIGTERM: the grace period of the workers, 5 s as promised, and 3 s of load.
-_GRACE: Final = 10.0
 KILLS: Final = ("SIGKILL", "SIGTERM")
 #: Kills one process of a prefork pool, as the system does when it runs out of memory.
 KILL_CHILD: Final = "SIGKILL a child of"
@@ -46,15 +44,20 @@ def disturbing(environment: Environment) -> list[Pairs]:
 class FaultInjector:
     """Inject faults, and restart processes that exit.
 
+    Args:
+        environment: the processes and servers.
+        exit_within: seconds a process has to exit after SIGTERM.
+
     Attributes:
         injected: how often each action was applied to each target.
         crashed: logs of processes that exited unexpectedly.
-        stuck: logs of processes that did not exit within 10 s of SIGTERM.
+        stuck: logs of processes that did not exit in time after SIGTERM.
         ended_by_celery: logs of processes that exited because of an error in Celery or kombu.
     """
 
-    def __init__(self, environment: Environment) -> None:
+    def __init__(self, environment: Environment, exit_within: float) -> None:
         self._environment = environment
+        self._exit_within = exit_within
         self._locks: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self.injected: Counter[tuple[str, str]] = Counter()
         self.crashed: list[str] = []
@@ -107,7 +110,7 @@ class FaultInjector:
     async def wait_exit(self, process: Process) -> None:
         """Wait until a process exits after SIGTERM; note it as stuck when it does not."""
         try:
-            await asyncio.to_thread(process.running.wait_exit, _GRACE)
+            await asyncio.to_thread(process.running.wait_exit, self._exit_within)
         except AssertionError:
             self.stuck.append(str(process.log))
 

@@ -60,9 +60,6 @@ if app.conf.broker_url.startswith("redis:"):
         "unacked_restore_throttle": 1,
         "unacked_mutex_expire": 5,
     }
-else:
-    # Otherwise a worker waits without limit for the answer of a broker that is silent, and consumes nothing.
-    app.conf.broker_transport_options = {"read_timeout": 10, "write_timeout": 10}
 
 livecheck = LiveCheck(
     app,

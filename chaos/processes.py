@@ -32,7 +32,9 @@ COMMANDS: Final = {
     "beat-2": f"{_CELERY} beat -l INFO -s {{name}}.schedule --pidfile=",
     "web-1": _WEB,
     "web-2": _WEB,
-    "shop": f"{_CELERY} {_WORKER} -Q orders -P threads -c 16 -n {{name}}@%h",
+    # With it, Celery's threads read the socket of the consumer, which then waits for RabbitMQ without limit; LiveCheck
+    # prevents that in its own workers only.
+    "shop": f"{_CELERY} {_WORKER} -Q orders -P threads -c 16 -n {{name}}@%h worker_enable_prefetch_count_reduction=no",
 }
 _READY: Final = {"worker": " ready.", "shop": " ready.", "beat": "beat: Starting", "web": "Listening at"}
 _START_TIMEOUT: Final = 60.0

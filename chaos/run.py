@@ -32,6 +32,8 @@ QUEUES: Final = ("livecheck", "livecheck.schedule", "orders")
 PERIOD: Final = 1.0
 #: From so many executions on, a run has time for the default timing of recovery.
 _LONG: Final = 2_000
+#: Seconds in which a process exits after its grace period, as promised.
+EXIT_WITHIN: Final = 5.0
 #: Seconds of the limit that are reserved for stopping the processes and for the audit.
 _RESERVED: Final = 20.0
 
@@ -53,9 +55,18 @@ class Options:
         return self.executions >= _LONG
 
     @property
+    def shutdown_timeout(self) -> float:
+        """Grace period of a worker, in seconds: the default, or a shorter one in a short run."""
+        return 10.0 if self.is_long else 2.0
+
+    @property
     def variables(self) -> dict[str, str]:
         """Environment variables of all processes; times are in seconds."""
-        common = {"CHAOS_SIGNAL_TIMEOUT": "240", "CHAOS_MISSING_SIGNAL_TIMEOUT": "2"}
+        common = {
+            "CHAOS_SIGNAL_TIMEOUT": "240",
+            "CHAOS_MISSING_SIGNAL_TIMEOUT": "2",
+            "LIVECHECK_SHUTDOWN_TIMEOUT": f"{self.shutdown_timeout:g}",
+        }
         if self.is_long:
             return {**common, "CHAOS_VISIBILITY_TIMEOUT": "60"}
         return {
@@ -64,7 +75,6 @@ class Options:
             "CHAOS_RESEND_AFTER": "4",
             "CHAOS_FORGET_AFTER": "4",
             "LIVECHECK_RECOVER_WITHIN": "4",
-            "LIVECHECK_SHUTDOWN_TIMEOUT": "2",
         }
 
 
@@ -175,7 +185,7 @@ class _Run:
         self._progress = progress
         self._deadline = deadline - _RESERVED
         self._ledger = Ledger(environment.ledger.url)
-        self._injector = FaultInjector(environment)
+        self._injector = FaultInjector(environment, options.shutdown_timeout + EXIT_WITHIN)
         self._attempts: dict[str, int] = {}
         self._faults: list[asyncio.Task[None]] = []
         longest_delay = 12.0 if options.is_long else 4.0

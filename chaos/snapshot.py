@@ -26,7 +26,7 @@ class SuiteSnapshot:
     @property
     def verdicts(self) -> list[dict[str, Any]]:
         """The reports of executions, the earliest first."""
-        return [report for report in self.reports if report["test"] is not None]
+        return [report for report in self.reports if report.get("test") is not None]
 
 
 @dataclass

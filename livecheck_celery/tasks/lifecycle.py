@@ -29,6 +29,7 @@ from celery.worker import state
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
+from livecheck_celery.tasks.broker_watch import BrokerWatch
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence, banner
@@ -129,8 +130,10 @@ class Lifecycle:
             self.start_outbox()
 
     def worker_started(self, worker: Any) -> None:
-        """Watch the shutdown of this worker."""
+        """Watch the shutdown of this worker, and its connections to the broker."""
         self._shutdown = Shutdown(worker, self._working) if self._working else None
+        if self._working and owns_process(worker):
+            BrokerWatch(worker.consumer).start()
 
     def interrupt(self, how: str = "Warm", **_: Any) -> None:
         """Take no more tests, and hand waiting ones back to other workers after ``shutdown_timeout``."""

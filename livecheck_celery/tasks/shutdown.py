@@ -10,7 +10,6 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import sys
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -24,6 +23,7 @@ from celery.worker import state
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.propagation.celery import OWN_TASKS
 from livecheck_celery.tasks.protocols import Installed
+from livecheck_celery.utils.native import native
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 
@@ -153,12 +153,6 @@ class Shutdown:
         if self._worker.pidlock:
             self._worker.pidlock.release()
         os._exit(code)
-
-
-def native(module: str, name: str) -> Any:
-    """Return an attribute of a module as it was before gevent patched it: greenlets stop when one of them blocks."""
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey.get_original(module, name) if monkey else getattr(sys.modules[module], name)
 
 
 def owns_process(worker: Any) -> bool:
