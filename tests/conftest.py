@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 
 import pytest
 import redis
@@ -15,6 +15,14 @@ from tests.helpers.programs import require_program
 from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
 from tests.helpers.redis_keys import unbounded_keys
 from tests.helpers.valkey import embedded
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Make the captured output encodable, which pytest-xdist sends: Celery can log half a surrogate pair."""
+    report = yield
+    report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
+    return report
 
 
 @pytest.fixture(scope="session")

@@ -56,7 +56,7 @@ class Retry:
         retrying = Retrying(
             retry=_if_unavailable,
             wait=wait_exponential(multiplier=0.1, max=5),
-            stop=lambda state: self._interruption.is_due or _RETRY_LIMIT(state),
+            stop=lambda retry_state: self._interruption.is_due or _RETRY_LIMIT(retry_state),
             sleep=self._interruption.sleep,
             before_sleep=self._log,
             reraise=True,
