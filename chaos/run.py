@@ -263,9 +263,11 @@ class _Run:
         """Stop beat, then, when the queues are empty, all other processes; return the messages that are left."""
         self._progress.phase("waiting for empty queues")
         processes = self._environment.processes
-        for name, process in processes.items():
-            if name.startswith("beat"):
-                process.running.terminate()
+        beats = [process for name, process in processes.items() if name.startswith("beat")]
+        for beat in beats:
+            beat.running.terminate()
+        for beat in beats:  # until then, it can send a message
+            await self._injector.wait_exit(beat)
         await self._wait(lambda: not any(self._pending_messages().values()))
         self._progress.phase("stopping the processes")
         for process in processes.values():
