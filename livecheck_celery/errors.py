@@ -107,15 +107,19 @@ class SuiteFailed(LiveCheckError):
 
     Attributes:
         accounted: whether the suite's state already includes this failure; each failure counts once.
+        recurs: whether each test or fake request can fail the suite so; only the one that is reported calls the hook.
         waits_for_redis: whether a worker waits for Redis, up to a minute, to record the failure.
     """
 
     accounted = False
+    recurs = False
     waits_for_redis = True
 
 
 class ServiceDown(SuiteFailed):
     """A URL the case requests does not answer (reference: ``ServiceDown``)."""
+
+    recurs = True
 
 
 class SuiteStalled(SuiteFailed):

@@ -259,8 +259,8 @@ class Case(CaseOptions):
             RedisUnavailable: Redis did not answer for a minute.
         """
         call = self.app.runtime.retry if exc.waits_for_redis else operator.call
-        self._account_suite_failure(exc, new_state, call)
-        self.call_hook(self.on_suite_fail, exc, new_state)
+        if self._account_suite_failure(exc, new_state, call) or not exc.recurs:
+            self.call_hook(self.on_suite_fail, exc, new_state)
 
     def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
         """Call a hook, ``def`` or ``async def``; log what the hook raises.
@@ -277,11 +277,10 @@ class Case(CaseOptions):
             logger=self.logger,
         )
 
-    def _account_suite_failure(
-        self, exc: SuiteFailed, new_state: State, call: Callable[..., Any] = operator.call
-    ) -> None:
+    def _account_suite_failure(self, exc: SuiteFailed, new_state: State, call: Any = operator.call) -> bool:
+        """Record a failure, unless that was done; return whether it is reported."""
         if exc.accounted:
-            return
+            return False
         report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
         store = self.app.runtime.store
         is_new = call(
@@ -296,6 +295,7 @@ class Case(CaseOptions):
         write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc, extra=extra)
         if is_new:
             self.call_hook(self.post_report, replace(report, at=call(store.time)))
+        return bool(is_new)
 
     # -- HTTP
 

@@ -48,7 +48,9 @@ def make_fake_request(case: Case) -> None:
             if is_hand_back(exc):
                 raise
             write(logger, logging.ERROR, "case %s: make_fake_request() raised", case.name, exc_info=exc)
-            case.fail_suite(SuiteFailed(f"make_fake_request() raised {describe(exc)}"), State.ERROR)
+            failure = SuiteFailed(f"make_fake_request() raised {describe(exc)}")
+            failure.recurs = True
+            case.fail_suite(failure, State.ERROR)
 
 
 class RunLease:

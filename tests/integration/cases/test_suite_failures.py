@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, RedisUnavailable, State, SuiteFailed
+from livecheck_celery.delivery.publisher import CASE_KEYWORD
+from livecheck_celery.store.schedule_runs import ScheduleRuns
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.order_case import declare, execute, outcomes, reports
 from tests.helpers.plain_asserts import wrong_side
@@ -101,6 +103,51 @@ def test_suite_fails_once_when_too_many_of_its_recent_tests_fail(livecheck: Live
     for number in range(20):
         execute(case, True, id=f"repaired-{number}")
     assert case.failing_since is None
+
+
+class Recording(Case):
+    """Requests a service that is down, in tests and in fake requests; records calls of its hook."""
+
+    called: list[str]
+
+    def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
+        self.called.append(str(new_state))
+
+    def make_fake_request(self) -> None:
+        raise ValueError("broken")
+
+
+def test_suite_that_each_request_fails_calls_its_hook_once(livecheck: LiveCheck) -> None:
+    def run(self: Case) -> None:
+        assert self.get_url("http://127.0.0.1:1/") is None
+
+    case: Any = declare(livecheck, run, base=Recording, url_error_retries=0)
+    case.called = []
+    for number in range(5):
+        execute(case, id=str(number))
+    assert case.called == ["FAIL"]
+    case.state_transition_delay = 0.0
+    execute(case, id="later")
+    assert case.called == ["FAIL"] * 2, "as its report: again after state_transition_delay"
+
+
+def test_fake_requests_that_raise_call_the_hook_once(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ScheduleRuns, "claim", lambda *_, **__: True)
+    case: Any = declare(livecheck, wrong_side, base=Recording, frequency=60)
+    case.called = []
+    for _ in range(5):
+        Tasks([livecheck]).make_fake_request(**{CASE_KEYWORD: case.name})
+    assert case.called == ["ERROR"]
+
+
+@pytest.mark.parametrize("delay", [0.0, 60.0])
+def test_too_many_failed_tests_call_the_hook_after_another_failure_too(livecheck: LiveCheck, delay: float) -> None:
+    case: Any = declare(livecheck, wrong_side, base=Recording, max_consecutive_failures=3)
+    case.called, case.state_transition_delay = [], delay
+    case.fail_suite(SuiteFailed("a stall, a moment before"), State.STALL)
+    for number in range(5):
+        execute(case, id=str(number))
+    assert case.called == ["STALL", "FAIL"]
 
 
 def test_suite_failure_reported_by_hand_is_counted_once(livecheck: LiveCheck) -> None:
