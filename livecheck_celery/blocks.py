@@ -17,6 +17,9 @@ from typing import Any, Final, Protocol, Self
 #: Maximum number of tests of one `Work` that are kept, the latest ones, so that endless work has bounded memory.
 MAX_TESTS: Final = 100
 
+#: Maximum number of blocks that are open in one context, so that blocks that are never left cost a bounded time each.
+MAX_OPEN: Final = 32
+
 #: Seconds for which the mark of a fake request stays after its block, in the work that the block started.
 MARK_LIFETIME: Final = 300.0
 
@@ -71,7 +74,7 @@ class Block:
             self._expires = False
 
     def __enter__(self) -> Self:
-        around = () if self._isolated else tuple(block for block in _open.get() if not block.ended)
+        around = () if self._isolated else _surrounding(_open.get())
         self._token = _open.set((*around, self))
         return self
 
@@ -194,6 +197,15 @@ class _Lingering(Block):
     @property
     def tests(self) -> Iterator[Any]:
         return (test for test in self._work.lingering if not test.is_expired)
+
+
+def _surrounding(opened: tuple[Block, ...]) -> tuple[Block, ...]:
+    """Return the blocks of ``opened`` that a new block is part of: those not ended, at most the latest ones."""
+    live = tuple(block for block in opened if not block.ended)
+    if len(live) < MAX_OPEN:
+        return live
+    oldest = next((place for place, block in enumerate(live) if not isinstance(block, Work | _Lingering)), 0)
+    return live[:oldest] + live[oldest + 1 :]
 
 
 _open: Final[ContextVar[tuple[Block, ...]]] = ContextVar("livecheck_blocks", default=())

@@ -23,6 +23,12 @@ DELAY = 30.0  # state_transition_delay
 WINDOWS = [Window(2.0, 1.0), Window(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
 
+
+def unchecked_after(limit: float) -> float:
+    """Return the seconds after which a suite counts as not checked."""
+    return max(3.0, min(0.75 * limit, 90.0))
+
+
 OPEN = "open"
 
 
@@ -81,6 +87,8 @@ class ExecutionModel:
         if suite.expected_since is not None:
             since = max(suite.expected_since, suite.last_test_received or 0.0)
             times += [since + limit for limit in STALLED_AFTER]
+        if suite.checked_at is not None:
+            times += [suite.checked_at + unchecked_after(limit) for limit in STALLED_AFTER]
         return sorted({time for time in times if time >= self.now})
 
     def _forget(self, what: str, test_id: str) -> None:
@@ -367,14 +375,20 @@ class ExecutionModel:
     def stalled(self, limit: float | None) -> float | None:
         """Return the seconds since the last test if the stall is reported now; None as ``limit`` means inactive."""
         suite = self.suite
+        checked_at, suite.checked_at = suite.checked_at or self.now, self.now
         if limit is None:
             suite.expected_since = self.now
             return None
         self.expect_tests()
-        if self.now - max(suite.expected_since or 0.0, suite.last_test_received or 0.0) <= limit:
+        since = suite.expected_since or 0.0
+        if self.now - checked_at > unchecked_after(limit):
+            # Time in which nobody checked is no silence.
+            since = self.now - max(0.0, checked_at - max(suite.received_at or 0.0, since))
+            suite.expected_since = since
+        if self.now - max(since, suite.last_test_received or 0.0) <= limit:
             return None
         suite.last_test_received = self.now
-        return self.now - max(suite.expected_since or 0.0, suite.received_at or 0.0)
+        return self.now - max(since, suite.received_at or 0.0)
 
     # -- the runs of a schedule
 

@@ -129,6 +129,7 @@ class Suite:
     received_at: float | None = None
     last_test_received: float | None = None
     expected_since: float | None = None
+    checked_at: float | None = None
     next_run: float | None = None
     run: Run | None = None
     last_failed_test: float | None = None
@@ -190,6 +191,7 @@ class Suite:
             "received_at": self.received_at,
             "last_test_received": self.last_test_received,
             "expected_since": self.expected_since,
+            "checked_at": self.checked_at,
             "tat": self.next_run,
             "last_failed_test": self.last_failed_test,
             "claimed_up_to": self.claimed_up_to,

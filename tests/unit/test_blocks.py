@@ -18,7 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery import LiveCheck, TestExecution, blocks, context
-from livecheck_celery.blocks import MAX_TESTS, Block, Work, current_work
+from livecheck_celery.blocks import MAX_OPEN, MAX_TESTS, Block, Work, current_work
 from livecheck_celery.context import current_test, detached, fake_request, synthetic_case, under_test
 from livecheck_celery.propagation.headers import outgoing, sign
 from tests.helpers.factories import make_gate, make_test
@@ -298,6 +298,18 @@ def test_endless_work_keeps_a_bounded_number_of_tests() -> None:
             work.collect(make_test(str(number)), lingers=True)
         assert [test.id for test in work.triggered] == [str(number) for number in range(2 * MAX_TESTS, 3 * MAX_TESTS)]
         assert len(context.operation_tests()) == len(work.lingering) == MAX_TESTS
+
+
+def test_blocks_that_are_never_left_are_bounded_and_the_latest_stay_in_force() -> None:
+    def leak() -> None:
+        with Work() as work:
+            for number in range(1000):
+                Block((make_test(str(number)),)).__enter__()
+            assert current_work() is work
+            assert [test.id for test in blocks.tests_in_force()] == [str(999 - n) for n in range(MAX_OPEN - 1)]
+        assert in_force() == NOTHING
+
+    copy_context().run(leak)
 
 
 def test_detached_block_is_part_of_nothing() -> None:

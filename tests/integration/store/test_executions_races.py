@@ -166,11 +166,12 @@ def test_verdict_among_renewals_leaves_nothing_open(stores: list[Store], redis_c
     def act(number: int) -> bool:
         if number == MANY // 2:
             return judge(stores[number], make_test(), "t").accepted
-        return stores[number].executions.renew(held, 30.0) in ([], held)
+        # A verdict of the same token is not a loss of the lease.
+        return stores[number].executions.renew(held, 30.0) == []
 
     assert all(at_once(MANY, act))
     assert open_ids(stores[0], redis_client) == []
-    assert stores[0].executions.renew(held, 30.0) == held
+    assert stores[0].executions.renew(held, 30.0) == []
 
 
 def test_one_of_many_releases_takes_effect(stores: list[Store], redis_client: redis.Redis) -> None:
