@@ -103,8 +103,11 @@ def _headers_of(request: Context) -> Mapping[str, Any]:
     Celery puts every header of a message into the attributes of the request. Its attribute ``headers`` has all of them,
     too, but with a header named ``headers`` only those in it.
     """
-    outer = {name: value for name in DATA_HEADERS if (value := vars(request).get(name)) is not None}
-    return outer or (request.headers if isinstance(request.headers, Mapping) else {})
+    return _own(vars(request)) or (_own(request.headers) if isinstance(request.headers, Mapping) else {})
+
+
+def _own(headers: Mapping[str, Any]) -> Mapping[str, Any]:
+    return {name: value for name in DATA_HEADERS if (value := headers.get(name)) is not None}
 
 
 @guarded("celery: failed to leave the test of a task; continuing", None)

@@ -44,7 +44,8 @@ def test_expired_headers_of_a_message_are_counted() -> None:
     listener: Any = Listener()
     celery_propagation.add_listener(listener)
     expired = make_test("o-2", expires=datetime.now(UTC) - timedelta(seconds=1)).as_headers()
-    for headers in (expired, TEST.as_headers(), {}):
+    # Other headers are of the host: in messages of protocol 1, and of tracing tools.
+    for headers in (expired, TEST.as_headers(), {}, {"sentry-trace": "1"}, None):
         task.push_request(id="1", headers=headers, is_eager=False)
         celery_propagation._enter_task(task=task)
         celery_propagation._leave_task(task=task)
