@@ -103,8 +103,14 @@ def _restore_prefetch_count_in_loop(consumer: Any) -> None:
     frames; py-amqp then waits for the rest of a frame that never was.
     """
     restore = getattr(consumer, _RESTORE, None)
-    if restore is not None:
-        setattr(consumer, _RESTORE, lambda *args: consumer.call_soon(restore, *args))
+    if restore is None:
+        return
+
+    def restore_unless_disconnected(*args: Any) -> None:
+        with suppress(*consumer.connection_errors):  # the consumer's next read raises it, too
+            restore(*args)
+
+    setattr(consumer, _RESTORE, lambda *args: consumer.call_soon(restore_unless_disconnected, *args))
 
 
 def _shut_down(sock: Any) -> None:

@@ -33,6 +33,8 @@ logger = get_logger(__name__)
 EXIT_WITHIN: Final = 3.0
 #: Seconds for returning messages to the broker, and for flushing the outbox, before the process exits.
 _GIVE_BACK: Final = 0.5
+#: Seconds for all of that, and for handing tests back.
+_EXIT_AT_LATEST: Final = 1.7
 _TICK: Final = 0.2
 
 
@@ -141,18 +143,29 @@ class Shutdown:
 
     def _end_process(self) -> None:
         code = self._worker.exitcode or 0
-        logger.warning("shutdown: this worker did not stop by itself; handing its tests back and exiting")
+        native("_thread", "start_new_thread")(_exit_after, (_EXIT_AT_LATEST, code))
         for livecheck in self._livechecks:
             _release(livecheck)
+        logger.warning("shutdown: this worker did not stop by itself; exiting")
         _run_for(_GIVE_BACK, self._worker.consumer.shutdown)
         for livecheck in self._livechecks:
             livecheck.runtime.outbox.flush(_GIVE_BACK)
-        for child in active_children():
-            with suppress(OSError):  # it has exited
-                os.kill(child.pid or 0, signal.SIGKILL)
         if self._worker.pidlock:
             self._worker.pidlock.release()
-        os._exit(code)
+        _exit(code)
+
+
+def _exit_after(seconds: float, code: int) -> None:
+    """Exit, although the thread that ends the process is blocked, for example by the lock of a log."""
+    native("time", "sleep")(seconds)
+    _exit(code)
+
+
+def _exit(code: int) -> None:
+    for child in active_children():
+        with suppress(OSError):  # it has exited
+            os.kill(child.pid or 0, signal.SIGKILL)
+    os._exit(code)
 
 
 def owns_process(worker: Any) -> bool:

@@ -106,6 +106,15 @@ def test_blocked_run_does_not_keep_a_worker_from_exiting(programs: Programs, cli
     assert_handed_back(client, case, name)
 
 
+def test_blocked_log_does_not_keep_a_worker_from_exiting(programs: Programs, client: Client) -> None:
+    worker = start(programs, "threads")
+    case, name = begin(client, "logging")
+    worker.wait_for("run() holds the log")
+    worker.terminate()
+    worker.wait_exit(GRACE + BOUND)
+    assert_handed_back(client, case, name)
+
+
 def test_tasks_of_the_application_are_finished(programs: Programs, client: Client) -> None:
     """Celery's warm shutdown waits for them, so LiveCheck must not end the process."""
     worker = start(programs, "threads")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import time
 
@@ -38,6 +39,16 @@ class test_sleeping(Case):
         if self.go.wait(timeout=60) == "sleep":
             app.log.get_default_logger().warning("run() is asleep")
             time.sleep(600)
+
+
+@livecheck.case()
+class test_logging(Case):
+    def run(self) -> None:
+        """Block while it holds the lock of the log, as a greenlet does that is stopped there."""
+        app.log.get_default_logger().warning("run() holds the log")
+        for handler in logging.root.handlers:
+            handler.acquire()
+        time.sleep(600)
 
 
 @livecheck.case(frequency=60.0)
