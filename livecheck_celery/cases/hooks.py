@@ -8,6 +8,7 @@ from typing import Any
 
 from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back
 
@@ -29,6 +30,7 @@ def call_hook(
     name = f"{getattr(hook, '__name__', hook)}()"
 
     def failed(error: BaseException) -> None:
+        error = readable(error)
         if is_hand_back(error):
             raise error
         write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)

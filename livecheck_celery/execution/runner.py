@@ -18,17 +18,13 @@ from typing import Any, Final
 from celery.schedules import BaseSchedule
 
 from livecheck_celery.context import under_test
-from livecheck_celery.errors import (
-    LiveCheckError,
-    LiveCheckTestSkipped,
-    LiveCheckTestTimeout,
-    RedisUnavailable,
-)
+from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
 from livecheck_celery.execution.contract import call_run, check_arrivals
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import cause, describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
+from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
@@ -284,9 +280,10 @@ class TestRunner:
             self._run(claim)
         except BaseException as exc:
             # Also SystemExit and KeyboardInterrupt: user code ends its test by them, not the worker.
-            if is_hand_back(exc):
+            error = readable(exc)
+            if is_hand_back(error):
                 raise
-            self._end(verdict_of(exc)[0], exc)
+            self._end(verdict_of(error)[0], error)
         else:
             self._end(State.PASS)
 

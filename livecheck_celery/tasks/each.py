@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from typing import Final, TypeVar
 
 from livecheck_celery.errors import LiveCheckError, ServerUnavailable
@@ -14,6 +16,8 @@ T = TypeVar("T")
 
 #: A server that fails for this many cases in a row is down for all; each attempt can take seconds.
 GIVE_UP_AFTER: Final = 3
+#: Threads of `each_at_once`.
+_AT_ONCE: Final = 16
 
 
 def each(component: str, case_names: Iterable[str], act: Callable[[str], object]) -> None:
@@ -38,6 +42,29 @@ def each(component: str, case_names: Iterable[str], act: Callable[[str], object]
             break
     if unavailable is not None:
         raise unavailable
+
+
+def each_at_once(component: str, case_names: Iterable[str], act: Callable[[str], object]) -> None:
+    """Call ``act`` for each case as `each` does, several at a time: a hook of one that takes long delays no other.
+
+    Raises:
+        ServerUnavailable: a server did not answer; raised after the other cases, or after three such errors.
+    """
+    names = list(case_names)
+    unavailable: list[ServerUnavailable] = []
+
+    def attempt(name: str) -> None:
+        if len(unavailable) < GIVE_UP_AFTER:
+            try:
+                each(component, [name], act)
+            except ServerUnavailable as exc:
+                unavailable.append(exc)
+
+    with ThreadPoolExecutor(min(_AT_ONCE, max(1, len(names))), "livecheck-each") as pool:
+        for future in [pool.submit(copy_context().run, attempt, name) for name in names]:
+            future.result()
+    if unavailable:
+        raise unavailable[0]
 
 
 def all_of(livechecks: Iterable[T], act: Callable[[T], object]) -> None:

@@ -13,6 +13,7 @@ from livecheck_celery.cases.case import Case
 from livecheck_celery.context import fake_request
 from livecheck_celery.errors import RedisUnavailable, SuiteFailed
 from livecheck_celery.execution.failures import describe
+from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back, unexecuted
 from livecheck_celery.models import State
@@ -45,10 +46,11 @@ def make_fake_request(case: Case) -> None:
             if kind := unexecuted(result):
                 raise TypeError(f"it returned {kind}, which nothing executes")  # noqa: TRY301 - as if it had raised
         except BaseException as exc:
-            if is_hand_back(exc):
+            error = readable(exc)
+            if is_hand_back(error):
                 raise
-            write(logger, logging.ERROR, "case %s: make_fake_request() raised", case.name, exc_info=exc)
-            failure = SuiteFailed(f"make_fake_request() raised {describe(exc)}")
+            write(logger, logging.ERROR, "case %s: make_fake_request() raised", case.name, exc_info=error)
+            failure = SuiteFailed(f"make_fake_request() raised {describe(error)}")
             failure.recurs = True
             case.fail_suite(failure, State.ERROR)
 

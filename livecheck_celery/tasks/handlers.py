@@ -30,7 +30,7 @@ from livecheck_celery.errors import (
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.store.counters import FOREIGN
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
-from livecheck_celery.tasks.each import all_of, each
+from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.own_task import OwnTask
@@ -143,7 +143,7 @@ class Tasks:
             warning = f"no test received for {stalled[name]:.1f} s (limit {limits[name]:g} s)"
             livecheck.cases[name].fail_suite(SuiteStalled(warning), State.STALL)
 
-        each("stalled check", stalled, warn)
+        each_at_once("stalled check", stalled, warn)
         store.liveness.schedules_seen()
 
     def _recover(self, livecheck: Installed) -> None:

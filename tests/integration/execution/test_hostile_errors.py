@@ -26,6 +26,40 @@ class Unprintable(Exception):
     __repr__ = __str__
 
 
+class Unreadable(Exception):
+    def __getattribute__(self, name: str) -> Any:
+        raise SystemExit(name)
+
+
+class WithoutClass(Exception):
+    @property
+    def __class__(self) -> Any:
+        raise ZeroDivisionError
+
+
+class WithoutTraceback(Exception):
+    @property
+    def __traceback__(self) -> Any:
+        raise ZeroDivisionError
+
+
+class HostileMeta(type):
+    def __getattribute__(cls, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+class OfHostileMeta(Exception, metaclass=HostileMeta): ...
+
+
+class UnreadableGroup(ExceptionGroup[Exception]):
+    def __getattribute__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+class UnreadableAssertion(AssertionError):
+    __getattribute__ = Unreadable.__getattribute__
+
+
 def chained() -> Exception:
     error, error.__cause__, error.__context__ = ValueError("first"), ValueError("caf\udce9"), BrokenStr()
     return error
@@ -47,6 +81,15 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
     "group": (
         lambda: ExceptionGroup("caf\udce9", [BrokenStr(), ValueError("caf\udce9")]),
         "BrokenStr; also raised: ValueError: caf\\udce9",
+    ),
+    "attributes raise": (lambda: Unreadable("text"), "Unreadable: text"),
+    "class raises": (lambda: WithoutClass("text"), "WithoutClass: text"),
+    "traceback raises": (lambda: WithoutTraceback("text"), "WithoutTraceback: text"),
+    "metaclass raises": (lambda: OfHostileMeta("text"), "OfHostileMeta: text"),
+    "attributes of a group raise": (lambda: UnreadableGroup("group", [ValueError("text")]), "ValueError: text"),
+    "attributes of one in a group raise": (
+        lambda: ExceptionGroup("group", [Unreadable("one"), ValueError("two")]),
+        "Unreadable: one; also raised: ValueError: two",
     ),
     "long integer": (lambda: ValueError(10**5000), "ValueError"),
 }
@@ -82,6 +125,16 @@ def test_error_that_cannot_be_printed_gets_its_verdict(
     assert span.events[0].attributes is not None
     assert all(str(value).isascii() for value in span.events[0].attributes.values())
     assert "on_test_error() raised" in caplog.text
+
+
+def test_assertion_whose_attributes_raise_is_a_fail(livecheck: LiveCheck) -> None:
+    def run(self: Case) -> None:
+        raise UnreadableAssertion("text")
+
+    runner = execute(declare(livecheck, run))
+    assert runner.state is State.FAIL
+    report, *_ = reports(livecheck)
+    assert str(report.error).startswith("text (test_hostile_errors.py:")
 
 
 @pytest.mark.parametrize(("make", "text"), [(lambda: SuiteFailed("caf\udce9"), "caf\\udce9")])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from types import SimpleNamespace
 from typing import Any
 
@@ -23,7 +24,7 @@ from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import handlers
-from livecheck_celery.tasks.each import all_of, each
+from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.factories import CASE, make_report, make_test
 
@@ -241,8 +242,42 @@ def test_stall_of_each_case_is_reported_although_others_fail(
     monkeypatch.setattr(livecheck.runtime.store.suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
     with pytest.raises(RedisUnavailable):
         Tasks([livecheck]).check_stalled()
-    assert failed == ["1", "5"]
-    assert [line.partition(":")[2].partition(":")[0] for line in caplog.messages] == [" case 2", " case 3", " case 4"]
+    assert sorted(failed) == ["1", "5"]
+    lines = sorted(line.partition(":")[2].partition(":")[0] for line in caplog.messages)
+    assert lines == [" case 2", " case 3", " case 4"]
+
+
+def test_stall_of_each_case_is_reported_although_a_hook_of_another_hangs(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reported, others = set[str](), threading.Event()
+
+    class Slow(Case):
+        def on_suite_fail(self, exc: Exception, new_state: State = State.FAIL) -> None:
+            if self.name == "2":
+                assert others.wait(10.0), "the hooks of the other cases are called meanwhile"
+            reported.add(self.name)
+            if reported == {"1", "3", "4", "5"}:
+                others.set()
+
+    for name in ("1", "2", "3", "4", "5"):
+        livecheck.add_case(Slow, name=name)
+    monkeypatch.setattr(livecheck.runtime.store.suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    Tasks([livecheck]).check_stalled()
+    assert reported == {"1", "2", "3", "4", "5"}
+
+
+@pytest.mark.parametrize("act_on_each", [each, each_at_once])
+def test_server_that_is_down_is_asked_for_a_few_cases_only(act_on_each: Any) -> None:
+    asked = list[str]()
+
+    def act(name: str) -> None:
+        asked.append(name)
+        raise RedisUnavailable("silent")
+
+    with pytest.raises(RedisUnavailable):
+        act_on_each("sweep", map(str, range(1_000)), act)
+    assert len(asked) < 100
 
 
 def test_unavailable_server_is_not_asked_for_every_case() -> None:
