@@ -60,8 +60,8 @@ for _, counted in ipairs(redis.call('HKEYS', signals)) do
     local name = string.match(field, '^~%S+ (.*)')
     local is_own = sent_in == use
       or (sent_in == '-' and (not is_reused or (verdict_at and tonumber(first_at) > verdict_at)))
-    if name and is_own then
-      taken[field] = name
+    if name and is_own and (sent_in == use or not taken[name]) then
+      taken[name] = field
     end
     if name or not is_own then
       table.insert(gone, field)
@@ -71,12 +71,12 @@ for _, counted in ipairs(redis.call('HKEYS', signals)) do
   end
 end
 
-for field, name in pairs(taken) do
+for name, field in pairs(taken) do
   redis.call('HSET', signals, name, redis.call('HGET', signals, field),
     '+' .. name, redis.call('HGET', signals, '+' .. field))
 end
 for _, field in ipairs(gone) do
-  if not taken['~' .. use .. ' ' .. field] then
+  if not taken[field] then
     redis.call('HDEL', signals, field, '+' .. field)
   end
 end

@@ -77,6 +77,18 @@ if #fields >= max_fields and redis.call('HEXISTS', signals, stored_as) == 0 then
   return 'overflow'
 end
 
+-- Sent with key=, after the verdict: late for that test, or early for the next one of this id, which takes it over.
+local early = verdict and use == '' and '~- ' .. name
+local early_event, early_info
+if early then
+  local before = redis.call('HGET', signals, '+' .. early)
+  local count, since = string.match(before or '', '^(%d+) (%S+)')
+  count, since = tonumber(count or 0) + 1, since or received_at
+  early_event = string.sub(ARGV[3], 1, -2) .. ',"received_at":' .. received_at .. ',"arrivals":' .. count
+    .. ',"first_at":' .. since .. '}'
+  early_info = count .. ' ' .. since .. ' - ' .. send_id
+end
+
 -- Signals that belong to no test are bounded by dropping those that expire first.
 local expired, dropped, bytes, total = {}, {}, 0, 0
 if not expires_at then
@@ -120,6 +132,9 @@ if verdict and stored_as == name and arrivals > 1 and max_reports > 0
 end
 
 redis.call('HSET', signals, stored_as, event, '+' .. stored_as, info)
+if early then
+  redis.call('HSET', signals, early, early_event, '+' .. early, early_info)
+end
 if redis.call('TTL', signals) < ttl then
   redis.call('EXPIRE', signals, ttl)
 end

@@ -104,6 +104,34 @@ def test_signal_of_an_unknown_use_counts_if_it_arrived_after_the_earlier_verdict
     assert list(arrived(store)) == ["after"]
 
 
+def test_same_signal_of_an_unknown_use_counts_if_it_arrived_after_the_earlier_verdict(store: Store) -> None:
+    first = record(store, make_test())
+    send(store, first, value="1", use="")
+    claim(store, first)
+    judge(store, first)
+    for value in ("2", "3"):
+        send(store, first, value=value, use="")
+    assert arrived(store)["stored"].arrivals == 3, "of the first test, or of the next one: nobody knows"
+    second = record(store, later(first))
+    event = arrived(store)["stored"]
+    assert (event.value, event.arrivals) == ("3", 2)
+    claim(store, second)
+    judge(store, second)
+    record(store, later(first, 2.0))
+    assert arrived(store) == {}, "it belonged to the second test"
+
+
+def test_signal_of_the_next_use_precedes_one_of_an_unknown_use(store: Store) -> None:
+    first = record(store, make_test())
+    claim(store, first)
+    judge(store, first)
+    second = later(first)
+    send(store, second, value="known")
+    send(store, first, value="unknown", use="")
+    record(store, second)
+    assert arrived(store)["stored"].value == "known"
+
+
 def test_signal_of_another_use_that_arrived_before_any_record_does_not_count(store: Store) -> None:
     test = make_test()
     send(store, test, name="own")
