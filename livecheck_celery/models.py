@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
 from livecheck_celery.utils import clock
-from livecheck_celery.utils.sanitize import sanitize
+from livecheck_celery.utils.sanitize import encodable, sanitize
 
 #: Version of the layout of records, messages, headers and stored JSON. Two versions run side by side during an upgrade:
 #: a reader leaves what has a newer layout to processes of the newer version.
@@ -56,7 +56,7 @@ def is_newer(layout: object) -> bool:
 
 def id_of(value: object) -> str | None:
     """Return an id that a caller gave, such as a number or a UUID, as text; None if it is None or empty."""
-    return None if value is None else str(value) or None
+    return None if value is None else encodable(str(value)) or None
 
 
 def new_send_id() -> str:

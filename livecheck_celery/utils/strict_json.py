@@ -26,6 +26,7 @@ from pydantic import BaseModel
 from pydantic_core import to_json, to_jsonable_python
 
 from livecheck_celery.utils.compat import as_json_type
+from livecheck_celery.utils.sanitize import encodable
 
 #: Deepest nesting, which is less than pydantic's.
 _MAX_DEPTH: Final = 150
@@ -61,22 +62,33 @@ class NotStrictJson(ValueError):
 def encode(value: Any, limit: int) -> bytes:
     """Convert ``value`` to JSON; nan and the infinities become ``NaN``, ``Infinity`` and ``-Infinity``.
 
+    Half of a surrogate pair, as in a file name that is not UTF-8, becomes the text of its escape.
+
     Args:
         value: any object.
         limit: as for `check`.
 
     Raises:
         NotStrictJson: as `check`.
-        ValueError: a part of ``value`` is of a type without a JSON form, or is not Unicode.
+        ValueError: a part of ``value`` is of a type without a JSON form.
     """
-    check(value, limit)
-    return to_json(value, inf_nan_mode="constants", fallback=as_json_type)
+    return to_json(as_json_types(value, limit), inf_nan_mode="constants")
 
 
 def as_json_types(value: Any, limit: int) -> Any:
     """Convert ``value`` to the types of JSON; arguments and errors as for `encode`."""
     check(value, limit)
-    return to_jsonable_python(value, inf_nan_mode="constants", fallback=as_json_type)
+    return escaped(to_jsonable_python(escaped(value), inf_nan_mode="constants", fallback=as_json_type))
+
+
+def escaped(value: Any) -> Any:
+    """Return ``value`` with the texts in it, of plain dicts, lists and tuples, in a form that UTF-8 can encode."""
+    kind = type(value)
+    if issubclass(kind, str):
+        return encodable(str.__str__(value))
+    if kind is dict:
+        return {escaped(key): escaped(each) for key, each in value.items()}
+    return kind(map(escaped, value)) if kind in (list, tuple) else value
 
 
 def check(value: Any, limit: int) -> int:

@@ -47,7 +47,18 @@ def test_arguments_are_converted_to_json_up_to_the_size_limit(
         assert EXECUTION.validate_json(execution_json(test)) == test
 
 
-@pytest.mark.parametrize("args", [("\ud800",), (object(),), ({"a": object()},)])
+def test_half_a_surrogate_pair_in_an_id_or_an_argument_becomes_its_escape() -> None:
+    test = build(case, "caf\udce9", ("\ud800",), {"side": {"\ud800": "\ud800"}})
+    assert (test.id, test.test_args, test.test_kwargs) == (
+        r"caf\udce9",
+        [r"\ud800"],
+        {"side": {r"\ud800": r"\ud800"}},
+    )
+    check_size(test, case.app.settings.max_payload)
+    assert EXECUTION.validate_json(execution_json(test)) == test
+
+
+@pytest.mark.parametrize("args", [(object(),), ({"a": object()},)])
 def test_arguments_that_are_not_json_are_refused(args: tuple[Any, ...]) -> None:
     with pytest.raises(InvalidPayload):
         check_size(build(case, "o-1", args), case.app.settings.max_payload)

@@ -8,6 +8,7 @@ import dataclasses
 import enum
 import io
 import ipaddress
+import json
 import math
 import types
 import uuid
@@ -21,11 +22,12 @@ from unittest.mock import MagicMock
 import pytest
 from django.utils.functional import SimpleLazyObject, lazy
 from django.utils.translation import gettext_lazy
-from pydantic import BaseModel, computed_field
+from pydantic import BaseModel, TypeAdapter, computed_field
 from sqlalchemy import Integer, create_engine, select, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, MappedAsDataclass, Session, mapped_column
 from werkzeug.local import LocalProxy
 
+from livecheck_celery.cases.serialization import as_json, encode
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.strict_json import NotStrictJson
 from tests.helpers.djangosite import Order
@@ -238,7 +240,36 @@ def test_integer_that_other_processes_cannot_read_is_refused(number: int) -> Non
         strict_json.encode({"a": number}, LIMIT)
 
 
-@pytest.mark.parametrize("value", ["caf\udce9", {"caf\udce9": 1}, b"\xff"])
-def test_text_that_is_not_unicode_is_refused(value: Any) -> None:
+def test_bytes_that_are_not_unicode_are_refused() -> None:
     with pytest.raises(ValueError, match="utf-8"):
-        strict_json.encode(value, LIMIT)
+        strict_json.encode(b"\xff", LIMIT)
+
+
+class Name(str):
+    __slots__ = ()
+
+
+@dataclasses.dataclass
+class Named:
+    name: str
+
+
+@pytest.mark.parametrize(
+    ("value", "plain"),
+    [
+        ("caf\udce9", r"caf\udce9"),
+        (Name("caf\udce9"), r"caf\udce9"),
+        ({"caf\udce9": ["\ud83d", ("\ud83d", 1)]}, {r"caf\udce9": [r"\ud83d", [r"\ud83d", 1]]}),
+        ([Named("caf\udce9")], [{"name": r"caf\udce9"}]),
+        ("\U0001f600 caf\u00e9", "\U0001f600 caf\u00e9"),
+    ],
+)
+def test_half_a_surrogate_pair_becomes_its_escape(value: Any, plain: Any) -> None:
+    assert json.loads(strict_json.encode(value, LIMIT)) == plain
+    assert json.loads(encode(TypeAdapter(Any), value, LIMIT)) == plain
+    assert as_json(value, LIMIT) == plain
+
+
+@pytest.mark.parametrize(("kind", "value"), [(Named, Named("caf\udce9")), (list[str], ["caf\udce9"])])
+def test_half_a_surrogate_pair_in_a_typed_value_becomes_its_escape(kind: Any, value: Any) -> None:
+    assert rb"caf\\udce9" in encode(TypeAdapter(kind), value, LIMIT)
