@@ -21,6 +21,7 @@ from flask import Flask, request
 from chaos.ledger import Ledger
 from chaos.plan import SCHEDULED, Order
 from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal
+from livecheck_celery.delivery.outbox import UNCONFIRMED
 from livecheck_celery.errors import BrokerUnavailable, DuplicateTest, RedisUnavailable
 from livecheck_celery.store import executions, signals
 
@@ -159,14 +160,20 @@ def _trigger(case: Case, test_id: str, *args: str, **options: Any) -> None:
     ledger.triggered(test_id)
 
 
+def _not_stored() -> int:
+    """Return the number of items that Redis has not stored, or has not confirmed."""
+    outbox = livecheck.runtime.outbox
+    return outbox.dropped + outbox.counts[UNCONFIRMED]
+
+
 @contextmanager
 def _sending(test_id: str, **signals: str) -> Iterator[None]:
     """Record that the block sends ``signals``, and then whether Redis stored them."""
     for name, value in signals.items():
         ledger.sending(test_id, name, value)
-    dropped = livecheck.runtime.outbox.dropped
+    failed = _not_stored()
     yield
-    if livecheck.flush(_FLUSH) and livecheck.runtime.outbox.dropped == dropped:
+    if livecheck.flush(_FLUSH) and _not_stored() == failed:
         for name in signals:
             ledger.stored(test_id, name)
 
@@ -197,9 +204,9 @@ def place() -> dict[str, Any]:
         _trigger(case, order.id, order.kind, order.value, **(options if order.trigger == "options" else {}))
         _handle(order)
         return {}
-    dropped = livecheck.runtime.outbox.dropped
+    failed = _not_stored()
     with case.maybe_trigger(order.id, order.kind, order.value):
-        if livecheck.flush(_FLUSH) and livecheck.runtime.outbox.dropped == dropped:
+        if livecheck.flush(_FLUSH) and _not_stored() == failed:
             ledger.triggered(order.id)
         _handle(order)
     return {}
