@@ -19,7 +19,12 @@ from livecheck_celery.utils.sanitize import type_and_message
 
 def app_name(ctx: click.Context) -> str | None:
     """Return the value of ``-A``, for ``livecheck`` as for ``celery``; None without it."""
-    named = ctx.find_root().params.get("app")
+    root = ctx.find_root()
+    named = root.params.get("app")
+    if isinstance(named, Celery):  # older releases of `celery` replace the name with the app
+        option = next(each for each in root.command.params if each.name == "app")
+        arguments, _, _ = root.command.make_parser(root).parse_args(sys.argv[1:])
+        named, _ = option.consume_value(root, arguments)
     return named if isinstance(named, str) else None
 
 
@@ -52,7 +57,7 @@ def _read_settings_again(livechecks: Iterable[LiveCheck]) -> None:
 
 def _find(ctx: click.Context, name: str | None) -> list[LiveCheck]:
     celery_app = getattr(ctx.obj, "app", None)
-    if isinstance(celery_app, Celery) and name:
+    if isinstance(celery_app, Celery) and ctx.find_root().params.get("app"):  # by name, or the app itself
         return _on_apps([celery_app])
     if name:
         return _find_named(name)

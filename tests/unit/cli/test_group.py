@@ -10,9 +10,11 @@ from types import ModuleType
 
 import pytest
 from celery import Celery
+from celery.bin import celery as celery_main
 from click.testing import Result
 
 from livecheck_celery import LiveCheck, cli
+from livecheck_celery.cli import discovery
 from livecheck_celery.store import Store
 from tests.helpers.cli_runner import invoke
 
@@ -60,6 +62,21 @@ def test_group_help_lists_every_command() -> None:
 
 def test_version() -> None:
     assert run("--version").output.startswith("livecheck 0.")
+
+
+@pytest.mark.parametrize("arguments", [["-A", "shop_app"], ["-Ashop_app"], ["--app=shop_app"], []], ids=str)
+def test_celery_selects_the_app_and_its_dev_by_the_name_as_livecheck_does(
+    livecheck: LiveCheck, shop: ModuleType, monkeypatch: pytest.MonkeyPatch, arguments: list[str]
+) -> None:
+    shop.app = livecheck.app
+    arguments = [*arguments, "livecheck", "cases"]
+    monkeypatch.setenv("APP", "shop_app")  # for no arguments
+    monkeypatch.setattr(sys, "argv", ["celery", *arguments])
+    names = []
+    monkeypatch.setattr(discovery, "running_server", names.append)
+    result = invoke(celery_main.celery, arguments)
+    assert names == ["shop_app"], result.output
+    assert "test_order" in result.output
 
 
 def test_module_that_every_celery_command_imports_does_not_import_the_commands() -> None:
