@@ -81,6 +81,7 @@ class _Response:
                 self._request.linger()
         elif message.get("type") in _BODY_TYPES and not message.get("more_body", False):
             self._request.finish(self._status)
+            self._request.close()  # background tasks are part of the blocks in which they were added, and of no other
 
     @staticmethod
     def _acknowledged(message: Message) -> Message:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from inspect import iscoroutinefunction
 from typing import Any, Final, Protocol
 
 from livecheck_celery.blocks import Block
@@ -14,6 +15,8 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import Carried
 
 _PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
+_NAMED: Final = re.compile(r"\{(\w+)\}")
+_METHOD: Final = re.compile(r"[A-Za-z-]+")
 _LINE: Final = "http: failed to trigger case %s; the request continues without it"
 
 
@@ -63,6 +66,23 @@ class Route:
         return None if found is None else dict(zip(self._names, found.groups(), strict=True))
 
 
+def _check_route(method: Any, path: Any) -> None:
+    """Refuse a method or path that no request can match, since the case would never be triggered."""
+    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+        raise ConfigurationError(f"trigger_on: method {method!r:.100} must be one HTTP method, such as 'POST'")
+    problem = ""
+    if not isinstance(path, str) or not path.startswith("/"):
+        problem = "must begin with a slash, as in '/orders/'"
+    elif "?" in path or "#" in path:
+        problem = "must not have a query or a fragment"
+    else:
+        names = _NAMED.findall(path)
+        if set("{}<>") & set(_NAMED.sub("", path)) or len(set(names)) < len(names):
+            problem = "must have placeholders with different names, as in '/orders/{number}/pay/'"
+    if problem:
+        raise ConfigurationError(f"trigger_on: path {path!r:.100} {problem}")
+
+
 class Routes:
     """The routes of one LiveCheck, and the cases to trigger on them."""
 
@@ -79,12 +99,15 @@ class Routes:
         """Trigger ``case``, one of ``cases``, on requests of ``method`` and ``path``.
 
         Raises:
-            ConfigurationError: the path does not begin with a slash, or the case is none of ``cases``.
+            ConfigurationError: no request can match the method or the path, the case is none of ``cases``, or
+                ``arguments`` is not a plain function.
         """
-        if not path.startswith("/"):
-            raise ConfigurationError(f"trigger_on: path {path!r} must begin with a slash, as in '/orders/'")
-        if cases.get(case.name) is not case:
-            raise ConfigurationError(f"trigger_on: case {case.name} is not declared on this LiveCheck")
+        _check_route(method, path)
+        if not any(one is case for one in cases.values()):
+            name = f"case {case.name}" if hasattr(case, "name") else f"{case!r:.100}"
+            raise ConfigurationError(f"trigger_on: {name} is not declared on this LiveCheck")
+        if arguments is not None and (not callable(arguments) or iscoroutinefunction(arguments)):
+            raise ConfigurationError(f"trigger_on: arguments must be a plain function, not {arguments!r:.100}")
         self._routes.append((Route(method, path), case, arguments))
 
     def trigger(self, method: str, path: str, native: Any, carried: Carried) -> Carried:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -145,6 +146,46 @@ def test_request_under_a_test_of_the_case_triggers_no_other(livecheck: LiveCheck
 )
 def test_placeholder_is_one_segment(path: str, values: dict[str, str] | None) -> None:
     assert Route("post", "/orders/{number}/pay").match(path) == values
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "problem"),
+    [
+        (5, "/", "method 5 must be one HTTP method"),
+        (["GET", "POST"], "/", "must be one HTTP method"),
+        ("", "/", "must be one HTTP method"),
+        ("*", "/", "must be one HTTP method"),
+        ("GET", 5, "path 5 must begin with a slash"),
+        ("GET", "/orders?id=1", "must not have a query"),
+        ("GET", "/orders#1", "must not have a query or a fragment"),
+        ("GET", "/orders/{id", "must have placeholders"),
+        ("GET", "/orders/{}", "must have placeholders"),
+        ("GET", "/orders/{id:int}", "must have placeholders"),
+        ("GET", "/orders/<int:id>", "must have placeholders"),
+        ("GET", "/{id}/{id}", "must have placeholders with different names"),
+    ],
+)
+def test_route_that_matches_no_request_is_refused(
+    livecheck: LiveCheck, case: Case, method: Any, path: Any, problem: str
+) -> None:
+    with pytest.raises(ConfigurationError, match=f"^trigger_on: .*{re.escape(problem)}"):
+        livecheck.trigger_on(method, path, case)
+
+
+@pytest.mark.parametrize("wrong", ["pays", None, object()])
+def test_what_is_not_a_case_is_refused(livecheck: LiveCheck, case: Case, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="is not declared on this LiveCheck"):
+        livecheck.trigger_on("GET", "/", wrong)
+
+
+async def _async_arguments(request: Any) -> dict[str, Any]:
+    return {}
+
+
+@pytest.mark.parametrize("wrong", ["id", 5, _async_arguments])
+def test_arguments_are_a_plain_function(livecheck: LiveCheck, case: Case, wrong: Any) -> None:
+    with pytest.raises(ConfigurationError, match="arguments must be a plain function, not"):
+        livecheck.trigger_on("GET", "/", case, arguments=wrong)
 
 
 def test_wrong_routes_are_refused(livecheck: LiveCheck, case: Case) -> None:
