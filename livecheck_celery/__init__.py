@@ -44,7 +44,7 @@ from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 if TYPE_CHECKING:
-    from livecheck_celery.worker import app
+    from livecheck_celery.worker import app as app
 
 __version__ = "0.1.0"
 
@@ -80,7 +80,6 @@ __all__ = [
     "UnknownSignal",
     "UnreadableData",
     "UrlSettings",
-    "app",
     "current_execution",
     "current_test",
     "detached",

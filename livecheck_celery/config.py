@@ -66,7 +66,12 @@ def _frequency(value: Any) -> Any:
 
 
 def _names(value: Any) -> Any:
-    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+    if isinstance(value, str):
+        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if isinstance(value, list | tuple | set | frozenset):
+        # An empty one is an unset variable: as a secret key, it would accept the headers of anybody.
+        return tuple(part for part in value if not (isinstance(part, str | bytes) and not part.strip()))
+    return value
 
 
 def _http_url(value: str) -> str:

@@ -12,7 +12,7 @@ from functools import wraps
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
-from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 
@@ -23,7 +23,7 @@ R = TypeVar("R")
 
 
 class Guard:
-    """Log failures, one line a minute for each kind, and continue.
+    """Log failures, one line a minute for each kind and each wrong setting, and continue.
 
     Catches errors only: KeyboardInterrupt, SystemExit, GeneratorExit and cancellations propagate.
 
@@ -39,11 +39,16 @@ class Guard:
         return Guarded(self, kind, line, args)
 
     def failed(self, error: Exception, kind: str, line: str, *args: object) -> None:
-        """Log ``line % args`` and ``error``, with its traceback unless it is one of LiveCheck's, which say it all."""
+        """Log ``line % args`` and ``error``, with its traceback unless it is one of LiveCheck's, which say it all.
+
+        A wrong setting fails every part of a request; it is logged once, by the first of them.
+        """
         with suppress(Exception):  # a handler or filter of the application's logging
-            if self.throttle(kind):
-                shown = LiveCheckError(str(error)) if isinstance(error, LiveCheckError) else error
-                logger.error(line, *args, exc_info=(type(error), shown, shown.__traceback__))
+            if self.throttle(str(error) if isinstance(error, ConfigurationError) else kind):
+                if isinstance(error, LiveCheckError):
+                    logger.error(f"{line}: %s", *args, error)  # noqa: G004 - line is a constant
+                else:
+                    logger.error(line, *args, exc_info=error)
 
 
 class Guarded:

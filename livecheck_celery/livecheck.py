@@ -73,7 +73,8 @@ class LiveCheck:
         guard: logs failures in requests, and limits the log lines.
 
     Raises:
-        ConfigurationError: a setting is unknown. A wrong value is reported when the settings are first used.
+        ConfigurationError: a setting is unknown, or ``app`` is not a Celery app. A wrong value is reported when the
+            settings are first used.
     """
 
     Case: ClassVar[type[Case]] = Case
@@ -82,12 +83,15 @@ class LiveCheck:
     def __init__(self, app: Celery | None = None, **options: Any) -> None:
         for name in sorted(options.keys() - Settings.model_fields.keys()):
             raise ConfigurationError(f"LiveCheck: unknown setting {name!r}{did_you_mean(name, Settings.model_fields)}")
+        if app is not None and not isinstance(app, Celery):
+            raise ConfigurationError(f"LiveCheck: the app must be a Celery app, not {type(app).__name__}")
         self.app = default_app() if app is None else app
         self.cases: dict[str, Case] = {}
         self.registers = False
         self.guard = Guard()
         self._routes = Routes(self.guard)
         self._options = options
+        self._refused: str | None = None
         self._runtime: Runtime | None = None
         self._django = Receivers(self.operation_finished)
         self._uninstrument: dict[str, Callable[[], None]] = {}
@@ -199,7 +203,14 @@ class LiveCheck:
         """
         return self._resolve_settings()
 
+    def refuse_settings(self, error: ConfigurationError) -> None:
+        """Make ``settings`` raise ``error``: a setting of a case is wrong in the configuration or the environment."""
+        self._refused = self._refused or str(error)
+        vars(self).pop("settings", None)
+
     def _resolve_settings(self) -> Settings:
+        if self._refused is not None:
+            raise ConfigurationError(self._refused)
         settings = resolve_settings(self.app.conf, os.environ, self._options)
         if "test_concurrency" in self._options or (
             not is_default(self.app) and "livecheck_test_concurrency" in self.app.conf
@@ -292,7 +303,8 @@ class LiveCheck:
                 has one; or None, so that the request is not tested. By default, ``run()`` gets no arguments.
 
         Raises:
-            ConfigurationError: the path does not begin with a slash, or the case belongs to another LiveCheck.
+            ConfigurationError: no request can match the method or the path, the case belongs to another LiveCheck, or
+                ``arguments`` is not a plain function.
         """
         self._routes.add(method, path, self.cases, case, arguments)
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from livecheck_celery.cases import http
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_attributes
-from livecheck_celery.cases.declaration import bound_signals, description, with_given
+from livecheck_celery.cases.declaration import bound_signals, description, resolve_options, with_given
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
@@ -146,7 +146,7 @@ class Case(CaseOptions):
         self.app = app
         self.name = name
         self._declared = {}
-        settings = CaseSettings.resolve(f"case {name}", (self._class_attribute, *app.setting_sources), given)
+        settings = resolve_options(name, app, self._class_attribute, given)
         for option in OPTIONS:
             setattr(self, option, getattr(settings, option))
         self.signals = {}

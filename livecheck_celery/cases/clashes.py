@@ -15,6 +15,8 @@ from livecheck_celery.errors import ConfigurationError
 #: Longest name of a signal, in characters.
 _MAX_NAME: Final = 512
 _MISSING: Final = object()
+#: Methods of a case that LiveCheck calls, and that are not part of the reference: a helper method can have such a name.
+_INTERNAL: Final = frozenset({"apply_overrides", "call_hook", "describe", "runner_resources", "statistics"})
 
 
 def check_attributes(cls: type, case_name: str, base: type) -> None:
@@ -71,6 +73,8 @@ def _problem(base: type, name: str, value: Any) -> str:
     elif isinstance(inherited, type):
         if not (isinstance(value, type) and issubclass(value, inherited)):
             problem = f"must be a subclass of {inherited.__name__}"
+    elif name in _INTERNAL:
+        problem = "replaces a method that LiveCheck calls; rename it"
     elif _is_method(inherited) and not _is_method(value):
         problem = "replaces a method of every case, but is not callable; rename it"
     return problem

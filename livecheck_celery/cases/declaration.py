@@ -13,8 +13,8 @@ from celery.schedules import BaseSchedule
 
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_signal
-from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.config import seconds
+from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
+from livecheck_celery.config import CaseSettings, seconds
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.utils.sanitize import type_and_message
 
@@ -40,8 +40,10 @@ def check_name(name: str) -> None:
     """Validate the name of a case.
 
     Raises:
-        ConfigurationError: the name has curly brackets, is too long, or is not printable.
+        ConfigurationError: the name is not text, has curly brackets, is too long, or is not printable.
     """
+    if not isinstance(name, str):
+        raise ConfigurationError(f"case {name!r:.100}: name: must be text; give it another name=")
     if "{" in name or "}" in name:
         raise ConfigurationError(f"case {name!r:.100}: name: curly brackets are reserved; give it another name=")
     if not name.isprintable() or len(name) > MAX_NAME:
@@ -99,6 +101,26 @@ def create(cls: Callable[..., C], *, name: str, **options: Any) -> C:
             f"case {name}: __init__ of the class must take keyword arguments and call super().__init__(**kwargs)"
         )
     return case
+
+
+def resolve_options(
+    case_name: str, app: CaseApp, class_attribute: Callable[[str], Any], given: Mapping[str, Any]
+) -> CaseSettings:
+    """Return the options of a case: those ``given``, its class attributes, then those configured for all cases.
+
+    A wrong value in the Celery configuration or the environment makes ``app.settings`` raise, not the declaration: a
+    web process imports the cases, and must serve without tests.
+
+    Raises:
+        ConfigurationError: an option of the declaration is unknown or wrong.
+    """
+    owner = f"case {case_name}"
+    try:
+        return CaseSettings.resolve(owner, (class_attribute, *app.setting_sources), given)
+    except ConfigurationError as exc:
+        settings = CaseSettings.resolve(owner, (class_attribute,), given)
+        app.refuse_settings(exc)
+        return settings
 
 
 def description(case: DeclaredCase, options: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import requests
 from celery import Celery
 
 from livecheck_celery.config import Settings
+from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.guard import Guard
 from livecheck_celery.runtime import Runtime
 
@@ -36,6 +37,9 @@ class CaseApp(Protocol):
     @property
     def setting_sources(self) -> tuple[Callable[[str], Any], ...]:
         """The sources of options of cases."""
+
+    def refuse_settings(self, error: ConfigurationError) -> None:
+        """Make ``settings`` raise ``error``."""
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test."""

@@ -10,7 +10,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal
-from livecheck_celery.config import seconds
+from livecheck_celery.config import NOT_GIVEN, seconds
 from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
@@ -91,18 +91,19 @@ class Signal(BaseSignal[T]):
         """
         return cls(source=Source(SPAN, name), times=times)
 
-    def send(self, value: T | None = None, *, key: object = None, force: bool = False) -> None:
+    def send(self, value: T | None = None, *, key: object = NOT_GIVEN, force: bool = False) -> None:
         """Send the signal to the current test of its case, else to the current test; outside a test, do nothing.
 
         Returns at once. A signal that cannot be delivered is dropped and counted by the outbox.
 
         Args:
             value: the value that `wait` returns.
-            key: id of the receiving test, as text or a value whose ``str()`` is the id; by default the current one's.
-            force: also send outside a test; requires ``key``.
+            key: id of the receiving test, as text or a value whose ``str()`` is the id; by default, and if it is None
+                or empty, the current one's.
+            force: also send outside a test; requires ``key``. One that is None or empty there is logged, not raised.
 
         Raises:
-            ConfigurationError: forced outside a test, without a key, or without a case.
+            ConfigurationError: forced outside a test, without the argument ``key`` or without a case.
         """
         test = current_test()
         if self._case is None and not (force and test is None):  # not raised, since the caller may be a request
@@ -112,18 +113,24 @@ class Signal(BaseSignal[T]):
         if test is None:
             if not force:
                 return
-            if id_of(key) is None:
-                raise ConfigurationError(
-                    f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
-                )
+            if key is NOT_GIVEN:
+                raise self._keyless()
         case = self.case
         try:
             if case.app.settings.enabled:
                 test = current_test_of(case.name) or test
-                self._put(value, test, id_of(key) or cast("TestExecution", test).id)
+                given = None if key is NOT_GIVEN else id_of(key)
+                if given is None and test is None:
+                    raise self._keyless()  # noqa: TRY301 - logged like other failures
+                self._put(value, test, given or cast("TestExecution", test).id)
         except Exception as exc:  # noqa: BLE001 - logged by the guard
             kind = f"{case.name} {self.name}"
             case.app.guard.failed(exc, kind, "case %s: failed to send signal %s; continuing", case.name, self.name)
+
+    def _keyless(self) -> ConfigurationError:
+        return ConfigurationError(
+            f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
+        )
 
     def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
         case, outbox = self.case, self.case.app.runtime.outbox

@@ -61,7 +61,7 @@ def _find(ctx: click.Context, name: str | None) -> list[LiveCheck]:
         return _on_apps([celery_app])
     if name:
         return _find_named(name)
-    from livecheck_celery import app  # noqa: PLC0415 - created at first use, and only needed here
+    from livecheck_celery.worker import app  # noqa: PLC0415 - created at first use, and only needed here
 
     return _on_apps([app])
 

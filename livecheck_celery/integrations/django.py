@@ -86,11 +86,13 @@ class LiveCheckMiddleware:
 
 
 def _find_gate() -> Gate | None:
+    guard = GUARD
     try:
         livecheck = find_livecheck()
+        guard = livecheck.guard
         _ = livecheck.settings
     except LiveCheckError as exc:
-        logger.error("django: %s; requests carry no tests", exc)  # noqa: TRY400 - the message says it all
+        guard.failed(exc, "django", "django: requests carry no tests")
         return None
     return livecheck.gate
 

@@ -102,6 +102,12 @@ def test_invalid_setting_is_named(option: str, value: object) -> None:
         _ = make("redis://b/0", **{option: value}).settings
 
 
+@pytest.mark.parametrize("value", [[""], ("", " "), {""}, [b""], ["", "a"]])
+def test_empty_item_of_a_list_is_not_a_secret_key(value: object) -> None:
+    settings = LiveCheck(Celery(set_as_current=False), secret_key=value).settings
+    assert settings.secret_key == (("a",) if "a" in value else ())  # type: ignore[operator] # a collection
+
+
 def test_unknown_setting_is_named_by_the_constructor() -> None:
     with pytest.raises(ConfigurationError, match="quue"):
         make("redis://b/0", quue="x")

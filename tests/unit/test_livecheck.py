@@ -8,7 +8,7 @@ import requests
 from celery import Celery
 from urllib3 import HTTPConnectionPool
 
-from livecheck_celery import Case, ConfigurationError, LiveCheck, current_test
+from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal, current_test
 from livecheck_celery.context import under_test
 from livecheck_celery.propagation import celery as celery_propagation
 from tests.helpers.factories import make_test
@@ -157,7 +157,51 @@ def test_failure_to_record_requests_is_logged_once_for_all_paths(caplog: pytest.
     for number in range(5):
         livecheck.operation_finished("request", f"POST /order/{number}", [TEST])
     logged = [message for message in caplog.messages if message.startswith("automatic signals:")]
-    assert logged == ["automatic signals: failed to record request POST /order/0; continuing"]
+    [line] = logged
+    assert line.startswith(
+        "automatic signals: failed to record request POST /order/0; continuing: LiveCheck: max_payload"
+    )
+
+
+@pytest.mark.promise("A wrong setting is one log line a minute in a web process.", theme="requests")
+@pytest.mark.parametrize("setting", ["max_payload", "max_history"])
+def test_wrong_setting_is_one_log_line_for_all_parts_of_a_request(
+    setting: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv(f"LIVECHECK_{setting.upper()}", "much")
+    livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False))
+    signal: Signal[int] = Signal("stored")
+    case = livecheck.add_case(Case, name="c", probability=1.0, signals=[signal])
+    for _ in range(2):
+        livecheck.gate.accept([("LiveCheck-Test-Id", "1")])
+        with case.maybe_trigger("1"), under_test(TEST):
+            case.signals["stored"].send(1)
+            livecheck.inject({})
+        livecheck.operation_finished("request", "POST /order/", [TEST])
+    [line] = caplog.messages
+    assert f": {setting}: must be a" in line
+    livecheck.close()
+
+
+def test_wrong_setting_of_a_case_in_the_configuration_is_an_error_of_the_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False))
+    assert livecheck.settings.enabled
+    livecheck.app.conf.livecheck_probability = 2
+    livecheck.add_case(Case, name="own", probability=0.1)
+    assert livecheck.settings.enabled, "the case has a probability of its own"
+    assert livecheck.add_case(Case, name="c").probability == 0.5
+    for _ in range(2):
+        with pytest.raises(ConfigurationError, match="^case c: probability: must be at most 1, not 2$"):
+            _ = livecheck.settings
+    with pytest.raises(ConfigurationError, match="case d: probability: must be at most 1, not 3"):
+        livecheck.add_case(Case, name="d", probability=3)
+
+
+def test_livecheck_is_made_on_a_celery_app() -> None:
+    with pytest.raises(ConfigurationError, match="the app must be a Celery app, not str"):
+        LiveCheck("shop")  # type: ignore[arg-type] # a mistake
 
 
 def test_close_without_use_makes_no_runtime(livecheck: LiveCheck) -> None:

@@ -161,6 +161,7 @@ def test_values_do_not_harm_a_request(shop: Any, test_id: Any, args: list[Any], 
                 signal.send(value)
                 signal.send(value, key=key)
                 signal.send(value, key="k", force=True)
+            signal.send(value, key=key, force=True)
         shop.app.operation_finished("task", "orders.store", [make_test()], value=value)
         before_task_publish.send(sender="orders.store", headers={"id": value})
 

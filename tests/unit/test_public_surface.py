@@ -20,6 +20,7 @@ def test_every_public_name_is_listed_in_all() -> None:
         if not name.startswith("_") and getattr(value, "__module__", "").startswith("livecheck_celery")
     }
     assert public <= set(livecheck_celery.__all__)
+    assert "app" not in livecheck_celery.__all__, "import * would replace the app of the host"
 
 
 @pytest.mark.promise("Importing the package creates no Celery app, and does not change `current_app`.", theme="cases")

@@ -13,7 +13,7 @@ from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal
 from livecheck_celery.context import current_test, under_test
 from livecheck_celery.delivery.items import RequestedTest, SentSignal
 from livecheck_celery.propagation import celery as celery_propagation
-from tests.helpers.factories import make_test
+from tests.helpers.factories import BrokenStr, make_test
 
 UUID = uuid.UUID("12345678-1234-5678-1234-567812345678")
 
@@ -91,8 +91,17 @@ def test_empty_key_is_the_current_test(order: Any, sent: list[Any], key: object)
     with order.maybe_trigger("1"):
         order.sent.send(1, key=key)
     assert sent == [(order.name, "1")]
-    with pytest.raises(ConfigurationError, match="requires key="):
-        order.sent.send(1, key=key, force=True)
+
+
+@pytest.mark.parametrize("key", [None, "", BrokenStr()])
+def test_key_that_cannot_be_a_key_does_not_fail_the_request(
+    order: Any, sent: list[Any], caplog: pytest.LogCaptureFixture, key: object
+) -> None:
+    order.sent.send(1, key=key, force=True)
+    order.sent.send(2, key="2", force=True)
+    assert sent == [(order.name, "2")]
+    [line] = caplog.messages
+    assert line.startswith(f"case {order.name}: failed to send signal sent; continuing")
 
 
 # -- ids

@@ -48,6 +48,18 @@ def test_signal_cannot_have_the_name_of_an_attribute_of_cases(livecheck: LiveChe
         refused(livecheck, type("c", (), {name: Signal()}), problem)
 
 
+@pytest.mark.parametrize("name", ["apply_overrides", "call_hook", "describe", "runner_resources", "statistics"])
+def test_helper_method_cannot_replace_a_method_that_livecheck_calls(livecheck: LiveCheck, name: str) -> None:
+    cls = type("c", (), {name: lambda self, order: order})
+    refused(livecheck, cls, f"^case c: attribute {name} of c replaces a method that LiveCheck calls; rename it$")
+
+
+@pytest.mark.parametrize("name", [5, b"c", ("c",)])
+def test_name_that_is_not_text_is_refused(livecheck: LiveCheck, name: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^case .*: name: must be text; give it another name=$"):
+        livecheck.case(name=name)(type("c", (), {}))
+
+
 def test_every_attribute_of_a_case_was_tried() -> None:
     assert {"name", "app", "active", "trigger", "run", "log", "execute", "probability", "status", "signals"} < {
         *ATTRIBUTES
