@@ -13,7 +13,7 @@ from celery.signals import task_received
 from livecheck_celery import Case, LiveCheck, Signal
 from livecheck_celery.tasks import broker_watch
 
-vars(broker_watch)["BLOCKED_AFTER"] = 1.0
+vars(broker_watch)["BLOCKED_AFTER"] = 3.0  # between messages, Celery reads for 2 s
 
 app = Celery("silent_broker", broker=os.environ["LIVECHECK_BROKER_URL"], set_as_current=False)
 app.conf.broker_connection_timeout = 2
