@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Collection
 from functools import cache
 from importlib.util import find_spec
 from threading import RLock
@@ -36,6 +37,19 @@ def default_app() -> Celery:
 def is_default(app: Celery) -> bool:
     """Return whether ``app`` is LiveCheck's own; does not create that app."""
     return bool(_made.cache_info().currsize) and app is _made()
+
+
+def check_concurrency(app: Celery, options: Collection[str]) -> None:
+    """Refuse the setting ``test_concurrency`` where it has no effect.
+
+    Raises:
+        ConfigurationError: it is set for a host's app, or is one of the ``options`` of a LiveCheck.
+    """
+    if "test_concurrency" in options or (not is_default(app) and "livecheck_test_concurrency" in app.conf):
+        raise ConfigurationError(
+            "LiveCheck: test_concurrency: has no effect here; set worker_concurrency of your Celery app, or, for "
+            "LiveCheck's own app, livecheck_test_concurrency or LIVECHECK_TEST_CONCURRENCY"
+        )
 
 
 @cache

@@ -8,20 +8,19 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Self, TypeVar
 
 import click
 import requests
 from celery import Celery
 
+from livecheck_celery.cases import declaration
 from livecheck_celery.cases.case import Case
-from livecheck_celery.cases.declaration import case_class, check_class, check_name, create, resolve_annotations
 from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_test, detached, identity_here
-from livecheck_celery.default_app import default_app, is_default
+from livecheck_celery.default_app import check_concurrency, default_app
 from livecheck_celery.delivery.outbox import FLUSH_TIMEOUT
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import ConfigurationError
@@ -43,7 +42,6 @@ from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
 from livecheck_celery.utils import sentry
 from livecheck_celery.utils.compat import connect_method
-from livecheck_celery.utils.hosts import check_hosts
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.validation import did_you_mean
@@ -143,31 +141,25 @@ class LiveCheck:
         local_names = sys._getframe(1).f_locals  # noqa: SLF001 - annotations that are text can refer to local names
 
         def declare(cls: type) -> Case:
-            check_class(cls, self.Case)
-            resolve_annotations(cls, local_names)
-            return self.add_case(case_class(cls, base or self.Case), name=name, **options)
+            declaration.check_class(cls, self.Case)
+            declaration.resolve_annotations(cls, local_names)
+            return self.add_case(declaration.case_class(cls, base or self.Case), name=name, **options)
 
         return declare if cls is None else declare(cls)
 
     def add_case(self, cls: type[C], *, name: str | None = None, **options: Any) -> C:
         """Register a case of class ``cls``; arguments and errors as for `case`."""
-        name = name or f"{self._module_of(cls)}.{cls.__qualname__}"
+        name = name or declaration.default_name(cls, self.app.main)
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: already registered; give one of the two another name=")
-        check_name(name)
-        case = create(cls, app=self, name=name, **options)
+        declaration.check_name(name)
+        case = declaration.create(cls, app=self, name=name, **options)
         self.cases[name] = case
         if self._runtime is not None:
             case.apply_overrides(self._runtime.shared_config.overrides.get(name, {}))
         if _is_configured(self.app):
             self._schedule_early([case])
         return case
-
-    def _module_of(self, cls: type) -> str:
-        if cls.__module__ != "__main__":
-            return cls.__module__
-        main = self.app.main
-        return main if main and main != "__main__" else Path(sys.argv[0]).stem
 
     def schedule_all(self, **_: Any) -> None:
         """Add the beat entries of all cases to those of the host.
@@ -212,13 +204,7 @@ class LiveCheck:
         if self._refused is not None:
             raise ConfigurationError(self._refused)
         settings = resolve_settings(self.app.conf, os.environ, self._options)
-        if "test_concurrency" in self._options or (
-            not is_default(self.app) and "livecheck_test_concurrency" in self.app.conf
-        ):
-            raise ConfigurationError(
-                "LiveCheck: test_concurrency: has no effect here; set worker_concurrency of your Celery app, or, for "
-                "LiveCheck's own app, livecheck_test_concurrency or LIVECHECK_TEST_CONCURRENCY"
-            )
+        check_concurrency(self.app, self._options)
         return settings
 
     @lazy
@@ -379,16 +365,8 @@ class LiveCheck:
             ConfigurationError: the library is unknown or not installed; a host is invalid; or ``hosts`` is given for
                 ``otel``, since OpenTelemetry propagates to every host.
         """
-        if name == "otel" and hosts is not None:
-            raise ConfigurationError("instrument: otel: hosts= is not supported; OpenTelemetry propagates to all hosts")
-        if hosts is not None:
-            hosts = tuple(hosts)
-            try:
-                check_hosts(hosts)
-            except ValueError as exc:
-                raise ConfigurationError(f"instrument: {name}: hosts: {exc}") from None
+        gate = self._gate_to(None if hosts is None else clients.checked_hosts(name, hosts))
         self.uninstrument(name)
-        gate = self._gate_to(hosts)
         self._uninstrument[name] = clients.instrument(name, gate)
 
     def uninstrument(self, name: str) -> None:

@@ -6,6 +6,7 @@ import inspect
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
+from pathlib import Path
 from types import new_class
 from typing import Any, ClassVar, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
@@ -34,6 +35,19 @@ def with_given(init: F) -> F:
         init(self, *args, **kwargs)
 
     return cast("F", init_with_given)
+
+
+def default_name(cls: type, main: str | None) -> str:
+    """Return the name of a case that has none of its own: module and class.
+
+    Args:
+        cls: the class of the case.
+        main: name of the Celery app, the module of classes of a script.
+    """
+    module = cls.__module__
+    if module == "__main__":
+        module = main if main and main != "__main__" else Path(sys.argv[0]).stem
+    return f"{module}.{cls.__qualname__}"
 
 
 def check_name(name: str) -> None:

@@ -1,19 +1,24 @@
-"""What a case declares about its tests: the types of the arguments of ``run()``, and how often signals can arrive."""
+"""What a case declares about its tests: the arguments of ``run()``, its time, and how often signals can arrive."""
 
 from __future__ import annotations
 
+import asyncio
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, get_type_hints
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final, get_type_hints
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
-from livecheck_celery.errors import InvalidPayload, LiveCheckTestFailed
+from livecheck_celery.errors import InvalidPayload, LiveCheckTestFailed, LiveCheckTestTimeout
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.models import TestExecution, times_in_words
 from livecheck_celery.utils.type_adapters import adapter_of
 from livecheck_celery.utils.validation import explain
+
+#: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
+_GRACE: Final = 0.5
 
 
 def check_arrivals(case: RunnableCase, test: TestExecution) -> None:
@@ -57,6 +62,29 @@ def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
         else:
             bound.arguments[name] = _typed(name, adapter, value)
     return run(*bound.args, **bound.kwargs)
+
+
+async def awaited(awaitable: Awaitable[Any], started: float, deadline: float) -> Any:
+    """Await what ``run()`` returned, and what that returns; cancel it at the deadline.
+
+    Args:
+        awaitable: the coroutine.
+        started: monotonic time of the start of the test.
+        deadline: monotonic time of its end.
+
+    Raises:
+        LiveCheckTestTimeout: the deadline has passed.
+    """
+    result: Any = awaitable
+    try:
+        async with asyncio.timeout(deadline - time.monotonic() + _GRACE) as bound:
+            while inspect.isawaitable(result):
+                result = await result
+    except TimeoutError:
+        if bound.expired():
+            raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - started:.1f} s") from None
+        raise
+    return result
 
 
 def _typed(name: str, adapter: TypeAdapter[Any], value: Any) -> Any:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 import logging
 import threading
 import time
 import uuid
-from collections.abc import Awaitable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final
+from typing import Final
 
 from celery.schedules import BaseSchedule
 
 from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
-from livecheck_celery.execution.contract import call_run, check_arrivals
+from livecheck_celery.execution.contract import awaited, call_run, check_arrivals
 from livecheck_celery.execution.event_loop import in_event_loop
 from livecheck_celery.execution.failures import cause, describe, trace
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
@@ -40,8 +39,6 @@ from livecheck_celery.utils.sentry import CASE, CAUSE
 
 logger = get_logger(__name__)
 
-#: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
-_GRACE: Final = 0.5
 #: Seconds after its deadline in which a test can still wait, after an outage.
 _WAIT_GRACE: Final = 0.4
 
@@ -296,24 +293,13 @@ class TestRunner:
         result = call_run(self.case.run, self.test)
         if inspect.isawaitable(result):
             self.is_async = True
-            bounded = result if in_event_loop() else self._bounded(result)  # there, finish() refuses it
+            bounded = (
+                result if in_event_loop() else awaited(result, self.started, self.deadline)
+            )  # there, finish() refuses it
             result = self._process.event_loop.finish(bounded, self.test.ident)
         if kind := unexecuted(result):
             raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")
         check_arrivals(self.case, self.test)
-
-    async def _bounded(self, awaitable: Awaitable[Any]) -> Any:
-        """Await ``awaitable``, and what it returns, until the deadline; unlike threads, coroutines can be cancelled."""
-        result: Any = awaitable
-        try:
-            async with asyncio.timeout(self.deadline - time.monotonic() + _GRACE) as bound:
-                while inspect.isawaitable(result):
-                    result = await result
-        except TimeoutError:
-            if bound.expired():
-                raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - self.started:.1f} s") from None
-            raise
-        return result
 
     def _end(self, state: State, error: BaseException | None = None) -> bool:
         """Record the verdict, unless this runner has recorded one; return whether it had not."""

@@ -61,7 +61,7 @@ class Database:
             client: connection pool to Redis.
             timeout: seconds Redis can take to connect, and to answer.
             wait: seconds to wait for a free connection, while all of this process are in use.
-            connections: those of this process.
+            connections: those of this process, which its stores share.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.

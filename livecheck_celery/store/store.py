@@ -58,18 +58,7 @@ class Store:
         wait: float = PATIENCE,
         connections: Connections | None = None,
     ) -> None:
-        """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
-
-        Args:
-            settings: of the LiveCheck.
-            client: connection pool to Redis.
-            timeout: seconds Redis can take to connect, and to answer.
-            wait: seconds to wait for a free connection, while all of this process are in use.
-            connections: those of this process, which its stores share.
-
-        Raises:
-            ConfigurationError: ``redis_url`` is not a Redis URL.
-        """
+        """Use ``client``, or connect to ``redis_url`` on first use; arguments and errors as for `Database`."""
         database = Database(settings, client, timeout=timeout, wait=wait, connections=connections)
         self._database = database
         self.settings = database.settings

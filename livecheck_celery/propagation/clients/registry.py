@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Final, NamedTuple
 
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.utils.hosts import check_hosts
 
 
 class Client(NamedTuple):
@@ -50,6 +51,22 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
         raise ConfigurationError(f"instrument: {name} is not installed; run: pip install {client.package}")
     undo: Callable[[], None] = import_module(client.module).instrument(gate)
     return undo
+
+
+def checked_hosts(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
+    """Return the hosts to which the client ``name`` may carry a test, validated.
+
+    Raises:
+        ConfigurationError: a host is invalid, or the client propagates to every host.
+    """
+    if name == "otel":
+        raise ConfigurationError("instrument: otel: hosts= is not supported; OpenTelemetry propagates to all hosts")
+    hosts = tuple(hosts)
+    try:
+        check_hosts(hosts)
+    except ValueError as exc:
+        raise ConfigurationError(f"instrument: {name}: hosts: {exc}") from None
+    return hosts
 
 
 def _is_installed(module: str) -> bool:
