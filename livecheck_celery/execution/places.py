@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 
 def raised_at(error: BaseException) -> Place | None:
-    """Return where user code raised ``error``, or called the library that did; None without a traceback."""
+    """Return where user code raised ``error``, or called the library that did; None if no user code did."""
     return _innermost(list(_frames(error.__traceback__)))
 
 
@@ -72,14 +72,13 @@ def _frames(trace: TracebackType | None) -> Iterator[Place]:
 
 
 def _innermost(places: Iterable[Place]) -> Place | None:
-    """Return the innermost of ``places`` that is in the user's code; without one, the innermost of all.
+    """Return the innermost of ``places`` that is in the user's code; None without one.
 
     A case can be installed as a package: code of its folder is the user's, other installed packages are libraries.
     """
-    places = list(places)
     own = [place for place in places if _is_own(place)]
     if not own:
-        return places[-1] if places else None
+        return None
     first = _folder(own[0])
     return next((place for place in reversed(own) if not _is_installed(place) or _folder(place) == first), own[-1])
 

@@ -87,7 +87,7 @@ def test_missing_module_of_cases_is_an_error(programs: Programs, prefix: str, pr
 
 def test_invalid_setting_is_an_error(programs: Programs) -> None:
     lines = refused(programs, OWN, LIVECHECK_MAX_REPORTS="many")
-    assert "LiveCheck: max_reports: Input should be a valid integer" in lines[-1]
+    assert "LiveCheck: max_reports: must be a whole number" in lines[-1]
 
 
 def test_invalid_redis_url_is_an_error(programs: Programs) -> None:
