@@ -59,10 +59,10 @@ class Publisher:
         self._broker_url = broker_url
         self._queue = queue
         urls = failover_urls(broker_url) or [broker_url]
-        self._url, self._servers = urls[0], len(urls)
-        strategy = app.conf.broker_failover_strategy or "round-robin" if self._servers > 1 else "round-robin"
+        self._url, self._urls = urls[0], urls
+        strategy = app.conf.broker_failover_strategy or "round-robin" if len(urls) > 1 else "round-robin"
         self._next_urls = failover_strategies.get(strategy, strategy)(urls)
-        next(self._next_urls)  # the first one is in use, as in kombu
+        next(self._next_urls, None)  # the first one is in use, as in kombu
         self.after_fork()
         renew_after_fork(self)
 
@@ -203,7 +203,7 @@ class Publisher:
             self._lock.release()
 
     def _send_with_reconnect(self, send: Callable[[Any], None]) -> None:
-        was_open, started, untried = self._producer is not None, time.monotonic(), self._servers
+        was_open, started, failed = self._producer is not None, time.monotonic(), set[str]()
         while True:
             try:
                 return self._send_and_confirm(send)
@@ -211,12 +211,21 @@ class Publisher:
                 elapsed = time.monotonic() - started
                 # A connection that fails at once was closed while idle. A message sent twice is claimed once.
                 if not was_open or elapsed > self._timeout / 2:
-                    self._url = next(self._next_urls)
-                    untried -= 1
-                    if not untried or elapsed > self._timeout * _FAILOVER_WITHIN:
+                    failed.add(self._url)
+                    self._url = self._next_url(failed)
+                    if self._url in failed or elapsed > self._timeout * _FAILOVER_WITHIN:
                         raise
                 was_open = False
                 self._disconnect()
+
+    def _next_url(self, failed: set[str]) -> str:
+        """Return the URL that the failover strategy names, or another one that has not failed in this call.
+
+        A strategy can end, or name a server again.
+        """
+        untried = [url for url in self._urls if url not in failed] or self._urls
+        url = next(self._next_urls, None)
+        return url if url in untried else untried[0]
 
     def _send_and_confirm(self, send: Callable[[Any], None]) -> None:
         producer = self._connected()

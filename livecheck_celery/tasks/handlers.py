@@ -80,6 +80,8 @@ class Tasks:
         kwargs.pop(LAYOUT_KEYWORD, None)  # the message filter has checked it
         try:
             case = self._case(name, prefix)
+            if _is_eager():
+                case.app.runtime.request_store.time()  # raises soon; a worker would retry for a minute
             runner = case.execute(_parse(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
@@ -89,7 +91,7 @@ class Tasks:
         if runner.report is None:
             # Another message of the same task id has, had or will have the verdict; its result must stand.
             raise Ignore
-        if current_task and current_task.request.is_eager and not runner.state.is_ok():
+        if _is_eager() and not runner.state.is_ok():
             _propagate(case, runner.error)
         return runner.state.value
 
@@ -183,6 +185,11 @@ class Tasks:
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
 
+def _is_eager() -> bool:
+    """Return whether this task is executed by its caller, who can handle an error."""
+    return bool(current_task and current_task.request.is_eager)
+
+
 def _propagate(case: Case, error: BaseException | None) -> None:
     """Raise the failure of a test that was executed eagerly, with ``task_eager_propagates``."""
     if error is not None and case.app.app.conf.task_eager_propagates:
@@ -207,9 +214,9 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
     def task(*args: Any, **kwargs: Any) -> Any:
         try:
             return function(*args, **kwargs)
-        except TestOutcome:  # of a test that was executed eagerly
-            raise
         except LiveCheckError as exc:
+            if isinstance(exc, TestOutcome | RedisUnavailable) and _is_eager():
+                raise
             logger.error("%s: %s", name, exc)  # noqa: TRY400 - the message says it all
             return None
 

@@ -73,10 +73,13 @@ class OwnTask(_Task):
 
     @classmethod
     def annotate(cls) -> None:
-        """Apply the annotations of the task's own name, and not those of all tasks."""
+        """Apply the annotations of the task's own name, and not those of all tasks.
+
+        An annotation that is an object can be for all tasks, so only those of a dict apply.
+        """
         app: Any = cls.app
         for annotation in app.annotations:
-            for name, value in (annotation.annotate(cls) or {}).items():
+            for name, value in (annotation.get(cls.name) or {} if isinstance(annotation, dict) else {}).items():
                 if not name.startswith("@"):
                     setattr(cls, name, value)
 

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import pytest
 import redis
-from celery import chain
+from celery import Celery, chain
 
-from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, LiveCheckTestTimeout, Signal, State
+from livecheck_celery import (
+    Case,
+    LiveCheck,
+    LiveCheckTestSkipped,
+    LiveCheckTestTimeout,
+    RedisUnavailable,
+    Signal,
+    State,
+)
+from tests.helpers.unavailable_redis import refusing
 
 
 @pytest.fixture
@@ -68,6 +78,21 @@ def test_failure_is_raised_with_eager_propagates(case: Any, side: str, error: ty
         case.trigger.delay("o-1", side)
     assert case.total_by_state == {state: 1}
     assert case.trigger.delay("o-2", "skip").get() == "SKIP", "not a failure"
+
+
+@pytest.mark.parametrize("propagates", [False, True])
+def test_host_test_without_redis_does_not_wait(propagates: bool) -> None:
+    app = Celery("shop", set_as_current=False)
+    app.conf.update(task_always_eager=True, task_eager_propagates=propagates)
+    with refusing() as url:
+        case = LiveCheck(app, redis_url=url).case(name="shop.test_order")(
+            type("test_order", (Case,), {"run": lambda _: None})
+        )
+        started = time.monotonic()
+        with pytest.raises(RedisUnavailable):
+            case.trigger.s("o-1").delay().get()
+        assert time.monotonic() - started < 5.0, "workers retry for a minute"
+        case.app.close()
 
 
 def test_request_is_not_tested_eagerly(case: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,6 +15,11 @@ from livecheck_celery import BrokerUnavailable
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.publisher import Publisher
 from tests.helpers.factories import make_test
+
+
+def repeat_first(urls: list[str]) -> Iterator[str]:
+    """Name the first server for ever."""
+    return repeat(urls[0])
 
 
 @pytest.fixture
@@ -95,6 +102,22 @@ def test_queue_that_this_process_does_not_know_is_not_declared_anew(publisher: A
     publisher.execute(make_test(message_options=text))
     assert queues.basic_get("eu", no_ack=True) is not None
     assert "eu" not in known
+
+
+@pytest.mark.parametrize("strategy", [lambda urls: iter(urls[:2]), repeat_first], ids=["finite", "same"])
+def test_failover_strategy_does_not_keep_a_call_from_a_broker_that_answers(
+    monkeypatch: pytest.MonkeyPatch, strategy: Callable[[list[str]], Iterator[str]]
+) -> None:
+    app = Celery("shop", set_as_current=False)
+    app.conf.broker_failover_strategy = strategy  # kombu's "shuffle" can name a server again, too
+    publisher: Any = Publisher(app, "redis://a/0;redis://b/0;redis://c/0", "livecheck", timeout=0.1)
+
+    def send(_: Any) -> None:
+        if publisher._url != "redis://c/0":
+            raise OSError("refused")
+
+    monkeypatch.setattr(publisher, "_send_and_confirm", lambda send: send(None))
+    publisher._send("a test", send)
 
 
 @pytest.mark.parametrize("seconds", [0.0, 0.1], ids=["refused", "silent"])

@@ -28,6 +28,15 @@ class HostTask(Task):
         raise ZeroDivisionError
 
 
+class AnnotateAll:
+    """An annotation that is an object, not a dict."""
+
+    def annotate(self, _: Any) -> dict[str, Any]:
+        return {"rate_limit": "1/h", "time_limit": 1}
+
+    annotate_any = annotate
+
+
 @pytest.fixture
 def app() -> Celery:
     app = Celery("strict", broker="memory://", set_as_current=False, task_cls=HostTask)
@@ -37,10 +46,13 @@ def app() -> Celery:
         task_default_queue="shop",
         task_routes={"*": {"queue": "shop", "priority": 9}},
         task_serializer="pickle",
-        task_annotations={
-            "*": {"rate_limit": "1/m", "serializer": "pickle", "time_limit": 1},
-            "livecheck.execute": {"rate_limit": "100/s", "@run": None},
-        },
+        task_annotations=[
+            {
+                "*": {"rate_limit": "1/m", "serializer": "pickle", "time_limit": 1},
+                "livecheck.execute": {"rate_limit": "100/s", "@run": None},
+            },
+            AnnotateAll(),
+        ],
         task_time_limit=1,
         task_acks_late=True,
         task_reject_on_worker_lost=True,
