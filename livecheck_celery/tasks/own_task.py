@@ -82,6 +82,8 @@ class OwnTask(_Task):
             for name, value in (annotation.get(cls.name) or {} if isinstance(annotation, dict) else {}).items():
                 if not name.startswith("@"):
                     setattr(cls, name, value)
+        if cls.time_limit and cls.soft_time_limit and cls.soft_time_limit > cls.time_limit:
+            cls.soft_time_limit = cls.time_limit  # Celery refuses to send a message otherwise
 
     def apply_async(self, args: Any = None, kwargs: Any = None, **options: Any) -> Any:  # type: ignore[override] # as Celery's
         """Send a message of the task: as JSON, and to the queue in ``options``."""

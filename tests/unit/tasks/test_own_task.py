@@ -129,3 +129,11 @@ def test_test_is_taken_over_only_if_the_pool_can_terminate_it(
     request._terminate_on_ack = None
     request.terminate(pool)
     assert taken == ([request] if is_taken else [])
+
+
+def test_time_limit_by_name_needs_no_soft_limit() -> None:
+    app = Celery("shop", broker="memory://", set_as_current=False)
+    app.conf.task_annotations = {"livecheck.execute": {"time_limit": 60}}
+    LiveCheck(app, redis_url="redis://fake:6379/0")
+    assert app.signature("livecheck.execute", options={"queue": "limited"}).apply_async().id
+    assert app.tasks["livecheck.execute"].soft_time_limit == 60
