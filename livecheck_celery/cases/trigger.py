@@ -118,8 +118,9 @@ class Trigger:
         try:
             return self._case.app.runtime.publisher.execute(test, **options)
         except BrokerUnavailable as exc:
+            said = str(exc) if str(exc).endswith("?") else f"{exc}."
             error = BrokerUnavailable(
-                f"{exc}. The test {test.ident} is recorded: recovery sends it when the broker accepts messages, "
+                f"{said} The test {test.ident} is recorded: recovery sends it when the broker accepts messages, "
                 "so do not trigger it again"
             )
             error.test = test

@@ -85,7 +85,7 @@ def _describe_assertion(text: str, place: Place) -> str:
             text = text or text_of(statement)
     except Exception:
         logger.debug("failures: no values of the assertion at %s", place, exc_info=True)
-    text = f"{text or place.source} ({place})"
+    text = f"{text or place.source or 'AssertionError'} ({place})"
     return f"{text}, where {_one_line(values)}" if values else text
 
 

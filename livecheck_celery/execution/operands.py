@@ -25,7 +25,8 @@ _MAX_ASSERT: Final = 300
 
 _MISSING: Final = object()
 #: Nodes with a scope of their own, whose names are not those of the frame.
-SCOPES: Final = (ast.Lambda, ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+COMPREHENSIONS: Final = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
+SCOPES: Final = (ast.Lambda, *COMPREHENSIONS)
 #: Values that say nothing: code, not data.
 _CODE: Final = (types.ModuleType, types.FunctionType, types.BuiltinFunctionType, types.MethodType, type)
 
@@ -36,7 +37,8 @@ def failed_assert(place: Place) -> ast.Assert | None:
     if tree is None:
         return None
     found = [node for node in ast.walk(tree) if isinstance(node, ast.Assert) and _contains(node, place)]
-    return min(found, key=lambda node: (node.end_lineno or 0) - node.lineno, default=None)
+    # Of several in one line, the last that begins before the instruction.
+    return min(found, key=lambda node: ((node.end_lineno or 0) - node.lineno, -node.col_offset), default=None)
 
 
 def text_of(statement: ast.Assert) -> str:
@@ -89,6 +91,9 @@ def _contains(node: ast.Assert, place: Place) -> bool:
 
 def _operands(node: ast.expr, frame: types.FrameType) -> Iterator[ast.expr]:
     """Yield the expressions in ``node`` whose values say why it is false."""
+    if isinstance(node, COMPREHENSIONS):
+        yield node
+        yield from _operands(node.generators[0].iter, frame)  # the only part outside of its scope
     if isinstance(node, SCOPES):
         return
     if isinstance(node, ast.Name | ast.Attribute | ast.Subscript | ast.Call | ast.Await):

@@ -48,8 +48,15 @@ class Place(NamedTuple):
 
 
 def raised_at(error: BaseException) -> Place | None:
-    """Return where user code raised ``error``, or called the library that did; None if no user code did."""
-    return _innermost(list(_frames(error.__traceback__)))
+    """Return where user code raised ``error``, or called the library that did; None if no user code did.
+
+    What Python made of a ``StopIteration`` in a coroutine has the place of that.
+    """
+    places = list(_frames(error.__traceback__))
+    cause = error.__cause__
+    if issubclass(type(cause), StopIteration | StopAsyncIteration) and isinstance(error, RuntimeError):
+        places += _frames(getattr(cause, "__traceback__", None))
+    return _innermost(places)
 
 
 def current_place(thread_id: int | None) -> str:

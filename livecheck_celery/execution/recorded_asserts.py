@@ -144,15 +144,20 @@ class _Operands(ast.NodeTransformer):
         self.names: list[str] = []
 
     def visit(self, node: ast.AST) -> Any:
+        if isinstance(node, ast.ListComp | ast.SetComp | ast.DictComp):
+            return self._recorded(node)
         if isinstance(node, (*SCOPES, ast.JoinedStr, ast.NamedExpr, ast.Yield, ast.YieldFrom)):
             return node
         if not isinstance(node, ast.Call | ast.Await | ast.Attribute | ast.Subscript):
             return self.generic_visit(node)
-        name = recorded_as(node)
         if isinstance(node, ast.Call):
             # What it is called on is a part of the call, whose value says more.
             node.args = [self.visit(each) for each in node.args]
             for keyword in node.keywords:
                 keyword.value = self.visit(keyword.value)
+        return self._recorded(node)
+
+    def _recorded(self, node: ast.expr) -> ast.expr:
+        name = recorded_as(node)
         self.names.append(name)
         return ast.copy_location(ast.NamedExpr(ast.Name(name, ast.Store()), node), node)

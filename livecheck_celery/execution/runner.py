@@ -34,6 +34,7 @@ from livecheck_celery.models import SignalEvent, State, TestExecution, TestRepor
 from livecheck_celery.store import Claim
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
+from livecheck_celery.utils.forks import EndForkedChildren
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 from livecheck_celery.utils.sentry import CASE, CAUSE
 
@@ -274,7 +275,8 @@ class TestRunner:
 
     def _judge(self, claim: Claim) -> None:
         try:
-            self._run(claim)
+            with EndForkedChildren():
+                self._run(claim)
         except BaseException as exc:
             # Also SystemExit and KeyboardInterrupt: user code ends its test by them, not the worker.
             error = readable(exc)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import inspect
 from collections.abc import AsyncIterator, Iterator
 from concurrent.futures import Future
@@ -19,6 +20,8 @@ from livecheck_celery.store import Verdict
 #: The verdict of a group is the first of these that one of its exceptions has.
 PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
 
+#: What a function with a ``yield`` returns under `contextlib.contextmanager`.
+_MANAGERS: Final = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001
 #: Modules whose signal handlers raise in whatever code the main thread is running.
 _SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
 
@@ -74,7 +77,7 @@ def unexecuted(result: Any) -> str | None:
         return "an awaitable"
     if isinstance(result, Future):
         return "a future"
-    if inspect.isgenerator(result) or inspect.isasyncgen(result):
+    if inspect.isgenerator(result) or inspect.isasyncgen(result) or type(result) in _MANAGERS:
         return "a generator"
     if isinstance(result, Iterator | AsyncIterator):
         return f"an iterator ({type(result).__name__})"

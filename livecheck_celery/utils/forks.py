@@ -6,8 +6,10 @@ import mmap
 import os
 import struct
 import sys
+import traceback
 import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Final, Protocol
 
 _DOUBLE: Final = struct.Struct("d")
@@ -46,6 +48,30 @@ def at_exit_of_child(function: Callable[[], object]) -> None:
         if process is not None and util is not None and type(process.current_process()).__name__ != "_MainProcess":
             method = weakref.WeakMethod(function)
             util.Finalize(None, lambda method=method: (call := method()) and call(), exitpriority=100)
+
+
+class EndForkedChildren:
+    """A block whose end is the end of each child that code in it made by ``os.fork()``, and that did not end itself.
+
+    The traceback of what the code raised is printed, except of a ``SystemExit``, which has the exit code.
+    """
+
+    def __enter__(self) -> None:
+        self._parent = os.getpid()
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if os.getpid() == self._parent:
+            return
+        code = 0 if error is None else 1
+        if isinstance(error, SystemExit):
+            code = error.code if isinstance(error.code, int) else int(error.code is not None)
+        elif error is not None:
+            with suppress(Exception):
+                traceback.print_exception(error)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):
+                stream.flush()
+        os._exit(code)
 
 
 class SharedMoment:

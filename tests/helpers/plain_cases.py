@@ -101,6 +101,17 @@ class Plain(Case):
         orders = [Order("buy", 1)]
         assert all(order.side == "sell" for order in orders)
 
+    def compare_comprehension(self) -> None:
+        amounts = [1, 2]
+        assert [amount * 2 for amount in amounts] == [2, 5]
+
+    def compare_second_of_a_line(self) -> None:
+        side, amount = "buy", 3
+        assert side == "buy"; assert amount == 4  # noqa: E702 # fmt: skip
+
+    def compare_executed_text(self) -> None:
+        exec("amount = 3\nassert amount == 4")
+
     def compare_in_a_helper(self) -> None:
         check_side(Order("buy", 3))
 

@@ -143,16 +143,15 @@ def test_errors_of_the_request_propagate(redis_url: str) -> None:
     assert current_test() is None
 
 
-def test_invalid_unicode_is_dropped_without_other_items(redis_url: str) -> None:
+def test_id_that_is_not_unicode_is_escaped(redis_url: str) -> None:
     case = make_order_case(redis_url)
-    with pytest.raises(InvalidPayload):
-        case.trigger("\ud800")
     with case.maybe_trigger("\ud800") as test:
-        assert test is None
+        assert test.id == r"\ud800"
     case.sent.send("x", key="\ud800", force=True)
     case.sent.send("x", key="whole", force=True)
     assert case.app.runtime.outbox.flush()
-    assert (case.app.runtime.outbox.sent, case.app.runtime.outbox.dropped) == (1, 2)
+    assert (case.app.runtime.outbox.sent, case.app.runtime.outbox.dropped) == (3, 0)
+    assert case.app.runtime.store.signals.listen(case.name, test.id, "reader", ttl=60)["sent"].value == '"x"'
 
 
 def test_request_is_unaffected_by_an_invalid_redis_url(redis_url: str) -> None:

@@ -13,6 +13,7 @@ from tests.helpers.order_case import execute, reports
 from tests.helpers.plain_cases import Plain
 
 FILE = "plain_cases.py"
+SOLD = "(order.side == 'sell' for order in orders)"
 
 
 def error_of(livecheck: LiveCheck, method: str, state: State = State.FAIL, **attributes: Any) -> str:
@@ -56,9 +57,15 @@ def line_of(method: str, text: str) -> int:
         ("compare_hostile_text", "assert not text", "text = '\\x1b[31mred\\nFAKE LOG LINE'"),
         (
             "compare_in_scopes",
-            "assert all((order.side == 'sell' for order in orders))",
-            "all((order.side == 'sell' for order in orders)) = False",
+            f"assert all({SOLD})",
+            f"all({SOLD}) = False, orders = [Order(side='buy', amount=1, password=***)]",
         ),
+        (
+            "compare_comprehension",
+            "assert [amount * 2 for amount in amounts] == [2, 5]",
+            "[amount * 2 for amount in amounts] = [2, 4], amounts = [1, 2]",
+        ),
+        ("compare_second_of_a_line", "assert amount == 4", "amount = 3"),
         (
             "compare_in_a_nested_function",
             "assert half(number) == expected",
@@ -123,3 +130,7 @@ def test_last_received_signal_is_named(livecheck: LiveCheck) -> None:
 def test_error_names_the_last_received_signal(livecheck: LiveCheck) -> None:
     line = line_of("wait_then_raise", "raise")
     assert error_of(livecheck, "wait_then_raise", State.ERROR) == f"ValueError: no price ({FILE}:{line}); after sent"
+
+
+def test_assertion_without_a_source_has_its_type_and_place(livecheck: LiveCheck) -> None:
+    assert error_of(livecheck, "compare_executed_text") == "AssertionError (<string>:2)"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import logging
+import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -528,3 +530,68 @@ def test_hook_with_a_yield_that_a_decorator_hides_is_logged(
     base = type("Hooked", (Case,), {"on_test_pass": lambda self, runner: numbers()})
     assert execute(declare(livecheck, lambda self: None, base=base)).state is State.PASS
     wait_until(lambda: any("has a yield" in (record.exc_text or "") for record in caplog.records))
+
+
+@contextlib.contextmanager
+def in_a_context(self: Case) -> Iterator[None]:
+    yield
+    raise AssertionError
+
+
+@contextlib.asynccontextmanager
+async def in_an_async_context(self: Case) -> AsyncIterator[None]:
+    yield
+    raise AssertionError
+
+
+@pytest.mark.parametrize("run", [in_a_context, in_an_async_context])
+def test_run_that_is_a_context_manager_is_an_error(livecheck: LiveCheck, run: Any) -> None:
+    runner = execute(declare(livecheck, run))
+    assert runner.state is State.ERROR
+    assert "run() returned a generator, which nothing executes" in str(runner.error)
+
+
+def test_error_has_no_place_in_livecheck(livecheck: LiveCheck) -> None:
+    def run(self: Case, side: str) -> None: ...
+
+    execute(declare(livecheck, run))
+    [report] = reports(livecheck)
+    assert str(report.error).endswith("missing 1 required positional argument: 'side'")
+
+
+def test_stop_iteration_in_a_coroutine_has_its_own_place(livecheck: LiveCheck) -> None:
+    async def run(self: Case) -> None:
+        raise StopIteration
+
+    execute(declare(livecheck, run))
+    [report] = reports(livecheck)
+    assert str(report.error).startswith("RuntimeError: coroutine raised StopIteration (test_user_code.py:")
+
+
+@pytest.mark.promise("A child that `run()` forks decides no verdict.", theme="verdicts")
+@pytest.mark.parametrize(
+    ("leave", "code"),
+    [
+        (lambda: None, 0),
+        (sys.exit, 0),
+        (lambda: sys.exit(7), 7),
+        (lambda: sys.exit("no"), 1),
+        (lambda: 1 / 0, 1),
+    ],
+    ids=["returns", "exits", "exits with 7", "exits with text", "raises"],
+)
+def test_forked_child_that_leaves_run_decides_nothing(livecheck: LiveCheck, leave: Any, code: int) -> None:
+    codes = []
+
+    def run(self: Case) -> None:
+        child = os.fork()
+        if child == 0:
+            leave()
+            return
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+        raise ValueError("of the parent")
+
+    runner = execute(declare(livecheck, run))
+    assert codes == [code]
+    assert (runner.state, str(runner.error)) == (State.ERROR, "of the parent")
+    assert [report.state for report in reports(livecheck)] == [State.ERROR]

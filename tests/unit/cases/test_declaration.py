@@ -138,8 +138,9 @@ def test_signal_of_an_unsupported_type_is_refused(livecheck: LiveCheck) -> None:
         ("shop.\x1b[31mred", "printable"),
         ("shop.\u202ereversed", "printable"),
         ("x" * 513, "at most 512"),
+        (5, "must be text"),
     ],
-    ids=["braces", "newline", "escape", "direction", "length"],
+    ids=["braces", "newline", "escape", "direction", "length", "number"],
 )
 def test_name_unfit_for_keys_or_logs_is_refused(livecheck: LiveCheck, name: str, why: str) -> None:
     with pytest.raises(ConfigurationError, match=why) as caught:
