@@ -366,8 +366,8 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
         )
     redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
     try:
+        url = parse(redis_url)  # first, since the shipped celeryconfig.py makes it the broker's, too
         check_options(broker_url)
-        url = parse(redis_url)
     except ValueError as exc:
         raise ConfigurationError(f"LiveCheck: {exc}") from None
     arguments = {**arguments, "redis_url": redis_url, "broker_url": broker_url}

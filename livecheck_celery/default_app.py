@@ -16,6 +16,7 @@ from kombu import Exchange, Queue
 
 from livecheck_celery.config import resolve_settings
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.redis_urls import for_broker
 
 NAME: Final = "livecheck_celery"
 WORKER_MODULE: Final = "livecheck_celery.worker"
@@ -76,11 +77,20 @@ def _new_app() -> Celery:
     return app
 
 
+def _broker_of_state(conf: Any) -> dict[str, str]:
+    """Return the broker URL, if the configuration names the state's, which can have options that Celery does not know.
+
+    The shipped ``celeryconfig.py`` does so, if only LIVECHECK_REDIS_URL is set.
+    """
+    url = os.environ.get("LIVECHECK_REDIS_URL")
+    return {"broker_url": for_broker(url)} if url and url == conf.broker_write_url else {}
+
+
 def _defaults(app: Celery) -> dict[str, Any]:
     conf: Any = app.conf
     try:
-        settings = resolve_settings(conf, os.environ, {})
-    except ConfigurationError:
+        settings = resolve_settings(conf, os.environ, _broker_of_state(conf))
+    except (ConfigurationError, ValueError):
         # A LiveCheck raises it when it uses its settings. Declaring a case reads the configuration, too.
         return {}
     suggested = {

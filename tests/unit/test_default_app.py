@@ -64,6 +64,16 @@ def test_new_app_reads_the_configuration_module_and_is_not_the_current_app(confi
     assert current_app._get_current_object() is before
 
 
+def test_shipped_configuration_accepts_the_options_of_the_url_of_the_state(
+    configure: Callable[[str], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LIVECHECK_REDIS_URL", "redis://state:6379/3?socket_timeout=5&max_connections=10")
+    monkeypatch.delenv("LIVECHECK_BROKER_URL", raising=False)
+    configure((Path(__file__).parents[2] / "celeryconfig.py").read_text())
+    app = default_app._new_app()
+    assert default_app._defaults(app)["broker_url"] == "redis://state:6379/3"
+
+
 @pytest.mark.parametrize(
     ("module", "is_used"), [("livecheck_celery.worker", True), ("shop.tasks", False)], ids=["worker", "other"]
 )

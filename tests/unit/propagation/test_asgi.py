@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from livecheck_celery.blocks import Block, current_work
 from livecheck_celery.context import (
+    collect,
     current_test,
     fake_request,
     synthetic_case,
@@ -373,3 +374,33 @@ def test_abandoned_request_is_closed_without_error(finished: list[dict[str, Any]
     request.close()
     loop.close()
     assert finished == []
+
+
+@pytest.mark.parametrize("steps", [["start"], [], ["start", "part"]])
+def test_parts_made_in_other_threads_are_part_of_a_test_whose_block_the_first_of_them_entered(steps: list[str]) -> None:
+    """A plain generator of a framework whose responses are not Starlette's, such as events of sse-starlette."""
+    seen: list[Any] = []
+
+    def parts() -> Any:
+        collect(TEST, lingers=True)
+        block = Block((TEST,)).__enter__()
+        for _ in range(3):
+            seen.append(current_test())
+            yield {**BODY, "more_body": True}
+        block.__exit__()
+
+    async def stream(send: Any) -> None:
+        generator = parts()
+        while message := await asyncio.to_thread(next, generator, None):
+            await send(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(START)
+        if "part" in steps:
+            await send({**BODY, "more_body": True})
+        await (asyncio.create_task(stream(send)) if "start" in steps else stream(send))
+        await send(BODY)
+        seen.append(current_test())
+
+    asyncio.run(serve(app, scope_of([])))
+    assert seen == [TEST, TEST, TEST, None]
