@@ -74,4 +74,4 @@ def _declaring(case: KnownCase, name: str) -> list[str]:
     """Return the names of the running workers that declare the case."""
     liveness = case.store.liveness
     workers = [one for one in liveness.processes() if one.kind == "worker"]
-    return [one.name for one in workers if name in (liveness.declared_cases([one]) or ())]
+    return sorted({one.name for one in workers if name in (liveness.declared_cases([one]) or ())})

@@ -113,8 +113,8 @@ def remarks(name: str, case: KnownCase, statistics: Statistics) -> list[str]:
     found = []
     if statistics.failing_since is not None and case.expects_tests:
         failures, tests = statistics.recent
-        since = console.age(statistics.seconds_failing)
-        found.append(f"{name}: the suite fails since {since}: {failures} of the last {tests} tests failed")
+        began = console.age(statistics.seconds_failing)
+        found.append(f"{name}: the suite began to fail {began}: {failures} of the last {tests} tests failed")
     return [*found, *override_lines(name, case), *filter(None, [undeclared_line(name, case)])]
 
 

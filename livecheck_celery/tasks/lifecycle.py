@@ -10,6 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any, Final
 
 from celery import Celery
+from celery.beat import ScheduleEntry
 from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.signals import (
     after_task_publish,
@@ -110,7 +111,8 @@ class Lifecycle:
         for presence in self._presences:
             presence.sign_in()
         if not getattr(sender, "quiet", False):  # as Celery's own banner
-            for livecheck in working:
+            # LiveCheck's own app has a LiveCheck without cases, beside that of the module which declares them.
+            for livecheck in [one for one in working if one.cases] or working[:1]:
                 print(banner(livecheck), file=sys.__stdout__, flush=True)
 
     def repeat_signs_of_life(self, sender: Any, **_: Any) -> None:
@@ -174,6 +176,7 @@ class Lifecycle:
         for task in (RECOVER, STALLED):
             connect_method(after_task_publish, self.beat_alive, sender=task, weak=False)
         self._delete_stale_entries(sender.scheduler)
+        self._reset_future_entries(sender.scheduler)
         for livecheck in self._livechecks:
             try:
                 if livecheck.cases:
@@ -194,6 +197,18 @@ class Lifecycle:
             ):
                 stored.delete()
                 logger.info("beat: deleted stale entry %s from the database", name)
+
+    def _reset_future_entries(self, scheduler: Any) -> None:
+        """Make entries of LiveCheck due again whose last run is in the future, as after a clock that was ahead.
+
+        Beat would send nothing until that time. Only Celery's own schedulers keep such entries in the process.
+        """
+        for name, entry in list(scheduler.schedule.items()):
+            if type(entry) is ScheduleEntry and name.startswith(PREFIX):
+                now, last = entry.default_now(), entry.last_run_at
+                if last is not None and last > now:
+                    logger.warning("beat: last run of %s was in the future, at %s: reset", name, last)
+                    entry.last_run_at = now
 
     def count_expired(self, sender: Any, expired: bool = False, **_: Any) -> None:
         """Count a message of LiveCheck that expired before this worker executed it.

@@ -102,7 +102,8 @@ def check_clocks(livecheck: LiveCheck) -> Iterator[Finding]:
         yield warning("clock", "not measured: Redis answers too slowly", "run doctor again")
     else:
         yield judge_clock("this machine", offset)
-    for process in processes:
+    # Each LiveCheck of a process gives its own sign of life.
+    for process in {(one.kind, one.name, one.host, one.pid): one for one in processes}.values():
         if process.clock_offset is not None and abs(process.clock_offset) > MAX_CLOCK_DIFFERENCE:
             yield judge_clock(f"{process.kind} {process.name} on {process.host}", process.clock_offset)
 
@@ -126,10 +127,10 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
     since = f"in the last {console.rounded(counted.age)}"
     for each in counted.services:
         if each.what == IGNORED:
-            found = f"{each.service} ignored the headers of {each.times} requests {since}: {each.detail}"
+            found = f"{each.service} ignored the headers of {_requests(each.times)} {since}: {each.detail}"
             yield warning("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"))
         elif each.what == UNACKNOWLEDGED:
-            found = f"{each.detail} did not accept the tests in {each.times} requests of {each.service} {since}"
+            found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
             yield warning("hop", found, HOP_FIX)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
     if foreign := counted.counts.get(FOREIGN):
@@ -144,3 +145,7 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
         yield Finding(
             True, "outbox", "nothing dropped in the last day" if named else "nothing dropped or ignored in the last day"
         )
+
+
+def _requests(count: int) -> str:
+    return "1 request" if count == 1 else f"{count} requests"

@@ -117,11 +117,10 @@ def query_workers(livecheck: LiveCheck) -> list[Worker]:
         RedisUnavailable: Redis did not answer.
     """
     processes = livecheck.runtime.store.liveness.processes()
-    return [
-        Worker(each.name, frozenset(each.queues), each.pool)
-        for each in processes
-        if each.kind == "worker" and each.age < MAX_AGE
-    ]
+    running = [each for each in processes if each.kind == "worker" and each.age < MAX_AGE]
+    # Each LiveCheck of a worker gives its own sign of life.
+    distinct = {(each.name, each.host, each.pid): each for each in running}
+    return [Worker(each.name, frozenset(each.queues), each.pool) for each in distinct.values()]
 
 
 def call_with_timeout(timeout: float, function: Callable[[], T]) -> T:

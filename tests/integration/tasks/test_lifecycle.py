@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from datetime import timedelta
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.beat import PersistentScheduler
 from celery.signals import after_task_publish
 from kombu.exceptions import OperationalError
 
@@ -73,6 +76,31 @@ def test_stored_beat_entries_of_removed_cases_are_deleted(case: Any) -> None:
     case.app.schedule_all()
     Lifecycle(case.app.app, [case.app]).start_beat(sender=Beat(case.app.app, schedule))
     assert deleted == ["livecheck:gone:frequency", "livecheck:gone:stalled"]
+
+
+def test_beat_sends_again_after_a_start_with_a_clock_that_was_ahead(case: Any, tmp_path: Path) -> None:
+    """Celery's beat keeps the time of each last run in a file, and would be silent until those times."""
+    app, file = case.app.app, str(tmp_path / "schedule")
+    case.app.schedule_all()
+    app.conf.beat_schedule["hosts:own"] = {"task": "shop.own", "schedule": 1.0}
+    ahead = PersistentScheduler(app, schedule_filename=file, lazy=True)
+    ahead.setup_schedule()
+    own = [entry for name, entry in ahead.schedule.items() if name.startswith("livecheck:")]
+    assert own
+    for entry in ahead.schedule.values():
+        entry.last_run_at += timedelta(hours=4)
+    ahead.close()
+    scheduler = PersistentScheduler(app, schedule_filename=file, lazy=True)
+    scheduler.setup_schedule()
+    try:
+        Lifecycle(app, [case.app]).start_beat(sender=SimpleNamespace(app=app, scheduler=scheduler))
+        left = {name: entry.is_due().next for name, entry in scheduler.schedule.items()}
+        assert left.pop("hosts:own") > 3600, "an entry of the host stays as it is"
+        del left["celery.backend_cleanup"]
+        assert left
+        assert max(left.values()) < 60, left
+    finally:
+        scheduler.close()
 
 
 def test_case_can_stall_from_the_first_worker_start_without_beat(case: Any) -> None:

@@ -148,6 +148,14 @@ def test_hop_that_loses_the_headers_is_named(livecheck: LiveCheck, store: Store)
     assert "install LiveCheck's middleware in it" in line
 
 
+def test_one_request_is_not_called_requests(livecheck: LiveCheck, store: Store) -> None:
+    for what, detail in ((IGNORED, "forged"), (UNACKNOWLEDGED, "stock")):
+        store.counters.add({ServiceCount(what, "shop", detail).field: 1})
+    found = lines(run())
+    assert "the headers of 1 request in the last " in found["headers"][0]
+    assert "in 1 request of shop in the last " in found["hop"][0]
+
+
 def test_clock_of_a_worker_or_beat_that_is_off_is_an_error_that_names_it(livecheck: LiveCheck, store: Store) -> None:
     for kind, name, offset in (("worker", "celery@a", 0.01), ("worker", "celery@b", 10800.0), ("beat", "c", -10.0)):
         store.liveness.sign_in(RunningProcess(name, kind, name, f"host-{name[-1]}", 7, clock_offset=offset))
@@ -300,6 +308,23 @@ def test_workers_are_found_by_their_signs_of_life(
     [finding] = workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)
     assert (finding.ok, finding.found) == (True, "2 workers are named celery@one")
     assert "-n" in finding.fix
+
+
+def test_process_with_two_livechecks_is_one_worker_and_one_clock(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As LiveCheck's own app, beside the LiveCheck of the module that declares the cases."""
+    monkeypatch.undo()
+    for one in ("own", "module"):
+        process = RunningProcess(
+            one, "worker", "celery@one", "host", 7, queues=QUEUES, pool="thread", clock_offset=7200
+        )
+        store.liveness.sign_in(process)
+    found = workers.query_workers(livecheck)
+    assert found == [worker(*QUEUES, pool="thread")]
+    assert list(workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)) == []
+    [finding] = [one for one in check_clocks(livecheck) if not one.ok]
+    assert finding.found.startswith("worker celery@one on host is 2 h ahead of Redis")
 
 
 def test_worker_that_was_killed_is_not_counted(

@@ -35,7 +35,7 @@ def test_suite_with_too_many_failed_tests_is_not_shown_as_passing(declared: Any,
     header, line, remark = run("status").stdout.splitlines()
     assert cells(line)[1] == "DEGRADED"
     assert cells(line)[cells(header).index("FAILED")] == "31% of 32"
-    assert re.fullmatch(rf"{CASE}: the suite fails since \d s ago: 10 of the last 32 tests failed", remark)
+    assert re.fullmatch(rf"{CASE}: the suite began to fail \d s ago: 10 of the last 32 tests failed", remark)
     [case] = json.loads(run("status", "--json").stdout)["cases"]
     assert (case["status"], case["failure_rate"], case["recent_tests"]) == ("PASS", 10 / 32, 32)
     assert case["failing_since"] > 1.5e9

@@ -161,6 +161,22 @@ def test_worker_says_at_its_start_what_it_runs(livecheck: LiveCheck, monkeypatch
     assert len(shown.getvalue().splitlines()) == 4, "celery --quiet"
 
 
+def test_livecheck_without_cases_is_not_shown_beside_one_with_cases(
+    livecheck: LiveCheck, other: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As LiveCheck's own app, when a module with cases makes a LiveCheck of its own."""
+    shown = io.StringIO()
+    monkeypatch.setattr(sys, "__stdout__", shown)
+    worker = worker_of(livecheck.app, "livecheck", "other")
+    make_lifecycle(livecheck, other).start(sender=worker)
+    assert shown.getvalue().count("  cases   none: import the modules") == 1
+    other.add_case(Case, name="c")
+    shown.truncate(0)
+    make_lifecycle(livecheck, other).start(sender=worker)
+    assert shown.getvalue().count("  cases   ") == 1
+    assert "  cases   c\n" in shown.getvalue()
+
+
 def test_worker_gives_signs_of_life_until_it_stops(livecheck: LiveCheck, store: Store) -> None:
     livecheck.add_case(Case, name="c")
     lifecycle, worker = make_lifecycle(livecheck), worker_of(livecheck.app, "livecheck", "celery")
