@@ -1,6 +1,5 @@
 """Automatic signals, sent in a process that does not declare the case."""
 
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -33,17 +32,6 @@ def case(livecheck: LiveCheck) -> Any:
     case = livecheck.case(name=CASE)(test_order)
     livecheck.runtime.store.registry.register(case.name, case.describe())
     return case
-
-
-@pytest.fixture
-def orders(redis_url: str) -> Iterator[Celery]:
-    """The Celery app of another service, whose tasks run in the calling thread."""
-    app = Celery("orders", broker=redis_url, set_as_current=False)
-    app.conf.task_always_eager = True
-    livecheck = install(app)
-    assert install(app) is livecheck
-    yield app
-    livecheck.close()
 
 
 def current(test_id: str, case_name: str = CASE) -> TestExecution:

@@ -32,16 +32,6 @@ def case(livecheck: LiveCheck) -> Any:
     return test_order
 
 
-@pytest.fixture
-def orders(redis_url: str) -> Iterator[Celery]:
-    """The Celery app of another service, whose tasks run in the calling thread."""
-    app = Celery("orders", broker=redis_url, set_as_current=False)
-    app.conf.task_always_eager = True
-    livecheck = install(app)
-    yield app
-    livecheck.close()
-
-
 def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
     [found] = case.app.runtime.store.signals.awaited([(case.name, test_id, list(case.signals))])
     return dict(found)

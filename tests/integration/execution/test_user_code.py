@@ -5,23 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
-import logging
 import os
 import sys
-import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-import anyio
 import pytest
 
 from livecheck_celery import (
     Case,
     LiveCheck,
-    LiveCheckTestSkipped,
-    LiveCheckTestTimeout,
     State,
     TestExecution,
     current_execution,
@@ -297,207 +292,6 @@ def test_private_loop_of_run_may_wait(livecheck: LiveCheck) -> None:
     livecheck.flush()
     runner = execute(case)
     assert runner.state is State.PASS, runner.error
-
-
-# -- groups
-
-
-async def assert_side(self: Any) -> None:
-    raise AssertionError("wrong side")
-
-
-async def await_signal(self: Any) -> None:
-    await self.sent.wait_async(timeout=0.01)
-
-
-async def skip(self: Any) -> None:
-    raise LiveCheckTestSkipped("no market")
-
-
-async def raise_error(self: Any) -> None:
-    raise ValueError("no price")
-
-
-async def time_out(self: Any) -> None:
-    raise LiveCheckTestTimeout("no answer")
-
-
-@pytest.mark.promise(
-    "A failure in an `asyncio.TaskGroup` has the verdict that it has outside of one.", theme="verdicts"
-)
-@pytest.mark.parametrize(
-    ("steps", "state", "error"),
-    [
-        ([assert_side], State.FAIL, "wrong side"),
-        ([await_signal], State.TIMEOUT, "signal sent (1 of 2) did not arrive within 0.01 s"),
-        ([skip], State.SKIP, "no market"),
-        ([raise_error], State.ERROR, "ValueError: no price"),
-        ([time_out, assert_side, raise_error], State.FAIL, "wrong side"),
-        ([time_out, raise_error], State.ERROR, "ValueError: no price"),
-    ],
-)
-def test_what_a_task_group_holds_decides(livecheck: LiveCheck, steps: list[Any], state: State, error: str) -> None:
-    async def run(self: Case) -> None:
-        async with asyncio.TaskGroup() as outer:
-            outer.create_task(group())
-
-    async def group() -> None:
-        async with asyncio.TaskGroup() as tasks:
-            for step in steps:
-                tasks.create_task(step(case))
-
-    case = declare(livecheck, run)
-    runner = execute(case)
-    assert runner.state is state
-    assert not isinstance(runner.error, BaseExceptionGroup)
-    [report] = reports(livecheck)
-    assert report.error.startswith(error)
-    for step in steps[1:]:
-        assert (
-            "no answer" if step is time_out else "no price" if step is raise_error else "wrong side"
-        ) in report.error
-
-
-def test_what_a_task_group_of_anyio_holds_decides(livecheck: LiveCheck) -> None:
-    async def run(self: Any) -> None:
-        async with anyio.create_task_group() as tasks:
-            tasks.start_soon(assert_side, self)
-            tasks.start_soon(asyncio.sleep, 30)
-
-    runner = execute(declare(livecheck, run))
-    assert (runner.state, str(runner.error)) == (State.FAIL, "wrong side")
-
-
-def test_deadline_in_a_task_group_is_a_timeout(livecheck: LiveCheck) -> None:
-    async def run(self: Any) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(asyncio.sleep(30))
-
-    runner = execute(declare(livecheck, run, max_runtime=0.05))
-    assert runner.state is State.TIMEOUT
-
-
-def test_what_a_group_of_a_thread_holds_decides(livecheck: LiveCheck) -> None:
-    def run(self: Case) -> None:
-        try:
-            raise ExceptionGroup("two", [ValueError("handled"), AssertionError("wrong side")])
-        except* ValueError:
-            pass
-
-    assert execute(declare(livecheck, run)).state is State.FAIL
-
-
-def test_test_that_waits_in_a_task_group_is_handed_back(livecheck: LiveCheck) -> None:
-    waiting = threading.Event()
-
-    async def run(self: Any) -> None:
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.sent.wait_async())
-            tasks.create_task(self.done.wait_async())
-            waiting.set()
-
-    case = declare(livecheck, run)
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(execute, case)
-        assert waiting.wait(10)
-        livecheck.runtime.inbox.stop()
-        runner = future.result(20)
-    assert (runner.state, runner.handed_back) == (State.INIT, True)
-    assert reports(livecheck) == []
-
-
-# -- logging
-
-
-class Unprintable:
-    def __repr__(self) -> str:
-        raise ZeroDivisionError
-
-    __str__ = __repr__
-
-
-class Broken(logging.Handler):
-    def emit(self, record: logging.LogRecord) -> None:
-        raise ValueError("I/O operation on closed file")
-
-
-@pytest.fixture
-def broken_handler() -> Iterator[None]:
-    handler = Broken()
-    logger = logging.getLogger("livecheck_celery")
-    logger.addHandler(handler)
-    yield
-    logger.removeHandler(handler)
-
-
-@pytest.mark.promise("Logging in a test never decides its verdict.", theme="verdicts")
-@pytest.mark.parametrize("realtime_logs", [False, True])
-def test_wrong_arguments_of_a_log_line_decide_nothing(
-    livecheck: LiveCheck, realtime_logs: bool, caplog: pytest.LogCaptureFixture
-) -> None:
-    def run(self: Case) -> None:
-        self.log.info("%d", "x")
-        self.log.info("%s %s", *["one"])
-        self.log.info("by name %(side)s", {"side": "buy"})
-        self.log.info("no arguments", *["surplus"])
-        self.log.info("%s", Unprintable())
-        self.log.info(Unprintable())
-        self.log.info("%s", "x" * 1_000_000)
-        self.log.info("100 %")
-        self.log.log("INFO", "a level of text")
-
-    case = declare(livecheck, run, realtime_logs=realtime_logs)
-    with caplog.at_level(logging.INFO):
-        runner = execute(case)
-    assert runner.state is State.PASS, runner.error
-    text = "\n".join(caplog.messages)
-    for expected in (
-        "'%d' % ('x',) (TypeError",
-        "by name buy",
-        "'no arguments' % ('surplus',)",
-        "100 %",
-        "Unprintable",
-    ):
-        assert expected in text
-    assert "(1000000 characters)" in text
-    assert "a level of text" in text
-    assert len(text) < 10_000
-
-
-def test_handler_that_raises_decides_nothing(livecheck: LiveCheck, broken_handler: None) -> None:
-    def run(self: Case) -> None:
-        self.log.error("one")
-        self.log.error("two", exc_info=ValueError())
-
-    base = type("Hooked", (Case,), {"on_test_pass": raising(ValueError(), is_async=False)})
-    case = declare(livecheck, run, base=base)
-    assert execute(case).state is State.PASS
-    assert case.total_by_state == Counter(PASS=1)
-
-
-def test_closed_stderr_decides_nothing(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
-    with open("/dev/null", "w") as closed:  # noqa: PTH123 - a file for sys.stderr
-        pass
-    monkeypatch.setattr(sys, "stderr", closed)
-    handler = logging.StreamHandler(closed)
-    logger = logging.getLogger("livecheck_celery")
-    logger.addHandler(handler)
-    try:
-        runner = execute(declare(livecheck, lambda self: self.log.error("%d", "x")))
-    finally:
-        logger.removeHandler(handler)
-    assert runner.state is State.PASS, runner.error
-
-
-def test_lines_of_a_test_are_bounded(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
-    def run(self: Case) -> None:
-        for number in range(5_000):
-            self.log.info("%d", number)
-
-    with caplog.at_level(logging.INFO):
-        execute(declare(livecheck, run))
-    record = next(record for record in caplog.records if "logged:" in record.getMessage())
-    assert record.getMessage().endswith("\n  999\n  … and 4000 more lines")
 
 
 # -- overrides of trigger

@@ -1,0 +1,108 @@
+"""Log calls in ``run()``: none decides a verdict."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from collections import Counter
+from collections.abc import Iterator
+
+import pytest
+
+from livecheck_celery import (
+    Case,
+    LiveCheck,
+    State,
+)
+from tests.helpers.order_case import declare, execute
+
+
+class Unprintable:
+    def __repr__(self) -> str:
+        raise ZeroDivisionError
+
+    __str__ = __repr__
+
+
+class Broken(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        raise ValueError("I/O operation on closed file")
+
+
+@pytest.fixture
+def broken_handler() -> Iterator[None]:
+    handler = Broken()
+    logger = logging.getLogger("livecheck_celery")
+    logger.addHandler(handler)
+    yield
+    logger.removeHandler(handler)
+
+
+@pytest.mark.promise("Logging in a test never decides its verdict.", theme="verdicts")
+@pytest.mark.parametrize("realtime_logs", [False, True])
+def test_wrong_arguments_of_a_log_line_decide_nothing(
+    livecheck: LiveCheck, realtime_logs: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    def run(self: Case) -> None:
+        self.log.info("%d", "x")
+        self.log.info("%s %s", *["one"])
+        self.log.info("by name %(side)s", {"side": "buy"})
+        self.log.info("no arguments", *["surplus"])
+        self.log.info("%s", Unprintable())
+        self.log.info(Unprintable())
+        self.log.info("%s", "x" * 1_000_000)
+        self.log.info("100 %")
+        self.log.log("INFO", "a level of text")
+
+    case = declare(livecheck, run, realtime_logs=realtime_logs)
+    with caplog.at_level(logging.INFO):
+        runner = execute(case)
+    assert runner.state is State.PASS, runner.error
+    text = "\n".join(caplog.messages)
+    for expected in (
+        "'%d' % ('x',) (TypeError",
+        "by name buy",
+        "'no arguments' % ('surplus',)",
+        "100 %",
+        "Unprintable",
+    ):
+        assert expected in text
+    assert "(1000000 characters)" in text
+    assert "a level of text" in text
+    assert len(text) < 10_000
+
+
+def test_handler_that_raises_decides_nothing(livecheck: LiveCheck, broken_handler: None) -> None:
+    def run(self: Case) -> None:
+        self.log.error("one")
+        self.log.error("two", exc_info=ValueError())
+
+    base = type("Hooked", (Case,), {"on_test_pass": lambda self, runner: 1 / 0})
+    case = declare(livecheck, run, base=base)
+    assert execute(case).state is State.PASS
+    assert case.total_by_state == Counter(PASS=1)
+
+
+def test_closed_stderr_decides_nothing(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    with open("/dev/null", "w") as closed:  # noqa: PTH123 - a file for sys.stderr
+        pass
+    monkeypatch.setattr(sys, "stderr", closed)
+    handler = logging.StreamHandler(closed)
+    logger = logging.getLogger("livecheck_celery")
+    logger.addHandler(handler)
+    try:
+        runner = execute(declare(livecheck, lambda self: self.log.error("%d", "x")))
+    finally:
+        logger.removeHandler(handler)
+    assert runner.state is State.PASS, runner.error
+
+
+def test_lines_of_a_test_are_bounded(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
+    def run(self: Case) -> None:
+        for number in range(5_000):
+            self.log.info("%d", number)
+
+    with caplog.at_level(logging.INFO):
+        execute(declare(livecheck, run))
+    record = next(record for record in caplog.records if "logged:" in record.getMessage())
+    assert record.getMessage().endswith("\n  999\n  … and 4000 more lines")
