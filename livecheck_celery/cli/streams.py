@@ -14,7 +14,6 @@ _REPLACEMENTS: Final = {"…": "~", "─": "-", "→": ">"}
 
 def make_printable(*streams: Any) -> None:
     """Make each of ``streams`` escape the characters that its encoding lacks, instead of raising."""
-    codecs.register_error(PRINTABLE, _replace)
     for stream in streams:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors=PRINTABLE)
@@ -26,3 +25,12 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
     text = error.object[error.start : error.end]
     escaped = [_REPLACEMENTS.get(one) or one.encode("ascii", "backslashreplace").decode() for one in text]
     return "".join(escaped), error.end
+
+
+def printable(text: str, stream: Any) -> str:
+    """Return ``text`` as ``stream`` will print it, which can be longer."""
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    return text.encode(encoding, PRINTABLE).decode(encoding)
+
+
+codecs.register_error(PRINTABLE, _replace)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -12,6 +13,7 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from livecheck_celery.cli.streams import printable
 from livecheck_celery.utils.sanitize import sanitize
 
 _GAP = 2  # between two columns
@@ -116,6 +118,6 @@ class _CutStart:
 
 
 def _as_text(cell: str | Text) -> Text:
-    text = cell.copy() if isinstance(cell, Text) else Text(sanitize(cell))
+    text = cell.copy() if isinstance(cell, Text) else Text(printable(sanitize(cell), sys.stdout))  # escapes are wider
     text.no_wrap, text.overflow = True, "ellipsis"
     return text
