@@ -364,10 +364,12 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
             "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; use another Redis or RabbitMQ as "
             "the broker, and the cluster for the state: livecheck_redis_url"
         )
-    redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
     try:
-        url = parse(redis_url)  # first, since the shipped celeryconfig.py makes it the broker's, too
+        if redis_url:
+            parse(redis_url)  # before the broker's, which the shipped celeryconfig.py makes of it
+        redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
         check_options(broker_url)
+        url = parse(redis_url)
     except ValueError as exc:
         raise ConfigurationError(f"LiveCheck: {exc}") from None
     arguments = {**arguments, "redis_url": redis_url, "broker_url": broker_url}

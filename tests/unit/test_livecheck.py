@@ -197,6 +197,7 @@ def test_wrong_setting_of_a_case_in_the_configuration_is_an_error_of_the_setting
             _ = livecheck.settings
     with pytest.raises(ConfigurationError, match="case d: probability: must be at most 1, not 3"):
         livecheck.add_case(Case, name="d", probability=3)
+    livecheck.close()
 
 
 def test_livecheck_is_made_on_a_celery_app() -> None:
