@@ -152,4 +152,5 @@ def kills(injected: Counter[tuple[str, str]]) -> int:
 def _is_error_of_celery(log: Path) -> bool:
     """Return whether a worker exited because of an error in Celery, as after the loss of its broker or a child."""
     _, unrecoverable, trace = log.read_text(errors="replace").rpartition("Unrecoverable error: ")
+    trace = trace.partition("\n[20")[0]  # the next line of the log; those of verdicts can have tracebacks of their own
     return bool(unrecoverable) and "/livecheck_celery/" not in trace

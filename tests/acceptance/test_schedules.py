@@ -13,6 +13,8 @@ from tests.helpers.livecheck_client import Client, reports_of
 from tests.helpers.programs import Program, Programs
 from tests.helpers.waiting import wait_until
 
+#: Arguments of the messages of a case: whose environment sends them, and in which layout.
+SENT = "livecheck_prefix='livecheck', livecheck_layout=1"
 WORKER = "celery -A clockwork worker -Q celery,livecheck,livecheck.schedule -P threads -c 20"
 
 
@@ -48,7 +50,7 @@ def test_entries_of_beat_are_logged(beats: list[Program]) -> None:
     ):
         case = f"clockwork.{name.partition(':')[0]}"
         beats[0].wait_for(
-            f"<ScheduleEntry: livecheck:clockwork.{name} livecheck.{task}(livecheck_case='{case}') {frequency}"
+            f"<ScheduleEntry: livecheck:clockwork.{name} livecheck.{task}(livecheck_case='{case}', {SENT}) {frequency}"
         )
     beats[0].wait_for("<ScheduleEntry: livecheck:stalled livecheck.stalled() <freq: 1.00 second>")
     beats[0].wait_for("<ScheduleEntry: livecheck:recover livecheck.recover() <freq: 3.00 seconds>")
