@@ -13,7 +13,7 @@ from livecheck_celery.store import executions as store_executions
 from livecheck_celery.store.database import FORGET_AFTER, KEEP
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
-from tests.helpers.execution_records import Execution, Message, StoredSignals, Suite, VerdictReply
+from tests.helpers.execution_records import EARLY, Execution, Message, StoredSignals, Suite, VerdictReply
 from tests.helpers.schedule_model import ScheduleModel
 
 MAX_HISTORY = 3
@@ -131,6 +131,8 @@ class ExecutionModel(ScheduleModel):
         execution = self._new(message, payload, not_before + expires_in)
         execution.not_before = not_before
         execution.by_message = frozenset() if earlier is None else earlier.by_message
+        if test_id in self.signals:
+            self.signals[test_id].take_over()
         if test_id in self.signals and expires_in + delay > 0:
             self._keep("signals", test_id, expires_in + delay)
         self.open[test_id] = min(not_before + store_executions.RESEND_AFTER, execution.expires_at)
@@ -338,6 +340,7 @@ class ExecutionModel(ScheduleModel):
             one.late.add(name)
             self.report(one.verdict, None)
         if one is not None and one.verdict is not None:
+            stored.arrive(f"{EARLY}{name}", value, self.now)
             self._keep("signals", key, FORGET_AFTER)
         else:
             self._keep("signals", key, max(SIGNAL_TTL, ttl, 0 if one is None else one.expires_at - self.now))
@@ -348,7 +351,7 @@ class ExecutionModel(ScheduleModel):
         stored = self.signals.setdefault(key, StoredSignals())
         stored.listeners.add(address)
         self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
-        return stored.arrived
+        return stored.readable
 
     # -- the suite
 

@@ -213,6 +213,10 @@ class Suite:
         return stored
 
 
+#: Prefix of the signals that arrived after the verdict, for the next use of the id.
+EARLY = "~- "
+
+
 @dataclass
 class StoredSignals:
     """Signals of one test (name to value and time; number of arrivals, time of the first), and who listens."""
@@ -233,4 +237,16 @@ class StoredSignals:
         verdict_at = earlier.answer[1] if earlier.answer else 0.0
         for name in [name for name, (_, first_at) in self.counted.items() if first_at <= verdict_at]:
             del self.arrived[name], self.counted[name]
+        self.take_over()
         return not self.arrived and not self.listeners
+
+    @property
+    def readable(self) -> dict[str, tuple[str, float]]:
+        """The signals, without those for the next use of the id."""
+        return {name: event for name, event in self.arrived.items() if not name.startswith(EARLY)}
+
+    def take_over(self) -> None:
+        """Give the early signals to the use of the id that begins."""
+        for early in [name for name in self.arrived if name.startswith(EARLY)]:
+            name = early.removeprefix(EARLY)
+            self.arrived[name], self.counted[name] = self.arrived.pop(early), self.counted.pop(early)

@@ -186,7 +186,7 @@ class Machine(ServerAndModel):
         if found.outcome == "done" and message.recorded_at is not None and message.number not in self.model.lost:
             assert message.number in [number for number, _, _ in self.model.verdicts], "refused without a verdict"
         assert found.now == self.model.now
-        expected_signals = self.model.signals[test_id].arrived if found.outcome not in ("done", "busy") else {}
+        expected_signals = self.model.signals[test_id].readable if found.outcome not in ("done", "busy") else {}
         assert {name: (event.value, event.received_at) for name, event in found.signals.items()} == expected_signals
 
     @precondition(lambda self: self.claims)
