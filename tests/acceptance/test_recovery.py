@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections import Counter
 from collections.abc import Iterator
@@ -199,6 +200,7 @@ class MortalRedis:
 def mortal_redis(tmp_path: Path) -> Iterator[MortalRedis]:
     server = MortalRedis(tmp_path / "data")
     yield server
+    gc.collect()  # a result of Celery unsubscribes when it is collected, and waits for its server
     server.stop()
 
 
