@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 
+import pluggy
 import pytest
 import redis
 
@@ -18,9 +19,21 @@ from tests.helpers.valkey import embedded
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Make the captured output encodable, which pytest-xdist sends: Celery can log half a surrogate pair."""
-    report = yield
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report a failure whatever CPython and Celery do.
+
+    The captured output, which pytest-xdist sends, can have half a surrogate pair in it, which Celery logs. And Python
+    3.11 cannot parse sources in two threads at a time when the garbage collector has a callback, such as Hypothesis's:
+    pytest parses those of a traceback, and so does a thread of LiveCheck that logs one.
+    """
+    try:
+        report = yield
+    except (SystemError, pluggy.PluggyTeardownRaisedWarning):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(item.config.option, "tbstyle", "native")
+            report = pytest.TestReport.from_item_and_call(item, call)
     report.sections = [(name, text.encode("utf-8", "backslashreplace").decode()) for name, text in report.sections]
     return report
 
