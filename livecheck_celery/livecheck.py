@@ -16,6 +16,7 @@ from celery import Celery
 
 from livecheck_celery.cases import declaration
 from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.hooks import close_async
 from livecheck_celery.cases.session import Session
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
@@ -41,7 +42,7 @@ from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCoun
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
 from livecheck_celery.utils import sentry
-from livecheck_celery.utils.compat import connect_method
+from livecheck_celery.utils.compat import connect_method, is_configured
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.validation import did_you_mean
@@ -71,8 +72,7 @@ class LiveCheck:
         guard: logs failures in requests, and limits the log lines.
 
     Raises:
-        ConfigurationError: a setting is unknown, or ``app`` is not a Celery app. A wrong value is reported when the
-            settings are first used.
+        ConfigurationError: a setting is unknown, or ``app`` is not a Celery app; for wrong values, see `settings`.
     """
 
     Case: ClassVar[type[Case]] = Case
@@ -99,7 +99,7 @@ class LiveCheck:
         deferral.add_user(self)
         self._installation = install(self)
         connect_method(self.app.on_after_configure, self._schedule_early, weak=False)
-        if _is_configured(self.app):
+        if is_configured(self.app):
             self._schedule_early()
 
     @classmethod
@@ -157,7 +157,7 @@ class LiveCheck:
         self.cases[name] = case
         if self._runtime is not None:
             case.apply_overrides(self._runtime.shared_config.overrides.get(name, {}))
-        if _is_configured(self.app):
+        if is_configured(self.app):
             self._schedule_early([case])
         return case
 
@@ -243,19 +243,12 @@ class LiveCheck:
             closing.callback(event_loop.close)
             closing.callback(self._close_runtime)
             for case in reversed(list(self.cases.values())):
-                closing.callback(self._close_async_exit_stack, case, event_loop)
+                closing.callback(close_async, case.async_exit_stack, case.name, event_loop)
                 closing.callback(case.exit_stack.close)
 
     def _close_runtime(self) -> None:
         if self._runtime is not None:  # an exit stack may have been the first to use it
             self._runtime.close()
-
-    @staticmethod
-    def _close_async_exit_stack(case: _Case, event_loop: EventLoop) -> None:
-        def failed(error: BaseException) -> None:
-            raise error
-
-        event_loop.complete(case.async_exit_stack.aclose(), f"case {case.name}: async_exit_stack", failed)
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):
@@ -404,7 +397,3 @@ class LiveCheck:
     def current_execution(self) -> TestRunner | None:
         """The runner that is executing a case here, if any."""
         return current_execution()
-
-
-def _is_configured(app: Any) -> bool:
-    return bool(app.configured)

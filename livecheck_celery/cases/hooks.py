@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Callable, Generator
+from contextlib import AsyncExitStack
 from typing import Any
 
 from livecheck_celery.execution.deadlines import Deadlines
@@ -37,6 +38,15 @@ def call_hook(
 
     with deadlines.watched(f"case {case_name}: {name}"):
         _call(hook, args, f"case {case_name}: {name}", event_loop, failed)
+
+
+def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) -> None:
+    """Close the ``async_exit_stack`` of a case; raise what a callback of it raises."""
+
+    def failed(error: BaseException) -> None:
+        raise error
+
+    event_loop.complete(stack.aclose(), f"case {case_name}: async_exit_stack", failed)
 
 
 def _call(

@@ -28,6 +28,11 @@ def connect_method(signal: Any, method: Callable[..., Any], **options: Any) -> N
     signal.connect(method, dispatch_uid=f"{method.__qualname__}:{id(owner)}", **options)
 
 
+def is_configured(app: Any) -> bool:
+    """Return whether a Celery app has read its configuration, which the types of Celery leave out."""
+    return bool(app.configured)
+
+
 def batch(producer: Any) -> AbstractContextManager[Any]:
     """Send the messages of the block together; before kombu 5.7, one by one."""
     return producer.batch() if hasattr(producer, "batch") else nullcontext()
