@@ -15,8 +15,9 @@ from typing import Any, Final
 #: Calls found so far, by the id of a watched thread.
 _watched: dict[int, list[str]] = {}
 
-#: Modules whose functions wait for file descriptors.
-_WAITING_MODULES: Final = ("select", "_ssl")
+#: The functions of ``select`` and its objects that wait. Others only note a descriptor, as a kombu poller does that is
+#: collected as garbage, which happens in any thread.
+_WAITS: Final = ("select", "poll", "control")
 
 
 @contextmanager
@@ -51,7 +52,8 @@ def _forbidden(function: Any) -> str:
     # These two do no I/O.
     if isinstance(owner, socket.SocketType) and function.__name__ not in ("fileno", "gettimeout"):
         return name
-    return name if module in _WAITING_MODULES or function is time.sleep else ""
+    waits = module == "_ssl" or (module == "select" and function.__name__ in _WAITS) or function is time.sleep
+    return name if waits else ""
 
 
 @cache

@@ -13,6 +13,7 @@ import pytest
 from tests.helpers.no_network import no_network_io
 
 Pair = tuple[socket.socket, socket.socket]
+EPOLL = select.epoll()
 
 
 @pytest.fixture
@@ -34,6 +35,8 @@ USES: dict[str, Callable[[Pair], object]] = {
     "recv": lambda pair: pair[0].recv(1),
     "read a file of it": lambda pair: pair[0].makefile("rb").read(1),
     "wait for it": lambda pair: select.select([pair[0]], [], [], 0),
+    "poll for it": lambda _: select.poll().poll(0),
+    "epoll for it": lambda _: EPOLL.poll(0),
     "close": lambda pair: pair[0].close(),
     "sleep": lambda _: time.sleep(0),
 }
@@ -57,3 +60,11 @@ def test_code_without_network_io_passes() -> None:
     with no_network_io():
         sorted(range(10))
         threading.Event().wait(0)
+
+
+def test_poller_may_forget_a_descriptor_as_one_that_is_garbage_does(pair: Pair) -> None:
+    poller = select.epoll()
+    poller.register(pair[0])
+    with no_network_io():
+        poller.unregister(pair[0].fileno())
+        poller.close()
