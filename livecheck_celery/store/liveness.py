@@ -53,8 +53,7 @@ class RunningProcess:
         clock_offset: seconds by which the clock of its machine is ahead of Redis'; None if not measured.
         queues: names of all queues that a worker consumes.
         pool: name of the class of a worker's pool; empty until the pool has started.
-        case_count: number of cases that it declares.
-        cases_digest: digest of their names.
+        cases_digest: digest of the names of the cases that it declares.
         age: seconds since the sign of life.
     """
 
@@ -67,7 +66,6 @@ class RunningProcess:
     clock_offset: float | None = None
     queues: tuple[str, ...] = ()
     pool: str = ""
-    case_count: int = 0
     cases_digest: str = ""
     age: float = 0.0
 
@@ -136,7 +134,7 @@ class Liveness:
         names = json.dumps(sorted(cases))
         digest = sha1(names.encode(), usedforsecurity=False).hexdigest()
         record = PROCESS.dump_python(process, mode="json", exclude={"id", "age"})
-        text = json.dumps({**record, "case_count": len(json.loads(names)), "cases_digest": digest})
+        text = json.dumps({**record, "cases_digest": digest})
         for sent in (None, names):
             call = SIGN_IN(
                 seen=self._database.keys.seen,

@@ -10,13 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.blocks import Block, current_work
-from livecheck_celery.context import (
-    collect,
-    current_test,
-    fake_request,
-    synthetic_case,
-    under_test,
-)
+from livecheck_celery.context import collect, current_test, fake_request, synthetic_case, under_test
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
 from livecheck_celery.propagation.headers import outgoing, sign
@@ -38,8 +32,7 @@ def raw(headers: dict[str, str]) -> Headers:
     return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
 
 
-CARRIES = raw(SIGNED)
-ACCEPTED = (b"livecheck-accepted", b"1")
+CARRIES, ACCEPTED = raw(SIGNED), (b"livecheck-accepted", b"1")
 
 
 def scope_of(headers: Headers, **others: Any) -> dict[str, Any]:
