@@ -159,7 +159,7 @@ def test_follow_returns_when_a_report_arrives(store: Store, settings: Settings) 
 
 
 def test_follow_can_block_for_longer_than_the_timeout(settings: Settings) -> None:
-    store = Store(settings, timeout=0.2)
+    store = Store(settings, timeout=1.0)
     assert store.reports.follow([CASE], {}, block=60) == []
     store.client.close()
 
