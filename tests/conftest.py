@@ -8,6 +8,7 @@ import pluggy
 import pytest
 import redis
 
+from livecheck_celery import blocks
 from livecheck_celery.config import Settings
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings
@@ -91,6 +92,15 @@ def every_livecheck_is_closed() -> Iterator[None]:
     close_livechecks()
     remaining = remaining_threads()
     assert not remaining, f"threads that outlive the test: {remaining}"
+
+
+@pytest.fixture(autouse=True)
+def nothing_stays_in_force() -> Iterator[None]:
+    """Fail a test that leaves a test or a fake request in force, so that the next one is not part of it."""
+    yield
+    left = [(list(block.tests), block.synthetic_case) for block in blocks._open.get() if not block.ended]
+    blocks._open.set(())
+    assert not left, f"blocks that the test has not left: {left}"
 
 
 @pytest.fixture(autouse=True)

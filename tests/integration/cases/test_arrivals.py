@@ -73,7 +73,7 @@ def test_task_that_is_executed_twice_fails_the_test(livecheck: LiveCheck, redis_
     orders.conf.task_always_eager = True
     service = install(orders)
 
-    @orders.task(name="orders.store")
+    @orders.task(name="orders.store", shared=False)
     def store() -> int:
         return 1
 

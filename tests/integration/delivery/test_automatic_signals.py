@@ -51,7 +51,7 @@ def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
     theme="signals",
 )
 def test_task_sends_its_result_or_its_exception(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute(number: int) -> float:
         return 10 / number
 
@@ -66,7 +66,7 @@ def test_task_sends_its_result_or_its_exception(case: Any, orders: Celery) -> No
 
 
 def test_task_whose_exception_has_a_broken_str_is_reported_by_its_type(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute() -> None:
         raise BrokenStr
 
@@ -77,7 +77,7 @@ def test_task_whose_exception_has_a_broken_str_is_reported_by_its_type(case: Any
 
 
 def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute() -> str:
         case.probability = 1.0
         with case.maybe_trigger("inner"):
@@ -91,10 +91,10 @@ def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Cele
 
 
 def test_operation_without_a_matching_signal_sends_nothing(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute() -> None: ...
 
-    @orders.task(name="orders.other")
+    @orders.task(name="orders.other", shared=False)
     def other() -> None: ...
 
     (service,) = [install(orders)]
@@ -164,7 +164,7 @@ def test_invalid_setting_of_one_livecheck_does_not_affect_another(
 ) -> None:
     invalid = LiveCheck(Celery("invalid", broker=redis_url, set_as_current=False), test_concurrency=0)
 
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute() -> str:
         return "done"
 

@@ -50,7 +50,7 @@ def arrived(case: Any, test_id: str) -> dict[str, SignalEvent]:
 def test_error_of_a_task_that_is_not_text_costs_no_neighbour(
     case: Any, orders: Celery, error: Exception, text: str
 ) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def fail() -> None:
         raise error
 
@@ -72,7 +72,7 @@ def livecheck_of(app: Celery) -> LiveCheck:
 
 
 def test_iterator_that_a_task_returns_is_untouched(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def lines() -> Iterator[int]:
         return (number for number in (1, 2))
 
@@ -97,7 +97,7 @@ def test_value_that_cannot_be_sent_fails_only_its_own_signal(case: Any, value: A
 
 
 def test_half_a_surrogate_pair_is_escaped_wherever_it_is(case: Any, orders: Celery) -> None:
-    @orders.task(name="orders.execute")
+    @orders.task(name="orders.execute", shared=False)
     def execute() -> Any:
         return ["caf\udce9"]
 

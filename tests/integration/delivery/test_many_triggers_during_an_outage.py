@@ -2,17 +2,36 @@
 
 from __future__ import annotations
 
-import time
+import subprocess
+import sys
 
 import pytest
-from celery import Celery
 
-from livecheck_celery import Case, LiveCheck, RedisUnavailable
 from tests.helpers.outages import frozen_server
 from tests.helpers.valkey import embedded
+
+# A process of its own: so many threads that start at once disturb the measurement of the coverage.
+SCRIPT = """
+import sys, time
+from celery import Celery
+from livecheck_celery import Case, LiveCheck, RedisUnavailable
 from tests.helpers.waiting import at_once
 
-THREADS = 300
+case = LiveCheck(Celery("shop", broker=sys.argv[1], set_as_current=False)).add_case(Case, name="c")
+case.trigger("first")
+print("frozen now", flush=True)
+sys.stdin.readline()
+
+def trigger(number):
+    began = time.monotonic()
+    try:
+        case.trigger(f"o-{number}")
+    except RedisUnavailable:
+        return time.monotonic() - began
+
+took = sorted(at_once(300, trigger))
+print(took[150], took[-1])
+"""
 
 
 @pytest.mark.promise(
@@ -21,19 +40,16 @@ THREADS = 300
 )
 def test_triggers_of_many_threads_raise_within_a_second() -> None:
     with embedded() as server, frozen_server(server) as (freeze, _):
-        livecheck = LiveCheck(Celery("shop", broker=f"{server.connection_url}/0", set_as_current=False))
-        case = livecheck.add_case(Case, name="c")
-        case.trigger("first")
-        freeze()
-
-        def trigger(number: int) -> float:
-            began = time.monotonic()
-            with pytest.raises(RedisUnavailable):
-                case.trigger(f"o-{number}")
-            return time.monotonic() - began
-
-        took = at_once(THREADS, trigger)
-        assert sorted(took)[THREADS // 2] < 1.0
-        assert max(took) < 1.8  # of 300 threads that share two cores with other tests
-        livecheck.runtime.store.client.close()
-    livecheck.close()
+        program = subprocess.Popen(
+            [sys.executable, "-c", SCRIPT, f"{server.connection_url}/0"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with program:
+            assert program.stdout is not None
+            assert program.stdout.readline() == "frozen now\n"
+            freeze()
+            median, slowest = map(float, program.communicate("go\n", timeout=60)[0].split())
+    assert median < 1.0
+    assert slowest < 1.8  # of 300 threads that share two cores with other tests

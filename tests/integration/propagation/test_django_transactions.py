@@ -56,7 +56,7 @@ def published(sender, headers, **_):
         seen["task"].append(headers.get("LiveCheck-Test-Id"))
 
 
-@app.task(name="orders.ship")
+@app.task(name="orders.ship", shared=False)
 def ship(): ...
 
 

@@ -154,7 +154,7 @@ def test_id_is_converted_to_text(order: Any, recorded: list[str], given: object,
 def test_task_with_endless_blocks_has_constant_memory(order: Any, recorded: list[str], livecheck: LiveCheck) -> None:
     app = Celery("shop", set_as_current=False)
 
-    @app.task(name="orders.consume")
+    @app.task(name="orders.consume", shared=False)
     def task() -> None: ...
 
     finished: list[list[str]] = []

@@ -19,7 +19,7 @@ TEST = make_test("o-1")
 
 
 def test_thread_of_a_worker_has_no_test_after_a_task() -> None:
-    @Celery("shop", set_as_current=False).task(name="orders.store")
+    @Celery("shop", set_as_current=False).task(name="orders.store", shared=False)
     def task() -> None: ...
 
     task.push_request(id="1", headers=TEST.as_headers(), is_eager=False)
@@ -32,7 +32,7 @@ def test_thread_of_a_worker_has_no_test_after_a_task() -> None:
 
 
 def test_expired_headers_of_a_message_are_counted() -> None:
-    @Celery("shop", set_as_current=False).task(name="orders.store")
+    @Celery("shop", set_as_current=False).task(name="orders.store", shared=False)
     def task() -> None: ...
 
     class Listener:
