@@ -113,7 +113,7 @@ def broker_url(kind: Kind, request: pytest.FixtureRequest, tmp_path_factory: pyt
     """The broker, which no other kind has used."""
     if kind.server == "rabbitmq":
         rabbitmq: RabbitMQ = request.getfixturevalue("rabbitmq_server")
-        yield rabbitmq.url
+        yield rabbitmq.empty()
     elif kind.server == "valkey":
         with embedded() as valkey:
             yield f"{valkey.connection_url}/0"

@@ -30,7 +30,7 @@ def broker_url(request: pytest.FixtureRequest, valkey_url: str) -> str:
     if request.param == "threads on Valkey":
         return valkey_url
     server: RabbitMQ = request.getfixturevalue("rabbitmq_server")
-    return server.url
+    return server.empty()
 
 
 @pytest.fixture(scope="module")

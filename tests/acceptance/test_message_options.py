@@ -73,7 +73,7 @@ def test_revoked_test_is_a_skip(programs: Programs, client: Client) -> None:
 
 
 def test_result_backend_rpc_has_the_verdict(programs: Programs, rabbitmq_server: RabbitMQ) -> None:
-    url = rabbitmq_server.url
+    url = rabbitmq_server.empty()
     client = Client(programs.url, url, result_backend="rpc://")
     programs.start_worker(
         worker(0), SHOP_URL=url, LIVECHECK_BROKER_URL=url, LIVECHECK_REDIS_URL=programs.url, SHOP_BACKEND="rpc://"

@@ -19,7 +19,7 @@ from tests.helpers.rabbitmq import RabbitMQ
 def test_worker_connects_again_when_its_broker_does_not_answer(
     programs: Programs, redis_url: str, rabbitmq_server: RabbitMQ, tmp_path: Path, pool: str
 ) -> None:
-    client = Client(redis_url, rabbitmq_server.url)
+    client = Client(redis_url, rabbitmq_server.empty())
     with FaultProxy((HOST, rabbitmq_server.port)) as proxy:
         broker = f"amqp://guest:guest@{HOST}:{proxy.port}//"
         worker = programs.start_worker(

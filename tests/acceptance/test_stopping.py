@@ -159,6 +159,7 @@ def test_worker_ends_without_its_redis_broker(programs: Programs, redis_url: str
 def test_worker_ends_without_rabbitmq(
     programs: Programs, redis_url: str, rabbitmq_server: RabbitMQ, fault: str
 ) -> None:
+    rabbitmq_server.empty()
     with FaultProxy((HOST, rabbitmq_server.port)) as proxy:
         assert_ends_without_its_broker(programs, redis_url, f"amqp://guest:guest@{HOST}:PORT//", proxy, fault)
 
@@ -167,7 +168,7 @@ def test_reconnecting_worker_that_must_stop_takes_no_more_tests(
     programs: Programs, redis_url: str, rabbitmq_server: RabbitMQ
 ) -> None:
     with FaultProxy((HOST, rabbitmq_server.port)) as proxy:
-        client = Client(redis_url, rabbitmq_server.url)
+        client = Client(redis_url, rabbitmq_server.empty())
         worker = start(programs, "threads", LIVECHECK_BROKER_URL=f"amqp://guest:guest@{HOST}:{proxy.port}//")
         proxy.refuse()
         worker.wait_for("Trying again in")

@@ -40,7 +40,7 @@ def test_every_face_works_on_a_strict_host(
     programs: Programs, client: Client, request: pytest.FixtureRequest, tmp_path: Path, setup: str
 ) -> None:
     broker, pool, *signed = setup.split()
-    url = request.getfixturevalue("rabbitmq_server").url if broker == "rabbitmq" else programs.url
+    url = request.getfixturevalue("rabbitmq_server").empty() if broker == "rabbitmq" else programs.url
     # As root, workers refuse pickle without C_FORCE_ROOT.
     env = {"BROKER_URL": url, "LIVECHECK_BROKER_URL": url, "LIVECHECK_REDIS_URL": programs.url, "C_FORCE_ROOT": "1"}
     if signed:

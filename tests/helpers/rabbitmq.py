@@ -65,6 +65,13 @@ class RabbitMQ:
             return True
         return False
 
+    def empty(self) -> str:
+        """Delete LiveCheck's queues, with the messages that an earlier test left in them; return the URL."""
+        with Connection(f"127.0.0.1:{self.port}") as connection:
+            for queue in ("livecheck", "livecheck.schedule"):
+                connection.channel().queue_delete(queue)
+        return self.url
+
     def stop(self) -> None:
         """Shut the server down."""
         program = self._running()
