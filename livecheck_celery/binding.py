@@ -121,4 +121,5 @@ class _BoundAsyncGenerator(AsyncGenerator[Any, Any]):
 def _is_coroutine_function(function: Callable[..., Any]) -> bool:
     while isinstance(function, partial):
         function = function.func
-    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(getattr(function, "__call__", None))  # noqa: B004
+    call = getattr(function, "__call__", None)  # noqa: B004 - not whether it is callable: an object with async __call__
+    return inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call)

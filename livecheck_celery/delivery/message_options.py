@@ -186,7 +186,7 @@ def _check(app: Celery, options: MessageOptions, owner: str) -> None:
     try:
         app.amqp.create_task_message(name="", **options.message)
         if not isinstance(priority, int) or not 0 <= priority <= _MAX_PRIORITY:
-            raise TypeError(f"priority must be an integer from 0 to {_MAX_PRIORITY}, not {priority!r:.40}")  # noqa: TRY301
+            raise TypeError(f"priority must be an integer from 0 to {_MAX_PRIORITY}, not {priority!r:.40}")  # noqa: TRY301 - as all wrong options
         dict(options.sending.get("headers", {}))
     except (TypeError, ValueError, AttributeError, KeyError) as exc:
         raise ConfigurationError(f"{owner}: apply_async: {message_of(exc)}") from exc

@@ -21,7 +21,8 @@ from livecheck_celery.store import Verdict
 PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
 
 #: What a function with a ``yield`` returns under `contextlib.contextmanager`.
-_MANAGERS: Final = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001
+# The decorators' results have no public class.
+_MANAGERS: Final = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001 - above
 #: Modules whose signal handlers raise in whatever code the main thread is running.
 _SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
 

@@ -102,7 +102,7 @@ def _container(value: Any, depth: int) -> str:
 def _object(value: object, depth: int) -> str:
     name = value.__name__ if isinstance(value, type) else type(value).__name__
     if isinstance(value, BaseException):
-        return f"{name}{_container(BaseException.args.__get__(value), depth)}"  # type: ignore[attr-defined]
+        return f"{name}{_container(BaseException.args.__get__(value), depth)}"  # type: ignore[attr-defined] # a descriptor
     if isinstance(value, type):
         return f"<class {name}>"
     try:

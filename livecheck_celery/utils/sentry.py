@@ -48,7 +48,7 @@ def remember(error: BaseException, case_name: str, test_id: str) -> None:
     """Note on ``error`` the test in which it was raised, for code outside of the test that captures it."""
     if _is_connected:
         with suppress(Exception):  # an exception can refuse attributes
-            error.__livecheck_test__ = (case_name, test_id)  # type: ignore[attr-defined]
+            error.__livecheck_test__ = (case_name, test_id)  # type: ignore[attr-defined] # ours, on any error
 
 
 def _processed(event: Any, hint: Any, identity: Callable[[], tuple[str, str] | None]) -> Any:
