@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Generator
+from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
 from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.readable import readable
+from livecheck_celery.execution.results import is_generator
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back
 
@@ -58,7 +59,7 @@ def _call(
 ) -> None:
     try:
         result = hook(*args)
-        if isinstance(result, Generator | AsyncGenerator):
+        if is_generator(result):
             raise TypeError(f"{hook.__name__}() has a yield, so its code is not executed")  # noqa: TRY301 - logged below
     except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
         failed(exc)

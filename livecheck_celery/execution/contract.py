@@ -12,6 +12,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from livecheck_celery.errors import InvalidPayload, LiveCheckTestFailed, LiveCheckTestTimeout
+from livecheck_celery.execution.results import settled
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.models import TestExecution, times_in_words
 from livecheck_celery.utils.type_adapters import adapter_of
@@ -75,16 +76,13 @@ async def awaited(awaitable: Awaitable[Any], started: float, deadline: float) ->
     Raises:
         LiveCheckTestTimeout: the deadline has passed.
     """
-    result: Any = awaitable
     try:
         async with asyncio.timeout(deadline - time.monotonic() + _GRACE) as bound:
-            while inspect.isawaitable(result):
-                result = await result
+            return await settled(awaitable)
     except TimeoutError:
         if bound.expired():
             raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - started:.1f} s") from None
         raise
-    return result
 
 
 def _typed(name: str, adapter: TypeAdapter[Any], value: Any) -> Any:

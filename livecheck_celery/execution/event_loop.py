@@ -8,17 +8,17 @@ which code does, and after a while gives the other coroutines a new loop.
 from __future__ import annotations
 
 import asyncio
-import inspect
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
 from livecheck_celery.execution.places import current_place
+from livecheck_celery.execution.results import is_awaitable, settled
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -74,10 +74,10 @@ class EventLoop:
             RuntimeError: called on the thread of the loop, which would wait for itself.
             TimeoutError: there was no result within ``timeout``; the coroutine is cancelled.
         """
-        if not inspect.isawaitable(outcome):
+        if not is_awaitable(outcome):
             return outcome
         if in_event_loop():
-            if inspect.iscoroutine(outcome):
+            if isinstance(outcome, Coroutine):
                 outcome.close()
             raise RuntimeError(f"{owner}: would block the event loop that it waits for; call it by asyncio.to_thread()")
         context = copy_context()
@@ -88,7 +88,7 @@ class EventLoop:
         except TimeoutError:
             future.cancel()
             raise
-        if isinstance(result, _Raised):
+        if type(result) is _Raised:  # not isinstance(), which evaluates a lazy object
             raise result.error
         return result
 
@@ -98,7 +98,7 @@ class EventLoop:
         On the thread of the loop, return at once; the coroutine runs when its caller awaits something or ends, and
         before `finish` returns for the caller.
         """
-        if not (inspect.isawaitable(outcome) and in_event_loop()):
+        if not (is_awaitable(outcome) and in_event_loop()):
             try:
                 self.finish(outcome, owner)
             except BaseException as exc:  # noqa: BLE001 - the caller decides
@@ -187,9 +187,7 @@ async def _result_of(awaitable: Awaitable[Any]) -> Any:
     later: list[asyncio.Task[None]] = []
     _later.set(later)
     try:
-        result: Any = awaitable
-        while inspect.isawaitable(result):
-            result = await result
+        result: Any = await settled(awaitable)
     except BaseException as exc:  # noqa: BLE001 - re-raised by finish()
         result = _Raised(exc)
     while later:
@@ -199,7 +197,7 @@ async def _result_of(awaitable: Awaitable[Any]) -> Any:
 
 async def _complete(awaitable: Awaitable[Any], failed: Callable[[BaseException], object]) -> None:
     result = await _result_of(awaitable)
-    if isinstance(result, _Raised):
+    if type(result) is _Raised:  # not isinstance(), which evaluates a lazy object
         failed(result.error)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout
+from livecheck_celery.utils.raw_types import mro_of, name_of
 
 #: Groups that are nested deeper are left as they are.
 _MAX_DEPTH: Final = 100
@@ -16,8 +17,6 @@ _BASES: Final = (
     *(AssertionError, SystemExit, Exception, BaseException),
 )
 # What is stored, whatever a class makes of it.
-_NAME: Final[Any] = vars(type)["__name__"]
-_MRO: Final[Any] = vars(type)["__mro__"]
 _ARGS: Final[Any] = vars(BaseException)["args"]
 _TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
 _EXCEPTIONS: Final[Any] = vars(BaseExceptionGroup)["exceptions"]
@@ -57,6 +56,6 @@ def _can_be_read(error: BaseException) -> bool:
 
 def _stand_in(error: BaseException) -> BaseException:
     kind = type(error)
-    base = next(each for each in _MRO.__get__(kind) if each in _BASES)
-    new: BaseException = type(_NAME.__get__(kind), (base,), {"__module__": "unreadable"})(*_ARGS.__get__(error))
+    base = next(each for each in mro_of(kind) if each in _BASES)
+    new: BaseException = type(name_of(kind), (base,), {"__module__": "unreadable"})(*_ARGS.__get__(error))
     return new.with_traceback(_TRACEBACK.__get__(error))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import logging
 import threading
 import time
@@ -25,10 +24,11 @@ from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
+from livecheck_celery.execution.results import is_awaitable, unexecuted
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
-from livecheck_celery.execution.verdicts import is_hand_back, suite_failure, unexecuted, verdict_of
+from livecheck_celery.execution.verdicts import is_hand_back, suite_failure, verdict_of
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim
@@ -293,7 +293,7 @@ class TestRunner:
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
         self.case.call_hook(self.case.on_test_start, self)
         result = call_run(self.case.run, self.test)
-        if inspect.isawaitable(result):
+        if is_awaitable(result):
             self.is_async = True
             bounded = (
                 result if in_event_loop() else awaited(result, self.started, self.deadline)

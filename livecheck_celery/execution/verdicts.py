@@ -1,13 +1,9 @@
-"""Verdicts: what the exception, or the result, of a ``run()`` decides."""
+"""Verdicts: what the exception of a ``run()`` decides."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import inspect
-from collections.abc import AsyncIterator, Iterator
-from concurrent.futures import Future
-from typing import Any, Final
+from typing import Final
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
@@ -20,9 +16,6 @@ from livecheck_celery.store import Verdict
 #: The verdict of a group is the first of these that one of its exceptions has.
 PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
 
-#: What a function with a ``yield`` returns under `contextlib.contextmanager`.
-# The decorators' results have no public class.
-_MANAGERS: Final = (contextlib._GeneratorContextManager, contextlib._AsyncGeneratorContextManager)  # noqa: SLF001 - above
 #: Modules whose signal handlers raise in whatever code the main thread is running.
 _SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
 
@@ -68,21 +61,6 @@ def is_process_exit(error: BaseException) -> bool:
         and trace is not None
         and trace.tb_frame.f_globals.get("__name__") in _SIGNAL_HANDLERS
     )
-
-
-def unexecuted(result: Any) -> str | None:
-    """Return what kind of unexecuted code ``result`` of a method is, such as a generator; None if it is none."""
-    if isinstance(result, list | tuple | set | frozenset):
-        return next((f"{kind} in a {type(result).__name__}" for each in result if (kind := unexecuted(each))), None)
-    if inspect.isawaitable(result):
-        return "an awaitable"
-    if isinstance(result, Future):
-        return "a future"
-    if inspect.isgenerator(result) or inspect.isasyncgen(result) or type(result) in _MANAGERS:
-        return "a generator"
-    if isinstance(result, Iterator | AsyncIterator):
-        return f"an iterator ({type(result).__name__})"
-    return None
 
 
 def suite_failure(verdict: Verdict, case: RunnableCase) -> SuiteFailed | None:

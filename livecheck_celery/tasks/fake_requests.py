@@ -14,8 +14,9 @@ from livecheck_celery.context import fake_request
 from livecheck_celery.errors import RedisUnavailable, SuiteFailed
 from livecheck_celery.execution.failures import describe
 from livecheck_celery.execution.readable import readable
+from livecheck_celery.execution.results import unexecuted
 from livecheck_celery.execution.test_log import write
-from livecheck_celery.execution.verdicts import is_hand_back, unexecuted
+from livecheck_celery.execution.verdicts import is_hand_back
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import Retry

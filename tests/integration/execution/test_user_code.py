@@ -154,6 +154,25 @@ def test_unexecuted_result_of_run_is_not_a_pass(livecheck: LiveCheck, run: Any, 
     assert "executed" in str(runner.error) or "nothing executes" in str(runner.error)
 
 
+class Lazy:
+    """An object that is evaluated, and fails, as soon as anything of it is read."""
+
+    def __getattribute__(self, name: str) -> Any:
+        raise ZeroDivisionError(name)
+
+
+@pytest.mark.parametrize("is_async", [False, True])
+def test_returned_value_decides_no_verdict(livecheck: LiveCheck, is_async: bool) -> None:
+    def run(self: Case) -> Any:
+        return Lazy()
+
+    async def run_async(self: Case) -> Any:
+        return Lazy()
+
+    runner = execute(declare(livecheck, run_async if is_async else run))
+    assert runner.state is State.PASS, runner.error
+
+
 # -- the event loop
 
 

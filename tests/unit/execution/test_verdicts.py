@@ -1,11 +1,8 @@
-"""Verdicts of exceptions, groups of exceptions, and results of ``run()``."""
+"""Verdicts of exceptions, and of groups of exceptions."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from concurrent.futures import Future
-from typing import Any
 
 import pytest
 from billiard.common import _shutdown_cleanup, clear_terminate_handler_fired
@@ -14,7 +11,7 @@ from celery.exceptions import WorkerShutdown, WorkerTerminate
 from livecheck_celery import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout, State
 from livecheck_celery.execution.failures import describe
 from livecheck_celery.execution.inbox import Interrupted
-from livecheck_celery.execution.verdicts import is_hand_back, unexecuted, verdict_of
+from livecheck_celery.execution.verdicts import is_hand_back, verdict_of
 
 FAILED, ERROR = AssertionError("wrong side"), ValueError("no price")
 TIMEOUT, SKIPPED = LiveCheckTestTimeout("sent"), LiveCheckTestSkipped("no market")
@@ -95,39 +92,3 @@ def test_exit_of_user_code_does_not_hand_a_test_back() -> None:
     with pytest.raises(SystemExit) as raised:
         raise SystemExit(1)
     assert not is_hand_back(raised.value)
-
-
-def generator() -> Iterator[int]:
-    yield 1
-
-
-async def coroutine() -> None: ...
-
-
-async def async_generator() -> Any:
-    yield 1
-
-
-@pytest.mark.parametrize(
-    ("make", "kind"),
-    [
-        (generator, "a generator"),
-        (async_generator, "a generator"),
-        (coroutine, "an awaitable"),
-        (Future, "a future"),
-        (lambda: map(str, [1]), "an iterator (map)"),
-        (lambda: [1, generator()], "a generator in a list"),
-        (lambda: ([coroutine()],), "an awaitable in a list in a tuple"),
-        (lambda: None, None),
-        (lambda: True, None),
-        (lambda: "text", None),
-        (lambda: {"a": 1}, None),
-        (lambda: [1, (2,)], None),
-    ],
-)
-def test_result_that_nothing_has_executed_is_recognized(make: Any, kind: str | None) -> None:
-    result = make()
-    assert unexecuted(result) == kind
-    for coroutine in (result, *(result[0] if isinstance(result, tuple) else ())):
-        if asyncio.iscoroutine(coroutine):
-            coroutine.close()
