@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
 from livecheck_celery.errors import UnreadableData
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.database import Database, as_dict, readable
-from livecheck_celery.store.scripts import Script
+from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -17,8 +17,7 @@ logger = get_logger(__name__)
 
 FAIL_SUITE: Final = Script("fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports"))
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
-EXPECT_TESTS: Final = Script("expect_tests", keys=("suite",))
-STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after",))
+STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report"))
 
 
 class Health(NamedTuple):
@@ -70,13 +69,19 @@ class Suites:
         suite = self._database.keys.suite(case_name)
         self._database.run(SERVICE_RECOVERED(suite=suite, delay=state_transition_delay))
 
-    def expect_tests(self, case_names: Iterable[str]) -> None:
-        """Record that tests of these cases are expected from now on, unless they were before; one round trip.
+    def expect_tests(self, cases: Mapping[str, float | None]) -> None:
+        """Record that a worker can run tests of these cases from now on; one round trip.
+
+        The time before, in which nobody checked a case, is not silence: its status is not STALL because of a pause of
+        all workers.
+
+        Args:
+            cases: ``warn_stalled_after`` of each case; None for an inactive case.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        self._database.run_all([EXPECT_TESTS(suite=self._database.keys.suite(name)) for name in case_names])
+        self._database.run_all(list(self._stalled_calls(cases, report=False).values()))
 
     def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
         """Return the cases to report as stalled now, with the seconds since their last test, in one round trip.
@@ -90,11 +95,14 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer, or the state of every case was not written by LiveCheck.
         """
-        calls = {
-            name: STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after)
+        calls = self._stalled_calls(cases, report=True)
+        return {name: float(reply) for name, reply in self._database.run_each(calls).items() if reply}
+
+    def _stalled_calls(self, cases: Mapping[str, float | None], *, report: bool) -> dict[str, Call]:
+        return {
+            name: STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after, report=report)
             for name, warn_stalled_after in cases.items()
         }
-        return {name: float(reply) for name, reply in self._database.run_each(calls).items() if reply}
 
     def statistics(self, case_name: str, *, stalled_after: float | None = None) -> Statistics:
         """Read the statistics of a case atomically.

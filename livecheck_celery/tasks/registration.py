@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.store.retry import retry_forever
-from livecheck_celery.tasks.protocols import Installed
+from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.utils.redis_urls import without_password
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -22,7 +22,7 @@ def register_cases(livecheck: Installed) -> None:
     retry_forever(store.check)
     for case in livecheck.cases.values():
         retry_forever(store.registry.register, case.name, case.describe())
-    retry_forever(store.suites.expect_tests, list(livecheck.cases))
+    retry_forever(store.suites.expect_tests, stall_limits(livecheck))
     livecheck.registers = True
 
 
@@ -37,7 +37,7 @@ def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -
         store, cases = livecheck.runtime.store, dict(livecheck.cases)
         for case in cases.values():
             store.registry.register(case.name, case.describe())
-        store.suites.expect_tests(list(cases))
+        store.suites.expect_tests(stall_limits(livecheck))
         registered = f"; cases registered again: {len(cases)}"
     lost = f", overrides of {', '.join(sorted(shared_config.overrides))}" if shared_config.overrides else ""
     logger.warning(

@@ -141,7 +141,7 @@ def sent(client: Client, test_id: str) -> bool:
 def check_schedules(store: Store) -> None:
     """Check the operations of schedules, for cases on all nodes of a cluster."""
     cases = [f"anywhere.test_{number}" for number in range(20)]
-    store.suites.expect_tests(cases)
+    store.suites.expect_tests(dict.fromkeys(cases, 0.0))
     assert store.suites.stalled(dict.fromkeys(cases, 0.0)).keys() == set(cases)
     assert store.suites.health(dict.fromkeys(cases, 0.0)).statuses == dict.fromkeys(cases, State.STALL)
     assert store.schedule_runs.claim(cases[0], Window(60, 30), token="t", lease=0.01) == 1

@@ -371,24 +371,19 @@ class ExecutionModel(ScheduleModel):
         if not failing and not suite.is_ok and not suite.failed_within(DELAY, self.now):
             suite.status = State.PASS
 
-    def expect_tests(self) -> None:
-        if self.suite.expected_since is None:
-            self.suite.expected_since = self.now
-
-    def stalled(self, limit: float | None) -> float | None:
+    def stalled(self, limit: float | None, *, report: bool = True) -> float | None:
         """Return the seconds since the last test if the stall is reported now; None as ``limit`` means inactive."""
         suite = self.suite
         checked_at, suite.checked_at = suite.checked_at or self.now, self.now
         if limit is None:
             suite.expected_since = self.now
             return None
-        self.expect_tests()
-        since = suite.expected_since or 0.0
+        suite.expected_since = since = suite.expected_since or self.now
         if self.now - checked_at > unchecked_after(limit):
             # Time in which nobody checked is no silence.
             since = self.now - max(0.0, checked_at - max(suite.received_at or 0.0, since))
             suite.expected_since = since
-        if self.now - max(since, suite.last_test_received or 0.0) <= limit:
+        if not report or self.now - max(since, suite.last_test_received or 0.0) <= limit:
             return None
         suite.last_test_received = self.now
         return self.now - max(since, suite.received_at or 0.0)

@@ -54,7 +54,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
         CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60
     ),
     "suites.service_recovered": lambda store: store.suites.service_recovered(CASE, state_transition_delay=0),
-    "suites.expect_tests": lambda store: store.suites.expect_tests([CASE, "b", "c"]),
+    "suites.expect_tests": lambda store: store.suites.expect_tests({CASE: 9.0, "b": 0.0, "c": None}),
     "suites.stalled": lambda store: store.suites.stalled({CASE: 9.0, "b": 0.0, "c": None}),
     "suites.statistics": lambda store: store.suites.statistics(CASE),
     "suites.health": lambda store: store.suites.health({CASE: 9.0, "b": None}),

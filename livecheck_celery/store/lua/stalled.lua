@@ -1,10 +1,13 @@
--- Decides whether to report the suite as stalled. In each period, one caller reports it.
+-- Expects tests of the suite from now on, unless they were expected before, and decides whether to report it as
+-- stalled. In each period, one caller reports it.
 --
 -- KEYS[1]  suite               hash, the suite
 -- ARGV[1]  warn_stalled_after  seconds; empty for an inactive case, which is measured from its reactivation
+-- ARGV[2]  report              1 to report a stall; 0 for a worker that starts, whose tests are expected from now on
 -- Reply    seconds since a test was last received; empty if the suite is not reported as stalled
 
 local suite, warn_stalled_after = KEYS[1], tonumber(ARGV[1])
+local report = ARGV[2] == '1'
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
@@ -15,7 +18,7 @@ end
 local stored = redis.call('HMGET', suite, 'last_test_received', 'received_at', 'expected_since', 'checked_at')
 -- A case that never received a test is measured from the time when tests were first expected.
 local expected_since, checked_at = tonumber(stored[3] or now), tonumber(stored[4] or now)
--- Nobody ran tests while nobody checked the suite, so that time is no silence. Checks are at most half a minute apart.
+-- Nobody ran tests while nobody checked the suite, so that time is not silence. Checks are at most half a minute apart.
 local is_resumed = now - checked_at > math.max(3, math.min(0.75 * warn_stalled_after, 90))
 if is_resumed then
   expected_since = now - math.max(0, checked_at - math.max(tonumber(stored[2] or 0), expected_since))
@@ -27,7 +30,7 @@ redis.call('HSET', suite, 'checked_at', at)
 if not stored[3] or is_resumed then
   redis.call('HSET', suite, 'expected_since', string.format('%.6f', expected_since))
 end
-if not is_stalled then
+if not (is_stalled and report) then
   return ''
 end
 redis.call('HSET', suite, 'last_test_received', at)

@@ -329,10 +329,10 @@ class Machine(ServerAndModel):
         self.store.suites.service_recovered(CASE, state_transition_delay=DELAY)
         self.model.service_recovered()
 
-    @rule()
-    def tests_are_expected(self) -> None:
-        self.store.suites.expect_tests([CASE])
-        self.model.expect_tests()
+    @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
+    def tests_are_expected(self, limit: float | None) -> None:
+        self.store.suites.expect_tests({CASE: limit})
+        self.model.stalled(limit, report=False)
 
     @rule(limit=st.sampled_from([*STALLED_AFTER, None]))
     def stall_check(self, limit: float | None) -> None:

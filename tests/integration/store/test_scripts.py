@@ -39,7 +39,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "listen": lambda store: store.signals.listen(CASE, "running", "a", ttl=60),
     "fail_suite": OPERATIONS["suites.fail"],
     "service_recovered": OPERATIONS["suites.service_recovered"],
-    "expect_tests": lambda store: store.suites.expect_tests([CASE]),
+    "stalled, at the start of a worker": lambda store: store.suites.expect_tests({CASE: 0.0}),
     "stalled": lambda store: store.suites.stalled({CASE: 0.0}),
     "claim_run": lambda store: store.schedule_runs.claim(CASE, Window(1.0, 0.5), token="new", lease=9.0),
     "claim_run, lapsed": lambda store: store.schedule_runs.claim(CASE, Window(60.0, 1.0), token="new", lease=9.0),

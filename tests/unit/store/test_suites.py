@@ -124,9 +124,9 @@ def test_unreadable_case_does_not_hide_the_stall_of_another(
 def test_case_without_a_test_stalls_from_when_tests_were_first_expected(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    store.suites.expect_tests([CASE, "another"])
+    store.suites.expect_tests({CASE: 0.3, "another": None})
     expected_since = redis_client.hget(store.keys.suite(CASE), "expected_since")
-    store.suites.expect_tests([CASE])
+    store.suites.expect_tests({CASE: 0.3})
     assert stalled(store, 0.3) is None
     assert redis_client.hget(store.keys.suite(CASE), "expected_since") == expected_since
     assert wait_until(lambda: stalled(store, 0.3)) > 0.3
@@ -140,6 +140,17 @@ def test_time_in_which_no_worker_checked_is_not_silence(store: Store, redis_clie
     assert status(store, 60) is State.INIT
     assert float(redis_client.hget(key, "expected_since")) == pytest.approx(now - 30, abs=5)
     assert stalled(store, 20) == pytest.approx(30, abs=5), "the next checks measure as usual"
+
+
+def test_status_is_not_stall_because_of_a_pause_as_soon_as_a_worker_starts(
+    store: Store, redis_client: redis.Redis
+) -> None:
+    key, now = store.keys.suite(CASE), store.time()
+    redis_client.hset(key, mapping={"expected_since": now - 500, "received_at": now - 130, "checked_at": now - 100})
+    assert status(store, 60) is State.STALL, "no worker runs"
+    store.suites.expect_tests({CASE: 60.0})
+    assert (status(store, 60), status(store, 20)) == (State.INIT, State.STALL), "30 s of silence before the pause"
+    assert stalled(store, 20) == pytest.approx(30, abs=5), "the start of a worker reports no stall itself"
 
 
 def test_worker_that_restarts_again_and_again_does_not_hide_a_stall(store: Store, redis_client: redis.Redis) -> None:
@@ -167,7 +178,7 @@ def test_stall_of_a_reactivated_case_is_measured_from_its_activation(store: Stor
 
 @pytest.mark.promise("Every reader of a status sees a stall, even if beat and all workers are dead.", theme="schedules")
 def test_status_is_stall_before_and_after_the_stall_is_reported(store: Store) -> None:
-    store.suites.expect_tests([CASE])
+    store.suites.expect_tests({CASE: 0.2})
     assert status(store, 0.2) is State.INIT
     wait_until(lambda: status(store, 0.2) is State.STALL)
     assert (status(store, 60.0), status(store, None)) == (State.INIT, State.INIT)
