@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from livecheck_celery.store.database import Database, as_dict, readable
 from livecheck_celery.store.scripts import Script
@@ -14,6 +14,8 @@ COUNTERS_TTL: Final = 24 * 3600
 
 #: Number of reasons that are counted, over all services.
 MAX_REASONS: Final = 1000
+#: Prefix of a reason in the name of the field with the time of its last count.
+_LAST: Final = "@"
 #: What a service counts of the tests that others sent, and of those that it sent to others.
 IGNORED, UNACKNOWLEDGED = "ignored", "unacknowledged"
 
@@ -30,14 +32,16 @@ class ServiceCount(NamedTuple):
         what: `IGNORED`, headers of requests to the service; or `UNACKNOWLEDGED`, requests of the service that carried a
             test, and were answered without an acknowledgement.
         service: name of the service.
-        detail: the reason; or the host that answered.
+        detail: the reason; or the host, with its port, that answered.
         times: how many.
+        age: seconds since the last one.
     """
 
     what: str
     service: str
     detail: str
     times: int = 0
+    age: float = 0.0
 
     @property
     def field(self) -> str:
@@ -51,11 +55,13 @@ class Counts(NamedTuple):
     Attributes:
         age: seconds since counting began, less than a day.
         counts: by reason.
+        ages: seconds since the last count, by reason.
         services: by service.
     """
 
     age: float
     counts: Mapping[str, int]
+    ages: Mapping[str, float]
     services: tuple[ServiceCount, ...] = ()
 
 
@@ -86,18 +92,24 @@ class Counters:
         now, [found] = self._database.read(key)
 
         def parse() -> Counts:
-            counts = as_dict(found)
-            since = float(counts.pop("since", now))
-            services = [_service_count(field, counts.pop(field)) for field in list(counts) if field.startswith("[")]
-            return Counts(
-                max(0.0, int(now) - since),
-                {reason: int(count) for reason, count in counts.items()},
-                tuple(sorted(services)),
-            )
+            fields = as_dict(found)
+            age = _age(now, fields.pop("since", now))
+            counts = {reason: int(count) for reason, count in fields.items() if not reason.startswith(_LAST)}
+            ages = {reason: _age(now, fields.get(_LAST + reason, now)) for reason in counts}
+            services = [
+                _service_count(field, counts.pop(field), ages.pop(field))
+                for field in list(counts)
+                if field.startswith("[")
+            ]
+            return Counts(age, counts, ages, tuple(sorted(services)))
 
         return readable(key, parse)
 
 
-def _service_count(field: str, times: str) -> ServiceCount:
+def _age(now: Any, time: Any) -> float:
+    return max(0.0, float(now) - float(time))
+
+
+def _service_count(field: str, times: int, age: float) -> ServiceCount:
     what, service, detail = json.loads(field)
-    return ServiceCount(str(what), str(service), str(detail), int(times))
+    return ServiceCount(str(what), str(service), str(detail), times, age)

@@ -39,7 +39,7 @@ class Keys:
 
     @property
     def counters(self) -> str:
-        """Hash: counts of all processes in the last day, by reason, and ``since``."""
+        """Hash: counts of all processes in the last day, by reason; their last times, by ``@<reason>``; ``since``."""
         return f"{self.prefix}:counters"
 
     @property

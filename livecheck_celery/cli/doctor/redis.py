@@ -17,6 +17,9 @@ from livecheck_celery.utils.redis_urls import without_password
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
 MAX_CLOCK_DIFFERENCE: Final = 2.0
 
+#: Seconds since the last count after which a count is no warning: what caused it is gone, or seldom.
+RECENT: Final = 3600.0
+
 #: How to fix each reason for which headers are ignored.
 HEADER_FIXES: Final = {
     "forged": "another service signs with another key: set the same livecheck_secret_key in all; see "
@@ -127,24 +130,31 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
     since = f"in the last {console.rounded(counted.age)}"
     for each in counted.services:
         if each.what == IGNORED:
-            found = f"{each.service} ignored the headers of {_requests(each.times)} {since}: {each.detail}"
-            yield warning("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"))
+            found = f"{each.service} ignored the headers of {_requests(each.times)} {since} ({each.detail})"
+            yield _counted("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"), each.age)
         elif each.what == UNACKNOWLEDGED:
             found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
-            yield warning("hop", found, HOP_FIX)
+            yield _counted("hop", found, HOP_FIX, each.age)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
     if foreign := counted.counts.get(FOREIGN):
         found = f"workers refused {foreign} messages of another environment on the broker {since}"
-        yield warning("queue", found, "give each environment its own livecheck_prefix: the queues are named after it")
+        fix = "give each environment its own livecheck_prefix: the queues are named after it"
+        yield _counted("queue", found, fix, counted.ages[FOREIGN])
         named.add(FOREIGN)
     if counts := {reason: count for reason, count in counted.counts.items() if reason not in named}:
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
         fix = "the logs of the processes have details; docs/production-safety.md explains the reasons"
-        yield warning("outbox", f"{since}: {listed}", fix)
+        yield _counted("outbox", f"{since}: {listed}", fix, min(counted.ages[reason] for reason in counts))
     else:
         yield Finding(
             True, "outbox", "nothing dropped in the last day" if named else "nothing dropped or ignored in the last day"
         )
+
+
+def _counted(subject: str, found: str, fix: str, age: float) -> Finding:
+    """Return a warning about counts, the last of which is ``age`` seconds old; no warning if that is long ago."""
+    found += f"; last {console.age(age)}"
+    return warning(subject, found, fix) if age <= RECENT else Finding(True, subject, found)
 
 
 def _requests(count: int) -> str:

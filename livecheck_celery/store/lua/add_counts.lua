@@ -1,6 +1,7 @@
 -- Adds to the counters of all processes.
 --
--- KEYS[1]      counters  hash, reason to count, and "since", when counting began
+-- KEYS[1]      counters  hash, reason to count, "@" and reason to the time of its last count, and "since", when
+--                        counting began
 -- ARGV[1]      ttl       seconds after which counting starts again
 -- ARGV[2]      limit     reasons above which new ones are not counted
 -- ARGV[3...]   counts    reason, count, reason, count, and so on
@@ -8,7 +9,8 @@
 
 local counters, ttl, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local is_new = redis.call('EXISTS', counters) == 0
-local left = limit - redis.call('HLEN', counters)
+local now = redis.call('TIME')[1]
+local left = limit - math.floor(redis.call('HLEN', counters) / 2)
 for at = 3, #ARGV, 2 do
   if not tonumber(redis.call('HGET', counters, ARGV[at]) or 0) then
     return redis.error_reply('ERR ' .. counters .. ' holds a count that is not a number: ' .. ARGV[at])
@@ -16,7 +18,7 @@ for at = 3, #ARGV, 2 do
 end
 
 if is_new then
-  redis.call('HSET', counters, 'since', redis.call('TIME')[1])
+  redis.call('HSET', counters, 'since', now)
   redis.call('EXPIRE', counters, ttl)
 end
 for at = 3, #ARGV, 2 do
@@ -25,6 +27,7 @@ for at = 3, #ARGV, 2 do
   end
   if left >= 0 or redis.call('HEXISTS', counters, ARGV[at]) == 1 then
     redis.call('HINCRBY', counters, ARGV[at], ARGV[at + 1])
+    redis.call('HSET', counters, '@' .. ARGV[at], now)
   end
 end
 return false
