@@ -315,9 +315,9 @@ class LiveCheck:
             self.runtime.outbox.count(f"headers ignored: {reason}")
             self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)
 
-    def _count_unacknowledged(self, host: str) -> None:
+    def _count_unacknowledged(self, authority: str) -> None:
         with suppress(ConfigurationError):
-            self.runtime.outbox.count(ServiceCount(UNACKNOWLEDGED, self.service, host).field)
+            self.runtime.outbox.count(ServiceCount(UNACKNOWLEDGED, self.service, authority).field)
 
     @lazy
     def service(self) -> str:

@@ -57,7 +57,7 @@ class Gate:
         count_ignored: called with the reason each time headers are ignored.
         operation_finished: called when a request or a span finishes.
         on_request: called at the start of each incoming request, before its headers are read.
-        count_unacknowledged: called with the host each time a request that carried a test was answered without
+        count_unacknowledged: called with host and port each time a request that carried a test was answered without
             `HEADER_ACCEPTED`.
         routes: the cases to trigger on incoming requests.
 
@@ -123,19 +123,19 @@ class Gate:
         return self.headers() if host in self._current_policy().hosts else {}
 
     @guarded("http: failed to record the answer to a request; continuing", None)
-    def answered(self, host: str | None, status: int, headers: Mapping[str, str]) -> None:
+    def answered(self, authority: str, status: int, headers: Mapping[str, str]) -> None:
         """Note the answer to a request that carried headers; count it if the service did not accept them.
 
         An answer with status 500 or above is not counted: servers and proxies make it themselves. Nor is a redirect.
 
         Args:
-            host: host of the request.
+            authority: host of the request, with the port if the URL has one.
             status: HTTP status.
             headers: of the response; names in any case.
         """
         is_own = status < _FIRST_REDIRECT or _FIRST_CLIENT_ERROR <= status < _FIRST_SERVER_ERROR
-        if host is not None and is_own and headers.get(HEADER_ACCEPTED) is None:
-            self._count_unacknowledged(host.lower())
+        if is_own and headers.get(HEADER_ACCEPTED) is None:
+            self._count_unacknowledged(authority.lower())
 
     @guarded("http: failed to build the headers of a request; it carries no test", {})
     def headers(self) -> Mapping[str, str]:

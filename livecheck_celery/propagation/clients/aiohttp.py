@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def instrument(gate: Gate) -> Callable[[], None]:
     """Instrument every session of this process, as ``gate`` allows; return a function that reverts this."""
     instrumentation = Instrumentation(gate)
-    carried: WeakKeyDictionary[ClientResponse, str | None] = WeakKeyDictionary()
+    carried: WeakKeyDictionary[ClientResponse, str] = WeakKeyDictionary()
 
     def make(send: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:
         async def send_with_headers(self: ClientRequest, *args: Any, **kwargs: Any) -> ClientResponse:
@@ -35,7 +35,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
                 response = await send(self, *args, **kwargs)
             finally:
                 self.headers = original
-            carried[response] = self.url.raw_host
+            carried[response] = self.url.raw_authority.rpartition("@")[2]  # without a password
             return response
 
         return send_with_headers

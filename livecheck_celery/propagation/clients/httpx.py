@@ -27,7 +27,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
             if with_headers is None:
                 return handle(self, request)
             response = handle(self, with_headers)
-            instrumentation.answered(lambda: (_host(request), response.status_code, response.headers))
+            instrumentation.answered(lambda: (_authority(request), response.status_code, response.headers))
             return response
 
         return handle_request
@@ -38,7 +38,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
             if with_headers is None:
                 return await handle(self, request)
             response = await handle(self, with_headers)
-            instrumentation.answered(lambda: (_host(request), response.status_code, response.headers))
+            instrumentation.answered(lambda: (_authority(request), response.status_code, response.headers))
             return response
 
         return handle_async_request
@@ -48,12 +48,12 @@ def instrument(gate: Gate) -> Callable[[], None]:
     return instrumentation.undo
 
 
-def _host(request: Request) -> str:
-    return request.url.raw_host.decode("ascii")
+def _authority(request: Request) -> str:
+    return request.url.netloc.decode("ascii")
 
 
 def _with_headers(request: Request, gate: Gate) -> Request | None:
-    headers = gate.headers_for(_host(request))
+    headers = gate.headers_for(request.url.raw_host.decode("ascii"))
     if not headers:
         return None
     merged = request.headers.copy()

@@ -29,7 +29,7 @@ class Instrumentation(Replacements):
         self._gate = None
         super().undo()
 
-    def answered(self, read: Callable[[], tuple[str | None, int, Mapping[str, str]]]) -> None:
+    def answered(self, read: Callable[[], tuple[str, int, Mapping[str, str]]]) -> None:
         """Note the answer to a request that carried headers.
 
         ``read`` returns the arguments of `Gate.answered`. An error is logged, never raised.

@@ -76,8 +76,12 @@ def _send(
         exc.request = request
         raise
     response.request = request
-    instrumentation.answered(lambda: (urlsplit(request.url or "").hostname, response.status_code, response.headers))
+    instrumentation.answered(lambda: (_authority(request), response.status_code, response.headers))
     return response
+
+
+def _authority(request: PreparedRequest) -> str:
+    return urlsplit(request.url or "").netloc.rpartition("@")[2]  # without a password
 
 
 def _with_headers(request: PreparedRequest, gate: Gate) -> PreparedRequest | None:

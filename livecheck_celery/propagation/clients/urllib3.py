@@ -35,7 +35,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
                 kwargs = {**kwargs, "headers": headers}
             response = urlopen(self, *args, **kwargs)
             url = _arguments(args, kwargs).get("url", "")
-            instrumentation.answered(lambda: (_host(self, url), response.status, response.headers))
+            instrumentation.answered(lambda: (_authority(self, url), response.status, response.headers))
             return response
 
         return urlopen_with_headers
@@ -69,3 +69,11 @@ def _host(pool: HTTPConnectionPool, url: str) -> str | None:
         return pool.host
     host = parse_url(url).host  # a proxy gets the absolute URL
     return host and host.strip("[]")
+
+
+def _authority(pool: HTTPConnectionPool, url: str) -> str:
+    """Return the host, and the port unless it is that of the scheme."""
+    if pool.proxy is not None and not url.startswith("/"):
+        return parse_url(url).netloc or ""
+    host = f"[{pool.host}]" if ":" in pool.host else pool.host
+    return host if pool.port in (None, pool.ConnectionCls.default_port) else f"{host}:{pool.port}"
