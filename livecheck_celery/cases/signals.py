@@ -26,6 +26,7 @@ from livecheck_celery.execution.waiting import Wait, done_within
 from livecheck_celery.guard import GUARD
 from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
+from livecheck_celery.propagation.routes import check_route
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
 from livecheck_celery.utils.sanitize import get_logger, message_of
 
@@ -58,7 +59,11 @@ class Signal(BaseSignal[T]):
 
         The value has ``method``, ``path`` and ``status``. After a status of 500 or more, or an exception, `wait` fails.
         ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment. ``times`` is as for `Signal`.
+
+        Raises:
+            ConfigurationError: no request can match the method or the path.
         """
+        check_route("from_request()", method, path)
         return cls(source=Source(REQUEST, f"{method.upper()} {path}"), times=times)
 
     @classmethod

@@ -66,10 +66,14 @@ class Route:
         return None if found is None else dict(zip(self._names, found.groups(), strict=True))
 
 
-def _check_route(method: Any, path: Any) -> None:
-    """Refuse a method or path that no request can match, since the case would never be triggered."""
+def check_route(where: str, method: Any, path: Any) -> None:
+    """Check that requests can match ``method`` and ``path``, which ``where`` got.
+
+    Raises:
+        ConfigurationError: none can.
+    """
     if not isinstance(method, str) or not _METHOD.fullmatch(method):
-        raise ConfigurationError(f"trigger_on: method {method!r:.100} must be one HTTP method, such as 'POST'")
+        raise ConfigurationError(f"{where}: method {method!r:.100} must be one HTTP method, such as 'POST'")
     problem = ""
     if not isinstance(path, str) or not path.startswith("/"):
         problem = "must begin with a slash, as in '/orders/'"
@@ -80,7 +84,7 @@ def _check_route(method: Any, path: Any) -> None:
         if set("{}<>") & set(_NAMED.sub("", path)) or len(set(names)) < len(names):
             problem = "must have placeholders with different names, as in '/orders/{number}/pay/'"
     if problem:
-        raise ConfigurationError(f"trigger_on: path {path!r:.100} {problem}")
+        raise ConfigurationError(f"{where}: path {path!r:.100} {problem}")
 
 
 class Routes:
@@ -102,7 +106,7 @@ class Routes:
             ConfigurationError: no request can match the method or the path, the case is none of ``cases``, or
                 ``arguments`` is not a plain function.
         """
-        _check_route(method, path)
+        check_route("trigger_on", method, path)
         if not any(one is case for one in cases.values()):
             name = f"case {case.name}" if hasattr(case, "name") else f"{case!r:.100}"
             raise ConfigurationError(f"trigger_on: {name} is not declared on this LiveCheck")

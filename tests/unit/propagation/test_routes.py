@@ -14,7 +14,7 @@ from django.http import HttpResponse
 from django.test import RequestFactory
 from fastapi import FastAPI
 
-from livecheck_celery import Case, LiveCheck
+from livecheck_celery import Case, LiveCheck, Signal
 from livecheck_celery.context import current_tests
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.integrations import django as django_integration
@@ -156,6 +156,7 @@ def test_placeholder_is_one_segment(path: str, values: dict[str, str] | None) ->
         ("", "/", "must be one HTTP method"),
         ("*", "/", "must be one HTTP method"),
         ("GET", 5, "path 5 must begin with a slash"),
+        ("GET", "orders/", "path 'orders/' must begin with a slash"),
         ("GET", "/orders?id=1", "must not have a query"),
         ("GET", "/orders#1", "must not have a query or a fragment"),
         ("GET", "/orders/{id", "must have placeholders"),
@@ -170,6 +171,8 @@ def test_route_that_matches_no_request_is_refused(
 ) -> None:
     with pytest.raises(ConfigurationError, match=f"^trigger_on: .*{re.escape(problem)}"):
         livecheck.trigger_on(method, path, case)
+    with pytest.raises(ConfigurationError, match=rf"^from_request\(\): .*{re.escape(problem)}"):
+        Signal.from_request(method, path)
 
 
 @pytest.mark.parametrize("wrong", ["pays", None, object()])
@@ -188,9 +191,7 @@ def test_arguments_are_a_plain_function(livecheck: LiveCheck, case: Case, wrong:
         livecheck.trigger_on("GET", "/", case, arguments=wrong)
 
 
-def test_wrong_routes_are_refused(livecheck: LiveCheck, case: Case) -> None:
-    with pytest.raises(ConfigurationError, match="path 'orders/' must begin with a slash"):
-        livecheck.trigger_on("POST", "orders/", case)
+def test_case_of_another_livecheck_is_refused(case: Case) -> None:
     other = LiveCheck(Celery("other", broker="redis://nowhere", set_as_current=False))
     with pytest.raises(ConfigurationError, match="case pays is not declared on this LiveCheck"):
         other.trigger_on("POST", "/orders/", case)
