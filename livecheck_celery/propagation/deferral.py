@@ -29,7 +29,12 @@ _followed: Final[dict[str, Replacements]] = {}
 
 
 def follow_frameworks() -> None:
-    """Make work that is queued from now on part of the tests in force, in all frameworks that are loaded."""
+    """Make work that is queued from now on part of the tests in force, in all frameworks that are loaded.
+
+    Does nothing without a user, since nobody would restore them.
+    """
+    if not _users:
+        return
     for name, follow in _FRAMEWORKS.items():
         if name in _followed or (module := sys.modules.get(name)) is None or _is_being_imported(module):
             continue

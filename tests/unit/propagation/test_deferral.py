@@ -44,6 +44,9 @@ def test_frameworks_are_followed_until_the_last_user_is_removed(user: User) -> N
     deferral.remove_user(user)
     assert BackgroundTask.__init__ is init
     deferral.follow_frameworks()
+    assert BackgroundTask.__init__ is init, "nobody would restore it"
+    deferral.add_user(user)
+    deferral.follow_frameworks()
     assert BackgroundTask.__init__ is not init
 
 
