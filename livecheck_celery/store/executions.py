@@ -82,6 +82,7 @@ VERDICT: Final = Script(
     ),
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))
+DISCARD: Final = Script("discard", keys=("test", "open"), args=("id",))
 REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease", "layout"))
 RECOVER: Final = Script(
     "recover",
@@ -330,10 +331,8 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        pipeline = self._database.pipeline()
-        pipeline.zrem(self._database.keys.open(case_name), test_id)
-        pipeline.delete(self._database.keys.test(case_name, test_id))
-        self._database.execute(pipeline)
+        keys = self._database.keys
+        self._database.run(DISCARD(test=keys.test(case_name, test_id), open=keys.open(case_name), id=test_id))
 
     def revoke(self, test: TestExecution, token: str) -> bool:
         """Take over an execution whose task was revoked; return whether the caller must write its verdict.

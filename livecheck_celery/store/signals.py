@@ -47,7 +47,7 @@ SEND_SIGNAL: Final = Script(
     ),
 )
 DROP_SIGNALS: Final = Script("drop_signals", keys=("signals", "test"))
-LISTEN: Final = Script("listen", keys=("signals",), args=("address", "ttl"))
+LISTEN: Final = Script("listen", keys=("signals", "test"), args=("address", "ttl"))
 
 
 class Received(NamedTuple):
@@ -164,8 +164,10 @@ class Signals:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        redis_key = self._database.keys.signals(case_name, key)
-        found = self._database.run(LISTEN(signals=redis_key, address=address, ttl=max(SIGNAL_TTL, ceil(ttl))))
+        keys = self._database.keys
+        redis_key, test_key = keys.signals(case_name, key), keys.test(case_name, key)
+        call = LISTEN(signals=redis_key, test=test_key, address=address, ttl=max(SIGNAL_TTL, ceil(ttl)))
+        found = self._database.run(call)
         return read_signals(redis_key, case_name, key, as_dict(found))
 
     def awaited(self, wanted: Sequence[tuple[str, str, Sequence[str]]]) -> list[dict[str, SignalEvent]]:

@@ -13,7 +13,15 @@ from livecheck_celery.store import executions as store_executions
 from livecheck_celery.store.database import FORGET_AFTER, KEEP
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
-from tests.helpers.execution_records import EARLY, Execution, Message, StoredSignals, Suite, VerdictReply
+from tests.helpers.execution_records import (
+    EARLY,
+    Execution,
+    Message,
+    StoredSignals,
+    Suite,
+    VerdictReply,
+    unchecked_after,
+)
 from tests.helpers.schedule_model import ScheduleModel
 
 MAX_HISTORY = 3
@@ -22,13 +30,6 @@ MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
 WINDOWS = [Window(2.0, 1.0), Window(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
-
-
-def unchecked_after(limit: float) -> float:
-    """Return the seconds after which a suite counts as not checked."""
-    return max(3.0, min(0.75 * limit, 90.0))
-
-
 OPEN = "open"
 
 
@@ -72,23 +73,12 @@ class ExecutionModel(ScheduleModel):
 
     def moments(self) -> list[float]:
         """Return the times, from now on, at which the state changes."""
-        suite, ones = self.suite, self.executions.values()
+        ones = self.executions.values()
         times = [*self.open.values(), *self.gone_at.values()]
         times += [
             time for one in ones for time in (one.lease_until, one.expires_at, one.recorded_at + FORGET_AFTER) if time
         ]
-        if suite.next_run is not None:
-            times += [suite.next_run - window.early for window in WINDOWS]
-            times += [suite.next_run - window.period * 1.5 for window in WINDOWS]
-        if suite.run is not None:
-            times += [suite.run.lease_until, suite.run.over_at, suite.run.resent_until or 0.0]
-        if suite.last_fail is not None:
-            times.append(suite.last_fail + DELAY)
-        if suite.expected_since is not None:
-            since = max(suite.expected_since, suite.last_test_received or 0.0)
-            times += [since + limit for limit in STALLED_AFTER]
-        if suite.checked_at is not None:
-            times += [suite.checked_at + unchecked_after(limit) for limit in STALLED_AFTER]
+        times += self.suite.moments(WINDOWS, DELAY, STALLED_AFTER)
         return sorted({time for time in times if time >= self.now})
 
     def _forget(self, what: str, test_id: str) -> None:
@@ -108,6 +98,11 @@ class ExecutionModel(ScheduleModel):
     def _keep_exactly(self, what: str, test_id: str, seconds: float) -> None:
         self.gone_at[what, test_id] = self.now + seconds
 
+    def _outlive_signals(self, test_id: str) -> None:
+        """Keep the record for longer than the signals."""
+        if test_id in self.executions and test_id in self.signals:
+            self._keep("test", test_id, self.gone_at["signals", test_id] - self.now + 1)
+
     # -- executions
 
     def message(self, test_id: str, recorded_at: float | None = None) -> Message:
@@ -124,13 +119,14 @@ class ExecutionModel(ScheduleModel):
             return "backlog"
         if earlier is not None:
             self._forget("test", test_id)
-            if self.signals.get(test_id, StoredSignals()).begin_again(earlier):
+            if self.signals.get(test_id, StoredSignals()).begin_again():
                 self._forget("signals", test_id)
         not_before = self.now + delay
         message = self.message(test_id, self.now)
         execution = self._new(message, payload, not_before + expires_in)
         execution.not_before = not_before
         execution.by_message = frozenset() if earlier is None else earlier.by_message
+        execution.earlier = frozenset() if earlier is None else earlier.earlier | {earlier.number}
         if test_id in self.signals:
             self.signals[test_id].take_over()
         if test_id in self.signals and expires_in + delay > 0:
@@ -251,6 +247,7 @@ class ExecutionModel(ScheduleModel):
         change, recent = suite.count(state, self.now)
         self._close(test_id)
         self._stop_listening(test_id, address)
+        self._outlive_signals(test_id)
         self.report(state, test_id)
         answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT, change, recent)
         held.judge(state, token, answer)
@@ -277,7 +274,7 @@ class ExecutionModel(ScheduleModel):
     def discard(self, test_id: str) -> None:
         """Delete the record, as `Executions.discard` or a failover does."""
         if one := self.executions.get(test_id):
-            self.lost |= {one.number, *one.by_message}
+            self.lost |= {one.number, *one.by_message, *one.earlier}
         self._forget("test", test_id)
         self._close(test_id)
 
@@ -336,14 +333,15 @@ class ExecutionModel(ScheduleModel):
         stored = self.signals.setdefault(key, StoredSignals())
         again = stored.arrive(name, value, self.now)
         one = self.executions.get(key)
-        if again and one is not None and one.verdict is not None and name not in one.late:
-            one.late.add(name)
-            self.report(one.verdict, None)
-        if one is not None and one.verdict is not None:
-            stored.arrive(f"{EARLY}{name}", value, self.now)
-            self._keep("signals", key, FORGET_AFTER)
-        else:
+        if one is None or one.verdict is None:
             self._keep("signals", key, max(SIGNAL_TTL, ttl, 0 if one is None else one.expires_at - self.now))
+        else:
+            stored.arrive(f"{EARLY}{name}", value, self.now, counts=again)
+            self._keep("signals", key, FORGET_AFTER)
+            if again and name not in one.late:
+                one.late.add(name)
+                self.report(one.verdict, None)
+        self._outlive_signals(key)
         return set(stored.listeners)
 
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:
@@ -351,6 +349,7 @@ class ExecutionModel(ScheduleModel):
         stored = self.signals.setdefault(key, StoredSignals())
         stored.listeners.add(address)
         self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
+        self._outlive_signals(key)
         return stored.readable
 
     # -- the suite

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from livecheck_celery.models import LAYOUT, State
+from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.statistics import FailureLimits
 
 LIMITS = FailureLimits(max_consecutive_failures=3, max_failure_rate=0.4, failure_rate_window=20.0, failure_rate_tests=4)
@@ -16,6 +18,11 @@ VerdictReply = tuple[bool, float, int, State, str, tuple[int, int]]
 def stamp(time: float) -> str:
     """Format a time as it is stored."""
     return f"{time:.6f}"
+
+
+def unchecked_after(limit: float) -> float:
+    """Return the seconds after which a suite counts as not checked."""
+    return max(3.0, min(0.75 * limit, 90.0))
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class Execution:
     sent_at: float | None = None
     #: Numbers of the executions of this id that came by a message alone.
     by_message: frozenset[int] = frozenset()
+    #: Numbers of the executions of the earlier uses of this id, whose messages the record recognizes.
+    earlier: frozenset[int] = frozenset()
     verdict: State | None = None
     verdict_by: str | None = None
     answer: VerdictReply | None = None
@@ -150,6 +159,23 @@ class Suite:
             return State.STALL
         return self.status or State.INIT
 
+    def moments(self, windows: Sequence[Window], delay: float, limits: Sequence[float]) -> list[float]:
+        """Return the times at which a call begins to have another effect; some are in the past."""
+        times = []
+        if self.next_run is not None:
+            times += [self.next_run - window.early for window in windows]
+            times += [self.next_run - window.period * 1.5 for window in windows]
+        if self.run is not None:
+            times += [self.run.lease_until, self.run.over_at, self.run.resent_until or 0.0]
+        if self.last_fail is not None:
+            times.append(self.last_fail + delay)
+        if self.expected_since is not None:
+            since = max(self.expected_since, self.last_test_received or 0.0)
+            times += [since + limit for limit in limits]
+        if self.checked_at is not None:
+            times += [self.checked_at + unchecked_after(limit) for limit in limits]
+        return times
+
     def count(self, state: State, now: float) -> tuple[str, tuple[int, int]]:
         """Count a verdict in the window; return the change of the suite, and the failed and all tests in the window."""
         if state is not State.SKIP:
@@ -225,17 +251,16 @@ class StoredSignals:
     counted: dict[str, tuple[int, float]] = field(default_factory=dict)
     listeners: set[str] = field(default_factory=set)
 
-    def arrive(self, name: str, value: str, now: float) -> bool:
+    def arrive(self, name: str, value: str, now: float, *, counts: bool = True) -> bool:
         """Store a signal; return whether it had arrived before."""
         self.arrived[name] = (value, now)
         arrivals, first_at = self.counted.get(name, (0, now))
-        self.counted[name] = (arrivals + 1, first_at)
+        self.counted[name] = (arrivals + counts, first_at)
         return arrivals > 0
 
-    def begin_again(self, earlier: Execution) -> bool:
-        """Drop the signals that arrived before the verdict of the id's earlier use; return whether nothing is left."""
-        verdict_at = earlier.answer[1] if earlier.answer else 0.0
-        for name in [name for name, (_, first_at) in self.counted.items() if first_at <= verdict_at]:
+    def begin_again(self) -> bool:
+        """Drop the signals of the id's earlier use; return whether nothing is left."""
+        for name in list(self.readable):
             del self.arrived[name], self.counted[name]
         self.take_over()
         return not self.arrived and not self.listeners

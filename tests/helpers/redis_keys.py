@@ -24,3 +24,11 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
             continue
         found.append(key)
     return found
+
+
+def let_time_pass(client: redis.Redis, seconds: int) -> None:
+    """Let every key expire ``seconds`` earlier; the clock stays."""
+    for key in client.scan_iter():
+        left = client.pttl(key) - seconds * 1000
+        if client.pttl(key) > 0:
+            client.pexpire(key, max(0, left))

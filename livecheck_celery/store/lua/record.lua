@@ -33,8 +33,8 @@ local function stamp(time)
 end
 
 local is_reused = redis.call('EXISTS', test) == 1
-local earlier = redis.call('HMGET', test, 'verdict', 'use', 'recorded_at', 'verdict_at', 'by_message')
-local verdict_at, by_message = tonumber(earlier[4]), earlier[5]
+local earlier = redis.call('HMGET', test, 'verdict', 'use', 'recorded_at', 'by_message')
+local by_message = earlier[4]
 if earlier[2] == use then
   -- The caller repeats a call whose reply was lost.
   return earlier[3]
@@ -50,16 +50,15 @@ local is_unrecorded = redis.call('ZSCORE', unrecorded, id)
 local bytes = redis.call('HMGET', unrecorded_bytes, id, '')
 local other_bytes = tonumber(bytes[2] or 0) - tonumber(bytes[1] or 0)
 
--- Signals can arrive before the trigger. Those of another use of the id do not count for this one; where the sender
--- did not know the use, those that arrived after an earlier verdict count.
+-- Signals can arrive before the trigger. Those of another use of the id do not count for this one. Where the sender did
+-- not know the use, those count that were kept for the next one.
 local gone, taken = {}, {}
 for _, counted in ipairs(redis.call('HKEYS', signals)) do
   local field = string.match(counted, '^%+(.*)')
-  local first_at, sent_in = string.match(field and redis.call('HGET', signals, counted) or '', '^%d+ (%S+) (%S+)')
+  local sent_in = string.match(field and redis.call('HGET', signals, counted) or '', '^%d+ %S+ (%S+)')
   if sent_in then
     local name = string.match(field, '^~%S+ (.*)')
-    local is_own = sent_in == use
-      or (sent_in == '-' and (not is_reused or (verdict_at and tonumber(first_at) > verdict_at)))
+    local is_own = sent_in == use or (sent_in == '-' and (name or not is_reused))
     if name and is_own and (sent_in == use or not taken[name]) then
       taken[name] = field
     end

@@ -25,8 +25,8 @@ local signals, test, unrecorded, unrecorded_bytes, reports = KEYS[1], KEYS[2], K
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local inbox, forget_after, max_fields = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_ids, max_bytes, case_name, max_reports = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
--- Ids and sends that are remembered: more than one pass of the outbox repeats.
-local EVICTIONS, SENDS = 20, 8
+-- Ids that are dropped at once; sends that are remembered, which are all that one pass of the outbox can repeat.
+local EVICTIONS, SENDS = 20, 501
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local received_at = string.format('%.6f', now)
@@ -48,54 +48,64 @@ elseif expires_at then
   ttl = math.max(ttl, math.ceil(tonumber(expires_at) - now))
 end
 
--- Number of arrivals, time of the first, use of the id, and the last sends.
-local counted = {}
-for word in string.gmatch(redis.call('HGET', signals, '+' .. stored_as) or '', '%S+') do
-  table.insert(counted, word)
+-- Stored for each signal: number of arrivals, time of the first, use of the id, and the last sends.
+local function arrivals_of(field)
+  local words = {}
+  for word in string.gmatch(redis.call('HGET', signals, '+' .. field) or '', '%S+') do
+    table.insert(words, word)
+  end
+  return words
 end
-local known_use = use == '' and '-' or use
-if counted[3] ~= known_use and counted[3] ~= '-' and known_use ~= '-' then
-  counted = {}
+
+-- Returns the event and what is stored with it, after this arrival.
+local function with_this(before, arrivals)
+  local first_at = before[2] or received_at
+  local words = {arrivals, first_at, use ~= '' and use or before[3] or '-'}
+  for at = math.max(4, #before - SENDS + 2), #before do
+    table.insert(words, before[at])
+  end
+  table.insert(words, send_id)
+  return string.sub(ARGV[3], 1, -2) .. ',"received_at":' .. received_at .. ',"arrivals":' .. math.max(1, arrivals)
+    .. ',"first_at":' .. first_at .. '}', table.concat(words, ' ')
 end
-for at = 4, #counted do
-  if counted[at] == send_id then
+
+local before = arrivals_of(stored_as)
+if use ~= '' and before[3] ~= use and before[3] ~= '-' then
+  before = {}
+end
+for at = 4, #before do
+  if before[at] == send_id then
     return {received_at}
   end
 end
-local arrivals, first_at = tonumber(counted[1] or 0) + 1, counted[2] or received_at
-local event = string.sub(ARGV[3], 1, -2) .. ',"received_at":' .. received_at .. ',"arrivals":' .. arrivals
-  .. ',"first_at":' .. first_at .. '}'
-local words = {arrivals, first_at, known_use ~= '-' and known_use or counted[3] or '-'}
-for at = math.max(4, #counted - SENDS + 2), #counted do
-  table.insert(words, counted[at])
-end
-table.insert(words, send_id)
-local info = table.concat(words, ' ')
+local arrivals = tonumber(before[1] or 0) + 1
+local event, info = with_this(before, arrivals)
 
-local fields = redis.call('HKEYS', signals)
-if #fields >= max_fields and redis.call('HEXISTS', signals, stored_as) == 0 then
-  return 'overflow'
-end
-
--- Sent with key=, after the verdict: late for that test, or early for the next one of this id, which takes it over.
-local early = verdict and use == '' and '~- ' .. name
-local early_event, early_info
+-- Sent with key=, after the verdict: late for that test, or early for the next one of this id, which takes it over. It is
+-- counted for one of them: for the next one, unless that test has not had the signal.
+local early, early_event, early_info = verdict and use == '' and '~- ' .. name
+local early_before = arrivals_of('~- ' .. name)
+local of_next = tonumber(early_before[1] or 0)
 if early then
-  local before = redis.call('HGET', signals, '+' .. early)
-  local count, since = string.match(before or '', '^(%d+) (%S+)')
-  count, since = tonumber(count or 0) + 1, since or received_at
-  early_event = string.sub(ARGV[3], 1, -2) .. ',"received_at":' .. received_at .. ',"arrivals":' .. count
-    .. ',"first_at":' .. since .. '}'
-  early_info = count .. ' ' .. since .. ' - ' .. send_id
+  of_next = of_next + (arrivals > 1 and 1 or 0)
+  early_event, early_info = with_this(early_before, of_next)
+end
+
+local fields, added = redis.call('HKEYS', signals), 0
+for _, field in ipairs({stored_as, early or nil}) do
+  added = added + (redis.call('HEXISTS', signals, field) == 0 and 2 or 0)
+end
+if added > 0 and #fields + added > max_fields then
+  return 'overflow'
 end
 
 -- Signals that belong to no test are bounded by dropping those that expire first.
 local expired, dropped, bytes, total = {}, {}, 0, 0
 if not expires_at then
-  local before = redis.call('HMGET', unrecorded_bytes, id, '')
-  local stored = redis.call('HSTRLEN', signals, stored_as)
-  bytes = tonumber(before[1] or 0) + #event - stored
-  total = tonumber(before[2] or 0) + #event - stored
+  local counted = redis.call('HMGET', unrecorded_bytes, id, '')
+  local more = #event + #info - redis.call('HSTRLEN', signals, stored_as) - redis.call('HSTRLEN', signals, '+' .. stored_as)
+  bytes = tonumber(counted[1] or 0) + more
+  total = tonumber(counted[2] or 0) + more
   local count = redis.call('ZCARD', unrecorded) + (redis.call('ZSCORE', unrecorded, id) and 0 or 1)
   local oldest = redis.call('ZRANGE', unrecorded, 0, EVICTIONS - 1, 'WITHSCORES')
   for at = 1, #oldest, 2 do
@@ -120,7 +130,7 @@ if verdict and stored_as == name and arrivals > 1 and max_reports > 0
     return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
   end
   local limit = record[5] and cjson.decode(record[5])[name]
-  local is_forbidden = limit and arrivals > limit
+  local is_forbidden = limit and arrivals - of_next > limit
   local times = arrivals == 2 and 'twice' or arrivals .. ' times'
   late = cjson.encode({
     case_name = case_name,
@@ -137,6 +147,10 @@ if early then
 end
 if redis.call('TTL', signals) < ttl then
   redis.call('EXPIRE', signals, ttl)
+end
+-- The record outlives the signals, so that the next use of the id can tell which are not its own.
+if redis.call('TTL', test) <= redis.call('TTL', signals) then
+  redis.call('EXPIRE', test, redis.call('TTL', signals) + 1)
 end
 if not expires_at then
   for _, gone in ipairs({expired, dropped}) do

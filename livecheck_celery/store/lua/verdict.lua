@@ -168,4 +168,8 @@ if by_message then
   redis.call('HSET', test, 'by_message', 1)
 end
 redis.call('EXPIRE', test, by_message and remember or forget_after)
+-- The record outlives the signals, so that the next use of the id can tell which are not its own.
+if redis.call('TTL', test) <= redis.call('TTL', signals) then
+  redis.call('EXPIRE', test, redis.call('TTL', signals) + 1)
+end
 return reply

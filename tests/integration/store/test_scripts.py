@@ -32,6 +32,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "recover, resend": lambda store: store.executions.recover(CASE, "recorded", "s"),
     "recover, close": lambda store: store.executions.recover(CASE, "expired", "s"),
     "revoke": lambda store: store.executions.revoke(make_test("recorded"), "r"),
+    "discard": lambda store: store.executions.discard(CASE, "running"),
     "send_signal": lambda store: store.signals.send(make_signal(key="running"), ttl=60),
     "send_signal, without a record": lambda store: store.signals.send(make_signal(key="unknown"), ttl=60),
     "send_signal, late": lambda store: store.signals.send(make_signal(key="finished"), ttl=60),
@@ -147,6 +148,9 @@ def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, ca
         "sign_of_life": keys,
         "sign_in": keys[-1:],
         "drop_signals": keys[1:],
+        "discard": keys[:1],
+        # TTL and EXPIRE take a key of any type.
+        "listen": keys[1:],
         # Each of these has no use for the keys of the others.
         "send_signal": keys[2:],
         "send_signal, without a record": keys[4:],

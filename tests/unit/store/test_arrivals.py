@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import redis
 
+from livecheck_celery.delivery.outbox import _BATCH as BATCH
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store import signals as store_signals
@@ -50,6 +51,16 @@ def test_write_of_a_send_that_is_repeated_counts_once(store: Store) -> None:
     for send_id in ("a", "a", "b", "a", "b"):
         assert send(store, test, send_id=send_id) is None
     assert arrived(store)["stored"].arrivals == 2
+
+
+def test_batch_that_is_repeated_counts_each_send_once(store: Store) -> None:
+    test = record(store, make_test())
+    sends = [SignalEvent("stored", CASE, test.id, str(number), use=test.use) for number in range(BATCH + 1)]
+    for _ in range(2):  # as after a cut connection
+        with store.batch() as batch:
+            for event in sends:
+                batch.signal(event, ttl=60)
+    assert arrived(store)["stored"].arrivals == len(sends)
 
 
 def test_write_of_a_record_that_is_repeated_has_the_same_reply(store: Store) -> None:
