@@ -107,7 +107,7 @@ def circular() -> list[Any]:
 def test_result_that_nothing_has_executed_is_recognized(make: Any, kind: str | None) -> None:
     result = make()
     assert unexecuted(result) == kind
-    for each in (result, *(result[0] if isinstance(result, tuple) else ())):
+    for each in (result, *(result[0] if type(result) is tuple else ())):
         if type(each) is types.CoroutineType:
             each.close()
 
