@@ -38,7 +38,8 @@ def describe(error: BaseException) -> str:
     if len(others) > len(texts):
         texts.append(f"{len(others) - len(texts)} more")
     try:
-        text = _describe_single(deciding)
+        # An exception that was only put into a group has the place of the group.
+        text = _describe_single(deciding, raised_at(deciding) or raised_at(error))
     except Exception:  # of user code that the error refers to; the verdict needs a text
         logger.exception("failures: failed to describe an error")
         text = type(deciding).__name__
@@ -50,12 +51,11 @@ def cause(error: BaseException) -> str:
 
     Of an error in user code: its type, and the function and the text of the line, without numbers that edits change.
     """
-    _, deciding = verdict_of(error)
-    place = None if isinstance(deciding, LiveCheckError) else raised_at(deciding)
+    place = None if isinstance(error, LiveCheckError) else raised_at(error)
     if place is not None:
-        return sanitize(f"{type(deciding).__name__} in {place.code.co_qualname}: {place.source}")[:_MAX_OTHER]
-    text = _one_line(message_of(deciding)).partition(";")[0]
-    return f"{type(deciding).__name__}: {_NUMBER.sub('N', text)}"[:_MAX_OTHER]
+        return sanitize(f"{type(error).__name__} in {place.code.co_qualname}: {place.source}")[:_MAX_OTHER]
+    text = _one_line(message_of(error)).partition(";")[0]
+    return f"{type(error).__name__}: {_NUMBER.sub('N', text)}"[:_MAX_OTHER]
 
 
 def trace(error: BaseException) -> str:
@@ -63,11 +63,10 @@ def trace(error: BaseException) -> str:
     return traceback_of(error)[-_MAX_TRACEBACK:]
 
 
-def _describe_single(error: BaseException) -> str:
+def _describe_single(error: BaseException, place: Place | None) -> str:
     text = _one_line(message_of(error))
     if isinstance(error, LiveCheckError):
         return text
-    place = raised_at(error)
     if isinstance(error, AssertionError):
         return text if place is None else _describe_assertion(text, place)
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__

@@ -7,9 +7,10 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from livecheck_celery.utils.sanitize import sanitize
 
@@ -18,6 +19,11 @@ _EXAMPLES: Final = f"{_OURS}_examples/"  # of the wheel, for `livecheck demo`
 _STANDARD: Final = tuple(f"{sysconfig.get_path(name)}/" for name in ("stdlib", "platstdlib"))
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")
 _MAX_SOURCE: Final = 200
+#: Causes of an error that are looked at; a chain of causes can be circular.
+_MAX_CAUSES: Final = 20
+# What is stored, whatever the class of an error makes of it.
+_TRACEBACK: Final[Any] = vars(BaseException)["__traceback__"]
+_CAUSE: Final[Any] = vars(BaseException)["__cause__"]
 
 
 class Place(NamedTuple):
@@ -50,13 +56,11 @@ class Place(NamedTuple):
 def raised_at(error: BaseException) -> Place | None:
     """Return where user code raised ``error``, or called the library that did; None if no user code did.
 
-    What Python made of a ``StopIteration`` in a coroutine has the place of that.
+    An error that has passed no user code, such as the one that Python makes of a ``StopIteration`` in a coroutine, has
+    the place of its cause.
     """
-    places = list(_frames(error.__traceback__))
-    cause = error.__cause__
-    if issubclass(type(cause), StopIteration | StopAsyncIteration) and isinstance(error, RuntimeError):
-        places += _frames(getattr(cause, "__traceback__", None))
-    return _innermost(places)
+    causes = islice(_with_causes(error), _MAX_CAUSES)
+    return next((place for each in causes if (place := _innermost(_frames(each)))), None)
 
 
 def current_place(thread_id: int | None) -> str:
@@ -72,7 +76,15 @@ def current_place(thread_id: int | None) -> str:
     return sanitize(f", at {where}: {place.source[:_MAX_SOURCE]}".rstrip(": "))
 
 
-def _frames(trace: TracebackType | None) -> Iterator[Place]:
+def _with_causes(error: BaseException) -> Iterator[BaseException]:
+    one: BaseException | None = error
+    while one is not None:
+        yield one
+        one = _CAUSE.__get__(one)
+
+
+def _frames(error: BaseException) -> Iterator[Place]:
+    trace: TracebackType | None = _TRACEBACK.__get__(error)
     while trace is not None:
         yield Place(trace.tb_frame, trace.tb_lineno, trace.tb_lasti)
         trace = trace.tb_next

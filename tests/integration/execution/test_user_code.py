@@ -372,13 +372,34 @@ def test_error_has_no_place_in_livecheck(livecheck: LiveCheck) -> None:
     assert str(report.error).endswith("missing 1 required positional argument: 'side'")
 
 
-def test_stop_iteration_in_a_coroutine_has_its_own_place(livecheck: LiveCheck) -> None:
-    async def run(self: Case) -> None:
-        raise StopIteration
+async def stop_iteration(self: Case) -> None:
+    raise StopIteration
 
+
+def of_unreadable_cause(self: Case) -> None:
+    class Unreadable(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise ZeroDivisionError(name)
+
+    raise ValueError("no price") from Unreadable()
+
+
+def raise_group(self: Case) -> None:
+    raise ExceptionGroup("prices", [ValueError("no price"), ValueError("no side")])
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        (stop_iteration, "RuntimeError: coroutine raised StopIteration ("),
+        (of_unreadable_cause, "ValueError: no price ("),
+        (raise_group, "ValueError: no price ("),
+    ],
+)
+def test_error_that_user_code_did_not_raise_itself_has_a_place(livecheck: LiveCheck, run: Any, text: str) -> None:
     execute(declare(livecheck, run))
     [report] = reports(livecheck)
-    assert str(report.error).startswith("RuntimeError: coroutine raised StopIteration (test_user_code.py:")
+    assert str(report.error).startswith(f"{text}test_user_code.py:")
 
 
 @pytest.mark.promise("A child that `run()` forks decides no verdict.", theme="verdicts")
