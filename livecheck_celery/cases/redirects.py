@@ -21,8 +21,12 @@ def refusal(response: requests.Response) -> str | None:
     method = response.request.method or ""
     if not response.is_redirect or method in _FOLLOWED:
         return None
-    target = urljoin(response.url, response.headers["location"])
-    redirected = f"redirected ({response.status_code}) to {without_secrets(target)}"
+    redirected = f"redirected ({response.status_code})"
+    try:
+        target = urljoin(response.url, response.headers["location"])
+        redirected = f"{redirected} to {without_secrets(target)}"
+    except ValueError:
+        return f"{redirected} to what is not a URL"
     if response.status_code not in _REPEATED:
         how = "which would be requested by GET or without the body"
     elif urlsplit(target).hostname != urlsplit(response.url).hostname:

@@ -15,7 +15,8 @@ from functools import lru_cache
 from typing import Any, Final
 
 from livecheck_celery.execution.places import Place
-from livecheck_celery.utils.preview import MASKED, is_secret, preview
+from livecheck_celery.utils.preview import MASKED, preview
+from livecheck_celery.utils.secrets import is_secret, without_url_secrets
 
 #: Largest source file that is parsed, in characters.
 MAX_SOURCE: Final = 1_000_000
@@ -43,7 +44,7 @@ def failed_assert(place: Place) -> ast.Assert | None:
 
 def text_of(statement: ast.Assert) -> str:
     """Return ``assert`` and the condition, on one line."""
-    return f"assert {ast.unparse(statement.test)}"[:_MAX_ASSERT]
+    return without_url_secrets(f"assert {ast.unparse(statement.test)}")[:_MAX_ASSERT]
 
 
 def values_of(statement: ast.Assert, place: Place, message: str = "") -> str:
@@ -53,7 +54,7 @@ def values_of(statement: ast.Assert, place: Place, message: str = "") -> str:
     """
     frame, shown = place.frame, dict[str, str]()
     for node in _operands(statement.test, frame):
-        expression = ast.unparse(node)[:_MAX_EXPRESSION]
+        expression = without_url_secrets(ast.unparse(node))[:_MAX_EXPRESSION]
         value = _lookup(node, frame)
         if expression not in shown and value is not _MISSING and not _is_code(value):
             text = MASKED if is_secret(_name_of(node)) else preview(value)
@@ -132,7 +133,7 @@ def _lookup(node: ast.expr, frame: types.FrameType) -> Any:
 def _attribute(owner: Any, name: str) -> Any:
     try:
         fields = object.__getattribute__(owner, "__dict__")
-        if isinstance(owner, types.ModuleType) or name in fields:
+        if issubclass(type(owner), types.ModuleType) or name in fields:
             return fields[name]
     except (AttributeError, KeyError, TypeError):
         pass
@@ -148,7 +149,7 @@ def _attribute(owner: Any, name: str) -> Any:
 def _item(owner: Any, key: Any) -> Any:
     if type(key) not in (str, bytes, int, bool, float, type(None)):  # else hashing runs code
         return _MISSING
-    base = next((each for each in (dict, list, tuple, str, bytes) if isinstance(owner, each)), None)
+    base = next((each for each in (dict, list, tuple, str, bytes) if issubclass(type(owner), each)), None)
     if base is None or type(owner).__getitem__ is not base.__getitem__:
         return _MISSING
     try:
@@ -159,8 +160,9 @@ def _item(owner: Any, key: Any) -> Any:
 
 def _is_code(value: Any) -> bool:
     # Cases and signals are declarations, too.
-    return isinstance(value, _CODE) or any(
-        base.__module__.startswith("livecheck_celery.cases.") for base in type(value).__mro__
+    kind = type(value)  # not isinstance(), which asks a lazy object for the class of what it stands for
+    return issubclass(kind, _CODE) or any(
+        each.__module__.startswith("livecheck_celery.cases.") for each in kind.__mro__
     )
 
 

@@ -13,6 +13,7 @@ from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, NamedTuple
 
 from livecheck_celery.utils.sanitize import sanitize
+from livecheck_celery.utils.secrets import without_url_secrets
 
 _OURS: Final = f"{Path(__file__).parent.parent}/"
 _EXAMPLES: Final = f"{_OURS}_examples/"  # of the wheel, for `livecheck demo`
@@ -46,8 +47,9 @@ class Place(NamedTuple):
 
     @property
     def source(self) -> str:
-        """The text of the line; empty if it is not available."""
-        return linecache.getline(self.code.co_filename, self.line, self.frame.f_globals).strip()
+        """The text of the line, without the secrets of URLs; empty if it is not available."""
+        line = linecache.getline(self.code.co_filename, self.line, self.frame.f_globals)
+        return without_url_secrets(line.strip())
 
     def __str__(self) -> str:
         return sanitize(f"{Path(self.code.co_filename).name}:{self.line}")

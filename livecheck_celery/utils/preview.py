@@ -9,21 +9,17 @@ import datetime as dt
 import decimal
 import enum
 import pathlib
-import re
 import uuid
 from collections.abc import Iterable
 from itertools import islice
-from typing import Any, Final
+from typing import Any, Final, cast
 
+from livecheck_celery.utils.raw_types import name_of
 from livecheck_celery.utils.sanitize import sanitize
+from livecheck_celery.utils.secrets import is_secret, without_url_secrets
 
 MASKED: Final = "***"
 
-_SECRET: Final = re.compile(
-    r"pass(word|wd|phrase|code)|^pwd$|secret|token|api_?key|private_?key|authorization|cookie|credential|session_?(id|key)"
-    r"|^(cvv|cvc|pin|iban|ssn)$|card_?number|signature",
-    re.IGNORECASE,
-)
 _PRINTED_BY_TYPE: Final = (
     dt.date,
     dt.time,
@@ -34,26 +30,25 @@ _PRINTED_BY_TYPE: Final = (
     range,
     complex,
 )
+_CONTAINERS: Final = (dict, list, tuple, set, frozenset)
 _MAX_TEXT: Final = 100
+#: Characters of a text in which URLs are looked for, so that none is cut in its password.
+_MAX_MASKED: Final = 1_000
 _MAX_ITEMS: Final = 6
 _MAX_DEPTH: Final = 3
 _MAX_INT_BITS: Final = 256
 
 
-def is_secret(name: object) -> bool:
-    """Return whether a variable, field or key of this name holds a secret."""
-    return isinstance(name, str) and _SECRET.search(name) is not None
-
-
 def preview(value: object, depth: int = _MAX_DEPTH) -> str:
     """Return a printable text of ``value`` of bounded length, on one line; values with secret names are masked."""
-    if isinstance(value, str | bytes):
+    kind = type(value)  # not isinstance(), which asks a lazy object for the class of what it stands for
+    if issubclass(kind, str | bytes):
         return _text(value)
     if (simple := _simple(value)) is not None:
         return simple
     if depth <= 0:
-        return f"<{type(value).__name__}>"
-    if isinstance(value, dict | list | tuple | set | frozenset):
+        return f"<{name_of(kind)}>"
+    if issubclass(kind, _CONTAINERS):
         return _container(value, depth)
     return _object(value, depth)
 
@@ -65,9 +60,9 @@ def _simple(value: Any) -> str | None:
         return repr(value)
     if kind is int:
         return repr(value) if value.bit_length() <= _MAX_INT_BITS else f"<int of {value.bit_length()} bits>"
-    if isinstance(value, enum.Enum):
-        return f"{kind.__name__}.{object.__getattribute__(value, '_name_')}"
-    if isinstance(value, _PRINTED_BY_TYPE) and kind.__module__.partition(".")[0] in _STANDARD:
+    if issubclass(kind, enum.Enum):
+        return f"{name_of(kind)}.{object.__getattribute__(value, '_name_')}"
+    if issubclass(kind, _PRINTED_BY_TYPE) and kind.__module__.partition(".")[0] in _STANDARD:
         return sanitize(repr(value))[:_MAX_TEXT]
     return None
 
@@ -75,19 +70,23 @@ def _simple(value: Any) -> str | None:
 _STANDARD: Final = frozenset(kind.__module__.partition(".")[0] for kind in _PRINTED_BY_TYPE)
 
 
-def _text(value: str | bytes) -> str:
-    base: Any = str if isinstance(value, str) else bytes
-    length = base.__len__(value)
-    shown = base.__repr__(base.__getitem__(value, slice(_MAX_TEXT)))
-    return sanitize(shown) + (f"… ({length} {'characters' if base is str else 'bytes'})" if length > _MAX_TEXT else "")
+def _text(value: Any) -> str:
+    base: Any = str if issubclass(type(value), str) else bytes
+    length, start = base.__len__(value), base.__getitem__(value, slice(_MAX_MASKED))
+    if base is str:
+        shown = without_url_secrets(start)[:_MAX_TEXT]
+        return sanitize(repr(shown)) + (f"… ({length} characters)" if length > _MAX_TEXT else "")
+    masked = without_url_secrets(start.decode("latin-1")).encode("latin-1")[:_MAX_TEXT]
+    return sanitize(repr(masked)) + (f"… ({length} bytes)" if length > _MAX_TEXT else "")
 
 
 def _container(value: Any, depth: int) -> str:
-    if isinstance(value, dict):
+    kind = type(value)
+    if issubclass(kind, dict):
         first = islice(dict.items(value), _MAX_ITEMS)
         pairs = (f"{preview(key, 1)}: {_named(key, each, depth)}" for key, each in first)
         return _bracketed("{", pairs, dict.__len__(value), "}")
-    base: type[Any] = next(each for each in (list, tuple, set, frozenset) if isinstance(value, each))
+    base: type[Any] = next(each for each in (list, tuple, set, frozenset) if issubclass(kind, each))
     items = (preview(each, depth - 1) for each in islice(base.__iter__(value), _MAX_ITEMS))
     size = base.__len__(value)
     if base is list:
@@ -100,11 +99,12 @@ def _container(value: Any, depth: int) -> str:
 
 
 def _object(value: object, depth: int) -> str:
-    name = value.__name__ if isinstance(value, type) else type(value).__name__
-    if isinstance(value, BaseException):
+    kind = type(value)
+    name = name_of(kind)
+    if issubclass(kind, BaseException):
         return f"{name}{_container(BaseException.args.__get__(value), depth)}"  # type: ignore[attr-defined] # a descriptor
-    if isinstance(value, type):
-        return f"<class {name}>"
+    if issubclass(kind, type):
+        return f"<class {name_of(cast('type', value))}>"
     try:
         fields = object.__getattribute__(value, "__dict__")
     except AttributeError:

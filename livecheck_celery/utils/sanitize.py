@@ -7,6 +7,8 @@ import re
 import traceback
 from typing import Any, Final
 
+from livecheck_celery.utils.secrets import without_url_secrets
+
 #: Characters of an error's message that are kept.
 _MAX_MESSAGE: Final = 2_000
 _CONTROL_SPACES: Final = re.compile(r"[^\S ]+")
@@ -32,12 +34,12 @@ def encodable(text: str) -> str:
 
 
 def message_of(error: BaseException) -> str:
-    """Return the message of ``error``, at most 2,000 characters, which UTF-8 can encode.
+    """Return the message of ``error``, at most 2,000 characters, which UTF-8 can encode, without the secrets of URLs.
 
     The message is empty if the ``__str__`` of the error, which can be an application's, raises.
     """
     try:
-        return encodable(str(error)[:_MAX_MESSAGE])
+        return encodable(without_url_secrets(str(error)[: 2 * _MAX_MESSAGE])[:_MAX_MESSAGE])
     except BaseException:  # noqa: BLE001 - as the traceback module does
         return ""
 
@@ -50,13 +52,14 @@ def type_and_message(error: BaseException) -> str:
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of ``error`` with its causes, notes and group, as Python prints it, which UTF-8 can encode.
 
-    If a part of the error, which can be an application's, raises when it is read: its frames and its type.
+    The secrets of URLs are masked. If a part of the error, which can be an application's, raises when it is read: its
+    frames and its type.
     """
     try:
         lines = traceback.format_exception(error)
     except BaseException:  # noqa: BLE001 - see above
         lines = [*traceback.format_tb(error.__traceback__), f"{type_and_message(error)}\n"]
-    return encodable("".join(lines))
+    return encodable(without_url_secrets("".join(lines)))
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -1,4 +1,4 @@
-"""Mask secrets in values by their names."""
+"""Mask secrets: in values by their names, in texts those of URLs."""
 
 from __future__ import annotations
 
@@ -9,10 +9,13 @@ from typing import Any, Final
 MASK: Final = "********"
 # Whole words for the short ones, so that "pin" does not match "shipping".
 _SECRET: Final = re.compile(
-    r"passw|passphrase|secret|token|credential|authorization|cookie|(api|access|private|session|secret|auth)[-_. ]?key"
-    r"|(?<![a-z])(pwd|pin|otp|cvv|cvc|ssn|csrf|jwt)(?![a-z])",
+    r"passw|passphrase|passcode|secret|token|credential|authorization|cookie|card[-_. ]?number|session[-_. ]?id"
+    r"|(api|access|private|session|secret|auth)[-_. ]?key"
+    r"|(?<![a-z])(pwd|pin|otp|cvv|cvc|ssn|csrf|jwt|iban)(?![a-z])",
     re.IGNORECASE,
 )
+_LOGIN: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]+@")
+_PARAMETER: Final = re.compile(r"(?<=[?&;])([\w.%-]+)=([^\s&;#'\"<>)]+)")
 
 
 def is_secret(name: object) -> bool:
@@ -27,3 +30,12 @@ def masked(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [masked(item) for item in value]
     return value
+
+
+def without_url_secrets(text: str) -> str:
+    """Return ``text`` with the user and the password of each URL, and its parameters that are secrets, replaced."""
+    return _PARAMETER.sub(_masked_parameter, _LOGIN.sub(f"{MASK}@", text))
+
+
+def _masked_parameter(found: re.Match[str]) -> str:
+    return f"{found[1]}={MASK}" if is_secret(found[1]) else found[0]

@@ -74,6 +74,10 @@ class Plain(Case):
         order = Order("buy", 3)
         assert order.side == "sell"
 
+    def compare_url(self) -> None:
+        url = "http://ann:hunter2@127.0.0.1:1/orders?token=hunter3"
+        assert url == "http://ann:hunter2@127.0.0.1:1/"
+
     def compare_secret(self) -> None:
         order = Order("buy", 3)
         api_key = "hunter2"

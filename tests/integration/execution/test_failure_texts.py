@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from livecheck_celery import LiveCheck, State
 from tests.helpers import plain_cases
-from tests.helpers.order_case import execute, reports
+from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_cases import Plain
 
 FILE = "plain_cases.py"
@@ -97,6 +99,25 @@ def test_values_of_secret_names_are_masked(livecheck: LiveCheck) -> None:
     error = error_of(livecheck, "compare_secret")
     assert error.endswith("where order.password = ***, api_key = ***, response.json()['token'] = ***")
     assert "hunter" not in error
+
+
+def request_url(self: Any) -> None:
+    requests.get("http://ann:hunter2@127.0.0.1:1/orders?token=hunter3", timeout=5)
+
+
+def get_url(self: Any) -> None:
+    url = "http://ann:hunter2@127.0.0.1:1/orders?token=hunter3"
+    assert self.get_url(url), f"{url} does not answer"
+
+
+@pytest.mark.promise("No login and no token of a URL is shown in a report or a log line.", theme="verdicts")
+@pytest.mark.parametrize("run", [request_url, get_url, Plain.compare_url])
+def test_secrets_of_urls_are_masked(livecheck: LiveCheck, run: Any, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.handler.setFormatter(logging.Formatter("%(message)s"))
+    execute(declare(livecheck, run, url_error_retries=0))
+    found = reports(livecheck)
+    assert found
+    assert "hunter" not in "".join(f"{report.error}{report.traceback}" for report in found) + caplog.text
 
 
 def test_values_are_bounded(livecheck: LiveCheck) -> None:

@@ -59,6 +59,13 @@ def test_redirect_of_a_body_to_another_host_is_an_error(session: requests.Sessio
         )
 
 
+@pytest.mark.parametrize("status", [302, 307])
+def test_redirect_to_what_is_not_a_url_is_an_error(session: requests.Session, status: int) -> None:
+    with running(redirect("http://ann:hunter2@[orders/", status)) as server:
+        message = failure("POST", server.url, session, data=b"order")
+    assert message == f"POST {server.url}: redirected ({status}) to what is not a URL (1 attempt)"
+
+
 def test_redirect_is_an_answer_if_the_caller_says_so(session: requests.Session) -> None:
     with running(redirect("/orders/", 302)) as server:
         fetch("POST", server.url, settings=QUICK, session=session, allow_redirects=False)
