@@ -11,37 +11,36 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from datetime import timedelta
 from enum import Enum, auto
+from functools import cache
 from types import NoneType
-from typing import Annotated, Any, Final, Self, TypeVar, get_args
-from urllib.parse import urlsplit
+from typing import Annotated, Any, Final, Self, get_args
 
-from celery.schedules import BaseSchedule
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    InstanceOf,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.utils.broker_urls import check_options, failover_urls, joined
-from livecheck_celery.utils.durations import duration, optional_duration
+from livecheck_celery.utils.durations import optional_duration
 from livecheck_celery.utils.durations import seconds as seconds  # noqa: PLC0414 - part of this module for its users
-from livecheck_celery.utils.hosts import check_hosts
+from livecheck_celery.utils.option_types import (
+    LONGEST,
+    Delay,
+    Expiry,
+    Frequency,
+    Hostnames,
+    HttpUrl,
+    Names,
+    Period,
+    QueueName,
+    Timeout,
+)
 from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
-from livecheck_celery.utils.sanitize import type_and_message
-from livecheck_celery.utils.validation import explain_options
+from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.validation import explain_options, unknown_names
+
+logger = get_logger(__name__)
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
 
-#: Longest duration in seconds: ten years. Longer ones overflow dates.
-_LONGEST: Final = 3650 * 86400.0
-#: Longest timeout in seconds of a socket, which counts milliseconds in 31 bits.
-_LONGEST_TIMEOUT: Final = 24 * 86400.0
 #: Limit of lists and streams in Redis.
 _MOST_ITEMS: Final = 10_000_000
 #: Limit of one history, which is read whole.
@@ -57,50 +56,6 @@ class NotGiven(Enum):
 
 
 NOT_GIVEN: Final = NotGiven.NOT_GIVEN
-
-
-def _frequency(value: Any) -> Any:
-    if isinstance(value, BaseSchedule) or value is None:
-        return value
-    return duration(value) or None
-
-
-def _names(value: Any) -> Any:
-    if isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
-    if isinstance(value, list | tuple | set | frozenset):
-        # An empty one is an unset variable: as a secret key, it would accept the headers of anybody.
-        return tuple(part for part in value if not (isinstance(part, str | bytes) and not part.strip()))
-    return value
-
-
-def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
-        raise ValueError("it must be an http:// or https:// URL with a host")
-    return value
-
-
-def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
-    check_hosts(value)
-    return value
-
-
-def _test_expires(value: Any) -> timedelta:
-    expires = duration(value)
-    if not 0 < expires <= _LONGEST:  # in seconds, as pydantic shows limits of a timedelta as code
-        raise ValueError(f"must be more than 0 and at most {_LONGEST:.0f} seconds")
-    return timedelta(seconds=expires)
-
-
-Delay = Annotated[float, BeforeValidator(duration), Field(ge=0, le=_LONGEST)]
-Period = Annotated[float, BeforeValidator(duration), Field(gt=0, le=_LONGEST)]
-Timeout = Annotated[float, Field(gt=0, le=_LONGEST_TIMEOUT)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
-Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
-Hostnames = Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_hosts)]
-
-M = TypeVar("M", bound="_Resolved")
 
 
 class _Resolved(BaseModel):
@@ -163,12 +118,11 @@ class Settings(_Resolved):
         pattern=r"^[^{}\s]+$",
         description="Prefix of all Redis keys, and of the queues; a different one for each environment on a server.",
     )
-    queue: str = Field(
-        default="livecheck", min_length=1, description="Queue in which tests are executed. Default: the `prefix`."
+    queue: QueueName = Field(
+        default="livecheck", description="Queue in which tests are executed. Default: the `prefix`."
     )
-    schedule_queue: str = Field(
+    schedule_queue: QueueName = Field(
         default="livecheck.schedule",
-        min_length=1,
         description="Queue of fake requests, stalled checks, recovery and the heartbeat. Default: `<prefix>.schedule`.",
     )
     redis_max_connections: int = Field(
@@ -281,21 +235,18 @@ class CaseOptions(UrlOptions):
     warn_stalled_after: Annotated[
         Period, Field(description="Time without any test after which the suite is STALL.")
     ] = 1800.0
-    test_expires: Annotated[
-        timedelta,
-        BeforeValidator(_test_expires),
-        Field(description="Time after the trigger from which a test is no longer run."),
-    ] = timedelta(hours=3)
+    test_expires: Annotated[Expiry, Field(description="Time after the trigger from which a test is no longer run.")] = (
+        timedelta(hours=3)
+    )
     frequency: Annotated[
-        Annotated[float, Field(gt=0, le=_LONGEST)] | InstanceOf[BaseSchedule] | None,
-        BeforeValidator(_frequency),
+        Frequency,
         Field(description="Time between fake requests, or a Celery schedule; None or 0 for no fake requests."),
     ] = None
     realtime_logs: Annotated[
         bool, Field(description="Whether lines of a test are logged at once, not together after the verdict.")
     ] = False
     max_runtime: Annotated[
-        Annotated[float, Field(gt=0, le=_LONGEST)] | None,
+        Annotated[float, Field(gt=0, le=LONGEST)] | None,
         BeforeValidator(optional_duration),
         Field(description="Time after which a `run()` that has not returned is a TIMEOUT."),
     ] = None
@@ -314,6 +265,7 @@ class CaseOptions(UrlOptions):
         int,
         Field(
             ge=1,
+            le=_MOST_ITEMS,
             description="Tests without which that share is not judged. It is measured over five times as many, or all "
             "tests of `failure_rate_window` if those are more; and this many passes in a row end the failure.",
         ),
@@ -341,6 +293,12 @@ def from_environ(environ: Mapping[str, str]) -> Callable[[str], Any]:
     return lambda name: environ.get(f"LIVECHECK_{name.upper()}", NOT_GIVEN)
 
 
+@cache
+def _warn(line: str) -> None:
+    """Log a warning once in a process: settings are resolved each time a case is declared."""
+    logger.warning("settings: %s", line)
+
+
 def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[str, Any]) -> Settings:
     """Resolve the settings of a LiveCheck on a Celery app with configuration ``conf``.
 
@@ -348,6 +306,9 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
         ConfigurationError: a setting is wrong, or the broker is not Redis and ``redis_url`` is missing.
     """
     sources = (from_conf(conf), from_environ(environ))
+    known = {*Settings.model_fields, *CaseSettings.model_fields}
+    for line in unknown_names(conf, environ, known):
+        _warn(line)
 
     def given(name: str) -> str:
         found = (value for source in (arguments.get, *sources) if (value := source(name)) and value is not NOT_GIVEN)

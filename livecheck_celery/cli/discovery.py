@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import click
 from celery import Celery
 from celery.app.utils import find_app
+from celery.utils.imports import import_from_cwd
 
 from livecheck_celery.cli.dev_server import default_url, running_server, uses
 from livecheck_celery.cli.errors import CliError
@@ -76,13 +78,13 @@ def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]
 
 def _find_named(name: str) -> list[LiveCheck]:
     found = _import(name)
-    if isinstance(found, LiveCheck):
+    if _is_livecheck(found):
         _import_modules_of(found.app)
         return [found]
     apps = [found] if isinstance(found, Celery) else []
     if ":" not in name:
         module = sys.modules.get(name)
-        apps += [each.app for each in vars(module).values() if isinstance(each, LiveCheck)] if module else []
+        apps += [each.app for each in vars(module).values() if _is_livecheck(each)] if module else []
     if not apps:
         raise CliError(
             f"{name} defines neither a Celery app nor a LiveCheck",
@@ -91,10 +93,24 @@ def _find_named(name: str) -> list[LiveCheck]:
     return _on_apps(apps)
 
 
+def _is_livecheck(value: Any) -> bool:
+    """Return whether ``value`` is a LiveCheck; isinstance() would evaluate lazy objects of the user's module."""
+    return issubclass(type(value), LiveCheck)
+
+
+def _app_of_livecheck(name: str) -> Celery | None:
+    """Return the app of the first LiveCheck in a module in which Celery would search its app among all globals."""
+    with suppress(ImportError):  # a package, or an attribute after a point: Celery's rules apply
+        found = vars(import_from_cwd(name))
+        if not {"app", "celery", "__path__"} & found.keys():
+            return next((each.app for each in found.values() if _is_livecheck(each)), None)
+    return None
+
+
 def _import(name: str) -> Any:
     module = name.partition(":")[0]
     try:
-        return find_app(name)
+        return _app_of_livecheck(name) or find_app(name)
     except ModuleNotFoundError as exc:
         if exc.name and ":" in exc.name:
             attribute = name.partition(":")[2]

@@ -24,9 +24,9 @@ def forget(ctx: click.Context, *, case_name: str, yes: bool, force: bool) -> Non
 
     Removes its statistics, reports, tests and overrides. CASE is the full name of the case, or its last part. Asks
     before it removes anything. Refuses while a running worker declares the case, since that worker would continue to
-    run its tests. Also removes the entry of its fake requests
-    from the database of django-celery-beat, in a project that has one; other schedulers remove it when beat starts. A
-    worker that still declares the case registers it again, with new statistics, when it starts.
+    run its tests. Also removes the entry of its fake requests from the database of django-celery-beat, in a project
+    that has one; other schedulers remove it when beat starts. A worker that still declares the case registers it
+    again, with new statistics, when it starts.
 
     \b
     Exit codes:
@@ -50,8 +50,10 @@ def forget(ctx: click.Context, *, case_name: str, yes: bool, force: bool) -> Non
         )
     reports = case.store.reports.latest([name], count=case.store.settings.max_reports)
     if not yes:
-        tests = sum(case.store.suites.statistics(name).total_by_state.values())
-        click.confirm(f"Remove {name}, the counts of {tests} tests and {len(reports)} reports?", abort=True)
+        finished = sum(case.store.suites.statistics(name).total_by_state.values())
+        counts = (finished, "finished test"), (case.store.executions.open_count(name), "open test")
+        listed = ", ".join(_counted(*each) for each in counts)
+        click.confirm(f"Remove {name}, {listed} and {_counted(len(reports), 'report')}?", abort=True)
     case.store.registry.forget(name, [report.test.id for report in reports if report.test])
     console.line(f"{name}: removed")
     for each in distinct(livechecks, "broker_url"):
@@ -68,6 +70,10 @@ def delete_beat_entries(app: Any, case_name: str) -> int:
     stored: Any = apps.apps.get_model("django_celery_beat", "PeriodicTask")
     deleted: int = stored.objects.filter(name=f"{PREFIX}{case_name}:frequency").delete()[1].get(stored._meta.label, 0)  # noqa: SLF001 - Django's documented API
     return deleted
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
 def _declaring(case: KnownCase, name: str) -> list[str]:

@@ -316,6 +316,15 @@ class Executions:
         calls = {name: DUE(open=self._database.keys.open(name), limit=1) for name in case_names}
         return [name for name, ids in self._database.run_each(calls).items() if ids]
 
+    def open_count(self, case_name: str) -> int:
+        """Count the executions of a case without a verdict.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        with self._database.errors_translated():
+            return int(self._database.client.zcard(self._database.keys.open(case_name)))
+
     def make_due(self, case_name: str, test_ids: Sequence[str]) -> None:
         """Make executions due for the next sweep, since this one could not act on them.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, Final
@@ -87,6 +88,20 @@ class Lifecycle:
                     import_cases(livecheck)
                     # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
                     livecheck.schedule_all()
+                self._check_names()
+
+    def _check_names(self) -> None:
+        """Check that no two LiveChecks declare one case: messages and records have the name alone.
+
+        Raises:
+            ConfigurationError: two do.
+        """
+        for name, count in Counter(name for each in self._livechecks for name in each.cases).items():
+            if count > 1:
+                raise ConfigurationError(
+                    f"case {name}: name: declared by {count} LiveChecks of the Celery app {self._app.main!r}; "
+                    "give each of these cases another name="
+                )
 
     def declare_queues(self, instance: Any, **_: Any) -> None:
         """Declare LiveCheck's queues before the worker looks up the names in its ``-Q``."""

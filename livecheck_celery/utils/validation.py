@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from pydantic import ValidationError
@@ -27,6 +28,9 @@ _WORDS: Final = {
     "time_delta": "must be a duration",
     "tuple": "must be a list",
 }
+
+#: Variables that Kubernetes makes of a service whose name begins with "livecheck".
+_OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_|$)")
 
 #: Smallest number that an error does not quote.
 _LONG: Final = 10**15
@@ -56,6 +60,20 @@ def did_you_mean(name: str, names: Iterable[str]) -> str:
     """Return the end of the error for an unknown ``name``: the most similar of ``names``, if one is similar."""
     similar = difflib.get_close_matches(name, list(names), n=1)
     return f"; did you mean {similar[0]!r}?" if similar else ""
+
+
+def unknown_names(conf: Any, environ: Mapping[str, str], known: Collection[str]) -> Iterator[str]:
+    """Yield one line for each name of a setting in a Celery configuration or the environment that is not ``known``."""
+    in_conf = {str(name).removeprefix(conf.prefix or "") for each in conf.maps[:-1] for name in each}
+    for names, prefix, place in (
+        (in_conf, "livecheck_", "the Celery configuration"),
+        (in_conf, "LIVECHECK_", "the Celery configuration"),  # in a namespace, as in Django
+        (environ, "LIVECHECK_", "the environment"),
+    ):
+        spellings = [prefix + (name.upper() if prefix.isupper() else name) for name in known]
+        for name in sorted(name for name in names if name.startswith(prefix)):
+            if name not in spellings and not _OF_KUBERNETES.search(name):
+                yield f"unknown setting {name!r} in {place}" + did_you_mean(name, spellings)
 
 
 def _place(problem: ErrorDetails) -> str:

@@ -108,6 +108,40 @@ def test_empty_item_of_a_list_is_not_a_secret_key(value: object) -> None:
     assert settings.secret_key == (("a",) if "a" in value else ())  # type: ignore[operator] # a collection
 
 
+@pytest.mark.parametrize("option", ["queue", "schedule_queue", "prefix"])
+def test_default_queue_of_celery_is_refused(option: str) -> None:
+    """Workers of LiveCheck would take the messages of an app, and refuse those of tasks that they do not know."""
+    with pytest.raises(ConfigurationError, match=r"queue: must not be Celery's default queue, 'celery'$"):
+        _ = make("redis://b/0", **{option: "celery"}).settings
+
+
+@pytest.mark.promise(
+    "A misspelled setting in the environment or the Celery configuration is one log line.", theme="cases"
+)
+def test_unknown_names_in_the_environment_and_the_configuration_are_said_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setenv("LIVECHECK_PREFIXX", "x")
+    monkeypatch.setenv("LIVECHECK_PROBABILITY", "0.5")  # of cases
+    for name in ("LIVECHECK_SERVICE_HOST", "LIVECHECK_REDIS_SERVICE_PORT_TLS", "LIVECHECK_PORT_6379_TCP_ADDR"):
+        monkeypatch.setenv(name, "of a service of Kubernetes")
+    livecheck = make("redis://b/0")
+    livecheck.app.conf.livecheck_quue = "x"
+    _ = livecheck.settings
+    site = Celery("site", set_as_current=False)
+    site.config_from_object(
+        type("DjangoSettings", (), {"CELERY_BROKER_URL": "redis://b/0", "CELERY_LIVECHECK_SERVCE": "x"}),
+        namespace="CELERY",
+    )
+    for _ in range(2):
+        _ = LiveCheck(site).settings
+    assert sorted(caplog.messages) == [
+        "settings: unknown setting 'LIVECHECK_PREFIXX' in the environment; did you mean 'LIVECHECK_PREFIX'?",
+        "settings: unknown setting 'LIVECHECK_SERVCE' in the Celery configuration; did you mean 'LIVECHECK_SERVICE'?",
+        "settings: unknown setting 'livecheck_quue' in the Celery configuration; did you mean 'livecheck_queue'?",
+    ]
+
+
 def test_unknown_setting_is_named_by_the_constructor() -> None:
     with pytest.raises(ConfigurationError, match="quue"):
         make("redis://b/0", quue="x")

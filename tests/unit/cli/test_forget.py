@@ -39,10 +39,12 @@ def test_forget_removes_a_case_and_all_its_keys(declared: Any, store: Store, red
 
 def test_forget_asks_first(declared: Any, store: Store) -> None:
     play(store, State.PASS)
+    for name in ("a", "b"):
+        store.executions.record(make_test(name, CASE), expires_in=60)
     store.registry.register(CASE, {})
     refused = run("forget", CASE, stdin="n\n")
     assert refused.exit_code == 1
-    assert f"Remove {CASE}, the counts of 1 tests and 1 reports? [y/N]" in refused.output
+    assert f"Remove {CASE}, 1 finished test, 2 open tests and 1 report? [y/N]" in refused.output
     assert run("forget", CASE).exit_code == 1, "no answer"
     assert store.registry.cases().keys() == {CASE}
     assert run("forget", CASE, stdin="y\n").exit_code == 0

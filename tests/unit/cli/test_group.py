@@ -162,6 +162,18 @@ def test_livecheck_is_found_in_a_module_without_a_celery_app(
     assert "test_order" in run("-A", "shop_app", "status").stdout
 
 
+def test_lazy_objects_of_the_module_are_not_evaluated(shop: ModuleType, livecheck: LiveCheck) -> None:
+    class Lazy:
+        @property
+        def __class__(self) -> type:  # as Django's and Werkzeug's
+            raise AssertionError("evaluated")
+
+    shop.settings, shop.checks = Lazy(), livecheck
+    result = run("-A", "shop_app", "cases")
+    assert result.exit_code == 0, result.output
+    assert "test_order" in result.stdout
+
+
 def test_livechecks_on_one_app_are_shown_together_without_duplicates(
     shop: ModuleType, livecheck: LiveCheck, store: Store
 ) -> None:

@@ -7,7 +7,7 @@ import pytest
 from celery.schedules import BaseSchedule
 from pydantic import BaseModel, Field, InstanceOf
 
-from livecheck_celery.config import Delay
+from livecheck_celery.utils.option_types import Delay
 from tools import promises, tables
 
 

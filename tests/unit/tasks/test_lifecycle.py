@@ -65,6 +65,14 @@ def test_modules_of_cases_are_imported_and_the_beat_entries_added_again(livechec
     assert {"livecheck:recover", "livecheck:stalled", "livecheck:c:frequency"} == set(livecheck.app.conf.beat_schedule)
 
 
+def test_case_of_two_livechecks_on_one_app_is_an_error_of_one_line(livecheck: LiveCheck, other: LiveCheck) -> None:
+    for each in (livecheck, other):
+        each.add_case(type("test_order", (Case,), {}), name="shop.test_order")
+    message = r"^case shop.test_order: name: declared by 2 LiveChecks of the Celery app '\w+'; give each of these cases"
+    with pytest.raises(ConfigurationError, match=message):
+        make_lifecycle(livecheck, other).load_cases(livecheck.app)
+
+
 def test_modules_are_not_imported_for_another_app(livecheck: LiveCheck, module: str) -> None:
     livecheck.settings = livecheck.settings.model_copy(update={"cases": (module,)})
     make_lifecycle(livecheck).load_cases(sender=Celery("another", set_as_current=False))
