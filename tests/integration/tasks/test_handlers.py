@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.signals import task_revoked
 
 from livecheck_celery import LiveCheck, State
-from livecheck_celery.delivery.publisher import CASE_KEYWORD
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
 from livecheck_celery.tasks.handlers import Tasks
+from tests.helpers.factories import make_test
 from tests.helpers.order_case import outcomes
 from tests.helpers.waiting import wait_until
 
@@ -90,3 +94,79 @@ def test_message_without_a_valid_execution_is_reported(case: Any, carried: Any) 
     [(state, error)] = outcomes(case)
     assert state is State.ERROR
     assert str(error).startswith("a message for case shop.test_order has no valid execution: ")
+
+
+def carried_by(case: Any) -> dict[str, Any]:
+    """Return the arguments of the message of a test."""
+    return {CASE_KEYWORD: case.name, TEST_KEYWORD: make_test("o-1", case.name).as_message()}
+
+
+def revoke(case: Any, expired: bool = False, task: str = "livecheck.execute", **message: Any) -> None:
+    """Have the worker of the case's app find that the task was revoked."""
+    request = SimpleNamespace(id="task-1", kwargs={**carried_by(case), **message})
+    task_revoked.send(sender=case.app.app.tasks[task], request=request, terminated=False, signum=None, expired=expired)
+
+
+def reported(case: Any) -> Any:
+    """Return the verdicts of the tests, once the threads that write them have ended."""
+    for thread in threading.enumerate():
+        if thread.name == "livecheck-revoked":
+            thread.join(10.0)
+    return outcomes(case)
+
+
+def test_test_of_a_revoked_task_is_skipped(case: Any) -> None:
+    case.app.runtime.store.executions.record(make_test("o-1", case.name), expires_in=60.0)
+    revoke(case)
+    [(state, error)] = reported(case)
+    assert state is State.SKIP
+    assert "revoked" in str(error)
+    revoke(case)
+    assert len(reported(case)) == 1, "it has its verdict"
+
+
+def test_message_that_expired_or_is_not_of_a_test_gives_no_verdict(case: Any) -> None:
+    case.app.runtime.store.executions.record(make_test("o-1", case.name), expires_in=60.0)
+    revoke(case, expired=True)
+    revoke(case, task="livecheck.recover")
+    revoke(case, **{TEST_KEYWORD: None})  # of a chain: nothing is recorded
+    assert reported(case) == []
+
+
+@pytest.mark.parametrize(
+    ("message", "reason"),
+    [({CASE_KEYWORD: "shop.gone"}, "unknown case 'shop.gone'"), ({TEST_KEYWORD: 3}, "has no valid execution")],
+    ids=["unknown case", "no execution"],
+)
+def test_revoked_message_that_cannot_be_read_is_one_log_line(
+    case: Any, caplog: pytest.LogCaptureFixture, message: dict[str, Any], reason: str
+) -> None:
+    revoke(case, **message)
+    [line] = caplog.messages
+    assert line.startswith("tasks: a revoked test keeps its verdict: ")
+    assert reason in line
+    assert reported(case) == []
+
+
+def test_worker_without_threads_leaves_a_revoked_test_to_recovery(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    case.app.runtime.store.executions.record(make_test("o-1", case.name), expires_in=60.0)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", fail)
+        revoke(case)
+    assert reported(case) == []
+
+
+def test_test_of_a_terminated_task_is_taken_from_the_process_that_runs_it(case: Any) -> None:
+    test = make_test("o-1", case.name)
+    store = case.app.runtime.store
+    store.executions.record(test, expires_in=60.0)
+    store.executions.claim(
+        test, token="t", address="a", lease=30, active=True, frequency=None, max_history=10, expires_in=60
+    )
+    execute = case.app.app.tasks["livecheck.execute"]
+    execute.before_terminate(SimpleNamespace(id="task-1", kwargs=carried_by(case)))
+    assert store.executions.renew([(case.name, "o-1", "t")], 30) == [(case.name, "o-1", "t")], "the process has lost it"
+    execute.before_terminate(SimpleNamespace(id="task-1", kwargs={CASE_KEYWORD: case.name}))
