@@ -1,11 +1,16 @@
 """``demo``: its table and summary, and its errors at the start."""
 
+import json
 import os
 import re
+import signal
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from importlib.metadata import PackageNotFoundError
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import Result
@@ -14,10 +19,13 @@ from rich.console import Console
 from livecheck_celery.cli import demo as demo_module
 from livecheck_celery.cli import embedded, livecheck
 from livecheck_celery.cli.demo_table import DemoTable
+from livecheck_celery.cli.processes import Processes
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store import Store
 from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import CASE, make_report, make_test
+from tests.helpers.scripted_http import ok, running, status
+from tests.helpers.terminals import Screen
 
 
 def judge(store: Store, test_id: str, state: State, **fields: object) -> None:
@@ -200,3 +208,125 @@ def test_configuration_of_the_user_is_ignored(monkeypatch: pytest.MonkeyPatch, t
     env = demo_module.environment(tmp_path)
     assert "elsewhere" not in env.values()
     assert env["PYTHONPATH"] == f"{tmp_path}{os.pathsep}{Path('here').absolute()}"
+
+
+# -- the order system
+
+
+class Started:
+    """Stands for the processes of the demo, and records their environments in the order of their start."""
+
+    def __init__(self) -> None:
+        self.environments: dict[str, Mapping[str, str]] = {}
+        self.waited_for: list[list[str]] = []
+
+    def start(self, name: str, *_: object, env: Mapping[str, str] | None = None, **__: object) -> None:
+        self.environments[name] = env or {}
+
+    def wait_ready(self) -> None:
+        self.waited_for.append(list(self.environments))
+
+
+@pytest.mark.parametrize("breakage", [None, "cache"])
+def test_all_processes_share_the_servers_and_the_breakage(tmp_path: Path, breakage: str | None) -> None:
+    started: Any = Started()
+    redis_url, web_url = demo_module.start_all(started, tmp_path, tmp_path / "examples", breakage)
+    assert started.waited_for == [["valkey"], ["valkey", "web app", "orders worker", "LiveCheck worker", "beat"]]
+    del started.environments["valkey"]
+    [environment] = {tuple(sorted(each.items())) for each in started.environments.values()}
+    env = dict(environment)
+    assert (env["LIVECHECK_BROKER_URL"], env["ORDERS_URL"], env["ORDERS_BREAK"]) == (redis_url, web_url, breakage or "")
+    assert env["ORDERS_REDIS_URL"] != redis_url, "the data of the application is apart"
+    assert (tmp_path / "celeryconfig.py").read_text() == "", "shadows one of the user"
+
+
+#: Programs of the order system.
+EXITING = "print('port is in use'); raise SystemExit(3)"
+STOPPING = "import os, time; os.kill(os.getppid(), {}); time.sleep(60)"
+
+Run = Callable[..., Result]
+
+
+@pytest.fixture
+def run_with(table: DemoTable, store: Store, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Run the demo, with its tests in the store, a web app at ``url``, and a program that runs before it is ready."""
+
+    def run_with(url: str = "http://127.0.0.1:1", program: str = "", ready: bool = True) -> Result:
+        def start_all(processes: Processes, *_: object) -> tuple[str, str]:
+            if program:
+                processes.start("beat", [sys.executable, "-c", program], ready="never")
+            if not ready:
+                processes.wait_ready()
+            return store.settings.redis_url, url
+
+        monkeypatch.setattr(demo_module, "start_all", start_all)
+        monkeypatch.setattr(demo_module, "Store", lambda _: store)
+        return invoke(livecheck, ["demo", *([] if program else ["--duration", "0.8"])])
+
+    return run_with
+
+
+def test_demo_places_orders_and_exits_with_0_if_all_tests_passed(run_with: Run, store: Store) -> None:
+    judge(store, "one", State.PASS)
+    with running(ok()) as server:
+        result = run_with(server.url.rstrip("/"))
+    assert result.exit_code == 0
+    lines = result.stdout.splitlines()
+    assert lines[1] == f"Order system: {server.url}".rstrip("/")
+    assert f"LIVECHECK_BROKER_URL={store.settings.redis_url} " in lines[3]
+    placed = re.fullmatch(r"\d+ s, (\d+) orders placed, 0 refused\. test_order PASS: PASS 1; .*", lines[4])
+    assert placed, lines
+    assert 1 <= int(placed[1]) <= len(server.hits)
+    assert set(server.hits) == {"POST /order/create/"}
+    assert json.loads(server.bodies[0]).keys() == {"user_id", "side", "price", "quantity"}
+    assert lines[5:] == ["1 of 1 tests passed."]
+
+
+def test_refused_orders_are_counted_and_a_failed_test_exits_with_1(run_with: Run, store: Store) -> None:
+    judge(store, "one", State.FAIL, error="wrong side", signal_latency={"order_stored": 0.2})
+    with running(status(503)) as server:
+        result = run_with(server.url.rstrip("/"))
+    assert result.exit_code == 1
+    assert re.search(r"^\d+ s, 0 orders placed, [1-9] refused\. test_order FAIL: FAIL 1; ", result.stdout, re.MULTILINE)
+    assert result.stdout.endswith("test_order first failed at order_stored: wrong side.\n1 of 1 tests failed.\n")
+
+
+def test_table_is_shown_at_a_terminal(run_with: Run, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    screen = Screen()
+    monkeypatch.setattr(demo_module, "Console", partial(Console, file=screen, force_terminal=True, width=100))
+    judge(store, "one", State.PASS)
+    assert run_with().exit_code == 0
+    lines = screen.lines()
+    assert any(re.match(r"test_order  PASS    PASS 1 ", line) for line in lines), lines
+    assert any(line.endswith("refused. Ctrl-C stops it.") for line in lines), lines
+    assert lines[-1] == "1 of 1 tests passed."
+
+
+def test_process_that_exits_ends_the_demo_with_its_last_output(run_with: Run) -> None:
+    result = run_with(program=EXITING)
+    assert result.exit_code == 1
+    assert result.stderr == "Error: beat exited with code 3. Last output:\n    port is in use\n"
+
+
+def test_ctrl_c_prints_the_summary(run_with: Run) -> None:
+    result = run_with(program=STOPPING.format(int(signal.SIGINT)))
+    assert (result.exit_code, result.stdout.splitlines()[-1]) == (1, "No test got a verdict.")
+
+
+def test_ctrl_c_before_the_demo_is_ready_exits_with_1(run_with: Run) -> None:
+    result = run_with(program=STOPPING.format(int(signal.SIGINT)), ready=False)
+    assert (result.exit_code, result.stderr) == (1, "")
+    assert result.stdout.splitlines()[1:] == ["Stopped before all processes were ready."]
+
+
+def test_sigterm_exits_with_143(run_with: Run) -> None:
+    result = run_with(program=STOPPING.format(int(signal.SIGTERM)))
+    assert (result.exit_code, result.stderr) == (143, "")
+
+
+def test_command_is_shown_with_its_path_unless_the_shell_finds_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", [str(Path(".venv", "bin", "livecheck").absolute())])
+    monkeypatch.setenv("PATH", "")
+    assert demo_module.command_name() == str(Path(".venv", "bin", "livecheck"))
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/livecheck")
+    assert demo_module.command_name() == "livecheck"
