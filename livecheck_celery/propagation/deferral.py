@@ -8,20 +8,17 @@ are restored when the last LiveCheck is closed.
 from __future__ import annotations
 
 import sys
-from collections.abc import Awaitable, Callable
-from contextlib import nullcontext
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 from typing import Any, Final
 from weakref import WeakSet
 
 from livecheck_celery.binding import bind_here
 from livecheck_celery.blocks import Block, current_work, synthetic_case, tests_in_force
+from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
 
 logger: Final = get_logger(__name__)
-
-#: Attribute of a streaming response: the block in which it was made.
-_BLOCK: Final = "_livecheck_block"
 
 _users: Final[WeakSet[Any]] = WeakSet()
 #: By module, the replaced methods of its framework.
@@ -78,25 +75,27 @@ def _follow_streams(module: Any, replacements: Replacements) -> None:
     Its tests are those in whose block the response was made; behind these, those triggered earlier in the request.
     """
 
-    def make_init(init: Callable[..., None]) -> Callable[..., None]:
-        def init_and_remember(self: Any, *args: Any, **kwargs: Any) -> None:
+    def make(init: Callable[..., None]) -> Callable[..., None]:
+        def init_and_bind(self: Any, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
-            if tests := tests_in_force():
-                vars(self)[_BLOCK] = Block(tests, synthetic_case())
+            with GUARD("stream", "deferral: failed to bind a streaming response; its generator carries no test"):
+                tests = tests_in_force()
+                if tests or current_work() is not None:
+                    # Not stream_response(), which subclasses override, as those for server-sent events do.
+                    self.body_iterator = _streamed(self.body_iterator, Block(tests, synthetic_case()))
 
-        return init_and_remember
+        return init_and_bind
 
-    def make_stream(stream: Callable[..., Awaitable[None]]) -> Callable[..., Awaitable[None]]:
-        async def stream_in_block(self: Any, *args: Any, **kwargs: Any) -> None:
-            if (work := current_work()) is not None:
-                work.linger()
-            with vars(self).get(_BLOCK) or nullcontext():
-                await stream(self, *args, **kwargs)
+    replacements.replace(module.StreamingResponse, "__init__", make)
 
-        return stream_in_block
 
-    replacements.replace(module.StreamingResponse, "__init__", make_init)
-    replacements.replace(module.StreamingResponse, "stream_response", make_stream)
+async def _streamed(parts: AsyncIterable[Any], block: Block) -> AsyncIterator[Any]:
+    """Yield ``parts``; the task that sends them is part of ``block`` until the last one."""
+    if (work := current_work()) is not None:
+        work.linger()
+    with block:
+        async for part in parts:
+            yield part
 
 
 def _follow_commits(module: Any, replacements: Replacements) -> None:

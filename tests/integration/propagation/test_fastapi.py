@@ -147,32 +147,72 @@ async def async_parts() -> AsyncIterator[str]:
         yield part
 
 
+class ServerSentEvents(StreamingResponse):
+    """A response with a way of its own to send the parts, as in packages for server-sent events."""
+
+    async def stream_response(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
+        async for part in self.body_iterator:
+            await send({"type": "http.response.body", "body": str(part).encode(), "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+
+every_stream = pytest.mark.parametrize("response_class", [StreamingResponse, ServerSentEvents])
+
+
+@every_stream
 @pytest.mark.parametrize("make", [parts, async_parts])
-def test_generator_of_a_response_made_in_the_block_is_part_of_the_test(app: FastAPI, case: Any, make: Any) -> None:
-    @app.get("/")
-    async def view() -> StreamingResponse:
+def test_generator_of_a_response_made_in_the_block_is_part_of_the_test(
+    app: FastAPI, case: Any, make: Any, response_class: Any
+) -> None:
+    @app.get("/", response_class=response_class)
+    async def view() -> Any:
         async with case.maybe_trigger("o-1"):
-            return StreamingResponse(make(), background=BackgroundTask(note, "background"))
+            return response_class(make(), background=BackgroundTask(note, "background"))
 
     assert get(app, "/")[0].text == "part" * 3
     assert seen == {"part": ["o-1"] * 3, "background": ["o-1"]}
 
 
+@every_stream
 @pytest.mark.parametrize("make", [parts, async_parts])
 def test_generator_made_in_the_block_is_part_of_the_test(
-    app: FastAPI, case: Any, make: Any, request: pytest.FixtureRequest
+    app: FastAPI, case: Any, make: Any, response_class: Any, request: pytest.FixtureRequest
 ) -> None:
-    @app.get("/")
-    def view() -> StreamingResponse:
+    @app.get("/", response_class=response_class)
+    def view() -> Any:
         with case.maybe_trigger("o-1"):
             generator = make()
         note("between")
-        return StreamingResponse(generator)
+        return response_class(generator)
 
     assert get(app, "/")[0].text == "part" * 3
     assert seen["between"] == [""]
     if "bare" not in request.node.name:  # without the middleware, LiveCheck does not know the request
         assert seen["part"] == ["o-1"] * 3
+
+
+@pytest.mark.parametrize("scope", ["request", "function"])
+def test_work_of_a_view_with_nested_dependencies_is_part_of_the_test(app: FastAPI, case: Any, scope: Any) -> None:
+    options = {"scope": scope} if "scope" in signature(Depends).parameters else {}  # since FastAPI 0.121
+
+    async def tested() -> AsyncIterator[Any]:
+        async with case.maybe_trigger("o-1") as test:
+            yield test
+
+    def inner(test: Any = Depends(tested, **options)) -> Iterator[Any]:  # noqa: B008
+        note("inner")
+        yield test
+        note("inner exit")
+
+    @app.get("/")
+    async def view(background_tasks: BackgroundTasks, test: Any = Depends(inner, **options)) -> Any:  # noqa: B008
+        background_tasks.add_task(note, "background")
+        return StreamingResponse(parts())
+
+    assert get(app, "/")[0].text == "part" * 3
+    wait_until(lambda: len(seen) == 4)
+    assert seen == {"inner": ["o-1"], "inner exit": ["o-1"], "part": ["o-1"] * 3, "background": ["o-1"]}
 
 
 def test_sync_generator_that_holds_the_block_streams_whole(app: FastAPI, case: Any, redis_url: str) -> None:
@@ -246,12 +286,12 @@ def test_worker_created_in_a_detached_block_is_part_of_no_test(app: FastAPI, cas
 
 
 def test_closing_the_livecheck_restores_starlette(redis_url: str) -> None:
-    before = [BackgroundTask.__init__, StreamingResponse.stream_response, StreamingResponse.__init__]
+    before = [BackgroundTask.__init__, StreamingResponse.__init__]
     livecheck = LiveCheck(redis_url=redis_url)
     case = livecheck.add_case(livecheck.Case, name="shop.test_order", probability=1.0)
     with case.maybe_trigger():
         assert BackgroundTask.__init__ is not before[0]
         task = BackgroundTask(current_test)
     livecheck.close()
-    assert [BackgroundTask.__init__, StreamingResponse.stream_response, StreamingResponse.__init__] == before
+    assert [BackgroundTask.__init__, StreamingResponse.__init__] == before
     asyncio.run(task())
