@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from functools import partial, update_wrapper
 from typing import Any
 
-from livecheck_celery.blocks import Block, synthetic_case, tests_in_force
+from livecheck_celery.blocks import ReentrantBlock, synthetic_case, tests_in_force
 
 try:
     from asyncio.coroutines import _is_coroutine  # type: ignore[attr-defined] # Python 3.11, and frameworks that use it
@@ -52,9 +52,9 @@ class Bound:
         if inspect.iscoroutine(result):
             return self._await(result)
         if inspect.isgenerator(result):
-            return _BoundGenerator(self._block, result)
+            return _BoundGenerator(self._block(), result)
         if inspect.isasyncgen(result):
-            return _BoundAsyncGenerator(self._block, result)
+            return _BoundAsyncGenerator(self._block(), result)
         return result
 
     def __get__(self, instance: Any, owner: type | None = None) -> Any:
@@ -63,8 +63,8 @@ class Bound:
     def __reduce__(self) -> tuple[Any, ...]:
         return bind, (self._function, self._tests, self._synthetic_case)
 
-    def _block(self) -> Block:
-        return Block(self._tests, self._synthetic_case, isolated=True)
+    def _block(self) -> ReentrantBlock:
+        return ReentrantBlock(self._tests, self._synthetic_case)
 
     async def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._block():
@@ -89,32 +89,32 @@ class _BoundCoroutineFunction(Bound):
 class _BoundGenerator(Generator[Any, Any, Any]):
     """A generator, each step of which is part of the tests."""
 
-    def __init__(self, block: Callable[[], Block], generator: Generator[Any, Any, Any]) -> None:
+    def __init__(self, block: ReentrantBlock, generator: Generator[Any, Any, Any]) -> None:
         self._block = block
         self._generator = generator
 
     def send(self, value: Any) -> Any:
-        with self._block():
+        with self._block:
             return self._generator.send(value)
 
     def throw(self, *error: Any) -> Any:
-        with self._block():
+        with self._block:
             return self._generator.throw(*error)
 
 
 class _BoundAsyncGenerator(AsyncGenerator[Any, Any]):
     """An asynchronous generator, each step of which is part of the tests."""
 
-    def __init__(self, block: Callable[[], Block], generator: AsyncGenerator[Any, Any]) -> None:
+    def __init__(self, block: ReentrantBlock, generator: AsyncGenerator[Any, Any]) -> None:
         self._block = block
         self._generator = generator
 
     async def asend(self, value: Any) -> Any:
-        with self._block():
+        with self._block:
             return await self._generator.asend(value)
 
     async def athrow(self, *error: Any) -> Any:
-        with self._block():
+        with self._block:
             return await self._generator.athrow(*error)
 
 

@@ -115,34 +115,14 @@ class Block:
         return opened
 
 
-class Work(Block):
-    """The block of a request, a task or a message, which collects the tests that are triggered in it.
+class ReentrantBlock(Block):
+    """A block that can be entered several times, one after the other, such as for each step of a generator.
 
-    It can be entered several times, one after the other: between two parts of a streamed body, the thread may serve
-    another request. It is part of nothing else, and is entered with the blocks that were open when it was left.
-
-    Args:
-        tests: the tests of the work, the innermost first.
-        synthetic_case: name of the case whose fake request the work is part of.
-        outer: collects the triggered tests, too.
-
-    Attributes:
-        has_triggered: whether a test was triggered in the work.
+    It is part of nothing else, and is entered with the blocks that were open when it was left.
     """
 
-    has_triggered = False
     _isolated = True
-    _closed = False
-    _outer: Work | None = None
     _inside: tuple[Block, ...] | None = None
-    _triggered: deque[tuple[Any, bool]] | None = None
-
-    def __init__(
-        self, tests: Sequence[Test] = (), synthetic_case: str | None = None, *, outer: Work | None = None
-    ) -> None:
-        super().__init__(tests, synthetic_case)
-        if outer is not None:
-            self._outer = outer
 
     def __enter__(self) -> Self:
         inside, self._inside = self._inside, None  # not kept, since it contains this object
@@ -155,6 +135,33 @@ class Work(Block):
             inside = tuple(block for block in opened if not block.ended)
             self._inside = inside if len(inside) > 1 else None
         return opened
+
+
+class Work(ReentrantBlock):
+    """The block of a request, a task or a message, which collects the tests that are triggered in it.
+
+    Between two parts of a streamed body, the thread may serve another request.
+
+    Args:
+        tests: the tests of the work, the innermost first.
+        synthetic_case: name of the case whose fake request the work is part of.
+        outer: collects the triggered tests, too.
+
+    Attributes:
+        has_triggered: whether a test was triggered in the work.
+    """
+
+    has_triggered = False
+    _closed = False
+    _outer: Work | None = None
+    _triggered: deque[tuple[Any, bool]] | None = None
+
+    def __init__(
+        self, tests: Sequence[Test] = (), synthetic_case: str | None = None, *, outer: Work | None = None
+    ) -> None:
+        super().__init__(tests, synthetic_case)
+        if outer is not None:
+            self._outer = outer
 
     def collect(self, test: Test, *, lingers: bool) -> None:
         """Add a test that was triggered in the work; with ``lingers``, it is in force for a block."""

@@ -167,6 +167,28 @@ def test_bound_generator_function_is_part_of_the_test_in_each_step() -> None:
     assert list(TEST.bind(lambda: (seen() for _ in range(2)))()) == [[TEST, None]] * 2
 
 
+def generator_of_blocks() -> Generator[Any, Any, None]:
+    yield seen()
+    with under_test(OTHER):
+        yield seen()
+        yield seen()
+    yield seen()
+
+
+async def async_generator_of_blocks() -> AsyncIterator[Any]:
+    for step in generator_of_blocks():
+        yield step
+
+
+def test_block_that_a_bound_generator_holds_is_in_force_until_the_generator_leaves_it() -> None:
+    async def steps() -> list[Any]:
+        return [(step, seen()) async for step in TEST.bind(async_generator_of_blocks)()]
+
+    expected = [([*tests, None], [None]) for tests in ([TEST], [OTHER, TEST], [OTHER, TEST], [TEST])]
+    assert [(step, seen()) for step in TEST.bind(generator_of_blocks)()] == expected
+    assert asyncio.run(steps()) == expected
+
+
 async def async_generator() -> AsyncIterator[Any]:
     try:
         for _ in range(2):
