@@ -1,4 +1,4 @@
-"""Work that a framework runs after the block in which it was queued: background tasks, streams, callbacks of a commit.
+"""Work that a framework runs after the block in which it was queued, such as background tasks and streams.
 
 Such work is part of the tests that were in force where it was queued. The methods that queue it are replaced when a
 test is first in force in a process that has loaded the framework, so that a process without tests is left alone. They
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import AsyncIterable, AsyncIterator, Callable
+from contextlib import nullcontext
 from typing import Any, Final
 from weakref import WeakSet
 
@@ -19,6 +20,9 @@ from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
 
 logger: Final = get_logger(__name__)
+
+#: Attribute of a response that is not rendered yet: the block in which it was made.
+_BLOCK: Final = "_livecheck_block"
 
 _users: Final[WeakSet[Any]] = WeakSet()
 #: By module, the replaced methods of its framework.
@@ -110,6 +114,30 @@ def _follow_commits(module: Any, replacements: Replacements) -> None:
     replacements.replace(module.BaseDatabaseWrapper, "on_commit", make)
 
 
+def _follow_templates(module: Any, replacements: Replacements) -> None:
+    """Django and its REST framework render a response when the view has returned it."""
+
+    def make_init(init: Callable[..., None]) -> Callable[..., None]:
+        def init_and_remember(self: Any, *args: Any, **kwargs: Any) -> None:
+            init(self, *args, **kwargs)
+            with GUARD("template", "deferral: failed to bind a template response; its rendering carries no test"):
+                if tests := tests_in_force():
+                    vars(self)[_BLOCK] = Block(tests, synthetic_case())
+
+        return init_and_remember
+
+    def make_render(render: Callable[..., Any]) -> Callable[..., Any]:
+        def render_in_block(self: Any, *args: Any, **kwargs: Any) -> Any:
+            # Removed, since caches pickle a response that is rendered.
+            with vars(self).pop(_BLOCK, None) or nullcontext():
+                return render(self, *args, **kwargs)
+
+        return render_in_block
+
+    replacements.replace(module.SimpleTemplateResponse, "__init__", make_init)
+    replacements.replace(module.SimpleTemplateResponse, "render", make_render)
+
+
 def _is_being_imported(module: Any) -> bool:
     return getattr(getattr(module, "__spec__", None), "_initializing", False) is True
 
@@ -128,4 +156,5 @@ _FRAMEWORKS: Final[dict[str, Callable[[Any, Replacements], None]]] = {
     "starlette.background": _follow_background_tasks,
     "starlette.responses": _follow_streams,
     "django.db.backends.base.base": _follow_commits,
+    "django.template.response": _follow_templates,
 }
