@@ -11,6 +11,7 @@ import redis
 from livecheck_celery import blocks
 from livecheck_celery.config import Settings
 from livecheck_celery.store import Store
+from livecheck_celery.utils.throttle import Throttle, ThrottledLogger
 from tests.helpers.factories import make_settings
 from tests.helpers.livecheck_threads import close_livechecks, forget_livechecks, remaining_threads
 from tests.helpers.programs import require_program
@@ -92,6 +93,12 @@ def every_livecheck_is_closed() -> Iterator[None]:
     close_livechecks()
     remaining = remaining_threads()
     assert not remaining, f"threads that outlive the test: {remaining}"
+
+
+@pytest.fixture(autouse=True)
+def no_log_line_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget which lines the earlier tests have logged."""
+    monkeypatch.setattr(ThrottledLogger, "lines", Throttle())
 
 
 @pytest.fixture(autouse=True)

@@ -97,7 +97,7 @@ class Publisher:
                 self._app.backend.on_task_call(producer, task_id)
             self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
 
-        self._send(test.ident, send)
+        self._send(f"the message for {test.ident}", send)
         return self._app.AsyncResult(task_id)
 
     def _execute_here(self, test: TestExecution) -> AsyncResult[Any]:
@@ -124,7 +124,7 @@ class Publisher:
                 for message, sending in messages:
                     self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
 
-        self._send(f"{len(tests)} tests", send)
+        self._send(f"the messages for {len(tests)} tests", send)
 
     def has_messages(self, queue: str | None) -> bool:
         """Return whether messages wait in ``queue``, by default that of the tests.
@@ -143,7 +143,7 @@ class Publisher:
             else:
                 channel.close()
 
-        self._send(f"the length of queue {name}", ask)
+        self._send(f"the query of queue {name}", ask)
         return bool(found[-1])
 
     def send_task(self, task: str, case_name: str, *, queue: str, expires: float) -> None:
@@ -156,7 +156,7 @@ class Publisher:
             uuid(), task, (), self._addressed(case_name), expires=expires, ignore_result=True
         )
         self._send(
-            f"{task} of {case_name}",
+            f"the message for {task} of {case_name}",
             lambda producer: self._app.amqp.send_task_message(
                 producer, task, message, **_SENT, queue=own_queue(self._app, queue)
             ),
@@ -188,7 +188,7 @@ class Publisher:
 
     def _send(self, what: str, send: Callable[[Any], None]) -> None:
         if not self._lock.acquire(timeout=self._timeout):
-            raise BrokerUnavailable(f"the broker is slow: no message sent for {what} within {self._timeout:g} s")
+            raise BrokerUnavailable(f"the broker is slow: {what} was not sent within {self._timeout:g} s")
         try:
             self._send_with_reconnect(send)
         except self._errors as exc:
@@ -198,7 +198,7 @@ class Publisher:
             fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
                 fix = "every process that shares a queue must set the same task_create_missing_queue_type"
-            raise BrokerUnavailable(f"the broker did not accept the message for {what} ({reason}); {fix}") from exc
+            raise BrokerUnavailable(f"the broker did not accept {what} ({reason}); {fix}") from exc
         finally:
             self._lock.release()
 

@@ -16,8 +16,10 @@ from livecheck_celery.execution.places import current_place
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 #: Seconds between two checks.
 TICK: Final = 0.5
@@ -66,7 +68,7 @@ class Deadlines:
         with self._lock:
             self._due.pop(test, None)
         if test.overran:
-            logger.warning("deadlines: %s: run() has returned; its slot is free again", test.test.ident)
+            throttled.warning("deadlines: %s: run() has returned; its slot is free again", test.test.ident)
 
     @contextmanager
     def watched(self, what: str) -> Iterator[None]:
@@ -126,7 +128,7 @@ class Deadlines:
             try:
                 test.overrun()
             except LiveCheckError as exc:
-                logger.warning("deadlines: %s: %s", test.test.ident, exc)
+                throttled.warning("deadlines: %s: %s", test.test.ident, exc)
         if test.overran and test in self._due:
             logger.error(
                 "deadlines: %s has its verdict but still holds a slot: its run() cannot be stopped%s",

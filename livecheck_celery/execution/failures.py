@@ -17,8 +17,10 @@ from livecheck_celery.utils.sanitize import (
     traceback_of,
     type_and_message,
 )
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 _MAX_LINE: Final = 2_000
 _MAX_OTHER: Final = 200
@@ -40,8 +42,8 @@ def describe(error: BaseException) -> str:
     try:
         # An exception that was only put into a group has the place of the group.
         text = _describe_single(deciding, raised_at(deciding) or raised_at(error))
-    except Exception:  # of user code that the error refers to; the verdict needs a text
-        logger.exception("failures: failed to describe an error")
+    except Exception:  # noqa: BLE001 - of user code that the error refers to; the verdict needs a text
+        throttled.exception("failures: failed to describe an error")
         text = type(deciding).__name__
     return encodable("; also raised: ".join([text[:_MAX_LINE], *texts])[:_MAX_LINE])
 

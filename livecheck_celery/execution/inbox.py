@@ -26,9 +26,10 @@ from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
-from livecheck_celery.utils.throttle import Throttle
+from livecheck_celery.utils.throttle import Throttle, ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 #: Seconds between two reads of all awaited signals, which find missed messages.
 BACKSTOP: Final = 2.0
@@ -264,7 +265,7 @@ class Inbox:
         try:
             event = EVENT.validate_json(data)
         except ValidationError:
-            logger.warning("inbox: ignored a message that is not a signal event: %.200r", data)
+            throttled.warning("inbox: ignored a message that is not a signal event: %.200r", data)
             return
         self._deliver([event])
 

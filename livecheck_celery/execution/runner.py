@@ -37,8 +37,10 @@ from livecheck_celery.utils import clock
 from livecheck_celery.utils.forks import EndForkedChildren
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 from livecheck_celery.utils.sentry import CASE, CAUSE
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 #: Seconds after its deadline in which a test can still wait, after an outage.
 _WAIT_GRACE: Final = 0.4
@@ -345,7 +347,7 @@ class TestRunner:
             limits=FailureLimits.of(case),
         )
         if not verdict.accepted:
-            logger.warning("runner: %s: verdict %s refused: another verdict stands", self.test.ident, report.state)
+            throttled.warning("runner: %s: verdict %s refused: another verdict stands", self.test.ident, report.state)
             return
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
@@ -382,4 +384,4 @@ class TestRunner:
         try:
             self._process.store.executions.release(self.case.name, self.test.id, self._token)
         except RedisUnavailable as exc:
-            logger.warning("runner: %s: not handed back, recovery takes over: %s", self.test.ident, exc)
+            throttled.warning("runner: %s: not handed back, recovery takes over: %s", self.test.ident, exc)

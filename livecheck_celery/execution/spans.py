@@ -14,10 +14,11 @@ from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.models import State
 from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Link, Span
-logger = get_logger(__name__)
+throttled = ThrottledLogger(get_logger(__name__))
 
 _TRACE: Final = "opentelemetry.trace"
 _NANOSECONDS: Final = 1_000_000_000
@@ -70,8 +71,8 @@ def _start(running: RunningTest) -> Span | None:
         return tracer.start_span(
             f"livecheck {running.case.name}", attributes=attributes, links=_links(test.traceparent)
         )
-    except Exception:
-        logger.exception("spans: %s: OpenTelemetry failed to start a span; continuing", test.ident)
+    except Exception:  # noqa: BLE001 - of a host's span processor
+        throttled.exception("spans: %s: OpenTelemetry failed to start a span; continuing", test.ident)
         return None
 
 
@@ -92,8 +93,8 @@ def _end(span: Span, running: RunningTest, raised: BaseException | None) -> None
                 _describe(span, running, raised)
         finally:
             span.end()
-    except Exception:
-        logger.exception("spans: %s: OpenTelemetry failed to end a span; the verdict stands", running.test.ident)
+    except Exception:  # noqa: BLE001 - of a host's span processor
+        throttled.exception("spans: %s: OpenTelemetry failed to end a span; the verdict stands", running.test.ident)
 
 
 def _describe(span: Span, running: RunningTest, raised: BaseException | None) -> None:

@@ -12,8 +12,9 @@ from livecheck_celery.store.database import Database, as_dict, readable
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
-logger = get_logger(__name__)
+throttled = ThrottledLogger(get_logger(__name__))
 
 FAIL_SUITE: Final = Script("fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports"))
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
@@ -146,7 +147,7 @@ class Suites:
                 statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
             except UnreadableData as exc:
                 statuses[name] = State.ERROR
-                logger.error("store: case %s: %s", name, exc)  # noqa: TRY400 - the message says it all
+                throttled.error("store: case %s: %s", name, exc)
             if "failing_since" in state:
                 failing.add(name)
             overdue = max(overdue, *(now - due for _, due in first), 0.0)

@@ -9,8 +9,10 @@ from typing import Final, TypeVar
 
 from livecheck_celery.errors import LiveCheckError, ServerUnavailable
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 T = TypeVar("T")
 
@@ -33,11 +35,11 @@ def each(component: str, case_names: Iterable[str], act: Callable[[str], object]
             act(name)
             in_a_row = 0
         except LiveCheckError as exc:
-            logger.error("%s: case %s: %s", component, name, exc)  # noqa: TRY400 - the message says it all
+            throttled.error("%s: case %s: %s", component, name, exc, key=f"{component} {type(exc).__name__}")
             if isinstance(exc, ServerUnavailable):
                 unavailable, in_a_row = exc, in_a_row + 1
-        except Exception:
-            logger.exception("%s: case %s: failed; continuing with the others", component, name)
+        except Exception:  # noqa: BLE001 - a hook of the case raised
+            throttled.exception("%s: case %s: failed; continuing with the others", component, name)
         if in_a_row == GIVE_UP_AFTER:
             break
     if unavailable is not None:

@@ -24,8 +24,10 @@ from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, window_of
 from livecheck_celery.tasks.each import each
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 
 def make_fake_request(case: Case) -> None:
@@ -82,7 +84,7 @@ class RunLease:
         if kind is not None and not issubclass(kind, Exception):
             return
         if not self._retry(self._runs.finish, self._case_name, self._token):
-            logger.warning(
+            throttled.warning(
                 "fake requests: case %s: the request outlasted its lease; another worker made it, too", self._case_name
             )
 
@@ -92,7 +94,7 @@ class RunLease:
                 if not self._runs.renew(self._case_name, self._token, lease=self._lease):
                     return
             except RedisUnavailable as exc:
-                logger.warning("fake requests: case %s: lease not renewed: %s", self._case_name, exc)
+                throttled.warning("fake requests: case %s: lease not renewed: %s", self._case_name, exc)
 
 
 def resend_lapsed(livecheck: Installed) -> None:
@@ -107,7 +109,7 @@ def resend_lapsed(livecheck: Installed) -> None:
     names = [name for name, case in dict(livecheck.cases).items() if case.active and case.frequency is not None]
 
     def resend(name: str) -> None:
-        logger.warning("fake requests: case %s: run not finished by its worker, re-sending it", name)
+        throttled.warning("fake requests: case %s: run not finished by its worker, re-sending it", name)
         runtime.publisher.send_task(FAKE_REQUEST, name, queue=livecheck.settings.schedule_queue, expires=lease)
 
     each("fake requests", runtime.store.schedule_runs.lapsed(names, lease=lease), resend)

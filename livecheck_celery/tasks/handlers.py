@@ -37,9 +37,11 @@ from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.tasks.recovery import Queues, revoke, sweep
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 from livecheck_celery.utils.validation import explain
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
@@ -118,7 +120,7 @@ class Tasks:
             case = self._case(request.kwargs.get(CASE_KEYWORD), request.kwargs.get(PREFIX_KEYWORD))
             return case, _parse(case, carried, (), {}), f"revoked:{request.id}"
         except LiveCheckError as exc:
-            logger.warning("tasks: a revoked test keeps its verdict: %s", exc)
+            throttled.warning("tasks: a revoked test keeps its verdict: %s", exc)
             return None
 
     def make_fake_request(self, **kwargs: Any) -> None:
@@ -180,7 +182,7 @@ class Tasks:
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
         """Log and report a message that cannot be executed; it is not retried."""
-        logger.error("tasks: refused a message: %s", error)
+        throttled.error("tasks: refused a message: %s", error, key=str(error))
         report = TestReport(case_name, State.ERROR, error=str(error))
         self._livechecks[0].runtime.store.reports.post(report, unknown_case=isinstance(error, UnknownCase))
 
@@ -201,7 +203,7 @@ def _hand_back(case: Case, test: TestExecution) -> None:
     try:
         case.app.runtime.publisher.execute(test)
     except BrokerUnavailable as exc:
-        logger.warning("tasks: %s: not handed back, recovery takes over: %s", test.ident, exc)
+        throttled.warning("tasks: %s: not handed back, recovery takes over: %s", test.ident, exc)
         with suppress(RedisUnavailable):  # then it is due later
             case.app.runtime.store.executions.make_due(case.name, [test.id])
     else:
@@ -217,7 +219,7 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
         except LiveCheckError as exc:
             if isinstance(exc, TestOutcome | RedisUnavailable) and _is_eager():
                 raise
-            logger.error("%s: %s", name, exc)  # noqa: TRY400 - the message says it all
+            throttled.error("%s: %s", name, exc, key=f"{name} {type(exc).__name__}")
             return None
 
     return task

@@ -40,8 +40,10 @@ from livecheck_celery.tasks.registration import register_cases
 from livecheck_celery.tasks.shutdown import Shutdown, bootstep, owns_process
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 #: Seconds that a cold shutdown waits for tests to be handed back.
 _HAND_BACK: Final = 2.0
@@ -172,6 +174,8 @@ class Lifecycle:
     def stop(self, sender: Any, **_: Any) -> None:
         """Close the LiveChecks of this worker."""
         if sender.app is self._app:
+            for message, times in ThrottledLogger.lines.left_out().items():
+                logger.warning("worker: %d more lines were left out of: %s", times, message)
             for presence in self._presences:
                 presence.sign_off()
             for livecheck in self._working:
@@ -240,7 +244,7 @@ class Lifecycle:
             try:
                 livecheck.runtime.store.liveness.beat_seen()
             except LiveCheckError as exc:
-                logger.warning("beat: sign of life not recorded: %s", exc)
+                throttled.warning("beat: sign of life not recorded: %s", exc)
         for presence in self._beats:
             presence.sign_in_if_due()
 

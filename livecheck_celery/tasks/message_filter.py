@@ -21,8 +21,10 @@ from livecheck_celery.models import is_newer
 from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 #: Content types accepted on LiveCheck's queues, regardless of ``accept_content`` of the app.
 ACCEPT: Final = frozenset({JSON})
@@ -95,7 +97,7 @@ def _handler(consumer: Any, handle: Callable[[Any], None], livechecks: Sequence[
         message.accept = ACCEPT
         reason = why_invalid(message, consumer.strategies)
         if reason is None and is_newer(_keywords(message.payload).get(LAYOUT_KEYWORD)):
-            logger.warning("message filter: left a message of a newer version of LiveCheck to another worker")
+            throttled.warning("message filter: left a message of a newer version of LiveCheck to another worker")
             # Later, since this worker is likely to be the next one to receive it.
             consumer.timer.call_after(REQUEUE_AFTER, message.requeue)
             return
@@ -107,7 +109,7 @@ def _handler(consumer: Any, handle: Callable[[Any], None], livechecks: Sequence[
             except Exception as exc:  # noqa: BLE001 - other parts of a message can have the wrong type, too
                 reason = f"invalid message: {describe(exc)}"
         if reason is not None:
-            logger.error("message filter: refused a message: %s", reason)
+            throttled.error("message filter: refused a message: %s", reason, key=reason)
             if not message.acknowledged:
                 message.reject_log_error(logger, consumer.connection_errors)
             signals.task_rejected.send(sender=consumer, message=message, exc=None)

@@ -24,8 +24,10 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
+throttled = ThrottledLogger(logger)
 
 BATCH: Final = 200
 
@@ -97,7 +99,7 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     try:
         action, test = store.executions.recover(case.name, test_id, token)
     except UnreadableData as exc:
-        logger.error("recovery: %s:%s discarded: %s", case.name, test_id, exc)  # noqa: TRY400 - the message says it all
+        throttled.error("recovery: %s:%s discarded: %s", case.name, test_id, exc)
         store.executions.discard(case.name, test_id)
         store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
         return None
@@ -127,7 +129,7 @@ def _store_result(case: Case, test: TestExecution, state: State) -> None:
     try:
         app.backend.store_result(task_id, state.value, states.SUCCESS, request=request)
     except Exception as exc:  # noqa: BLE001 - each result backend raises its own errors
-        logger.warning("recovery: %s: result not stored: %s", test.ident, type_and_message(exc))
+        throttled.warning("recovery: %s: result not stored: %s", test.ident, type_and_message(exc))
 
 
 def revoke(case: Case, test: TestExecution, token: str) -> None:

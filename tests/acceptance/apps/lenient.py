@@ -7,6 +7,9 @@ import os
 from celery import Celery
 
 from livecheck_celery import Case, LiveCheck, Signal
+from livecheck_celery.utils import throttle
+
+vars(throttle)["EVERY"] = 0.0  # each message that is refused is logged
 
 app = Celery("lenient", broker=os.environ["LIVECHECK_BROKER_URL"], set_as_current=False)
 app.conf.accept_content = ["json", "pickle", "yaml", "msgpack"]
