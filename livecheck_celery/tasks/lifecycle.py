@@ -30,6 +30,7 @@ from celery.worker import state
 
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
+from livecheck_celery.tasks.beat_exit import exit_in_time
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
 from livecheck_celery.tasks.broker_watch import BrokerWatch
 from livecheck_celery.tasks.brokers import check_one_broker
@@ -185,12 +186,13 @@ class Lifecycle:
                     livecheck.runtime.close()
 
     def start_beat(self, sender: Any, **_: Any) -> None:
-        """Record a sign of life of this beat each time the broker has accepted one of its messages.
+        """Prepare a beat: record a sign of life each time the broker has accepted one of its messages.
 
         The start is not a sign of life, since a beat can wait for another one to exit.
         """
         if sender.app is not self._app:
             return
+        exit_in_time()
         self._beats = [Presence(livecheck, "beat", socket.gethostname()) for livecheck in self._livechecks]
         for task in (RECOVER, STALLED):
             connect_method(after_task_publish, self.beat_alive, sender=task, weak=False)

@@ -1,4 +1,4 @@
-"""A worker whose RabbitMQ does not answer connects again, and runs tests."""
+"""Workers and beats whose RabbitMQ does not answer."""
 
 from __future__ import annotations
 
@@ -43,3 +43,20 @@ def test_worker_connects_again_when_its_broker_does_not_answer(
         assert {report_of(case, name).state for name in names} == {State.PASS}
         worker.wait_for("Prefetch count has been restored")
     client.close()
+
+
+@pytest.mark.promise("A beat exits within 5 s of SIGTERM, also while RabbitMQ does not answer.", theme="servers")
+def test_beat_exits_in_time_when_its_broker_does_not_answer(
+    programs: Programs, redis_url: str, rabbitmq_server: RabbitMQ
+) -> None:
+    with FaultProxy((HOST, rabbitmq_server.port)) as proxy:
+        beat = programs.start(
+            "celery -A livecheck_celery beat -l INFO",
+            LIVECHECK_BROKER_URL=f"amqp://guest:guest@{HOST}:{proxy.port}//",
+            LIVECHECK_REDIS_URL=redis_url,
+            LIVECHECK_CASES="checks",
+        )
+        beat.wait_for("Sending due task livecheck:checks.test_faked:frequency", count=2)
+        proxy.half_open()
+        beat.terminate()
+        assert beat.wait_exit(8.0) == 0
