@@ -18,7 +18,7 @@ from livecheck_celery.delivery.publisher import TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks import recovery
 from livecheck_celery.tasks.handlers import Tasks
-from livecheck_celery.tasks.recovery import sweep
+from livecheck_celery.tasks.recovery import Queues, sweep
 from tests.helpers.waiting import wait_until
 
 
@@ -286,6 +286,32 @@ def test_verdict_of_a_sweep_is_the_result_of_the_task(
         claim(case, build(case, "o-1"), "dead")
     wait_until(lambda: sweep(case) or last_verdict(case), what="a verdict")
     assert result.get(timeout=5) == verdict
+
+
+def test_verdict_is_recorded_although_the_result_backend_fails(
+    case: Any, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise ConnectionError("refused")
+
+    monkeypatch.setattr(case.app.app.backend, "store_result", fail)
+    case.trigger.apply_async(("o-1",), expires=0.05)
+    wait_until(lambda: sweep(case) or last_verdict(case), what="a verdict")
+    assert last_report(case)[0] is State.SKIP
+    [line] = [line for line in caplog.messages if "result" in line]
+    assert line == f"recovery: {case.name}:o-1: result not stored: ConnectionError: refused"
+
+
+def test_broker_that_does_not_count_its_messages_delays_a_test_until_the_next_sweep(case: Any) -> None:
+    def fail(_: str | None) -> bool:
+        raise BrokerUnavailable("refused")
+
+    executions = case.app.runtime.store.executions
+    case.trigger("o-1")
+    executions.make_due(case.name, ["o-1"])
+    with pytest.raises(BrokerUnavailable):
+        sweep(case, Queues(fail))
+    assert executions.due(case.name, 10) == ["o-1"]
 
 
 def last_verdict(case: Any) -> list[Any]:

@@ -1,12 +1,23 @@
-"""The check of ``doctor`` whether Redis may lose data."""
+"""The checks of ``doctor`` that read Redis: whether it may lose data, and whether it fails meanwhile."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from livecheck_celery.cli.doctor.redis import judge_storage
+from livecheck_celery import LiveCheck, RedisUnavailable
+from livecheck_celery.cli.celery_commands import Commands, Program
+from livecheck_celery.cli.doctor.findings import Finding
+from livecheck_celery.cli.doctor.redis import (
+    check_clocks,
+    check_counters,
+    check_schedules,
+    check_storage,
+    judge_storage,
+)
+from livecheck_celery.store import Store
 
 KEEPING: dict[str, Any] = {"aof_enabled": 1}
 
@@ -44,3 +55,35 @@ def test_missing_persistence_is_a_note() -> None:
         line
         == "appendonly is off: a restart of Redis loses tests and counters; set appendonly yes; see docs/servers.md"
     )
+
+
+def found(findings: Iterable[Finding]) -> list[tuple[bool, str, str]]:
+    return [(finding.ok, finding.subject, finding.found) for finding in findings]
+
+
+def test_redis_that_fails_during_the_checks_is_an_error_of_each(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: str) -> Any:
+        raise RedisUnavailable("the connection was closed")
+
+    monkeypatch.setattr(store, "server_info", fail)
+    monkeypatch.setattr(store.liveness, "read", fail)
+    monkeypatch.setattr(store.liveness, "clock_offset", fail)
+    monkeypatch.setattr(store.counters, "read", fail)
+    commands = Commands(Program("shop_app", ("worker",)), Program("shop_app", ("beat",)))
+    findings = [
+        *check_storage(livecheck),
+        *check_schedules(livecheck, commands),
+        *check_clocks(livecheck),
+        *check_counters(livecheck),
+    ]
+    subjects = ["storage", "beat", "clock", "outbox"]
+    assert found(findings) == [(False, subject, "the connection was closed") for subject in subjects]
+
+
+def test_clock_is_not_measured_by_a_slow_answer(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store.liveness, "clock_offset", lambda: None)
+    assert found(check_clocks(livecheck)) == [(True, "clock", "not measured: Redis answers too slowly")]

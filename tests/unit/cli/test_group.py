@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import click
 import pytest
 from celery import Celery
 from celery.bin import celery as celery_main
@@ -15,6 +17,7 @@ from click.testing import Result
 
 from livecheck_celery import LiveCheck, cli
 from livecheck_celery.cli import discovery
+from livecheck_celery.cli.dev_server import URL_VARIABLES
 from livecheck_celery.store import Store
 from tests.helpers.cli_runner import invoke
 
@@ -211,3 +214,88 @@ def test_failing_import_of_the_app_is_an_error_of_one_line(shop: ModuleType, liv
     assert result.stderr.startswith(
         "Error: cannot import the modules of the Celery app: ModuleNotFoundError: No module"
     )
+
+
+def test_error_of_livecheck_in_a_module_is_shown_as_it_is(
+    shop: ModuleType, livecheck: LiveCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "refusing_cases.py").write_text(
+        "from livecheck_celery import ConfigurationError\nraise ConfigurationError('no url for test_order')\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    livecheck.app.conf.imports = ("refusing_cases",)
+    shop.app = livecheck.app
+    for name in ("refusing_cases", "shop_app"):
+        assert run("-A", name, "cases").stderr == "Error: no url for test_order\n"
+
+
+def test_app_of_a_module_is_the_default_without_a_name(
+    livecheck: LiveCheck, shop: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shop.app = livecheck.app
+    monkeypatch.setitem(sys.modules, "livecheck_celery.worker", shop)
+    assert "test_order" in run("cases").stdout
+
+
+def test_name_of_the_app_is_known_to_a_celery_that_replaces_it_with_the_app(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["celery", "-A", "shop_app", "livecheck", "dev"])
+    ctx = click.Context(celery_main.celery)
+    ctx.params["app"] = livecheck.app
+    assert discovery.app_name(ctx) == "shop_app"
+
+
+def test_app_without_a_server_has_that_of_a_running_dev(shop: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if its settings were read before, as by `celery`, which imports the app itself."""
+    for variable in URL_VARIABLES:
+        monkeypatch.setenv(variable, "")  # so that what the command sets is removed
+    shop.checks = LiveCheck(Celery("shop", set_as_current=False))
+    before = shop.checks.settings.redis_url
+    url = "redis://127.0.0.1:1/0"
+    monkeypatch.setattr(discovery, "running_server", lambda name: url if name == "shop_app" else None)
+    [found] = discovery.find_livechecks(context("shop_app"))
+    assert (found, found.settings.redis_url) == (shop.checks, url)
+    assert before != url
+    assert os.environ["LIVECHECK_BROKER_URL"] == url, "for settings that are read later"
+
+
+def test_app_that_names_a_server_keeps_it_while_a_dev_runs(shop: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    for variable in URL_VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
+    shop.checks = LiveCheck(Celery("shop", set_as_current=False), redis_url="redis://shop:6379/0")
+    monkeypatch.setattr(discovery, "running_server", lambda _: "redis://127.0.0.1:1/0")
+    [found] = discovery.find_livechecks(context("shop_app"))
+    assert found.settings.redis_url == "redis://shop:6379/0"
+    assert not any(map(os.environ.get, URL_VARIABLES))
+
+
+def context(name: str) -> click.Context:
+    return cli.livecheck.make_context("livecheck", ["-A", name, "status"])
+
+
+def test_console_script_finds_modules_in_the_working_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "path", [each for each in sys.path if each != str(tmp_path)])
+    monkeypatch.setattr(sys, "argv", ["livecheck", "--version"])
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as exited:
+        cli.main()
+    assert (exited.value.code, sys.path[0]) == (0, str(tmp_path))
+    assert capsys.readouterr().out.startswith("livecheck 0.")
+
+
+@pytest.mark.parametrize(("variable", "value"), [("NO_COLOR", "1"), ("TERM", "dumb")])
+def test_environment_can_refuse_colours(variable: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    colours: list[bool | None] = []
+
+    @click.command()
+    @click.pass_context
+    def show(ctx: click.Context) -> None:
+        colours.append(ctx.find_root().color)
+
+    monkeypatch.setattr(cli.CommandGroup, "get_command", lambda *_: show)
+    monkeypatch.setenv(variable, value)
+    assert run("status").exit_code == 0
+    assert colours == [False]
