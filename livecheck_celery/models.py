@@ -18,8 +18,9 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
+from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import clock
-from livecheck_celery.utils.sanitize import encodable, sanitize
+from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_message
 
 #: Version of the layout of records, messages, headers and stored JSON. Two versions run side by side during an upgrade:
 #: a reader leaves what has a newer layout to processes of the newer version.
@@ -55,8 +56,17 @@ def is_newer(layout: object) -> bool:
 
 
 def id_of(value: object) -> str | None:
-    """Return an id that a caller gave, such as a number or a UUID, as text; None if it is None or empty."""
-    return None if value is None else encodable(str(value)) or None
+    """Return an id that a caller gave, such as a number or a UUID, as text; None if it is None or empty.
+
+    Raises:
+        InvalidPayload: ``str(value)`` raises.
+    """
+    try:
+        return None if value is None else encodable(str(value)) or None
+    except Exception as exc:
+        raise InvalidPayload(
+            f"the id is of class {type(value).__name__}, whose str() raises {type_and_message(exc)}; give it as text"
+        ) from exc
 
 
 def new_send_id() -> str:

@@ -35,9 +35,12 @@ def build(
     """Build an execution of ``case``, triggered now; without an id, or with an empty one, it gets a new one.
 
     Raises:
-        InvalidPayload: the arguments are not JSON, or the id is too long.
+        InvalidPayload: the arguments are not JSON, or the id has no text or is too long.
     """
-    test_id = id_of(id) or _new_id()
+    try:
+        test_id = id_of(id) or _new_id()
+    except InvalidPayload as exc:
+        raise InvalidPayload(f"case {case.name}: {exc}") from exc
     if len(test_id) > MAX_ID:
         raise InvalidPayload(
             f"case {case.name}: the id {test_id!a:.40} … is {len(test_id)} characters, over the limit of {MAX_ID}"

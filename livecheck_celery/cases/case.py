@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from livecheck_celery.cases import http
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_attributes
-from livecheck_celery.cases.declaration import bound_signals, description, resolve_options, with_given
+from livecheck_celery.cases.declaration import Declaration, bound_signals, description, resolve_options, with_given
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
@@ -43,7 +43,7 @@ OPTIONS: Final = frozenset(CaseSettings.model_fields)
 OVERRIDABLE: Final = ("active", "probability")
 
 
-class Case(CaseOptions):
+class Case(CaseOptions, Declaration):
     """A test case. Every attribute has the reference's meaning and default.
 
     All durations are seconds, and all times are Redis server time in seconds since the epoch. The attributes of the

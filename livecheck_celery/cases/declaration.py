@@ -170,6 +170,18 @@ def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
             one.__annotations__ = {**annotations, **resolved}
 
 
+class Declaration:
+    """What the definition of a case class does, whether the class is decorated or not."""
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Make each annotated signal an attribute, so that also a class that is not decorated has it."""
+        super().__init_subclass__(**options)
+        for name, annotation in _annotations(cls).items():
+            hint = _evaluate(cls, name, annotation, {}) if isinstance(annotation, str) else annotation
+            if _is_signal(hint) and inspect.getattr_static(cls, name, None) is None:
+                setattr(cls, name, _signal(name, hint))
+
+
 def declared_signals(cls: type, case_name: str) -> dict[str, BaseSignal[Any]]:
     """Return the signals of ``cls`` and its bases by attribute: annotated ones, in order, then those only assigned.
 
@@ -215,9 +227,15 @@ def _annotated(cls: type, case_name: str) -> Iterator[tuple[str, BaseSignal[Any]
         elif _is_signal(hint):
             kind = _without_class_var(hint)
             assigned = vars(cls).get(name)
-            signal = assigned if isinstance(assigned, BaseSignal) else (get_origin(kind) or kind)(name)
+            signal = assigned if isinstance(assigned, BaseSignal) else _signal(name, hint)
             signal.annotate((get_args(kind) or (Any,))[0])
             yield name, signal
+
+
+def _signal(name: str, hint: Any) -> BaseSignal[Any]:
+    kind = _without_class_var(hint)
+    signal: BaseSignal[Any] = (get_origin(kind) or kind)(name)
+    return signal
 
 
 def _annotations(cls: type) -> dict[str, Any]:

@@ -8,6 +8,8 @@ from collections.abc import Callable
 from typing import Any, Generic, Protocol, Self, TypeVar, cast, overload
 
 from livecheck_celery.cases.protocols import DeclaredCase
+from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.guard import GUARD
 from livecheck_celery.store import Statistics
 
 V = TypeVar("V")
@@ -44,11 +46,24 @@ class SuiteAttribute(Generic[V]):
         raise AttributeError(f"case {case.name}: the state of a suite is read-only; only verdicts change it")
 
 
+class Undecorated:
+    """Stands for the case, and for its LiveCheck, of a class that is not decorated: what is read of it is an error."""
+
+    guard = GUARD
+
+    def __init__(self, owner: type) -> None:
+        self.name = owner.__qualname__
+        self.app = self
+
+    def __getattr__(self, name: str) -> Any:
+        raise ConfigurationError(f"class {self.name} is not registered as a case; decorate it with @livecheck.case()")
+
+
 class PerCase(Generic[V_co]):
     """An attribute that is created for each case when first read; a subclass can override it, and use super().
 
-    On the class it is an object without a case: type checkers take a decorated class for the class itself, and would
-    otherwise reject ``test_order.trigger(...)``.
+    On the class it is an object of an `Undecorated` case: type checkers take a decorated class for the class itself,
+    and would otherwise reject ``test_order.trigger(...)``.
     """
 
     def __init__(self, make: Callable[[DeclaredCase], V_co]) -> None:
@@ -59,7 +74,9 @@ class PerCase(Generic[V_co]):
         self._name = name
 
     def __get__(self, case: DeclaredCase | None, owner: type | None = None) -> V_co:
-        made = self._make(cast("DeclaredCase", case))
-        if case is not None and inspect.getattr_static(type(case), self._name) is self:  # else super() reads it
+        if case is None:
+            return self._make(cast("DeclaredCase", Undecorated(cast("type", owner))))
+        made = self._make(case)
+        if inspect.getattr_static(type(case), self._name) is self:  # else super() reads it
             case.__dict__[self._name] = made
         return made

@@ -87,3 +87,31 @@ def test_id_over_the_limit_is_refused() -> None:
     assert build(case, "x" * 512).id == "x" * 512
     with pytest.raises(InvalidPayload, match="the id 'x+ … is 513 characters, over the limit of 512"):
         build(case, "x" * 513)
+
+
+class Unprintable:
+    def __str__(self) -> str:
+        raise ZeroDivisionError("no text")
+
+
+def test_id_without_a_text_is_refused() -> None:
+    with pytest.raises(InvalidPayload) as raised:
+        build(case, Unprintable())
+    assert str(raised.value) == (
+        "case shop.test_order: the id is of class Unprintable, whose str() raises ZeroDivisionError: "
+        "no text; give it as text"
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "test_id"),
+    [(0, "0"), (True, "True"), (math.nan, "nan"), (b"o-1", "b'o-1'"), ("a\nb", "a\nb"), ("\udce9", "\\udce9")],
+)
+def test_id_is_the_text_of_any_value(given: object, test_id: str) -> None:
+    assert build(case, given).id == test_id
+
+
+@pytest.mark.parametrize("given", ["x" * 513, 10**512])
+def test_long_id_is_refused(given: object) -> None:
+    with pytest.raises(InvalidPayload, match=r"^case shop.test_order: the id '[x10]{39} … is 513 characters, over the"):
+        build(case, given)

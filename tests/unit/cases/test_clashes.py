@@ -168,14 +168,40 @@ class Undecorated:
     stored: Signal[int] = Signal()
 
 
-def test_signal_of_an_undecorated_class_is_logged_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+class UndecoratedCase(Case):
+    filled: Signal[int]
+
+
+@pytest.mark.parametrize("signal", [Undecorated.stored, UndecoratedCase.filled], ids=lambda signal: signal.name)
+def test_signal_of_an_undecorated_class_is_logged_and_raises_nothing(
+    signal: Signal[int], caplog: pytest.LogCaptureFixture
+) -> None:
     for _ in range(3):
-        Undecorated.stored.send(1)
+        signal.send(1)
         with under_test(make_test()):
-            Undecorated.stored.send(2, key="k")
-    assert caplog.messages == [
-        "signal stored: its class is not registered as a case; decorate it with @livecheck.case(); dropping its values"
-    ]
+            signal.send(2, key="k")
+    [line] = caplog.messages
+    assert line == (
+        f"signal {signal.name}: its class is not registered as a case; decorate it with @livecheck.case(); "
+        "dropping its values"
+    )
+
+
+def test_maybe_trigger_of_an_undecorated_class_is_logged_and_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    for _ in range(3):
+        with UndecoratedCase.maybe_trigger("o-1") as test:
+            assert test is None
+    [line] = caplog.messages
+    assert line == (
+        "case UndecoratedCase: maybe_trigger() failed; continuing without a test: "
+        "class UndecoratedCase is not registered as a case; decorate it with @livecheck.case()"
+    )
+
+
+@pytest.mark.parametrize("trigger", ["__call__", "delay", "apply_async", "s", "si"])
+def test_trigger_of_an_undecorated_class_says_so(trigger: str) -> None:
+    with pytest.raises(ConfigurationError, match="^class UndecoratedCase is not registered as a case; decorate it"):
+        getattr(UndecoratedCase.trigger, trigger)()
 
 
 def test_class_that_inherits_from_a_case_is_refused(livecheck: LiveCheck) -> None:
