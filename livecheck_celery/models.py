@@ -258,7 +258,7 @@ class TestReport:
         case_name: full name of the case.
         state: the verdict.
         test: the execution; None for a report about the suite.
-        runtime: seconds from start to verdict.
+        runtime: seconds from start to verdict; None if ``run()`` was not called, or its worker is lost.
         signal_latency: seconds ``wait()`` waited for each signal (as in the reference; about 0 for an early signal).
         error: the failure, one line.
         traceback: traceback of the failure.

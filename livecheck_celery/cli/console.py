@@ -12,6 +12,7 @@ from rich.text import Text
 
 from livecheck_celery.cli.tables import FittedTable
 from livecheck_celery.models import State
+from livecheck_celery.utils.durations import in_seconds
 from livecheck_celery.utils.sanitize import sanitize, sanitize_lines
 
 STYLES: Final = {
@@ -25,7 +26,6 @@ STYLES: Final = {
 }
 
 _UNITS: Final = ((86400, "d"), (3600, "h"), (60, "min"))
-_SHORTEST: Final = 0.001  # seconds; what is shorter has more digits, and is not shown as zero
 _MILLISECONDS_BELOW: Final = 10  # seconds
 _TENTHS_BELOW: Final = 120  # seconds
 
@@ -80,10 +80,8 @@ def duration(seconds: float | None) -> str:
     """Format seconds: ``0.000250 s``, ``0.012 s``, ``42.0 s``, ``5 min``, ``3 h``, ``2 d``; ``-`` for None."""
     if seconds is None:
         return "-"
-    if 0 < seconds < _SHORTEST:
-        return f"{seconds:.6f} s"
     if seconds < _MILLISECONDS_BELOW:
-        return f"{seconds:z.3f} s"
+        return in_seconds(seconds)
     return f"{seconds:.1f} s" if seconds < _TENTHS_BELOW else rounded(seconds)
 
 

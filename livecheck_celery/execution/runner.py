@@ -34,6 +34,7 @@ from livecheck_celery.models import SignalEvent, State, TestExecution, TestRepor
 from livecheck_celery.store import Claim
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
+from livecheck_celery.utils.durations import in_seconds
 from livecheck_celery.utils.forks import EndForkedChildren
 from livecheck_celery.utils.sanitize import get_logger, sanitize
 from livecheck_celery.utils.sentry import CASE, CAUSE
@@ -62,7 +63,7 @@ class TestRunner:
         state: INIT until there is a verdict.
         started: monotonic time of the start.
         ended: monotonic time of the verdict.
-        runtime: seconds from the start to the verdict.
+        runtime: seconds from the start to the verdict; None if ``run()`` was not called here.
         signal_latency: seconds ``wait()`` waited for each signal.
         report: the report, once there is a verdict; None when another runner's verdict was first.
         error: the failure, if any; of a group, the exception that decides the verdict.
@@ -91,6 +92,7 @@ class TestRunner:
         self.thread_id = threading.get_ident()
         self.handed_back = False
         self.is_async = False
+        self._was_called = False
         self._process = case.runner_resources
         self._last_received: str | None = None
         self._token = uuid.uuid4().hex
@@ -293,6 +295,7 @@ class TestRunner:
             raise LiveCheckTestSkipped("the case is not active")
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
+        self._was_called = True
         self.case.call_hook(self.case.on_test_start, self)
         result = call_run(self.case.run, self.test)
         if is_awaitable(result):
@@ -310,7 +313,7 @@ class TestRunner:
         if not self._ended.acquire(blocking=False):
             return False
         self.ended = time.monotonic()
-        self.runtime = self.ended - self.started
+        self.runtime = self.ended - self.started if self._was_called else None
         self.state = state
         self.error = None if error is None else verdict_of(error)[1]
         self._log.flush(self.case.logger, f"[{self.test.shortident}] {state}")
@@ -351,12 +354,13 @@ class TestRunner:
             return
         self.report = replace(report, at=verdict.at)
         level = logging.INFO if report.state.is_ok() else logging.ERROR
+        took = "" if report.runtime is None else f" in {in_seconds(report.runtime)}"
         why = f": {report.error}" if report.error else ""
         write(
             case.logger,
             level,
-            "runner: %s: %s in %.3f s%s",
-            *(self.test.ident, report.state, report.runtime, why),
+            "runner: %s: %s%s%s",
+            *(self.test.ident, report.state, took, why),
             exc_info=None if report.state.is_ok() else self.error,
             extra={CASE: case.name, CAUSE: f"{report.state}: {cause(self.error)}" if self.error else None},
         )

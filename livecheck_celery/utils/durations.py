@@ -8,6 +8,7 @@ from datetime import timedelta
 from typing import Any, Final
 
 _UNITS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_MILLISECOND: Final = 0.001
 _DURATION: Final = re.compile(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)\s*", re.ASCII)
 
 
@@ -41,3 +42,8 @@ def duration(value: Any) -> float:
 def optional_duration(value: Any) -> float | None:
     """Convert a value as `duration` does, except None."""
     return None if value is None else duration(value)
+
+
+def in_seconds(value: float) -> str:
+    """Format seconds with milliseconds, or with microseconds if there are less: ``0.012 s``, ``0.000250 s``."""
+    return f"{value:.6f} s" if 0 < value < _MILLISECOND else f"{value:z.3f} s"

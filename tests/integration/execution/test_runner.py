@@ -108,6 +108,13 @@ def test_execution_of_an_inactive_case_is_a_skip(livecheck: LiveCheck) -> None:
     assert case.last_test_received is None, "a skipped test does not count as received"
 
 
+def test_test_that_was_not_run_has_no_runtime(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    runner = execute(declare(livecheck, wrong_side, active=False))
+    assert (runner.runtime, reports(livecheck)[0].runtime) == (None, None)
+    assert caplog.messages[-1] == "runner: shop.test_order:o-1: SKIP: the case is not active"
+
+
 def test_expired_test_is_a_skip(livecheck: LiveCheck) -> None:
     case = declare(livecheck, wrong_side)
     test = build(case, "late")

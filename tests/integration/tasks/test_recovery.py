@@ -65,13 +65,16 @@ def test_execution_of_a_dead_worker_is_resent(case: Any, redis_client: redis.Red
     assert case.total_by_state == Counter(PASS=1)
 
 
-def test_execution_whose_workers_keep_dying_is_an_error(case: Any, redis_client: redis.Redis) -> None:
+def test_execution_whose_workers_keep_dying_is_an_error(
+    case: Any, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=60)
     for attempt in range(3):
         claim(case, test, f"dead-{attempt}")
         sweep_when_due(case)
     assert last_report(case) == (State.ERROR, "worker lost: it stopped without a verdict")
+    assert f"runner: {test.ident}: ERROR: worker lost: it stopped without a verdict" in caplog.messages
     assert case.total_by_state == Counter(ERROR=1)
     assert case.status is State.ERROR
     assert case.execute(test).state is State.INIT, "the verdict is final"
