@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import operator
 import time
+import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AsyncExitStack, ExitStack
@@ -283,12 +284,9 @@ class Case(CaseOptions, Declaration):
             return False
         report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
         store = self.app.runtime.store
+        delay, token = self.state_transition_delay, uuid.uuid4().hex
         is_new = call(
-            store.suites.fail,
-            self.name,
-            state=new_state,
-            report=report,
-            state_transition_delay=self.state_transition_delay,
+            store.suites.fail, self.name, state=new_state, report=report, state_transition_delay=delay, token=token
         )
         exc.accounted = True
         extra = {CASE: self.name, CAUSE: f"suite {new_state}: {type(exc).__name__}"}

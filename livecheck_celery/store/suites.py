@@ -16,7 +16,9 @@ from livecheck_celery.utils.throttle import ThrottledLogger
 
 throttled = ThrottledLogger(get_logger(__name__))
 
-FAIL_SUITE: Final = Script("fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports"))
+FAIL_SUITE: Final = Script(
+    "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports", "token")
+)
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
 STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report"))
 
@@ -41,8 +43,12 @@ class Suites:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def fail(self, case_name: str, *, state: State, report: TestReport, state_transition_delay: float) -> bool:
+    def fail(
+        self, case_name: str, *, state: State, report: TestReport, state_transition_delay: float, token: str
+    ) -> bool:
         """Record that the suite failed, and set its status to ``state``.
+
+        A repeated call with the same ``token``, which is unique to this failure, gets the same reply.
 
         Returns:
             True if the failure is new: the status was INIT, PASS or SKIP, or the last failure is older than
@@ -58,6 +64,7 @@ class Suites:
             delay=state_transition_delay,
             report=self._database.report_json(report),
             max_reports=self._database.settings.max_reports,
+            token=token,
         )
         return bool(self._database.run(call))
 

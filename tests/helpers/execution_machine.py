@@ -7,11 +7,11 @@ import re
 
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
-from livecheck_celery.models import TestExecution
+from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Store
-from tests.helpers.execution_model import OPEN, ExecutionModel
+from tests.helpers.execution_model import DELAY, OPEN, ExecutionModel
 from tests.helpers.execution_records import Message, stamp
-from tests.helpers.factories import CASE, make_test
+from tests.helpers.factories import CASE, make_report, make_test
 
 CLOCK = "clock"
 #: Times are multiples of a quarter of a second after this, which floats hold exactly.
@@ -95,6 +95,13 @@ class ServerAndModel(RuleBasedStateMachine):
             pipeline.pexpire(self._key(*key), int(max(SHORTEST, at - self.model.now) * 1000))
         pipeline.execute()
         self._set_clock()
+
+    def _fail_suite(self, state: State) -> None:
+        token, report = self._token("f"), make_report(state)
+        expected = self.model.fail_suite(state, token)
+        for _ in range(2):  # the second call repeats the first
+            found = self.store.suites.fail(CASE, state=state, report=report, state_transition_delay=DELAY, token=token)
+            assert found == expected
 
     # -- comparison after each step
 

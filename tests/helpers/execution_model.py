@@ -181,7 +181,7 @@ class ExecutionModel(ScheduleModel):
             self.suite.claimed_up_to = max(self.suite.claimed_up_to or 0.0, one.recorded_at)
             self.open[test_id] = min(one.lease_until, one.expires_at)
             self._keep(OPEN, "", one.expires_at - self.now + KEEP)
-            self.listen(test_id, address, one.expires_at - self.now)
+            self._register(test_id, address, one.expires_at - self.now)
             if outcome == "run" and not one.started:
                 one.started = True
                 self._received(period)
@@ -346,21 +346,24 @@ class ExecutionModel(ScheduleModel):
 
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:
         """Register a listener; return the signals that have arrived."""
-        stored = self.signals.setdefault(key, StoredSignals())
-        stored.listeners.add(address)
-        self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
+        self._register(key, address, ttl)
         self._outlive_signals(key)
-        return stored.readable
+        return self.signals[key].readable
+
+    def _register(self, key: str, address: str, ttl: float) -> None:
+        self.signals.setdefault(key, StoredSignals()).listeners.add(address)
+        self._keep("signals", key, max(SIGNAL_TTL, ceil(ttl)))
 
     # -- the suite
 
     def report(self, state: State, test_id: str | None) -> None:
         self.reports = [*self.reports, (str(state), test_id, self.now)][-MAX_REPORTS:]
 
-    def fail_suite(self, state: State) -> bool:
+    def fail_suite(self, state: State, token: str) -> bool:
         is_new = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)
         self.suite.status, self.suite.last_fail = state, self.now
         if is_new:
+            self.suite.reported_by = token
             self.report(state, None)
         return is_new
 

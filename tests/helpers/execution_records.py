@@ -135,6 +135,7 @@ class Suite:
     total_failures: int = 0
     totals: Counter[State] = field(default_factory=Counter)
     last_fail: float | None = None
+    reported_by: str | None = None
     received_at: float | None = None
     last_test_received: float | None = None
     expected_since: float | None = None
@@ -229,6 +230,8 @@ class Suite:
             stored.update(self.run.fields())
         if self.status is not None:
             stored["status"] = str(self.status)
+        if self.reported_by is not None:
+            stored["reported_by"] = self.reported_by
         if self.consecutive_failures is not None:
             stored["consecutive_failures"] = str(self.consecutive_failures)
         if self.consecutive_passes is not None:

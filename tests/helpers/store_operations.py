@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pkgutil
+import uuid
 from collections.abc import Callable
 from importlib import import_module
 from typing import Any
@@ -51,7 +52,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "signals.listen": lambda store: store.signals.listen(CASE, "id-1", "a", ttl=60),
     "signals.awaited": lambda store: store.signals.awaited([(CASE, str(at), ["a", "b"]) for at in range(200)]),
     "suites.fail": lambda store: store.suites.fail(
-        CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60
+        CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60, token=uuid.uuid4().hex
     ),
     "suites.service_recovered": lambda store: store.suites.service_recovered(CASE, state_transition_delay=0),
     "suites.expect_tests": lambda store: store.suites.expect_tests({CASE: 9.0, "b": 0.0, "c": None}),

@@ -6,13 +6,18 @@
 -- ARGV[2]  delay        seconds after a failure of the suite in which another one is not reported
 -- ARGV[3]  report       the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[4]  max_reports  maximum length of the stream
--- Reply    1 reported; 0 not reported
+-- ARGV[5]  token        unique to this failure
+-- Reply    1 reported, also if this call is repeated; 0 not reported
 
-local suite, reports, report = KEYS[1], KEYS[2], ARGV[3]
+local suite, reports, report, token = KEYS[1], KEYS[2], ARGV[3], ARGV[5]
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
-local stored = redis.call('HMGET', suite, 'status', 'last_fail')
+local stored = redis.call('HMGET', suite, 'status', 'last_fail', 'reported_by')
+if stored[3] == token then
+  -- The caller repeats a call whose reply was lost.
+  return 1
+end
 local status, last_fail = stored[1] or 'INIT', tonumber(stored[2])
 local was_ok = status == 'INIT' or status == 'PASS' or status == 'SKIP'
 local is_reported = was_ok or not last_fail or now - last_fail > tonumber(ARGV[2])
@@ -25,6 +30,7 @@ redis.call('HSET', suite, 'status', ARGV[1], 'last_fail', at)
 if not is_reported then
   return 0
 end
+redis.call('HSET', suite, 'reported_by', token)
 if report ~= '' then
   redis.call('XADD', reports, 'MAXLEN', ARGV[4], '*', 'report', string.sub(report, 1, -2) .. ',"at":' .. at .. '}')
 end

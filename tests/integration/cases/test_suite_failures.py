@@ -187,6 +187,34 @@ def test_request_waits_for_redis_after_its_answer(case: Any, monkeypatch: pytest
     assert len(reports(case.app)) == 1
 
 
+def test_failure_whose_reply_from_redis_is_lost_calls_the_hooks(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    called: list[str] = []
+
+    @livecheck.case(name="shop.test_hooks", url_error_retries=0)
+    class test_hooks(Case):
+        def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
+            called.append("on_suite_fail")
+
+        def post_report(self, report: Any) -> None:
+            called.append("post_report")
+
+    suites = livecheck.runtime.store.suites
+    fail, lost = suites.fail, [RedisUnavailable("Redis did not answer")]
+
+    def fail_without_a_reply(*args: Any, **options: Any) -> bool:
+        is_new = fail(*args, **options)
+        if lost:
+            raise lost.pop()
+        return is_new
+
+    monkeypatch.setattr(suites, "fail", fail_without_a_reply)
+    with running(status(404)) as server:
+        assert test_hooks.get_url(server.url) is None
+    assert called == ["post_report", "on_suite_fail"]
+
+
 def test_answer_is_returned_after_a_long_outage_of_redis(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("livecheck_celery.store.retry.RETRY_FOR", 0.0)
     suites = case.app.runtime.store.suites

@@ -315,9 +315,7 @@ class Machine(ServerAndModel):
 
     @rule(state=st.sampled_from([State.FAIL, State.ERROR]))
     def suite_fails(self, state: State) -> None:
-        report = make_report(state)
-        found = self.store.suites.fail(CASE, state=state, report=report, state_transition_delay=DELAY)
-        assert found == self.model.fail_suite(state)
+        self._fail_suite(state)
 
     @rule(state=st.sampled_from(VERDICTS))
     def report_is_posted(self, state: State) -> None:

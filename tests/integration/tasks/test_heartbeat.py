@@ -59,7 +59,7 @@ def test_url_is_pinged_once_by_many_workers(livecheck: LiveCheck, switch: Server
 
 def fail(livecheck: LiveCheck) -> None:
     report = make_report(State.FAIL)
-    livecheck.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60)
+    livecheck.runtime.store.suites.fail(CASE, state=State.FAIL, report=report, state_transition_delay=60, token="f")
 
 
 def fail_too_often(livecheck: LiveCheck) -> None:

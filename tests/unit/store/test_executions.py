@@ -256,7 +256,7 @@ def test_pass_resets_consecutive_failures(store: Store) -> None:
 
 
 def test_pass_soon_after_a_suite_failure_does_not_restore_the_status(store: Store) -> None:
-    store.suites.fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60)
+    store.suites.fail(CASE, state=State.STALL, report=make_report(State.STALL), state_transition_delay=60, token="f")
     found = run(store, "1", State.PASS)
     assert (found.status, found.consecutive_failures) == (State.STALL, 0)
     assert run(store, "2", State.PASS, state_transition_delay=0).status is State.PASS

@@ -64,14 +64,18 @@ def test_stream_is_capped_to_the_newest_reports(redis_client: redis.Redis) -> No
     claim(store, make_test())
     judge(store, make_test(), State.FAIL, error="6")
     assert errors(store, CASE) == ["4", "5", "6"]
-    store.suites.fail(CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60)
+    store.suites.fail(
+        CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60, token="f"
+    )
     assert errors(store, CASE) == ["5", "6", "7"]
 
 
 def test_disabled_reports_change_nothing_else(redis_client: redis.Redis) -> None:
     store = Store(make_settings("redis://fake", send_reports=False), redis_client)
     assert store.reports.post(make_report()).at is not None
-    assert store.suites.fail(CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60)
+    assert store.suites.fail(
+        CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60, token="f"
+    )
     claim(store, make_test())
     assert judge(store, make_test(), State.FAIL).accepted
     assert not redis_client.exists(store.keys.reports(CASE))

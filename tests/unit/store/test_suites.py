@@ -1,5 +1,7 @@
 """Suites, one caller at a time."""
 
+import uuid
+
 import pytest
 import redis
 
@@ -11,8 +13,9 @@ from tests.helpers.factories import CASE, make_report, make_test
 from tests.helpers.waiting import wait_until
 
 
-def fail(store: Store, state: State = State.FAIL, delay: float = 60.0) -> bool:
-    return store.suites.fail(CASE, state=state, report=make_report(state, error="why"), state_transition_delay=delay)
+def fail(store: Store, state: State = State.FAIL, delay: float = 60.0, token: str | None = None) -> bool:
+    report, token = make_report(state, error="why"), token or uuid.uuid4().hex
+    return store.suites.fail(CASE, state=state, report=report, state_transition_delay=delay, token=token)
 
 
 def receive_test(store: Store, test_id: str = "id-1") -> float:
@@ -35,6 +38,11 @@ def test_second_suite_failure_within_the_delay_is_not_reported(store: Store) -> 
     assert 0 <= second.seconds_since_last_fail < 1
     assert [report.state for report in store.reports.latest([CASE], count=9)] == [State.FAIL]
     assert store.reports.latest([CASE], count=9)[0].at == pytest.approx(first.last_fail)
+
+
+def test_suite_failure_that_is_repeated_has_the_same_reply_and_is_reported_once(store: Store) -> None:
+    assert [fail(store, token="a"), fail(store, token="a"), fail(store, token="b")] == [True, True, False]
+    assert len(store.reports.latest([CASE], count=9)) == 1
 
 
 def test_suite_failure_is_reported_again_after_the_delay(store: Store) -> None:
