@@ -12,7 +12,7 @@ local is_new = redis.call('EXISTS', counters) == 0
 local now = redis.call('TIME')[1]
 local left = limit - math.floor(redis.call('HLEN', counters) / 2)
 for at = 3, #ARGV, 2 do
-  if not tonumber(redis.call('HGET', counters, ARGV[at]) or 0) then
+  if not string.match(redis.call('HGET', counters, ARGV[at]) or '0', '^%d+$') then
     return redis.error_reply('ERR ' .. counters .. ' holds a count that is not a number: ' .. ARGV[at])
   end
 end

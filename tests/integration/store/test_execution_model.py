@@ -7,12 +7,10 @@ moved along with it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
-from hashlib import sha1
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import redis
 from hypothesis import HealthCheck
 from hypothesis import settings as configured
 from hypothesis import strategies as st
@@ -24,11 +22,10 @@ from livecheck_celery.store import Store
 from livecheck_celery.store.database import FORGET_AFTER
 from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.schedule_runs import Window
-from tests.helpers.execution_machine import CLOCK, IDS, PROCESSES, TICK, ServerAndModel, with_our_clock
-from tests.helpers.execution_model import DELAY, MAX_HISTORY, MAX_OPEN, MAX_REPORTS, STALLED_AFTER, WINDOWS
+from tests.helpers.execution_machine import IDS, PROCESSES, TICK, ServerAndModel
+from tests.helpers.execution_model import DELAY, MAX_HISTORY, STALLED_AFTER, WINDOWS
 from tests.helpers.execution_records import LIMITS, Message
-from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
-from tests.helpers.store_operations import SCRIPTS
+from tests.helpers.factories import CASE, make_report, make_signal, make_test
 
 VERDICTS = [State.PASS, State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP]
 
@@ -40,19 +37,6 @@ run_leases = st.sampled_from([5.0, 9.0])
 rarely = st.sampled_from([False] * 7 + [True])
 #: Index of an earlier token, counted from the last.
 tokens = st.integers(0, 9)
-
-
-@pytest.fixture
-def clocked(redis_url: str, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store whose scripts read the time from a key."""
-    store = Store(make_settings(redis_url, max_reports=MAX_REPORTS, max_open=MAX_OPEN))
-    for script in SCRIPTS.values():
-        source = with_our_clock(script.source)
-        monkeypatch.setattr(script, "source", source)
-        monkeypatch.setattr(script, "sha", sha1(source.encode(), usedforsecurity=False).hexdigest())
-    yield store
-    redis_client.delete(CLOCK)
-    store.client.close()
 
 
 class Machine(ServerAndModel):
@@ -394,3 +378,16 @@ def test_scripts_agree_with_the_model(clocked: Store) -> None:
             suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
         ),
     )
+
+
+def test_message_of_an_earlier_use_runs_if_the_record_of_the_later_one_is_lost(clocked: Store) -> None:
+    """A sequence that the model once took for an execution with two verdicts."""
+    machine = Machine(clocked)
+    machine.execution_reaches_its_verdict("a", "here", State.PASS, False, None)
+    machine.trigger("a", 600.0, 0.0)
+    clocked.executions.discard(CASE, "a")
+    machine.model.discard("a")
+    machine.message(1, "here", lease=60.0, active=True, period=None, expires_in=600.0)
+    machine.some_runner_finishes(0, "here", State.PASS)
+    machine.server_agrees_with_the_model()
+    machine.teardown()

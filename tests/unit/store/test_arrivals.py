@@ -218,6 +218,14 @@ def test_signals_that_a_test_waits_for_or_has_are_not_dropped(store: Store, redi
     assert redis_client.zcard(store.keys.unrecorded(CASE)) == 3
 
 
+def test_signals_of_a_test_that_is_recorded_meanwhile_are_not_dropped(store: Store) -> None:
+    test = make_test("recorded")
+    send(store, test)
+    record(store, test)
+    store.signals.drop(CASE, [test.id])
+    assert list(arrived(store, test.id)) == ["stored"]
+
+
 def test_signals_of_ids_without_a_record_are_bounded_in_bytes(
     store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store import Store, counters
 from livecheck_celery.store.counters import IGNORED, ServiceCount
 
@@ -39,3 +40,10 @@ def test_number_of_reasons_is_bounded_and_known_ones_are_still_counted(
         store.counters.add({"one": 1, "two": 1})
         store.counters.add({"three": 1, "four": 1})
     assert store.counters.read().counts == {"one": 2, "two": 2, "three": 2}
+
+
+def test_count_that_is_not_whole_is_an_error_that_changes_nothing(store: Store, redis_client: redis.Redis) -> None:
+    redis_client.hset(store.keys.counters, "two", "1.5")
+    with pytest.raises(RedisUnavailable, match="holds a count that is not a number: two"):
+        store.counters.add({"one": 1, "two": 1})
+    assert redis_client.hgetall(store.keys.counters) == {"two": "1.5"}
