@@ -36,7 +36,7 @@ from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
 from livecheck_celery.propagation.gate import Gate, LateGate
 from livecheck_celery.propagation.routes import Arguments, Routes
-from livecheck_celery.propagation.sources import DJANGO
+from livecheck_celery.propagation.sources import django_sources
 from livecheck_celery.runtime import Runtime
 from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
 from livecheck_celery.tasks.installation import install, installed_on
@@ -241,6 +241,7 @@ class LiveCheck:
         event_loop = EventLoop() if self._runtime is None else self._runtime.event_loop
         with ExitStack() as closing:  # closes the rest if one of them raises
             closing.callback(event_loop.close)
+            closing.callback(self._django.follow, set())
             closing.callback(self._close_runtime)
             for case in reversed(list(self.cases.values())):
                 closing.callback(close_async, case.async_exit_stack, case.name, event_loop)
@@ -256,7 +257,7 @@ class LiveCheck:
                 case.apply_overrides(shared_config.overrides.get(case.name, {}))
             except Exception:
                 logger.exception("shared configuration: case %s: failed to apply its overrides", case.name)
-        self._django.follow(shared_config.sources.names(DJANGO) if shared_config.sources else set())
+        self._django.follow(django_sources(self.cases.values(), shared_config.sources))
 
     def operation_finished(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
@@ -355,8 +356,7 @@ class LiveCheck:
             hosts: the only hosts to propagate to; by default ``http_hosts``.
 
         Raises:
-            ConfigurationError: the library is unknown or not installed; a host is invalid; or ``hosts`` is given for
-                ``otel``, since OpenTelemetry propagates to every host.
+            ConfigurationError: the library is unknown or not installed, a host is invalid, or ``otel`` has ``hosts``.
         """
         gate = self._gate_to(None if hosts is None else clients.checked_hosts(name, hosts))
         self.uninstrument(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from livecheck_celery.models import TestExecution
@@ -79,3 +79,14 @@ class SourceIndex:
     def names(self, kind: str) -> set[str]:
         """Return the names of all sources of ``kind``, except routes with placeholders."""
         return {source.name for source in self._exact if source.kind == kind}
+
+
+def django_sources(cases: Iterable[Any], shared: SourceIndex | None) -> set[str]:
+    """Return the names of the Django signals that are sources of ``cases``, declared in this process, or of others."""
+    own = {
+        signal.source.name
+        for case in list(cases)
+        for signal in case.signals.values()
+        if signal.source is not None and signal.source.kind == DJANGO
+    }
+    return own | (shared.names(DJANGO) if shared else set())

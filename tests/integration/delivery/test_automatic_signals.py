@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from django.db.models.signals import post_save
 
 from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.blocks import Work
 from livecheck_celery.context import under_test
 from livecheck_celery.integrations.celery import install
 from livecheck_celery.models import SignalEvent, TestExecution
+from tests.helpers.djangosite import Customer
 from tests.helpers.factories import BrokenStr, make_test
 from tests.helpers.waiting import wait_until
 
@@ -88,6 +90,20 @@ def test_task_sends_its_signal_to_a_test_triggered_in_it(case: Any, orders: Cele
         execute.delay()
     wait_until(lambda: arrived(case, "inner"))
     assert arrived(case, "inner")["executed"].value == '"done"'
+
+
+def test_django_signal_in_the_first_request_of_the_process_that_declares_the_case_is_sent(livecheck: LiveCheck) -> None:
+    class test_customer:
+        saved: Signal[dict[str, Any]] = Signal.from_django(post_save, sender="shop.Customer")
+
+    case = livecheck.case(name="shop.test_customer", probability=1.0)(test_customer)
+    livecheck.runtime.store.registry.register(case.name, case.describe())
+    with under_test(current("o-1", case.name)):  # the shared configuration has not been read yet
+        post_save.send(sender=Customer, instance=Customer(pk=7))
+    wait_until(lambda: arrived(case, "o-1"))
+    assert arrived(case, "o-1")["saved"].value == '{"id":7}'
+    livecheck.close()
+    assert not post_save.has_listeners(Customer)
 
 
 def test_operation_without_a_matching_signal_sends_nothing(case: Any, orders: Celery) -> None:
