@@ -21,6 +21,8 @@ IGNORED, UNACKNOWLEDGED = "ignored", "unacknowledged"
 
 #: Reason: messages of another environment, which came to this one's queues.
 FOREIGN: Final = "foreign messages"
+#: Reason: messages of tests that recovery sent again, as no worker had them.
+RESENT: Final = "messages sent again"
 
 ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "limit", "*counts"))
 

@@ -14,7 +14,7 @@ from livecheck_celery.tasks.protocols import Installed
 
 JSON: Final = "application/json"
 #: Seconds; no limit, for a pool that would replace None or 0 by ``task_time_limit``.
-_UNLIMITED: Final = 366 * 24 * 3600
+UNLIMITED: Final = 366 * 24 * 3600
 
 
 if TYPE_CHECKING:
@@ -66,8 +66,8 @@ class OwnTask(_Task):
     acks_late = False
     reject_on_worker_lost = False
     rate_limit = "0"  # not None, which would mean the setting of the app
-    time_limit = _UNLIMITED
-    soft_time_limit = _UNLIMITED
+    time_limit = UNLIMITED
+    soft_time_limit = UNLIMITED
     livechecks: ClassVar[Sequence[Installed]] = ()
     before_terminate: ClassVar[Callable[[Any], None]] = staticmethod(lambda _: None)
 

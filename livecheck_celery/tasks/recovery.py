@@ -23,6 +23,7 @@ from livecheck_celery.errors import (
     UnreadableData,
 )
 from livecheck_celery.models import State, TestExecution, TestReport
+from livecheck_celery.store.counters import RESENT
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
 from livecheck_celery.utils.throttle import ThrottledLogger
 
@@ -90,6 +91,7 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     except BrokerUnavailable:
         runtime.store.executions.make_due(case.name, [test.id for test in tests])
         raise
+    runtime.outbox.count(RESENT, len(tests))
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 

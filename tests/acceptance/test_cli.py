@@ -113,11 +113,11 @@ def test_doctor_finds_an_unsuitable_worker(desk: Terminal) -> None:
         code, output = desk.run("livecheck -A desk doctor")
     finally:
         host.end()
-    assert code == 1
+    assert code == 0, "it runs tests"
     assert re.search(
-        r"^error +worker +host@\S+ also consumes celery,.*; start .*: celery -A desk worker", output, re.MULTILINE
+        r"^warn +worker +host@\S+ also consumes celery,.*; start .*: celery -A desk worker", output, re.MULTILINE
     )
-    assert re.search(r"^error +worker +host@\S+ runs tests in a prefork pool,.*-P threads", output, re.MULTILINE)
+    assert re.search(r"^warn +worker +host@\S+ runs tests in a prefork pool,.*-P threads", output, re.MULTILINE)
 
 
 @pytest.mark.parametrize("columns", [60, 80, 120, 200])

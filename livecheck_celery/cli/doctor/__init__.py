@@ -15,7 +15,7 @@ from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
-from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_workers
+from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
 from livecheck_celery.livecheck import LiveCheck
 
 _STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
@@ -35,9 +35,11 @@ def doctor(ctx: click.Context) -> None:
     python -O  asserts are not disabled
     redis      Redis answers, and is new enough
     storage    Redis does not evict data, and persists it
+    clients    Redis has connections left
     broker     the Celery broker answers
     queue      a worker consumes each of the two queues
     worker     workers that run tests use threads, and run nothing else
+    limits     no time limit of Celery is shorter than the tests
     beat       beat is alive
     schedules  workers execute what beat sends
     clock      the clocks of this machine, the workers, beat and Redis agree
@@ -90,6 +92,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         else:
             queues = (livecheck.settings.queue, livecheck.settings.schedule_queue)
             yield from (Finding(False, "queue", f"{each}: not checked: the broker is not available") for each in queues)
+        yield from check_limits(livecheck)
         if redis.ok:
             yield from check_schedules(livecheck, commands)
             yield from check_clocks(livecheck)

@@ -11,7 +11,7 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError, RedisUnavailable
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.store.counters import FOREIGN, IGNORED, UNACKNOWLEDGED
+from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT, UNACKNOWLEDGED
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
@@ -28,6 +28,10 @@ HEADER_FIXES: Final = {
     "unsigned": "a proxy removes LiveCheck-Test-Signature, or somebody else sends LiveCheck's headers",
     "expired": "synchronise the clocks of both services with NTP; a test also expires after its test_expires",
 }
+RESENT_FIX: Final = (
+    "if no worker was killed and the broker was available, another program consumes the queue: stop that program, or "
+    "set livecheck_queue"
+)
 HOP_FIX: Final = (
     "install LiveCheck's middleware in it, set the same livecheck_secret_key, and let proxies pass LiveCheck-* "
     "headers; or remove it from http_hosts; see docs/following.md#trust"
@@ -49,14 +53,14 @@ def check_redis(livecheck: LiveCheck) -> Finding:
 
 
 def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
-    """Check whether Redis may lose data."""
+    """Check whether Redis may lose data, or refuse connections."""
     try:
-        memory = livecheck.runtime.store.server_info("memory")
-        persistence = livecheck.runtime.store.server_info("persistence")
+        memory, persistence, clients = map(livecheck.runtime.store.server_info, ("memory", "persistence", "clients"))
     except LiveCheckError as exc:
         yield Finding(False, "storage", str(exc))
         return
     yield from judge_storage(memory, persistence)
+    yield from judge_clients(clients, livecheck.settings.redis_max_connections)
 
 
 def judge_storage(memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> Iterator[Finding]:
@@ -74,6 +78,14 @@ def judge_storage(memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> 
     if persistence.get("aof_enabled", 1) in (0, "0"):
         found = "appendonly is off: a restart of Redis loses tests and counters"
         yield warning("storage", found, "set appendonly yes; see docs/servers.md")
+
+
+def judge_clients(clients: Mapping[str, Any], per_process: int) -> Iterator[Finding]:
+    """Judge whether Redis has connections left for one more process, or for two; ``clients`` is a section of INFO."""
+    most, connected = int(clients.get("maxclients", 0)), int(clients.get("connected_clients", 0))
+    if most and max(connected, per_process) + per_process > most:
+        found = f"{connected} of {most} clients are connected, and one process of LiveCheck can use {per_process}"
+        yield warning("clients", found, "raise maxclients of Redis, or lower livecheck_redis_max_connections")
 
 
 def check_schedules(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:
@@ -136,6 +148,10 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
             found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
             yield _counted("hop", found, HOP_FIX, each.age)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
+    if again := counted.counts.get(RESENT):
+        found = f"{again} messages of tests were sent again {since}: no worker of LiveCheck had them"
+        yield _counted("queue", found, RESENT_FIX, counted.ages[RESENT])
+        named.add(RESENT)
     if foreign := counted.counts.get(FOREIGN):
         found = f"workers refused {foreign} messages of another environment on the broker {since}"
         fix = "give each environment its own livecheck_prefix: the queues are named after it"

@@ -6,13 +6,18 @@ import queue
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Any, Final, TypeVar
 
+from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
+from livecheck_celery.default_app import is_default
+from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.tasks.brokers import check_one_broker
+from livecheck_celery.tasks.own_task import UNLIMITED
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Seconds to wait for the broker, even if a connection hangs.
@@ -21,20 +26,6 @@ TIMEOUT: Final = 5.0
 MAX_AGE: Final = 50.0
 
 T = TypeVar("T")
-
-
-class Worker(NamedTuple):
-    """A worker, as its last sign of life describes it.
-
-    Attributes:
-        name: node name.
-        queues: names of the consumed queues.
-        pool: pool class; empty if unknown.
-    """
-
-    name: str
-    queues: frozenset[str]
-    pool: str
 
 
 def check_broker(livecheck: LiveCheck) -> Finding:
@@ -72,16 +63,28 @@ def check_workers(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]
         yield from (Finding(False, "queue", f"{each}: {exc}") for each in queues)
         return
     for each in queues:
-        consumers = {worker.name for worker in workers if each in worker.queues}
-        if consumers:
-            yield Finding(True, "queue", f"{each}: consumed by {', '.join(sorted(consumers))}")
-        else:
-            yield Finding(False, "queue", f"{each}: no worker consumes it", f"start one: {commands.worker}")
-    yield from judge_workers(workers, settings.queue, queues, commands)
+        yield judge_queue(each, workers, commands)
+        if each == livecheck.app.conf.task_default_queue and not is_default(livecheck.app):
+            yield warning(
+                "queue",
+                f"{each}: it is also task_default_queue of {livecheck.app.main}, whose own tasks wait among the tests",
+                "give one of them another name",
+            )
+    running = [each for each in workers if each.age < MAX_AGE]
+    yield from judge_workers(running, settings.queue, queues, commands)
+
+
+def judge_queue(name: str, workers: Sequence[RunningProcess], commands: Commands) -> Finding:
+    """Judge whether a worker consumes the queue ``name``, and say when each was last seen."""
+    seen = ", ".join(f"{each.name}, seen {console.age(each.age)}" for each in workers if name in each.queues)
+    if any(name in each.queues and each.age < MAX_AGE for each in workers):
+        return Finding(True, "queue", f"{name}: consumed by {seen}")
+    found = f"{name}: no worker consumes it" + (f" any more: {seen}" if seen else "")
+    return Finding(False, "queue", found, f"start one: {commands.worker}")
 
 
 def judge_workers(
-    workers: Sequence[Worker], test_queue: str, queues: Sequence[str], commands: Commands
+    workers: Sequence[RunningProcess], test_queue: str, queues: Sequence[str], commands: Commands
 ) -> Iterator[Finding]:
     """Judge the workers that run tests: their names, other queues they consume, and their pools."""
     for name, count in Counter(worker.name for worker in workers).items():
@@ -90,25 +93,35 @@ def judge_workers(
     for worker in workers:
         if test_queue not in worker.queues:
             continue
-        others = sorted(worker.queues.difference(queues))
-        if others:
-            yield Finding(
-                False,
+        if others := sorted(set(worker.queues).difference(queues)):
+            yield warning(
                 "worker",
                 f"{worker.name} also consumes {', '.join(others)}, whose tasks wait while tests occupy its slots",
                 f"start a worker for LiveCheck's queues only: {commands.worker}",
             )
         if "prefork" in worker.pool:
-            yield Finding(
-                False,
+            yield warning(
                 "worker",
                 f"{worker.name} runs tests in a prefork pool, where each waiting test occupies a process",
                 f"use a thread pool: {commands.worker}",
             )
 
 
-def query_workers(livecheck: LiveCheck) -> list[Worker]:
-    """Read which workers consume LiveCheck's queues, from their signs of life in Redis.
+def check_limits(livecheck: LiveCheck) -> Iterator[Finding]:
+    """Check that no time limit of Celery is shorter than the tests, which have ``max_runtime``."""
+    task: Any = livecheck.app.tasks[EXECUTE]
+    limit = min(filter(None, (task.time_limit, task.soft_time_limit)), default=UNLIMITED)
+    longer = sorted(name for name, case in livecheck.cases.items() if (case.max_runtime or UNLIMITED) > limit)
+    if longer:
+        found = f"task_annotations of {EXECUTE} end a test after {limit:g} s, but {', '.join(longer)} can take longer"
+        yield warning("limits", found, "remove time_limit and soft_time_limit there, or set a shorter max_runtime")
+    for name in ("task_time_limit", "task_soft_time_limit"):
+        if value := livecheck.app.conf[name]:
+            yield Finding(True, "limits", f"{name} of {value:g} s does not apply to tests, which have max_runtime")
+
+
+def query_workers(livecheck: LiveCheck) -> list[RunningProcess]:
+    """Read the workers of LiveCheck that gave a sign of life in the last two minutes.
 
     Celery's remote control can be off, and leaves a queue of replies in Redis when the command is killed.
 
@@ -117,10 +130,9 @@ def query_workers(livecheck: LiveCheck) -> list[Worker]:
         RedisUnavailable: Redis did not answer.
     """
     processes = livecheck.runtime.store.liveness.processes()
-    running = [each for each in processes if each.kind == "worker" and each.age < MAX_AGE]
     # Each LiveCheck of a worker gives its own sign of life.
-    distinct = {(each.name, each.host, each.pid): each for each in running}
-    return [Worker(each.name, frozenset(each.queues), each.pool) for each in distinct.values()]
+    distinct = {(each.name, each.host, each.pid): each for each in processes if each.kind == "worker"}
+    return list(distinct.values())
 
 
 def call_with_timeout(timeout: float, function: Callable[[], T]) -> T:

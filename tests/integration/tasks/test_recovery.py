@@ -53,6 +53,9 @@ def test_lost_message_is_resent(case: Any, redis_client: redis.Redis, monkeypatc
     redis_client.delete("livecheck")
     sweep_when_due(case)
     assert redis_client.llen("livecheck") == 1
+    case.app.runtime.outbox.start()
+    assert case.app.flush(10)
+    assert case.app.runtime.store.counters.read().counts == {"messages sent again": 1}
 
 
 def test_execution_of_a_dead_worker_is_resent(case: Any, redis_client: redis.Redis) -> None:

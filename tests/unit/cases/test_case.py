@@ -189,6 +189,7 @@ def test_status_is_read_only(case: Any) -> None:
         ({"frequency": "x"}, "frequency"),
         ({"frequency": -1}, "frequency"),
         ({"max_history": 0}, "max_history"),
+        ({"failure_rate_tests": 10**400}, "failure_rate_tests"),
         ({"url_error_retries": -1}, "url_error_retries"),
         ({"url_timeout_total": float("nan")}, "url_timeout_total"),
         ({"probabilty": 1}, "probabilty"),

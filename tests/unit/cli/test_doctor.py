@@ -15,12 +15,11 @@ import redis
 from celery import Celery
 from click.testing import Result
 
-from livecheck_celery import LiveCheck, RedisUnavailable, cli
+from livecheck_celery import Case, LiveCheck, RedisUnavailable, cli
 from livecheck_celery.cli import celery_commands, doctor
 from livecheck_celery.cli.celery_commands import Commands, Program, commands_for
 from livecheck_celery.cli.doctor import workers
 from livecheck_celery.cli.doctor.redis import check_clocks
-from livecheck_celery.cli.doctor.workers import Worker
 from livecheck_celery.store import Store
 from livecheck_celery.store.counters import FOREIGN, IGNORED, UNACKNOWLEDGED, ServiceCount
 from livecheck_celery.store.liveness import RunningProcess
@@ -30,12 +29,10 @@ from tests.helpers.factories import make_settings
 ROOT = Path(__file__).parents[3]
 COMMANDS = Commands(Program("shop", ("worker",)), Program("shop", ("beat",)))
 QUEUES = ("livecheck", "livecheck.schedule")
-THREADS = "celery.concurrency.thread:TaskPool"
-PREFORK = "celery.concurrency.prefork:TaskPool"
 
 
-def worker(*queues: str, pool: str = THREADS) -> Worker:
-    return Worker("celery@one", frozenset(queues), pool)
+def worker(*queues: str, pool: str = "thread", age: float = 3.0) -> RunningProcess:
+    return RunningProcess("id", "worker", "celery@one", "host", 7, queues=queues, pool=pool, age=age)
 
 
 def run() -> Result:
@@ -74,7 +71,7 @@ def test_every_check_can_pass(livecheck: LiveCheck) -> None:
         "python -O": ["ok: off"],
         "redis": ["ok: Redis 7.4.1 at redis://fake:6379/0"],
         "broker": ["ok: memory://"],
-        "queue": ["ok: livecheck: consumed by celery@one", "ok: livecheck.schedule: consumed by celery@one"],
+        "queue": [f"ok: {name}: consumed by celery@one, seen 3 s ago" for name in QUEUES],
         "beat": ["ok: last seen 0 s ago"],
         "schedules": ["ok: last executed 0 s ago"],
         "clock": [lines(result)["clock"][0]],
@@ -93,6 +90,14 @@ def test_messages_of_another_environment_are_a_warning(livecheck: LiveCheck) -> 
     livecheck.runtime.store.counters.add({"foreign messages": 3})
     line = lines(run())["queue"][-1]
     assert line.startswith("warn: workers refused 3 messages of another environment on the broker in the last ")
+    assert lines(run())["outbox"] == ["ok: nothing dropped in the last day"]
+
+
+def test_messages_that_no_worker_had_are_a_warning(livecheck: LiveCheck) -> None:
+    livecheck.runtime.store.counters.add({"messages sent again": 3})
+    line = lines(run())["queue"][-1]
+    assert line.startswith("warn: 3 messages of tests were sent again in the last ")
+    assert "another program consumes the queue" in line
     assert lines(run())["outbox"] == ["ok: nothing dropped in the last day"]
 
 
@@ -209,7 +214,7 @@ def test_queue_without_consumer_is_an_error(livecheck: LiveCheck, monkeypatch: p
     tests, schedule = lines(result)["queue"]
     assert tests.startswith("error: livecheck: no worker consumes it; start one: celery -A shop_app worker ")
     assert tests.endswith(" -Q livecheck,livecheck.schedule -P threads -c 100")
-    assert schedule == "ok: livecheck.schedule: consumed by celery@one"
+    assert schedule == "ok: livecheck.schedule: consumed by celery@one, seen 3 s ago"
 
 
 def test_beat_without_any_sign_of_life_is_an_error(livecheck: LiveCheck, redis_client: redis.Redis) -> None:
@@ -299,19 +304,54 @@ def test_failure_to_query_the_workers_is_an_error(livecheck: LiveCheck, monkeypa
     ("one", "words"),
     [
         (worker(*QUEUES), []),
-        (worker("celery", "livecheck.schedule", pool=PREFORK), []),
+        (worker("celery", "livecheck.schedule", pool="prefork"), []),
         (worker("celery", *QUEUES), ["celery@one also consumes celery,"]),
-        (worker(*QUEUES, pool=PREFORK), ["celery@one runs tests in a prefork pool"]),
-        (worker("livecheck", "mail", "celery", pool=PREFORK), ["also consumes celery, mail,", "in a prefork pool"]),
+        (worker(*QUEUES, pool="prefork"), ["celery@one runs tests in a prefork pool"]),
+        (worker("livecheck", "mail", "celery", pool="prefork"), ["also consumes celery, mail,", "in a prefork pool"]),
     ],
 )
-def test_unsuitable_worker_is_an_error(one: Worker, words: list[str]) -> None:
+def test_unsuitable_worker_is_a_warning(one: RunningProcess, words: list[str]) -> None:
     found = list(workers.judge_workers([one], "livecheck", QUEUES, COMMANDS))
     assert len(found) == len(words)
     for finding, word in zip(found, words, strict=True):
-        assert not finding.ok
+        assert finding.level == "warn", "tests can run"
         assert word in finding.found
         assert "celery -A shop worker" in finding.fix
+
+
+def test_worker_that_has_stopped_is_an_error_that_says_when_it_was_seen(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(workers, "query_workers", lambda _: [worker(*QUEUES, "celery", pool="prefork", age=70.0)])
+    found = lines(run())
+    assert found["queue"][0].startswith("error: livecheck: no worker consumes it any more: celery@one, seen 70 s ago; ")
+    assert "worker" not in found
+
+
+def test_queue_that_the_app_uses_for_its_own_tasks_is_a_warning(livecheck: LiveCheck) -> None:
+    livecheck.app.conf.task_default_queue = "livecheck"
+    result = run()
+    assert result.exit_code == 0
+    assert lines(result)["queue"][1] == (
+        "warn: livecheck: it is also task_default_queue of shop, whose own tasks wait among the tests; "
+        "give one of them another name"
+    )
+
+
+def test_time_limit_that_is_shorter_than_the_tests_is_a_warning_that_names_it(livecheck: LiveCheck) -> None:
+    livecheck.app.conf.update(
+        task_annotations={"livecheck.execute": {"time_limit": 60}}, task_time_limit=30, task_soft_time_limit=20
+    )
+    livecheck.add_case(type("test_short", (Case,), {}), name="shop.test_short", max_runtime=59)
+    assert lines(run())["limits"] == [
+        f"ok: {name} of {value} s does not apply to tests, which have max_runtime"
+        for name, value in (("task_time_limit", 30), ("task_soft_time_limit", 20))
+    ]
+    livecheck.add_case(type("test_order", (Case,), {}), name="shop.test_order")
+    warned, *_ = lines(run())["limits"]
+    assert warned.startswith(
+        "warn: task_annotations of livecheck.execute end a test after 60 s, but shop.test_order can take longer; "
+    )
 
 
 def sign_in(store: Store, number: int, *queues: str, kind: str = "worker", pool: str = "thread") -> None:
@@ -328,7 +368,7 @@ def test_workers_are_found_by_their_signs_of_life(
     sign_in(store, 2, *QUEUES)
     sign_in(store, 3, kind="beat")
     found = workers.query_workers(livecheck)
-    assert found == [worker("celery", pool="prefork"), worker(*QUEUES, pool="thread")]
+    assert [(one.queues, one.pool) for one in found] == [(("celery",), "prefork"), (QUEUES, "thread")]
     [finding] = workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)
     assert (finding.ok, finding.found) == (True, "2 workers are named celery@one")
     assert "-n" in finding.fix
@@ -345,7 +385,7 @@ def test_process_with_two_livechecks_is_one_worker_and_one_clock(
         )
         store.liveness.sign_in(process)
     found = workers.query_workers(livecheck)
-    assert found == [worker(*QUEUES, pool="thread")]
+    assert [one.queues for one in found] == [QUEUES]
     assert list(workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)) == []
     [finding] = [one for one in check_clocks(livecheck) if not one.ok]
     assert finding.found.startswith("worker celery@one on host is 2 h ahead of Redis")
@@ -357,7 +397,7 @@ def test_worker_that_was_killed_is_not_counted(
     monkeypatch.undo()
     sign_in(store, 1, *QUEUES)
     monkeypatch.setattr(workers, "MAX_AGE", 0.0)
-    assert workers.query_workers(livecheck) == []
+    assert [finding.ok for finding in workers.check_workers(livecheck, COMMANDS)] == [False, False]
 
 
 @pytest.mark.parametrize(("skew", "words"), [(30.0, "30.0 s behind Redis"), (-30.0, "30.0 s ahead of Redis")])

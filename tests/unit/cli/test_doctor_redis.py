@@ -1,4 +1,4 @@
-"""The checks of ``doctor`` that read Redis: whether it may lose data, and whether it fails meanwhile."""
+"""The checks of ``doctor`` that read Redis: whether it may lose data or refuse connections, and whether it fails meanwhile."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from livecheck_celery.cli.doctor.redis import (
     check_counters,
     check_schedules,
     check_storage,
+    judge_clients,
     judge_storage,
 )
 from livecheck_celery.store import Store
@@ -87,3 +88,13 @@ def test_clock_is_not_measured_by_a_slow_answer(
 ) -> None:
     monkeypatch.setattr(store.liveness, "clock_offset", lambda: None)
     assert found(check_clocks(livecheck)) == [(True, "clock", "not measured: Redis answers too slowly")]
+
+
+def test_redis_without_connections_for_one_more_process_is_a_warning() -> None:
+    [finding] = judge_clients({"maxclients": 24, "connected_clients": 12}, 20)
+    assert finding.level == "warn"
+    assert finding.found == "12 of 24 clients are connected, and one process of LiveCheck can use 20"
+    assert "livecheck_redis_max_connections" in finding.fix
+    assert len(list(judge_clients({"maxclients": 24, "connected_clients": 1}, 20))) == 1, "two processes are too many"
+    assert list(judge_clients({"maxclients": 10000, "connected_clients": 12}, 20)) == []
+    assert list(judge_clients({"connected_clients": 12}, 20)) == [], "a server that does not report its limit"
