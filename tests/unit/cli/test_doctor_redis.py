@@ -1,4 +1,4 @@
-"""The checks of ``doctor`` that read Redis: whether it may lose data or refuse connections, and whether it fails meanwhile."""
+"""The checks of ``doctor`` that read Redis: lost data, refused connections, and failures in between."""
 
 from __future__ import annotations
 
