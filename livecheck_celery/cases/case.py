@@ -29,13 +29,12 @@ from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable, ServiceDown, SuiteFailed, UnknownSignal
-from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import TestRunner, current_execution
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
-from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.sanitize import get_logger, message_of, traceback_of
 from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.validation import explain_options
 
@@ -282,7 +281,7 @@ class Case(CaseOptions, Declaration):
         """Record a failure, unless that was done; return whether it is reported."""
         if exc.accounted:
             return False
-        report = TestReport(self.name, new_state, error=message_of(exc), traceback=trace(exc))
+        report = TestReport(self.name, new_state, error=message_of(exc), traceback=traceback_of(exc))
         store = self.app.runtime.store
         delay, token = self.state_transition_delay, uuid.uuid4().hex
         is_new = call(

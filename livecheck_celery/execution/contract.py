@@ -12,6 +12,7 @@ from pydantic import PydanticUserError, TypeAdapter, ValidationError
 from pydantic_core import to_json
 
 from livecheck_celery.errors import InvalidPayload, LiveCheckTestFailed, LiveCheckTestTimeout
+from livecheck_celery.execution.places import in_brackets, raised_at
 from livecheck_celery.execution.results import settled
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.models import TestExecution, times_in_words
@@ -79,9 +80,10 @@ async def awaited(awaitable: Awaitable[Any], started: float, deadline: float) ->
     try:
         async with asyncio.timeout(deadline - time.monotonic() + _GRACE) as bound:
             return await settled(awaitable)
-    except TimeoutError:
+    except TimeoutError as exc:
         if bound.expired():
-            raise LiveCheckTestTimeout(f"run() was stopped after {time.monotonic() - started:.1f} s") from None
+            took = f"{time.monotonic() - started:.1f} s{in_brackets(raised_at(exc))}"
+            raise LiveCheckTestTimeout(f"run() was stopped after {took}") from None
         raise
 
 

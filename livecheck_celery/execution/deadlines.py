@@ -6,13 +6,12 @@ import inspect
 import sys
 import threading
 import time
-import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Final, NamedTuple
 
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.execution.places import current_place
+from livecheck_celery.execution.places import Place, current_place, place_inside
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -130,21 +129,17 @@ class Deadlines:
             except LiveCheckError as exc:
                 throttled.warning("deadlines: %s: %s", test.test.ident, exc)
         if test.overran and test in self._due:
+            place = place_in_run(test)
             logger.error(
                 "deadlines: %s has its verdict but still holds a slot: its run() cannot be stopped%s",
-                test.test.ident,
-                _current_line(test),
+                *(test.test.ident, f"; it is at {place.code.co_filename}:{place.line}" if place else ""),
             )
 
 
-def _current_line(test: RunningTest) -> str:
-    """Return the line of ``run()`` that is being executed; empty if unknown."""
+def place_in_run(test: RunningTest) -> Place | None:
+    """Return the line of user code that the ``run()`` of ``test`` is executing; None if unknown."""
     frames = sys._current_frames()  # noqa: SLF001 - documented API despite its name
     # A coroutine runs on the thread of the event loop, which runs one of them at a time.
     threads = frames.values() if test.is_async else filter(None, [frames.get(test.thread_id)])
     code = getattr(inspect.unwrap(test.case.run), "__code__", None)
-    for thread in threads:
-        for frame, line in traceback.walk_stack(thread):
-            if frame.f_code is code:
-                return f"; it is at {code.co_filename}:{line}"
-    return ""
+    return next((place for thread in threads if (place := place_inside(code, thread)) is not None), None)

@@ -1,4 +1,4 @@
-"""Format failures: one line for a table, a traceback for debugging."""
+"""Format failures as one line."""
 
 from __future__ import annotations
 
@@ -7,14 +7,13 @@ from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.execution.operands import failed_assert, text_of, values_of
-from livecheck_celery.execution.places import Place, raised_at
+from livecheck_celery.execution.places import Place, in_brackets, raised_at
 from livecheck_celery.execution.verdicts import exceptions_of, verdict_of
 from livecheck_celery.utils.sanitize import (
     encodable,
     get_logger,
     message_of,
     sanitize,
-    traceback_of,
     type_and_message,
 )
 from livecheck_celery.utils.throttle import ThrottledLogger
@@ -23,9 +22,9 @@ logger = get_logger(__name__)
 throttled = ThrottledLogger(logger)
 
 _MAX_LINE: Final = 2_000
+_MIN_TEXT: Final = 200
 _MAX_OTHER: Final = 200
 _MAX_OTHERS: Final = 10
-_MAX_TRACEBACK: Final = 16_000
 _NUMBER: Final = re.compile(r"\d+(\.\d+)?(e[+-]?\d+)?")
 
 
@@ -60,11 +59,6 @@ def cause(error: BaseException) -> str:
     return f"{type(error).__name__}: {_NUMBER.sub('N', text)}"[:_MAX_OTHER]
 
 
-def trace(error: BaseException) -> str:
-    """Return the traceback of ``error``, cut to its last 16,000 characters."""
-    return traceback_of(error)[-_MAX_TRACEBACK:]
-
-
 def _describe_single(error: BaseException, place: Place | None) -> str:
     text = _one_line(message_of(error))
     if isinstance(error, LiveCheckError):
@@ -72,7 +66,7 @@ def _describe_single(error: BaseException, place: Place | None) -> str:
     if isinstance(error, AssertionError):
         return text if place is None else _describe_assertion(text, place)
     text = f"{type(error).__name__}: {text}" if text else type(error).__name__
-    return f"{text} ({place})" if place is not None else text
+    return _with_end(text, in_brackets(place))
 
 
 def _describe_assertion(text: str, place: Place) -> str:
@@ -86,8 +80,13 @@ def _describe_assertion(text: str, place: Place) -> str:
             text = text or text_of(statement)
     except Exception:
         logger.debug("failures: no values of the assertion at %s", place, exc_info=True)
-    text = f"{text or place.source or 'AssertionError'} ({place})"
-    return f"{text}, where {_one_line(values)}" if values else text
+    values = f", where {_one_line(values)}" if values else ""
+    return _with_end(text or place.source or "AssertionError", f"{in_brackets(place)}{values}")
+
+
+def _with_end(text: str, end: str) -> str:
+    """Return ``text`` and ``end`` as one line of at most 2,000 characters, of which a long text is cut."""
+    return text[: max(_MIN_TEXT, _MAX_LINE - len(end))] + end
 
 
 def _one_line(text: str) -> str:

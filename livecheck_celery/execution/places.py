@@ -7,7 +7,7 @@ import sys
 import sysconfig
 import traceback
 from collections.abc import Iterable, Iterator
-from itertools import islice
+from itertools import dropwhile, islice
 from pathlib import Path
 from types import CodeType, FrameType, TracebackType
 from typing import Any, Final, NamedTuple
@@ -70,12 +70,27 @@ def current_place(thread_id: int | None) -> str:
     frame = sys._current_frames().get(thread_id or 0)  # noqa: SLF001 - documented API despite its name
     if frame is None:
         return ""
-    place = _innermost([Place(each, line) for each, line in traceback.walk_stack(frame)][::-1])
+    place = _innermost(_stack(frame))
     if place is None:
         return ""
     code = place.code
     where = f"{code.co_filename}:{place.line} in {code.co_name}()"
     return sanitize(f", at {where}: {place.source[:_MAX_SOURCE]}".rstrip(": "))
+
+
+def place_inside(code: CodeType | None, frame: FrameType) -> Place | None:
+    """Return the line of user code that ``frame`` is executing in a call of ``code``; None if it is in no such call."""
+    return _innermost(dropwhile(lambda place: place.code is not code, _stack(frame)))
+
+
+def in_brackets(place: Place | None) -> str:
+    """Return the end of an error that was raised at ``place``; empty if that is unknown."""
+    return "" if place is None else f" ({place})"
+
+
+def _stack(frame: FrameType) -> list[Place]:
+    """Return the calls that lead to ``frame``, the outermost first."""
+    return [Place(each, line) for each, line in traceback.walk_stack(frame)][::-1]
 
 
 def _with_causes(error: BaseException) -> Iterator[BaseException]:

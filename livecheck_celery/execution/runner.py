@@ -18,10 +18,12 @@ from celery.schedules import BaseSchedule
 from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
 from livecheck_celery.execution.contract import awaited, call_run, check_arrivals
+from livecheck_celery.execution.deadlines import place_in_run
 from livecheck_celery.execution.event_loop import in_event_loop
-from livecheck_celery.execution.failures import cause, describe, trace
+from livecheck_celery.execution.failures import cause, describe
 from livecheck_celery.execution.inbox import Interrupted, Mailbox
 from livecheck_celery.execution.leases import Held
+from livecheck_celery.execution.places import in_brackets
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
 from livecheck_celery.execution.results import is_awaitable, unexecuted
@@ -36,7 +38,7 @@ from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.durations import in_seconds
 from livecheck_celery.utils.forks import EndForkedChildren
-from livecheck_celery.utils.sanitize import get_logger, sanitize
+from livecheck_celery.utils.sanitize import get_logger, sanitize, traceback_of
 from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.throttle import ThrottledLogger
 
@@ -155,9 +157,10 @@ class TestRunner:
         """
         limit = self.case.max_runtime
         why = "when the test expired" if limit is None else f"after {self.deadline - self.started:.1f} s"
+        place = in_brackets(place_in_run(self))
         try:
             with self._current():
-                self.overran = self._end(State.TIMEOUT, LiveCheckTestTimeout(f"run() was still running {why}"))
+                self.overran = self._end(State.TIMEOUT, LiveCheckTestTimeout(f"run() was still running {why}{place}"))
         finally:
             self._process.leases.drop(self._held)
 
@@ -327,7 +330,7 @@ class TestRunner:
                 signal_since_trigger=self.signal_since_trigger,
                 signal_arrivals={event.signal_name: event.arrivals for event in self.arrived if event.arrivals > 1},
                 error=None if error is None else self._describe(error),
-                traceback=None if error is None or state is State.SKIP else trace(error),
+                traceback=None if error is None or state is State.SKIP else traceback_of(error),
             )
         )
         return True

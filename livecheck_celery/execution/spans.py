@@ -10,10 +10,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from livecheck_celery.execution.failures import trace
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.models import State
-from livecheck_celery.utils.sanitize import get_logger, message_of
+from livecheck_celery.utils.sanitize import get_logger, message_of, traceback_of
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 if TYPE_CHECKING:
@@ -120,6 +119,6 @@ def _fail(span: Span, error: BaseException | None, description: str | None) -> N
         # As record_exception(), which raises if the error cannot be printed, and exports text that is not Unicode.
         kind = type(error)
         name = kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-        described = {"type": name, "message": message_of(error), "stacktrace": trace(error), "escaped": "False"}
+        described = {"type": name, "message": message_of(error), "stacktrace": traceback_of(error), "escaped": "False"}
         span.add_event("exception", {f"exception.{part}": text for part, text in described.items()})
     span.set_status(Status(StatusCode.ERROR, description))

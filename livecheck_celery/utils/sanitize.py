@@ -11,6 +11,8 @@ from livecheck_celery.utils.secrets import without_url_secrets
 
 #: Characters of an error's message that are kept.
 _MAX_MESSAGE: Final = 2_000
+#: Characters of a traceback that are kept.
+_MAX_TRACEBACK: Final = 16_000
 _CONTROL_SPACES: Final = re.compile(r"[^\S ]+")
 
 
@@ -52,14 +54,14 @@ def type_and_message(error: BaseException) -> str:
 def traceback_of(error: BaseException) -> str:
     """Return the traceback of ``error`` with its causes, notes and group, as Python prints it, which UTF-8 can encode.
 
-    The secrets of URLs are masked. If a part of the error, which can be an application's, raises when it is read: its
-    frames and its type.
+    It is cut to its last 16,000 characters, and the secrets of URLs are masked. If a part of the error, which can be an
+    application's, raises when it is read: its frames and its type.
     """
     try:
         lines = traceback.format_exception(error)
     except BaseException:  # noqa: BLE001 - see above
         lines = [*traceback.format_tb(error.__traceback__), f"{type_and_message(error)}\n"]
-    return encodable(without_url_secrets("".join(lines)))
+    return encodable(without_url_secrets("".join(lines)[-2 * _MAX_TRACEBACK :])[-_MAX_TRACEBACK:])
 
 
 def get_logger(name: str) -> logging.Logger:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import threading
 import time
 from collections import Counter
@@ -76,7 +77,8 @@ def test_thread_that_cannot_be_stopped_times_out_and_is_logged(
 
     case = declare(livecheck, run, max_runtime=0.2)
     running = start(pool, case)
-    assert timed_out(case) == "run() was still running after 0.2 s"
+    place = f"test_deadlines.py:{run.__code__.co_firstlineno + 1}"
+    assert timed_out(case) == f"run() was still running after 0.2 s ({place})"
     wait_until(lambda: "holds a slot" in caplog.text)
     line = run.__code__.co_firstlineno + 1
     held = "deadlines: shop.test_order:o-1 has its verdict but still holds a slot: its run() cannot be stopped"
@@ -109,7 +111,7 @@ def test_test_without_max_runtime_can_run_until_it_expires(
 ) -> None:
     case = declare(livecheck, lambda self: stop.wait(30), test_expires=0.3)
     start(pool, case)
-    assert timed_out(case) == "run() was still running when the test expired"
+    assert timed_out(case).startswith("run() was still running when the test expired (test_deadlines.py:")
 
 
 def test_test_that_expires_before_max_runtime_times_out_then(
@@ -128,7 +130,9 @@ def test_coroutine_is_cancelled_and_frees_its_slot(
 
     case = declare(livecheck, run, max_runtime=0.2)
     assert start(pool, case).result(10).state is State.TIMEOUT
-    assert timed_out(case).startswith("run() was stopped after 0.7")
+    assert re.fullmatch(
+        rf"run\(\) was stopped after 0.\d s \(test_deadlines.py:{run.__code__.co_firstlineno + 1}\)", timed_out(case)
+    )
     assert "holds a slot" not in caplog.text
 
 
@@ -140,7 +144,8 @@ def test_coroutine_that_blocks_the_event_loop_times_out(
 
     case = declare(livecheck, run, max_runtime=0.2)
     start(pool, case)
-    assert timed_out(case) == "run() was still running after 0.2 s"
+    place = f"test_deadlines.py:{run.__code__.co_firstlineno + 1}"
+    assert timed_out(case) == f"run() was still running after 0.2 s ({place})"
     wait_until(lambda: f"it is at {__file__}:{run.__code__.co_firstlineno + 1}" in caplog.text)
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from livecheck_celery import LiveCheckTestTimeout
-from livecheck_celery.execution.failures import describe, trace
+from livecheck_celery.execution.failures import describe
+from livecheck_celery.utils.sanitize import traceback_of
 from tests.helpers.factories import BrokenStr
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
@@ -36,11 +37,19 @@ def test_description_of_an_assertion_has_its_file_and_line() -> None:
     assert describe(caught.value) == f"the side is buy (test_failures.py:{caught.traceback[-1].lineno + 1})"
 
 
+def test_long_message_leaves_room_for_the_place() -> None:
+    with pytest.raises(ValueError, match="xxx") as caught:
+        raise ValueError("x" * 10_000)
+    text = describe(caught.value)
+    assert len(text) == 2_000
+    assert text.endswith(f"xxx (test_failures.py:{caught.traceback[-1].lineno + 1})")
+
+
 def test_description_has_no_control_characters() -> None:
     assert describe(ValueError(HOSTILE)) == f"ValueError: {HARMLESS}"
 
 
 def test_long_traceback_is_cut_at_its_beginning() -> None:
-    text = trace(ValueError("x" * 20_000 + "end"))
+    text = traceback_of(ValueError("x" * 20_000 + "end"))
     assert len(text) == 16_000
     assert text.endswith("xend\n")
