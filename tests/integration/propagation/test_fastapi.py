@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from inspect import signature
 from typing import Any
 
 import pytest
 import requests
-from fastapi import BackgroundTasks, Depends, FastAPI
+from fastapi import BackgroundTasks, Depends, FastAPI, Request, WebSocket
 from fastapi.responses import StreamingResponse
 from starlette.background import BackgroundTask
 
@@ -31,7 +32,7 @@ def note(place: str) -> None:
 @pytest.fixture
 def case(redis_url: str) -> Any:
     seen.clear()
-    return make_order_case(redis_url)
+    return make_order_case(redis_url, secret_key="k")
 
 
 @pytest.fixture(params=["bare", "middleware", "middleware around middleware"])
@@ -213,6 +214,98 @@ def test_work_of_a_view_with_nested_dependencies_is_part_of_the_test(app: FastAP
     assert get(app, "/")[0].text == "part" * 3
     wait_until(lambda: len(seen) == 4)
     assert seen == {"inner": ["o-1"], "inner exit": ["o-1"], "part": ["o-1"] * 3, "background": ["o-1"]}
+
+
+def test_block_of_a_middleware_contains_the_view_its_stream_and_its_background_tasks(app: FastAPI, case: Any) -> None:
+    @app.middleware("http")
+    async def tested(request: Any, call_next: Any) -> Any:
+        if request.url.path != "/":
+            return await call_next(request)
+        async with case.maybe_trigger("o-1"):
+            return await call_next(request)
+
+    @app.get("/")
+    async def view(background_tasks: BackgroundTasks) -> Any:
+        note("view")
+        background_tasks.add_task(note, "background")
+        return StreamingResponse(parts())
+
+    assert get(app, "/")[0].text == "part" * 3
+    wait_until(lambda: len(seen) == 3)
+    assert seen == {"view": ["o-1"], "part": ["o-1"] * 3, "background": ["o-1"]}
+
+
+def test_websocket_is_part_of_the_test_of_its_dependency(app: FastAPI, case: Any) -> None:
+    async def tested() -> AsyncIterator[Any]:
+        async with case.maybe_trigger("o-1") as test:
+            yield test
+
+    @app.websocket("/")
+    async def serve(websocket: WebSocket, test: Any = Depends(tested)) -> None:  # noqa: B008
+        await websocket.accept()
+        note(await websocket.receive_text())
+        async with case.maybe_trigger("o-2"):
+            note("inner block")
+        note("after")
+        await websocket.close()
+
+    async def connect() -> None:
+        messages = [{"type": "websocket.receive", "text": "message"}, {"type": "websocket.connect"}]
+        scope = {"type": "websocket", "path": "/", "headers": [], "query_string": b"", "subprotocols": []}
+
+        async def receive() -> Any:
+            return messages.pop()
+
+        async def send(message: Any) -> None:
+            note(message["type"])
+
+        await app(scope, receive, send)
+        note("outside")
+
+    asyncio.run(connect())
+    assert seen == {
+        "websocket.accept": ["o-1"],
+        "message": ["o-1"],
+        "inner block": ["o-2,o-1"],
+        "after": ["o-1"],
+        "websocket.close": ["o-1"],
+        "outside": [""],
+    }
+
+
+def test_consumer_that_the_lifespan_starts_is_part_of_the_test_of_each_message(case: Any) -> None:
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        app.state.orders = asyncio.Queue()
+        async with asyncio.TaskGroup() as group:
+            consumer = group.create_task(consume(app.state.orders))
+            yield
+            consumer.cancel()
+
+    async def consume(orders: asyncio.Queue[Any]) -> None:
+        while True:
+            headers, done = await orders.get()
+            note("consumer")
+            with case.app.extract(headers):
+                note("message")
+            done.set()
+
+    app = FastAPI(lifespan=lifespan)
+    app.add_middleware(case.app.asgi)
+
+    @app.get("/")
+    async def view(request: Request, order: str) -> None:
+        headers: list[Any] = []
+        done = asyncio.Event()
+        async with case.maybe_trigger(order):
+            case.app.inject(headers)
+            await request.app.state.orders.put((headers, done))
+        await done.wait()
+
+    with serving(app, lifespan="on") as url:
+        for order in ("o-1", "o-2"):
+            assert requests.get(url, params={"order": order}, timeout=10).status_code == 200
+    assert seen == {"consumer": [""] * 2, "message": ["o-1", "o-2"]}
 
 
 def test_sync_generator_that_holds_the_block_streams_whole(app: FastAPI, case: Any, redis_url: str) -> None:
