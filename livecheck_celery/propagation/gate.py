@@ -32,8 +32,6 @@ OWN_HEADERS: Final = {name.lower(): name for name in (*DATA_HEADERS, HEADER_SIGN
 #: Spelling of every header that `Gate.accept` reads, by name in lower case.
 KNOWN_HEADERS: Final = {**OWN_HEADERS, baggage.HEADER: baggage.HEADER}
 
-_FIRST_REDIRECT: Final = 300
-_FIRST_CLIENT_ERROR: Final = 400
 _FIRST_SERVER_ERROR: Final = 500
 
 
@@ -126,15 +124,15 @@ class Gate:
     def answered(self, authority: str, status: int, headers: Mapping[str, str]) -> None:
         """Note the answer to a request that carried headers; count it if the service did not accept them.
 
-        An answer with status 500 or above is not counted: servers and proxies make it themselves. Nor is a redirect.
+        Only statuses 2xx and 4xx are counted: servers and proxies make redirects and server errors themselves, and
+        a WebSocket is opened without the acknowledgement.
 
         Args:
             authority: host of the request, with the port if the URL has one.
             status: HTTP status.
             headers: of the response; names in any case.
         """
-        is_own = status < _FIRST_REDIRECT or _FIRST_CLIENT_ERROR <= status < _FIRST_SERVER_ERROR
-        if is_own and headers.get(HEADER_ACCEPTED) is None:
+        if status // 100 in (2, 4) and headers.get(HEADER_ACCEPTED) is None:
             self._count_unacknowledged(authority.lower())
 
     @guarded("http: failed to build the headers of a request; it carries no test", {})

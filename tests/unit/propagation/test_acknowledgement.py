@@ -54,6 +54,16 @@ def test_answer_without_the_acknowledgement_is_counted(
     assert unacknowledged == [authority] * counted, "two services of a host differ by their ports"
 
 
+@pytest.mark.parametrize("status", [101, 301, 304, 500, 599])
+def test_answer_that_no_application_acknowledges_is_not_counted(status: int) -> None:
+    unacknowledged: list[str] = []
+    gate = make_gate(KEY, unacknowledged=unacknowledged)
+    gate.answered("stock:8000", status, {})
+    assert unacknowledged == []
+    gate.answered("Stock:8000", 404, {})
+    assert unacknowledged == ["stock:8000"]
+
+
 @every_client
 def test_answer_to_a_request_without_a_test_is_not_counted(client: Client, instrument: Instrument) -> None:
     unacknowledged: list[str] = []
