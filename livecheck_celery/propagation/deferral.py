@@ -143,13 +143,10 @@ def _is_being_imported(module: Any) -> bool:
 
 
 def _bound(function: Any) -> Any:
-    if not callable(function):
-        return function  # the framework raises its own error
-    try:
-        return bind_here(function)
-    except Exception:
-        logger.debug("deferral: failed to bind %r; it carries no test", function, exc_info=True)
-        return function
+    if callable(function):  # else the framework raises its own error
+        with GUARD("deferral", "deferral: failed to bind a function; it carries no test"):
+            return bind_here(function)
+    return function
 
 
 _FRAMEWORKS: Final[dict[str, Callable[[Any, Replacements], None]]] = {
