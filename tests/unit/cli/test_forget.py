@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -60,6 +62,40 @@ def test_forget_refuses_a_case_that_a_running_worker_declares(declared: Any, sto
     assert store.registry.cases().keys() == {CASE}
     assert run("forget", "test_order", "--yes", "--force").exit_code == 0
     assert store.registry.cases() == {}
+
+
+class Entries:
+    """The entries in the database of django-celery-beat, as a manager of Django."""
+
+    _meta = SimpleNamespace(label="django_celery_beat.PeriodicTask")
+
+    def __init__(self, *names: str) -> None:
+        self.names = list(names)
+        self.objects = self
+
+    def filter(self, name: str) -> Any:
+        return SimpleNamespace(delete=lambda: self._delete(name))
+
+    def _delete(self, name: str) -> tuple[int, dict[str, int]]:
+        deleted = self.names.count(name)
+        self.names = [one for one in self.names if one != name]
+        return deleted, {self._meta.label: deleted} if deleted else {}
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_forget_removes_the_entry_of_the_case_from_the_database_of_beat(
+    declared: Any, store: Store, monkeypatch: pytest.MonkeyPatch, installed: bool
+) -> None:
+    entries = Entries("livecheck:shop.test_gone:frequency", f"livecheck:{CASE}:frequency", "livecheck:recover")
+    site = SimpleNamespace(ready=True, is_installed=lambda _: installed, get_model=lambda *_: entries)
+    monkeypatch.setitem(sys.modules, "django.apps", SimpleNamespace(apps=site))
+    store.registry.register("shop.test_gone", {})
+    lines = run("forget", "test_gone", "--yes").stdout.splitlines()
+    assert lines[0] == "shop.test_gone: removed"
+    removed = ["shop.test_gone: 1 entry removed from the database of django-celery-beat"]
+    assert lines[1:] == (removed if installed else [])
+    kept = [f"livecheck:{CASE}:frequency", "livecheck:recover"]
+    assert entries.names == (kept if installed else ["livecheck:shop.test_gone:frequency", *kept])
 
 
 def test_names_of_cases_are_completed(declared: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

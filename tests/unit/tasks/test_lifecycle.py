@@ -88,6 +88,18 @@ def test_module_that_cannot_be_imported_is_an_error_that_names_it(livecheck: Liv
 # -- start
 
 
+def test_worker_can_consume_the_queues_by_name_where_celery_creates_none(livecheck: LiveCheck) -> None:
+    app = livecheck.app
+    app.conf.task_create_missing_queues = False
+    lifecycle = make_lifecycle(livecheck)
+    lifecycle.declare_queues(instance=SimpleNamespace(app=Celery("another", set_as_current=False)))
+    with pytest.raises(KeyError):
+        app.amqp.queues.select(["livecheck", "livecheck.schedule"])
+    lifecycle.declare_queues(instance=SimpleNamespace(app=app))
+    app.amqp.queues.select(["livecheck", "livecheck.schedule"])
+    assert set(app.amqp.queues.consume_from) == {"livecheck", "livecheck.schedule"}
+
+
 @pytest.mark.parametrize("queue", ["livecheck", "livecheck.schedule"])
 def test_worker_registers_the_cases_of_the_queues_it_consumes(
     livecheck: LiveCheck, other: LiveCheck, queue: str
@@ -279,6 +291,40 @@ def test_stopped_worker_closes_its_livechecks(
     lifecycle.stop(sender=worker)
     assert closed == ["mine"]
     monkeypatch.undo()
+
+
+def test_worker_that_terminates_waits_until_its_tests_are_handed_back(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle, worker = make_lifecycle(livecheck), worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
+    held, steps = [[("c", "o-1", "t")], [("c", "o-1", "t")], []], list[str]()
+
+    class Leases:
+        @property
+        def held(self) -> list[Any]:
+            steps.append("asked")
+            return held.pop(0)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(livecheck.runtime, "leases", Leases())
+        patch.setattr(livecheck.runtime, "close", lambda: steps.append("closed"))
+        lifecycle.worker_terminates(worker)
+    assert steps == ["asked", "asked", "asked", "closed"]
+
+
+def test_worker_that_terminates_closes_although_a_test_is_not_handed_back(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle, worker = make_lifecycle(livecheck), worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
+    closed: list[bool] = []
+    with monkeypatch.context() as patch:
+        patch.setattr("livecheck_celery.tasks.lifecycle._HAND_BACK", 0.1)
+        patch.setattr(livecheck.runtime, "leases", SimpleNamespace(held=[("c", "o-1", "t")]))
+        patch.setattr(livecheck.runtime, "close", lambda: closed.append(True))
+        lifecycle.worker_terminates(worker)
+    assert closed == [True]
 
 
 # -- beat
