@@ -18,7 +18,7 @@ from typing import Annotated, Any, Final, Self, get_args
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.utils.broker_urls import check_options, failover_urls, joined
+from livecheck_celery.utils.broker_urls import check_broker_url, failover_urls, joined
 from livecheck_celery.utils.durations import optional_duration
 from livecheck_celery.utils.durations import seconds as seconds  # noqa: PLC0414 - part of this module for its users
 from livecheck_celery.utils.option_types import (
@@ -329,7 +329,7 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
         if redis_url:
             parse(redis_url)  # before the broker's, which the shipped celeryconfig.py makes of it
         redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
-        check_options(broker_url)
+        check_broker_url(broker_url, conf.broker_transport_options)
         url = parse(redis_url)
     except ValueError as exc:
         raise ConfigurationError(f"LiveCheck: {exc}") from None

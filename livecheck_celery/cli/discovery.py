@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, Final
 
 import click
 from celery import Celery
@@ -17,6 +19,9 @@ from livecheck_celery.cli.errors import CliError
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck, livechecks_of
 from livecheck_celery.utils.sanitize import type_and_message
+
+#: A module or module:attribute, both with points; the name of a module cannot end with its suffix.
+_NAME: Final = re.compile(r"(?!.*\.py$)\w+(\.\w+)*(:\w+(\.\w+)*)?")
 
 
 def app_name(ctx: click.Context) -> str | None:
@@ -77,6 +82,9 @@ def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]
 
 
 def _find_named(name: str) -> list[LiveCheck]:
+    if not _NAME.fullmatch(name):
+        hint = f"give its name, such as {path.stem}" if (path := Path(name)).suffix == ".py" else "such as shop.checks"
+        raise CliError(f"-A {name!r} is not the name of a module, or module:attribute", hint)
     found = _import(name)
     if _is_livecheck(found):
         _import_modules_of(found.app)

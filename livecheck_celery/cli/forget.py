@@ -32,7 +32,8 @@ def forget(ctx: click.Context, *, case_name: str, yes: bool, force: bool) -> Non
     Exit codes:
       0  the case was removed
       1  not confirmed
-      2  invalid arguments, a running worker declares the case, or Redis did not answer
+      2  invalid arguments, a running worker declares the case, or Redis did not
+         answer
 
     \b
     Examples:

@@ -51,7 +51,7 @@ def override(
     \b
     Examples:
       livecheck -A shop override test_order --probability 0.01
-      livecheck -A shop override test_order --inactive --until 2h --reason "stock service is down"
+      livecheck -A shop override test_order --inactive --until 2h --reason outage
       livecheck -A shop override test_order --clear
     """
     options = {"active": active, "probability": probability}

@@ -44,8 +44,9 @@ def status(ctx: click.Context, *, as_json: bool, check: bool) -> None:
 
     \b
     CASE       name of the case
-    STATUS     state of the suite: that of the last test; STALL if no test ran for warn_stalled_after;
-               DEGRADED if the last test passed, but too many of the recent ones failed;
+    STATUS     state of the suite: that of the last test;
+               STALL if no test ran for warn_stalled_after;
+               DEGRADED if the last test passed, but too many recent ones failed;
                UNDECLARED if no running worker declares the case
     TRIGGERS   share of real requests that are tested, interval of fake requests
     TESTS      verdicts so far, by state

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
@@ -27,20 +28,34 @@ def failover_urls(url: str) -> list[str]:
     return [url] if scheme_of(url) == SENTINEL else [one.strip() for one in url.split(";") if one.strip()]
 
 
-def check_options(url: str) -> None:
-    """Check that Celery supports the options in the query of each Redis URL in ``url``.
+def check_broker_url(url: str, transport_options: Mapping[str, Any]) -> None:
+    """Check that Celery can use each Redis, Sentinel or AMQP URL in ``url``.
 
     Raises:
-        ValueError: an option is for ``broker_transport_options``; the message is one line, without values.
+        ValueError: a URL is malformed, or an option is for ``broker_transport_options``; the message is one line,
+            without values.
     """
     for one in failover_urls(url):
-        if scheme_of(one) in ("redis", "rediss") and "@" not in (query := one.partition("?")[2]):
+        scheme, first = scheme_of(one), each_server(one)[0]
+        if scheme in _SAME_SCHEME.keys() | _DEFAULT_PORTS.keys():
+            _check_port(first)
+        if scheme in ("redis", "rediss", SENTINEL) and "@" not in (query := first.partition("?")[2]):
             for name, _ in parse_qsl(query):
                 if name not in OF_BROKER_URLS | _OF_CONNECTIONS:
                     raise ValueError(
                         f"broker_url: Celery does not support the option {name!r:.60} in a URL; "
                         "set it in broker_transport_options"
                     )
+        if scheme == SENTINEL and not transport_options.get("master_name"):
+            raise ValueError("broker_url: Celery needs master_name in broker_transport_options for sentinel://")
+
+
+def _check_port(url: str) -> None:
+    """Check that the port is a number; in a URL with a special character in its password, it is a part of that."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError("broker_url is not a URL; special characters in a password must be percent-encoded") from None
 
 
 def same_broker(one: str, other: str) -> bool:

@@ -210,8 +210,10 @@ def _text(value: Any) -> str:
 
 def for_broker(url: str) -> str:
     """Return ``url``, that of the state, as the URL of a Celery broker: without options that kombu does not know."""
-    if scheme_of(url) in (SENTINEL, *CLUSTER):
+    if scheme_of(url) in CLUSTER:
         return url
+    if scheme_of(url) == SENTINEL:
+        return ";".join(one.partition("?")[0] for one in each_server(url))
     part = urlsplit(url)
     given = dict(parse_qsl(part.query))
     query = {name: value for name, value in given.items() if name in OF_BROKER_URLS}

@@ -29,7 +29,7 @@ def doctor(ctx: click.Context) -> None:
 
     Prints one line per finding: ok, warn or error, what was checked, what was found, how to fix it. An error keeps
     tests from running, or makes their verdicts wrong. A warning does not, but needs attention, or a decision. Takes
-    half a minute at most, even if a server does not answer.
+    half a minute at most, even if a server does not answer. Counts are those of the last day.
 
     \b
     python -O  asserts are not disabled
@@ -44,9 +44,9 @@ def doctor(ctx: click.Context) -> None:
     schedules  workers execute what beat sends
     clock      the clocks of this machine, the workers, beat and Redis agree
     http       whether tests are sent and accepted over HTTP
-    headers    services that ignored the headers of tests in the last day, and why
-    hop        services that did not accept the tests that others sent them in the last day
-    outbox     what all processes dropped or ignored in the last day
+    headers    services that ignored the headers of tests, and why
+    hop        services that did not accept the tests that others sent them
+    outbox     what all processes dropped or ignored
 
     \b
     Exit codes:

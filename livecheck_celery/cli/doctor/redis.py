@@ -9,7 +9,7 @@ from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
-from livecheck_celery.errors import LiveCheckError, RedisUnavailable
+from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT, UNACKNOWLEDGED
 from livecheck_celery.utils.redis_urls import without_password
@@ -43,8 +43,6 @@ def check_redis(livecheck: LiveCheck) -> Finding:
     try:
         livecheck.runtime.store.check()
         server = livecheck.runtime.store.server_info("server")
-    except RedisUnavailable as exc:
-        return Finding(False, "redis", str(exc), "start Redis, or correct redis_url")
     except LiveCheckError as exc:
         return Finding(False, "redis", str(exc))
     name = server.get("server_name", "redis").capitalize()

@@ -19,6 +19,7 @@ from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import UNLIMITED
 from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.sanitize import message_of
 
 #: Seconds to wait for the broker, even if a connection hangs.
 TIMEOUT: Final = 5.0
@@ -164,4 +165,4 @@ def _connection(livecheck: LiveCheck) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [""])[0] or type(error).__name__
+    return (message_of(error).splitlines() or [""])[0] or type(error).__name__

@@ -251,8 +251,9 @@ def test_redis_outage_is_an_error_and_other_checks_run(
     result = run()
     assert result.exit_code == 1
     found = lines(result)
-    assert found["redis"][0].startswith("error: Redis at redis://fake:6379/0 did not answer")
-    assert found["redis"][0].endswith("; start Redis, or correct redis_url")
+    assert found["redis"] == [
+        "error: Redis at redis://fake:6379/0 did not answer (refused); is it running, and is livecheck_redis_url right?"
+    ]
     assert found["broker"] == ["ok: memory://"]
     assert found["beat"] == found["schedules"] == found["clock"] == ["error: not checked: Redis is not available"]
 

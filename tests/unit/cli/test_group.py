@@ -54,6 +54,7 @@ def test_every_command_has_help(name: str) -> None:
     assert "\\b" not in result.output
     assert "\n  Exit codes:\n" in result.output
     assert "\n  Examples:\n    " in result.output
+    assert max(map(len, result.output.splitlines())) <= 80
 
 
 def test_group_help_lists_every_command() -> None:
@@ -103,6 +104,21 @@ def test_module_that_every_celery_command_imports_does_not_import_the_commands()
             ["-A", "no_such_module", "status"],
             "no module named 'no_such_module' (-A no_such_module)",
             "run the command in",
+        ),
+        (
+            ["-A", "shop/checks.py", "status"],
+            "-A 'shop/checks.py' is not the name of a module",
+            "give its name, such as checks",
+        ),
+        (
+            ["-A", "./shop", "status"],
+            "-A './shop' is not the name of a module, or module:attribute",
+            "such as shop.checks",
+        ),
+        (
+            ["-A", "shop:", "status"],
+            "-A 'shop:' is not the name of a module, or module:attribute",
+            "such as shop.checks",
         ),
         (["-A", "json:nothing", "status"], "json has no attribute 'nothing'", "-A takes module:attribute"),
         (["-A", "json", "status"], "json defines neither a Celery app nor a LiveCheck", "give the module that does"),

@@ -47,6 +47,33 @@ def test_option_that_kombu_refuses_in_a_url_is_named(name: str) -> None:
         _ = settings_of(broker_url=f"redis://a/0?{name}=1")
 
 
+@pytest.mark.parametrize(
+    "url", ["amqp://guest:hunter/2@rabbit//", "amqp://one//;pyamqp://guest:hunter#2@two//", "sentinel://:hunter#2@one"]
+)
+def test_special_character_in_a_password_is_explained_without_the_password(url: str) -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        _ = settings_of(broker_url=url, livecheck_redis_url="redis://state/0").redis_url
+    assert str(caught.value) == (
+        "LiveCheck: broker_url is not a URL; special characters in a password must be percent-encoded"
+    )
+
+
+def test_broker_url_with_several_hosts_of_another_transport_is_left_to_kombu() -> None:
+    url = "mongodb://one:1,two:2/celery"
+    assert settings_of(broker_url=url, livecheck_redis_url="redis://state/0").broker_url == url
+
+
+def test_sentinels_as_broker_need_the_name_of_the_primary_in_the_options_of_the_broker() -> None:
+    state = "sentinel://one?master_name=orders"
+    with pytest.raises(ConfigurationError, match="broker_url: Celery needs master_name in broker_transport_options"):
+        _ = settings_of(broker_url="sentinel://one", livecheck_redis_url=state).broker_url
+    options = {"master_name": "orders"}
+    with pytest.raises(ConfigurationError, match="does not support the option 'master_name' in a URL"):
+        _ = settings_of(broker_url=state, broker_transport_options=options).broker_url
+    settings = settings_of(livecheck_redis_url=state, broker_transport_options=options)
+    assert (settings.redis_url, settings.broker_url) == (state, "sentinel://one")
+
+
 def test_options_of_redis_url_are_not_passed_to_the_broker() -> None:
     settings = settings_of(livecheck_redis_url="redis://a/1?socket_timeout=5&visibility_timeout=9")
     assert settings.broker_url == "redis://a/1"
