@@ -220,6 +220,7 @@ def from_request(request: Any) -> str | None:
     if not exchange and routing_key:
         sending["queue"] = routing_key
     elif exchange:
+        # Not "direct", with which Celery sends a message without a routing key to the default queue.
         sending.update(exchange=exchange, routing_key=routing_key, exchange_type="topic")
     if not message and request.ignore_result and sending.keys() <= {"queue"}:
         return None

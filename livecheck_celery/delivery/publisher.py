@@ -165,9 +165,9 @@ class Publisher:
     def _message(self, test: TestExecution, *, countdown: float | None = None) -> tuple[Any, dict[str, Any]]:
         """Return the message, and the options with which it is sent."""
         options = MessageOptions.parse(test.message_options)
-        message = {"task_id": options.message.get("task_id") or uuid(), "countdown": countdown, **options.message}
         # Celery's default representation of the arguments takes longer than the rest of this method.
-        message = {"argsrepr": "()", "kwargsrepr": test.ident, **message}
+        shown = {"argsrepr": "()", "kwargsrepr": test.ident}
+        message = {"task_id": uuid(), "countdown": countdown, **shown, **options.message}
         kwargs = {**self._addressed(test.case_name), TEST_KEYWORD: test.as_message()}
         sending = {**options.sending, **_SENT}
         if "queue" in sending:

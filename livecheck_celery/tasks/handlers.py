@@ -226,14 +226,15 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
 
 
 def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
+    request = current_task.request if current_task else None  # none for a task that a worker revokes
     if carried is None:  # from a chain, a group or a link; no trigger has built an execution
         test_id, args, kwargs = split_id(args, kwargs)
         # The task id as test id, so that a message delivered twice is one test.
-        test = build(case, id_of(test_id) or (current_task.request.id if current_task else None), args, kwargs)
+        test = build(case, id_of(test_id) or (request.id if request else None), args, kwargs)
         check_size(test, case.app.settings.max_payload)
-        return replace(test, message_options=from_request(current_task.request)) if current_task else test
-    try:
-        test = EXECUTION.validate_python(carried)
-        return replace(test, message_options=from_request(current_task.request)) if current_task else test
-    except ValidationError as exc:
-        raise InvalidPayload(f"a message for case {case.name} has no valid execution: {explain(exc)}") from exc
+    else:
+        try:
+            test = EXECUTION.validate_python(carried)
+        except ValidationError as exc:
+            raise InvalidPayload(f"a message for case {case.name} has no valid execution: {explain(exc)}") from exc
+    return replace(test, message_options=from_request(request)) if request else test

@@ -30,6 +30,7 @@ from celery.worker import state
 
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
+from livecheck_celery.propagation.celery import OWN_TASKS
 from livecheck_celery.tasks.beat_exit import exit_in_time
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
 from livecheck_celery.tasks.broker_watch import BrokerWatch
@@ -66,9 +67,6 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     connect_method(beat_init, lifecycle.start_beat, weak=False)
     connect_method(beat_embedded_init, lifecycle.start_beat, weak=False)
     app.steps["worker"].add(bootstep(lifecycle))
-
-
-_TASK_PREFIX: Final = "livecheck."
 
 
 class Lifecycle:
@@ -236,7 +234,7 @@ class Lifecycle:
 
         That is usual for beat's messages after an outage, but also happens if a clock is off.
         """
-        if expired and sender is not None and sender.app is self._app and sender.name.startswith(_TASK_PREFIX):
+        if expired and sender is not None and sender.app is self._app and sender.name.startswith(OWN_TASKS):
             for livecheck in self._working[:1]:
                 livecheck.runtime.outbox.count(f"messages expired: {sender.name}")
 

@@ -22,8 +22,6 @@ logger = get_logger(__name__)
 
 #: Seconds between two signs of life of a process.
 SIGN_EVERY: Final = SIGN_TTL / 6
-
-
 #: Names of cases that the banner lists.
 _MAX_LISTED: Final = 10
 

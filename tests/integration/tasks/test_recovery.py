@@ -58,6 +58,18 @@ def test_lost_message_is_resent(case: Any, redis_client: redis.Redis, monkeypatc
     assert case.app.runtime.store.counters.read().counts == {"messages sent again": 1}
 
 
+def test_test_that_is_due_again_in_a_long_pass_is_sent_once(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = case.trigger("o-1")
+    redis_client.delete("livecheck")
+    due = [["o-1"], ["o-1"], []]
+    monkeypatch.setattr(case.app.runtime.store.executions, "due", lambda *_: due.pop(0))
+    monkeypatch.setattr(case.app.runtime.store.executions, "recover", lambda *_: ("resend", test))
+    sweep(case)
+    assert redis_client.llen("livecheck") == 1
+
+
 def test_execution_of_a_dead_worker_is_resent(case: Any, redis_client: redis.Redis) -> None:
     test = build(case, "o-1")
     case.app.runtime.store.executions.record(test, expires_in=60)

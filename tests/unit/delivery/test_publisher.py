@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.task import Context
 from kombu import Queue
 
 from livecheck_celery import BrokerUnavailable
-from livecheck_celery.delivery.message_options import prepare
+from livecheck_celery.delivery.message_options import from_request, prepare
 from livecheck_celery.delivery.publisher import Publisher
 from tests.helpers.factories import make_test
 
@@ -94,6 +95,16 @@ def test_message_has_the_options_of_its_test_each_time(publisher: Any, queues: A
         assert embed["callbacks"][0]["task"] == "shop.next"
         assert "message_options" not in kwargs["livecheck_test"]
         assert message.headers["ignore_result"] is False
+
+
+@pytest.mark.parametrize("routing_key", ["eu", ""], ids=["topic", "fanout"])
+def test_message_that_came_by_an_exchange_is_sent_to_it_again(publisher: Any, routing_key: str) -> None:
+    sent: list[Any] = []
+    producer = SimpleNamespace(publish=lambda *_, **options: sent.append((options["exchange"], options["routing_key"])))
+    request = Context(id="t-1", delivery_info={"exchange": "prices", "routing_key": routing_key})
+    message, sending = publisher._message(make_test(message_options=from_request(request)))
+    publisher._app.amqp.send_task_message(producer, "livecheck.execute", message, **sending)
+    assert sent == [("prices", routing_key)]
 
 
 def test_queue_that_this_process_does_not_know_is_not_declared_anew(publisher: Any, queues: Any) -> None:
