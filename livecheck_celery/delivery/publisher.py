@@ -181,8 +181,6 @@ class Publisher:
 
     def _queue_named(self, name: str) -> Any:
         """Return the queue ``name``; one that this process does not know was declared by the first sender."""
-        if name == self._queue:
-            return own_queue(self._app, name)
         queues: Any = self._app.amqp.queues
         return queues[name] if name in queues else Queue(name, Exchange(""), routing_key=name, no_declare=True)
 

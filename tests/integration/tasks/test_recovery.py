@@ -58,6 +58,22 @@ def test_lost_message_is_resent(case: Any, redis_client: redis.Redis, monkeypatc
     assert case.app.runtime.store.counters.read().counts == {"messages sent again": 1}
 
 
+def test_test_whose_queue_cannot_be_asked_stays_due(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def has_messages(queue: str | None) -> bool:
+        raise BrokerUnavailable(f"no answer about {queue}")
+
+    monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 0.05)
+    case.trigger("o-1")
+    executions = case.app.runtime.store.executions
+    wait_until(lambda: executions.due(case.name, 10), what="it is due")
+    monkeypatch.setattr("livecheck_celery.store.executions.RESEND_AFTER", 60.0)
+    with pytest.raises(BrokerUnavailable):
+        sweep(case, Queues(has_messages))
+    assert executions.due(case.name, 10) == ["o-1"]
+
+
 def test_test_that_is_due_again_in_a_long_pass_is_sent_once(
     case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:

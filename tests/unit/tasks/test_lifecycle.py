@@ -223,6 +223,22 @@ def test_worker_gives_signs_of_life_until_it_stops(livecheck: LiveCheck, store: 
     assert store.liveness.processes() == []
 
 
+def test_worker_that_exits_without_redis_closes_its_livecheck(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: str) -> None:
+        raise RedisUnavailable("refused")
+
+    lifecycle = make_lifecycle(livecheck)
+    worker = worker_of(livecheck.app, "livecheck")
+    lifecycle.start(sender=worker)
+    monkeypatch.setattr(livecheck.runtime.request_store.liveness, "sign_off", fail)
+    closed: list[bool] = []
+    monkeypatch.setattr(livecheck.runtime, "close", lambda: closed.append(True))
+    lifecycle.stop(sender=worker)
+    assert closed == [True]
+
+
 def test_worker_with_redis_gone_logs_its_missing_sign_of_life_once(
     livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
