@@ -32,7 +32,7 @@ def write(items: Sequence[Item], store: Store, shared_config: SharedConfig) -> l
             first = len(batch)
             try:
                 _queue(item, batch, shared_config)
-            except RedisUnavailable:
+            except RedisUnavailable:  # for all items; each attempt can take a second
                 raise
             except Exception as exc:  # noqa: BLE001 - the outcome of this item
                 queued.append((item, exc))

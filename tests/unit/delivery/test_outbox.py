@@ -10,11 +10,13 @@ import pytest
 import redis
 
 from livecheck_celery.delivery import outbox as outbox_module
-from livecheck_celery.delivery.items import RequestedTest, SentSignal
+from livecheck_celery.delivery.items import FinishedOperation, RequestedTest, SentSignal
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.delivery.writes import write
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation.sources import Source
 from livecheck_celery.store import Store
 from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.waiting import wait_until
@@ -189,3 +191,17 @@ def test_thread_pauses_after_a_failed_batch(outbox: Outbox, store: Store, monkey
     end: Any = End()
     outbox._run(end)
     assert paused == [outbox_module._BACKOFF]
+
+
+def test_outage_costs_one_attempt_for_all_finished_operations_of_a_batch(store: Store) -> None:
+    attempts: list[int] = []
+
+    def refresh() -> None:
+        attempts.append(1)
+        raise RedisUnavailable("no answer within a second")
+
+    shared_config: Any = SimpleNamespace(sources=None, refresh=refresh)
+    finished = FinishedOperation(Source("task", "shop.store"), (make_test(),), "null", None)
+    with pytest.raises(RedisUnavailable):
+        write([finished] * 3, store, shared_config)
+    assert attempts == [1]
