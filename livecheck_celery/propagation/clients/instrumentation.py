@@ -51,3 +51,8 @@ class Instrumentation(Replacements):
         with GUARD("instrument", "instrument: failed to add headers to a request; sending it without them"):
             return add(gate)
         return None
+
+
+def has_all(headers: Mapping[str, str], own: Mapping[str, str]) -> bool:
+    """Return whether a client above this one, such as requests above urllib3, has added ``own`` to ``headers``."""
+    return all(headers.get(name) == value for name, value in own.items())

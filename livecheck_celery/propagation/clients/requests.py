@@ -16,7 +16,7 @@ import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 
-from livecheck_celery.propagation.clients.instrumentation import Instrumentation
+from livecheck_celery.propagation.clients.instrumentation import Instrumentation, has_all
 from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 
@@ -86,7 +86,7 @@ def _authority(request: PreparedRequest) -> str:
 
 def _with_headers(request: PreparedRequest, gate: Gate) -> PreparedRequest | None:
     headers = gate.headers_for(urlsplit(request.url or "").hostname)
-    if not headers:
+    if not headers or has_all(request.headers, headers):
         return None
     with_headers = copy(request)
     with_headers.headers = request.headers.copy()

@@ -12,7 +12,7 @@ from typing import Any, Final
 from urllib3 import HTTPConnectionPool
 from urllib3.util import parse_url
 
-from livecheck_celery.propagation.clients.instrumentation import Instrumentation
+from livecheck_celery.propagation.clients.instrumentation import Instrumentation, has_all
 from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
 _PARAMETERS: Final = ("method", "url", "body", "headers", "retries", "redirect", "assert_same_host")
@@ -57,6 +57,8 @@ def _merged(gate: Gate, pool: HTTPConnectionPool, call: Mapping[str, Any]) -> An
     merged: Any = call.get("headers")
     if merged is None:
         merged = pool.headers
+    if has_all(merged, own):
+        return None
     merged = merged.copy()
     for name in [name for name in merged if name.lower() in OWN_HEADERS]:
         del merged[name]

@@ -8,10 +8,12 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import requests
 
 from livecheck_celery.context import under_test
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation import asgi, wsgi
+from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import sign
 from tests.helpers.factories import make_gate, make_test
@@ -54,11 +56,21 @@ def test_answer_without_the_acknowledgement_is_counted(
     assert unacknowledged == [authority] * counted, "two services of a host differ by their ports"
 
 
-@pytest.mark.parametrize("status", [101, 301, 304, 500, 599])
-def test_answer_that_no_application_acknowledges_is_not_counted(status: int) -> None:
+def test_answer_is_counted_once_by_clients_above_each_other(instrument: Instrument) -> None:
+    unacknowledged: list[str] = []
+    gate = make_gate(KEY, hosts=["127.0.0.1"], unacknowledged=unacknowledged)
+    instrument("requests", gate)
+    instrument("urllib3", gate)
+    with running(status(200)) as server, under_test(TEST):
+        carry(requests.Session(), gate).get(server.url, timeout=10)
+    assert len(unacknowledged) == 1
+
+
+@pytest.mark.parametrize("number", [101, 301, 304, 500, 599])
+def test_answer_that_no_application_acknowledges_is_not_counted(number: int) -> None:
     unacknowledged: list[str] = []
     gate = make_gate(KEY, unacknowledged=unacknowledged)
-    gate.answered("stock:8000", status, {})
+    gate.answered("stock:8000", number, {})
     assert unacknowledged == []
     gate.answered("Stock:8000", 404, {})
     assert unacknowledged == ["stock:8000"]
