@@ -42,11 +42,19 @@ def test_what_is_no_error_propagates(error: type[BaseException], caplog: pytest.
     assert caplog.messages == []
 
 
-def test_wrong_configuration_is_logged_without_a_traceback(caplog: pytest.LogCaptureFixture) -> None:
-    with Guard()("kind", "part: failed"):
-        raise ConfigurationError("LiveCheck: prefix: must not be empty")
+def test_wrong_setting_is_logged_once_by_the_first_part_that_fails_without_a_traceback(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    guard = Guard()
+    for setting in ("prefix", "queue"):
+        for kind in ("one part", "another part"):
+            with guard(kind, "%s: failed", kind):
+                raise ConfigurationError(f"LiveCheck: {setting}: must not be empty")
     assert "Traceback" not in caplog.text
-    assert "LiveCheck: prefix: must not be empty" in caplog.text
+    assert caplog.messages == [
+        "one part: failed: LiveCheck: prefix: must not be empty",
+        "one part: failed: LiveCheck: queue: must not be empty",
+    ]
 
 
 def test_decorated_function_returns_its_result_or_the_substitute(caplog: pytest.LogCaptureFixture) -> None:
