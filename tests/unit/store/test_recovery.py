@@ -3,6 +3,7 @@
 import pytest
 import redis
 
+from livecheck_celery import models
 from livecheck_celery.errors import UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
@@ -36,6 +37,18 @@ def test_unclaimed_test_is_resent_with_growing_delays(store: Store, redis_client
         assert store.executions.recover(CASE, "id-1", "s") == ("resend", test)
         after = store.time()
         assert before + wait <= redis_client.zscore(store.keys.open(CASE), "id-1") <= after + wait
+
+
+def test_record_of_a_newer_layout_is_left_to_those_that_can_read_it(store: Store, redis_client: redis.Redis) -> None:
+    test = store.executions.record(make_test(), expires_in=0)
+    redis_client.hset(store.keys.test(CASE, "id-1"), "layout", models.LAYOUT + 1)
+    before = redis_client.hgetall(store.keys.test(CASE, "id-1"))
+    due(store)
+    assert store.executions.recover(CASE, "id-1", "s") == ("none", None)
+    assert store.executions.due(CASE, 1) == [], "not at once again"
+    assert claim(store, test).outcome == "busy"
+    assert not store.executions.revoke(test, "r")
+    assert redis_client.hgetall(store.keys.test(CASE, "id-1")) == before
 
 
 def test_running_test_needs_no_recovery(store: Store) -> None:
@@ -129,3 +142,35 @@ def test_unreadable_record_is_an_error_with_its_key_and_affects_no_other_test(
     with pytest.raises(UnreadableData, match=r"livecheck:\{shop.test_order\}:test:bad"):
         store.executions.recover(CASE, "bad", "s")
     assert store.executions.recover(CASE, "good", "s").action == "resend"
+
+
+# -- revoked tasks
+
+
+def test_first_who_revokes_an_execution_writes_its_verdict_and_can_repeat_the_call(store: Store) -> None:
+    test = store.executions.record(make_test(), expires_in=60)
+    claim(store, test)
+    assert store.executions.revoke(test, "r")
+    assert store.executions.revoke(test, "r"), "its reply was lost"
+    assert not store.executions.revoke(test, "another")
+    assert not judge(store, test, State.PASS).accepted, "the runner's token is no longer current"
+    assert judge(store, test, State.SKIP, "r").accepted
+    assert not store.executions.revoke(test, "another")
+
+
+def test_execution_that_the_message_of_a_revoked_task_does_not_mean_is_not_revoked(store: Store) -> None:
+    earlier = store.executions.record(make_test(), expires_in=60)
+    assert not store.executions.revoke(make_test("unknown"), "r")
+    claim(store, earlier)
+    judge(store, earlier)
+    later = store.executions.record(make_test(), expires_in=60)
+    assert not store.executions.revoke(earlier, "r"), "a message of an earlier use of the id"
+    assert claim(store, later, "t2").outcome == "run"
+
+
+def test_revoked_execution_whose_revoker_died_is_closed_by_the_sweep(store: Store, quick: None) -> None:
+    test = store.executions.record(make_test(), expires_in=60)
+    assert store.executions.revoke(test, "r")
+    assert claim(store, test).outcome == "busy"
+    due(store)
+    assert store.executions.recover(CASE, "id-1", "s").action == "revoked"
