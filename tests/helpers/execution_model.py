@@ -99,8 +99,9 @@ class ExecutionModel(ScheduleModel):
         self.gone_at[what, test_id] = self.now + seconds
 
     def _outlive_signals(self, test_id: str) -> None:
-        """Keep the record for longer than the signals."""
-        if test_id in self.executions and test_id in self.signals:
+        """Keep the record for longer than the signals, once it has its verdict."""
+        one = self.executions.get(test_id)
+        if one is not None and one.verdict is not None and test_id in self.signals:
             self._keep("test", test_id, self.gone_at["signals", test_id] - self.now + 1)
 
     # -- executions
@@ -247,10 +248,10 @@ class ExecutionModel(ScheduleModel):
         change, recent = suite.count(state, self.now)
         self._close(test_id)
         self._stop_listening(test_id, address)
-        self._outlive_signals(test_id)
         self.report(state, test_id)
         answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT, change, recent)
         held.judge(state, token, answer)
+        self._outlive_signals(test_id)
         return answer
 
     def _close(self, test_id: str) -> None:

@@ -7,8 +7,7 @@
 -- Reply    1 released; 0 the token does not hold the execution
 
 local test, open, id, token = KEYS[1], KEYS[2], ARGV[1], ARGV[2]
-local record = redis.call('HMGET', test, 'token', 'verdict')
-if record[1] ~= token or record[2] then
+if redis.call('HGET', test, 'token') ~= token then
   return 0
 end
 local is_open = redis.call('ZSCORE', open, id)

@@ -8,18 +8,18 @@
 -- Reply    1 renewed, or the execution has the verdict of this token; 0 the token does not hold the execution
 
 local test, open, id, token, lease = KEYS[1], KEYS[2], ARGV[1], ARGV[2], tonumber(ARGV[3])
-local record = redis.call('HMGET', test, 'token', 'verdict', 'expires_at', 'verdict_token')
-if record[4] == token then
+local record = redis.call('HMGET', test, 'token', 'expires_at', 'verdict_token')
+if record[3] == token then
   return 1
 end
-if record[1] ~= token or record[2] then
+if record[1] ~= token then
   return 0
 end
 local is_open = redis.call('ZSCORE', open, id)
 local clock = redis.call('TIME')
 local lease_until = tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + lease
 -- The sweep checks the execution when it expires, even during a long lease.
-local check_at = math.min(lease_until, tonumber(record[3]))
+local check_at = math.min(lease_until, tonumber(record[2]))
 
 redis.call('HSET', test, 'lease_until', string.format('%.6f', lease_until))
 -- A set created here would have no TTL.

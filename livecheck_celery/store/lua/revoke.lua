@@ -14,7 +14,7 @@ local sent_recorded_at, closing_lease = tonumber(ARGV[3]), tonumber(ARGV[4])
 local clock = redis.call('TIME')
 local until_then = string.format('%.6f', tonumber(clock[1]) + tonumber(clock[2]) / 1000000 + closing_lease)
 local record = redis.call('HMGET', test, 'verdict', 'recorded_at', 'closing', 'token', 'layout')
-if record[3] and record[4] == token then
+if record[4] == token then
   return 1
 end
 if record[1] or not record[2] or record[3] or tonumber(record[5] or 0) > tonumber(ARGV[5])

@@ -149,7 +149,7 @@ if redis.call('TTL', signals) < ttl then
   redis.call('EXPIRE', signals, ttl)
 end
 -- The record outlives the signals, so that the next use of the id can tell which are not its own.
-if redis.call('TTL', test) <= redis.call('TTL', signals) then
+if verdict and redis.call('TTL', test) <= redis.call('TTL', signals) then
   redis.call('EXPIRE', test, redis.call('TTL', signals) + 1)
 end
 if not expires_at then

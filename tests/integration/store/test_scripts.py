@@ -149,8 +149,6 @@ def test_script_that_fails_changes_nothing(store: Store, client: redis.Redis, ca
         "sign_in": keys[-1:],
         "drop_signals": keys[1:],
         "discard": keys[:1],
-        # TTL and EXPIRE take a key of any type.
-        "listen": keys[1:],
         # Each of these has no use for the keys of the others.
         "send_signal": keys[2:],
         "send_signal, without a record": keys[4:],

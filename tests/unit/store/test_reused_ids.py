@@ -11,7 +11,7 @@ import redis
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store import Store
 from livecheck_celery.store import signals as store_signals
-from livecheck_celery.store.database import FORGET_AFTER
+from livecheck_celery.store.database import FORGET_AFTER, KEEP
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_test
 from tests.helpers.redis_keys import let_time_pass
@@ -127,6 +127,14 @@ def test_writes_that_are_repeated_after_the_next_trigger_count_once(store: Store
     for event in sent:
         store.signals.send(event, ttl=60)
     assert arrived(store) == {"stored": ("3", 3)}
+
+
+def test_record_without_a_verdict_is_not_kept_for_its_signals(store: Store, redis_client: redis.Redis) -> None:
+    test = record(store, make_test())
+    let_time_pass(redis_client, KEEP + 55)
+    send(store, test, "1")
+    store.signals.listen(CASE, test.id, "elsewhere", ttl=600)
+    assert redis_client.ttl(store.keys.test(CASE, test.id)) <= redis_client.ttl(store.keys.open(CASE)) <= 5
 
 
 def test_signals_for_the_next_test_are_within_the_bound(
