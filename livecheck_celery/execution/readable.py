@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from typing import Any, Final
 
 from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout
@@ -35,13 +36,9 @@ def _readable(error: BaseException, depth: int) -> BaseException:
         return error if _can_be_read(error) else _stand_in(error)
     found = _EXCEPTIONS.__get__(error)
     members = [_readable(each, depth + 1) for each in found]
-    if _can_be_read(error) and all(map(_is, found, members)):
+    if _can_be_read(error) and all(map(operator.is_, found, members)):
         return error
     return BaseExceptionGroup("", members).with_traceback(_TRACEBACK.__get__(error))
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
 
 
 def _can_be_read(error: BaseException) -> bool:

@@ -303,9 +303,8 @@ class TestRunner:
         result = call_run(self.case.run, self.test)
         if is_awaitable(result):
             self.is_async = True
-            bounded = (
-                result if in_event_loop() else awaited(result, self.started, self.deadline)
-            )  # there, finish() refuses it
+            # On the thread of the loop, finish() refuses the coroutine.
+            bounded = result if in_event_loop() else awaited(result, self.started, self.deadline)
             result = self._process.event_loop.finish(bounded, self.test.ident)
         if kind := unexecuted(result):
             raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")

@@ -113,6 +113,10 @@ class Plain(Case):
         side, amount = "buy", 3
         assert side == "buy"; assert amount == 4  # noqa: E702 # fmt: skip
 
+    def compare_first_of_a_line(self) -> None:
+        side, amount = "buy", 3
+        assert side == "sell"; assert amount == 3  # noqa: E702 # fmt: skip
+
     def compare_executed_text(self) -> None:
         exec("amount = 3\nassert amount == 4")
 

@@ -67,6 +67,7 @@ def line_of(method: str, text: str) -> int:
             "assert [amount * 2 for amount in amounts] == [2, 5]",
             "[amount * 2 for amount in amounts] = [2, 4], amounts = [1, 2]",
         ),
+        ("compare_first_of_a_line", "assert side == 'sell'", "side = 'buy'"),
         ("compare_second_of_a_line", "assert amount == 4", "amount = 3"),
         (
             "compare_in_a_nested_function",

@@ -72,6 +72,13 @@ def noted() -> Exception:
     return error
 
 
+def nested(depth: int) -> Exception:
+    error: Exception = ValueError("text")
+    for _ in range(depth):
+        error = ExceptionGroup("group", [error])
+    return error
+
+
 ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
     "half a surrogate pair": (lambda: ValueError("caf\udce9"), "ValueError: caf\\udce9"),
     "in a LiveCheckError": (lambda: SuiteFailed("caf\udce9"), "caf\\udce9"),
@@ -92,6 +99,7 @@ ERRORS: dict[str, tuple[Callable[[], BaseException], str]] = {
         lambda: ExceptionGroup("group", [Unreadable("one"), ValueError("two")]),
         "Unreadable: one; also raised: ValueError: two",
     ),
+    "deeply nested group": (lambda: nested(2_000), "ValueError: text"),
     "long integer": (lambda: ValueError(10**5000), "ValueError"),
 }
 
