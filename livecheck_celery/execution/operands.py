@@ -56,7 +56,7 @@ def values_of(statement: ast.Assert, place: Place, message: str = "") -> str:
     for node in _operands(statement.test, frame):
         expression = without_url_secrets(ast.unparse(node))[:_MAX_EXPRESSION]
         value = _lookup(node, frame)
-        if expression not in shown and value is not _MISSING and not _is_code(value):
+        if value is not _MISSING and not _is_code(value):
             text = MASKED if is_secret(_name_of(node)) else preview(value)
             if text.strip("'") not in message:
                 shown[expression] = text

@@ -77,9 +77,9 @@ def _recompile(function: FunctionType) -> None:
     code = function.__code__
     source = "".join(linecache.getlines(code.co_filename, function.__globals__))
     for plain, recording in _codes(source, code.co_filename):
-        # Equal code, so the source is that of the function.
-        if plain == code and plain.co_firstlineno == code.co_firstlineno:
-            if recording != plain and recording.co_freevars == code.co_freevars:
+        # Equal code, line numbers included, so the source is that of the function.
+        if plain == code:
+            if recording != plain:
                 function.__code__ = recording
             return
 
