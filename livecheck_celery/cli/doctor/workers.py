@@ -18,6 +18,7 @@ from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import UNLIMITED
+from livecheck_celery.tasks.presence import SIGN_EVERY
 from livecheck_celery.utils.redis_urls import without_password
 from livecheck_celery.utils.sanitize import message_of
 
@@ -88,7 +89,8 @@ def judge_workers(
     workers: Sequence[RunningProcess], test_queue: str, queues: Sequence[str], commands: Commands
 ) -> Iterator[Finding]:
     """Judge the workers that run tests: their names, other queues they consume, and their pools."""
-    for name, count in Counter(worker.name for worker in workers).items():
+    # A worker that was killed has no sign of life of this period; its successor has the same name.
+    for name, count in Counter(worker.name for worker in workers if worker.age < SIGN_EVERY).items():
         if count > 1:
             yield warning("worker", f"{count} workers are named {name}", "give each its own name with -n")
     for worker in workers:

@@ -6,6 +6,7 @@ import re
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -373,6 +374,8 @@ def test_workers_are_found_by_their_signs_of_life(
     [finding] = workers.judge_workers(found, "livecheck", QUEUES, COMMANDS)
     assert (finding.ok, finding.found) == (True, "2 workers are named celery@one")
     assert "-n" in finding.fix
+    killed = replace(found[1], age=34.0)
+    assert list(workers.judge_workers([found[0], killed], "livecheck", QUEUES, COMMANDS)) == []
 
 
 def test_process_with_two_livechecks_is_one_worker_and_one_clock(
