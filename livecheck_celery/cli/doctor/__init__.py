@@ -52,7 +52,7 @@ def doctor(ctx: click.Context) -> None:
     Exit codes:
       0  no errors; there can be warnings
       1  at least one error
-      2  invalid arguments, or the module cannot be imported
+      2  invalid arguments, a wrong setting, or the module cannot be imported
 
     \b
     Examples:
