@@ -317,7 +317,7 @@ class LiveCheck:
             self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)
 
     def _count_unacknowledged(self, authority: str) -> None:
-        with suppress(ConfigurationError):
+        with self.guard("request", "requests: failed to count a test that was not accepted; continuing"):
             self.runtime.outbox.count(ServiceCount(UNACKNOWLEDGED, self.service, authority).field)
 
     @lazy
