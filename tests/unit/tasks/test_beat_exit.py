@@ -1,9 +1,10 @@
-"""The exit of a beat whose broker does not answer."""
+"""The exit of a beat: in bounded time, and not in the middle of a publish."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -25,23 +26,75 @@ def handlers() -> Iterator[None]:
         signal.signal(number, handler)
 
 
-@pytest.mark.parametrize("number", SIGNALS, ids=["SIGTERM", "SIGINT"])
-def test_beat_exits_in_time_after_a_signal(number: signal.Signals, monkeypatch: pytest.MonkeyPatch) -> None:
-    handled: list[int] = []
+@pytest.fixture
+def exits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The codes with which the process would have exited."""
     exits: list[int] = []
+    monkeypatch.setattr(beat_exit.os, "_exit", exits.append)
+    monkeypatch.setattr(beat_exit, "EXIT_WITHIN", 0.0)
+    return exits
+
+
+@pytest.fixture
+def handled() -> list[int]:
+    """The signals that Celery's handler got, which is installed."""
+    handled: list[int] = []
 
     def handle(number: int, _frame: Any) -> None:
         handled.append(number)
 
     handle.__module__ = Beat.__module__
-    for each in SIGNALS:
-        signal.signal(each, handle)
-    monkeypatch.setattr(beat_exit, "EXIT_WITHIN", 0.0)
-    monkeypatch.setattr(beat_exit.os, "_exit", exits.append)
+    for number in SIGNALS:
+        signal.signal(number, handle)
     exit_in_time()
-    signal.raise_signal(number)
+    return handled
+
+
+def beat(monkeypatch: pytest.MonkeyPatch, start: Callable[[], None]) -> None:
+    """Run ``start`` as the loop of beat."""
+    monkeypatch.setattr(beat_exit, "Service", SimpleNamespace(start=start))
+    start()
+
+
+@pytest.mark.parametrize("number", SIGNALS, ids=["SIGTERM", "SIGINT"])
+def test_beat_that_waits_handles_a_signal_at_once_and_exits_in_time(
+    handled: list[int], exits: list[int], monkeypatch: pytest.MonkeyPatch, number: signal.Signals
+) -> None:
+    def start() -> None:
+        signal.raise_signal(number)
+        assert handled == [number]
+
+    beat(monkeypatch, start)
     wait_until(lambda: exits == [0], what="the exit")
-    assert handled == [number]
+
+
+def test_publish_is_finished_before_a_signal_is_handled(
+    handled: list[int], exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beat_exit, "PUBLISH_WITHIN", 30.0)
+
+    def publish() -> None:
+        signal.raise_signal(signal.SIGTERM)
+        wait_until(lambda: exits == [0], what="the exit")
+        assert handled == []
+
+    def start() -> None:
+        publish()
+        while not handled:  # in this function, as beat waits
+            pass
+
+    beat(monkeypatch, start)
+    assert handled == [signal.SIGTERM]
+    assert exits == [0], "once, although the signal was sent again"
+
+
+def test_publish_that_does_not_return_is_interrupted(
+    handled: list[int], exits: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(beat_exit, "PUBLISH_WITHIN", 0.1)
+    signal.raise_signal(signal.SIGTERM)
+    wait_until(lambda: handled == [signal.SIGTERM], what="Celery's handler")
+    wait_until(lambda: exits == [0], what="the exit")
 
 
 def test_handlers_of_another_program_stay() -> None:
