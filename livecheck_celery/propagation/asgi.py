@@ -75,14 +75,11 @@ class _Response:
 
     @guarded("asgi: failed to observe a response; continuing", None)
     def _observe(self, message: Message) -> None:
-        is_body = message.get("type") in _BODY_TYPES
         if message.get("type") == "http.response.start":
             self._status = message["status"]
-        elif not is_body:
-            return
         if self._request.has_triggered:
             self._request.linger()  # in the task that sends the parts, whichever part triggered
-        if is_body and not message.get("more_body", False):
+        if message.get("type") in _BODY_TYPES and not message.get("more_body", False):
             self._request.finish(self._status)
             self._request.close()  # background tasks are part of the blocks in which they were added, and of no other
 
