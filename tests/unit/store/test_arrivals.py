@@ -53,6 +53,13 @@ def test_write_of_a_send_that_is_repeated_counts_once(store: Store) -> None:
     assert arrived(store)["stored"].arrivals == 2
 
 
+def test_arrivals_with_and_without_a_known_use_are_counted_together(store: Store) -> None:
+    test = record(store, make_test())
+    for use in (test.use, "", test.use):
+        send(store, test, use=use)
+    assert arrived(store)["stored"].arrivals == 3
+
+
 def test_batch_that_is_repeated_counts_each_send_once(store: Store) -> None:
     test = record(store, make_test())
     sends = [SignalEvent("stored", CASE, test.id, str(number), use=test.use) for number in range(BATCH + 1)]
