@@ -115,6 +115,14 @@ def test_queue_that_this_process_does_not_know_is_not_declared_anew(publisher: A
     assert "eu" not in known
 
 
+def test_queue_given_as_an_object_is_declared_with_its_properties(publisher: Any, queues: Any) -> None:
+    app, queue = publisher._app, Queue("asia", max_length=5)
+    text = prepare(app, {"queue": queue}, owner="o-1", limit=1000)
+    _, sending = publisher._message(make_test(message_options=text))
+    assert sending["queue"].max_length == 5
+    assert not sending["queue"].no_declare
+
+
 @pytest.mark.parametrize("strategy", [lambda urls: iter(urls[:2]), repeat_first], ids=["finite", "same"])
 def test_failover_strategy_does_not_keep_a_call_from_a_broker_that_answers(
     monkeypatch: pytest.MonkeyPatch, strategy: Callable[[list[str]], Iterator[str]]
