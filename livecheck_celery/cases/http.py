@@ -12,7 +12,7 @@ from typing import Any, Final
 
 import requests
 import urllib3
-from requests.exceptions import InvalidHeader, InvalidJSONError, InvalidSchema, InvalidURL, MissingSchema
+from requests.exceptions import InvalidJSONError, InvalidSchema, InvalidURL, MissingSchema
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from livecheck_celery.cases.http_body import PARTS, Body
@@ -176,8 +176,6 @@ def _connect_limit(settings: UrlSettings) -> float | None:
 
 
 def _is_invalid_request(error: requests.RequestException) -> bool:
-    if isinstance(error, InvalidHeader):
-        return error.request is None  # with a request, the response has the invalid header
     return isinstance(error, MissingSchema | InvalidSchema | InvalidURL | InvalidJSONError)
 
 

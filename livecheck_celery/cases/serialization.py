@@ -30,14 +30,11 @@ def as_json(value: Any, limit: int) -> Any:
 
 def encode(adapter: TypeAdapter[Any], value: Any, limit: int) -> bytes:
     """Convert ``value`` to JSON by ``adapter``; see `livecheck_celery.utils.strict_json.encode`."""
-    not_finite = strict_json.check(value, limit)
-    if not not_finite:
+    if not strict_json.check(value, limit):
         try:
             return adapter.serializer.to_json(value, warnings=False)
         except PydanticSerializationError as exc:
             if "surrogates not allowed" not in message_of(exc):
                 raise
     plain = adapter.serializer.to_python(strict_json.escaped(value), mode="json", warnings=False)
-    if strict_json.check(plain, limit) < not_finite:  # a model or a dataclass of another configuration
-        raise ValueError("nan and infinity have no JSON form in its type; send them as text or None")
     return strict_json.encode(plain, limit)

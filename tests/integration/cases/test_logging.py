@@ -33,6 +33,16 @@ def test_realtime_logs_are_emitted_immediately(livecheck: LiveCheck, caplog: pyt
         assert execute(case).state is State.PASS
 
 
+def test_logged_exception_has_its_traceback(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
+    error = ValueError("no price")
+
+    def run(self: Case) -> None:
+        self.log.error("broken", exc_info=error)
+        assert [record.exc_info[1] for record in caplog.records] == [error]
+
+    assert execute(declare(livecheck, run)).state is State.PASS
+
+
 @pytest.mark.promise("Each case has its own logger; a verdict is one line.", theme="verdicts")
 def test_verdict_is_one_line_of_the_logger_of_the_case(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
     def run(self: Case) -> None:

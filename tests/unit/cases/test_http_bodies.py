@@ -70,10 +70,30 @@ def pipe() -> Iterator[BinaryIO]:
         yield file
 
 
+class Stream:
+    """Each iterator over it reads on, as over the body of a response."""
+
+    def __init__(self) -> None:
+        self._file = io.BytesIO(CONTENT)
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._file.read()
+
+
+class NotRewound(io.BytesIO):
+    def seek(self, *args: Any) -> int:
+        raise OSError
+
+
 UNREPEATABLE: dict[str, Callable[[BinaryIO], Any]] = {
     "generator": lambda pipe: (chunk for chunk in [CONTENT]),
     "iterator": lambda pipe: iter([CONTENT]),
     "pipe": lambda pipe: pipe,
+    "stream": lambda pipe: Stream(),
+    "file that cannot be rewound": lambda pipe: NotRewound(CONTENT),
 }
 
 

@@ -42,6 +42,10 @@ class HostileList(list):  # type: ignore[type-arg]
     __repr__ = __len__ = __iter__ = Hostile._refuse
 
 
+class HostileDate(dt.date):
+    __repr__ = Hostile._refuse
+
+
 class HostileText(str):
     __slots__ = ()
     __repr__ = __len__ = __getitem__ = __iter__ = Hostile._refuse
@@ -84,6 +88,7 @@ VALUES: list[tuple[Any, str]] = [
     (Slotted(), "<Slotted>"),
     (Hostile, "<class Hostile>"),
     (Lazy(), "<Lazy>"),
+    (HostileDate(2026, 1, 2), "<HostileDate>"),
     ("https://ann:pw@shop/?token=t&a=1", "'https://********@shop/?token=********&a=1'"),
     (b"redis://:pw@host", "b'redis://********@host'"),
     (f"redis://{'u' * 99}:{'p' * 99}@host", "'redis://********@host'… (212 characters)"),
