@@ -261,6 +261,15 @@ def test_signals_of_one_id_are_bounded(store: Store, monkeypatch: pytest.MonkeyP
     ]
 
 
+def test_known_signal_is_accepted_however_many_processes_listen(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(store_signals, "MAX_FIELDS", 2)
+    test = record(store, make_test())
+    assert send(store, test, value="1") is None
+    assert arrived(store)["stored"].value == "1"  # which listens
+    assert send(store, test, value="2") is None
+    assert arrived(store)["stored"].value == "2"
+
+
 def test_batch_drops_what_is_over_the_bound(
     store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
