@@ -11,6 +11,7 @@ from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.descriptors import SuiteAttribute
 from livecheck_celery.cases.methods import check_methods
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.sanitize import is_printable
 
 #: Longest name of a signal, in characters.
 _MAX_NAME: Final = 512
@@ -52,7 +53,7 @@ def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: 
     name = signal.name
     if not name:
         raise ConfigurationError(f"case {case_name}: a signal has no name")
-    if not isinstance(name, str) or not name.isprintable() or len(name) > _MAX_NAME or name[0] == ">":
+    if not isinstance(name, str) or not is_printable(name) or len(name) > _MAX_NAME or name[0] == ">":
         raise ConfigurationError(
             f"case {case_name}: signal {attribute}: the name {name!r:.100} is not a printable text of at most "
             f"{_MAX_NAME} characters that begins with another character than '>'"

@@ -17,7 +17,7 @@ from livecheck_celery.cases.clashes import check_signal
 from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
 from livecheck_celery.config import CaseSettings, seconds
 from livecheck_celery.errors import ConfigurationError
-from livecheck_celery.utils.sanitize import type_and_message
+from livecheck_celery.utils.sanitize import is_printable, type_and_message
 
 F = TypeVar("F", bound=Callable[..., None])
 C = TypeVar("C")
@@ -60,7 +60,7 @@ def check_name(name: str) -> None:
         raise ConfigurationError(f"case {name!r:.100}: name: must be text; give it another name=")
     if "{" in name or "}" in name:
         raise ConfigurationError(f"case {name!r:.100}: name: curly brackets are reserved; give it another name=")
-    if not name.isprintable() or len(name) > MAX_NAME:
+    if not is_printable(name) or len(name) > MAX_NAME:
         # Celery logs the names of beat entries unescaped.
         raise ConfigurationError(
             f"case {name!r:.100}: name: must be at most {MAX_NAME} printable characters; give it another name="

@@ -20,7 +20,7 @@ from livecheck_celery.execution.failures import describe
 from livecheck_celery.models import is_newer
 from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
-from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.sanitize import get_logger, is_printable
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -140,7 +140,7 @@ def why_invalid(message: Any, known: Any) -> str | None:
         return f"unknown task {task!r:.200}"
     for name in _LOGGED:
         value = headers.get(name)
-        if not (isinstance(value, str) and value.isprintable()) and (value is not None or name == "id"):
+        if not (isinstance(value, str) and is_printable(value)) and (value is not None or name == "id"):
             return f"invalid header {name}: {value!r:.200}"
     for name in _TIMES:
         if not _is_time(headers.get(name)):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 import traceback
+import unicodedata
 from typing import Any, Final
 
 from livecheck_celery.utils.secrets import without_url_secrets
@@ -14,13 +15,26 @@ _MAX_MESSAGE: Final = 2_000
 #: Characters of a traceback that are kept.
 _MAX_TRACEBACK: Final = 16_000
 _CONTROL_SPACES: Final = re.compile(r"[^\S ]+")
+#: Names of letters, marks and symbols without a shape, such as HANGUL FILLER. `str.isprintable` knows the categories of
+#: Default_Ignorable_Code_Point, but not its other characters, and unicodedata lacks the property. Names never change.
+_INVISIBLE: Final = re.compile(r"VARIATION SELECTOR|FILLER|JOINER$|VOWEL INHERENT| BLANK$|NULL NOTEHEAD")
 
 
 def sanitize(text: str) -> str:
-    """Return ``text`` as one line without control characters."""
-    if text.isprintable():
+    """Return ``text`` as one line without control characters and invisible ones."""
+    if is_printable(text):
         return text
-    return "".join(one if one.isprintable() else "?" for one in _CONTROL_SPACES.sub(" ", text))
+    return "".join(one if is_printable(one) else "?" for one in _CONTROL_SPACES.sub(" ", text))
+
+
+def is_printable(text: str) -> bool:
+    """Return whether each character of ``text`` is a space or visible."""
+    return text.isprintable() and (text.isascii() or not any(map(_is_invisible, text)))
+
+
+def _is_invisible(character: str) -> bool:
+    is_named = _INVISIBLE.search(unicodedata.name(character, "")) is not None
+    return is_named and unicodedata.category(character) != "Po"  # a punctuation mark that fills a line
 
 
 def sanitize_lines(text: str) -> str:

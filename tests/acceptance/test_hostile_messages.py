@@ -16,6 +16,7 @@ from livecheck_celery import Case, State
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import EXECUTION, MAX_ID
+from livecheck_celery.utils.sanitize import is_printable
 from tests.helpers.livecheck_client import Client, report_of
 from tests.helpers.programs import Program, Programs
 from tests.helpers.rabbitmq import RabbitMQ
@@ -256,7 +257,7 @@ def test_ten_mebibytes_are_refused_by_default(client: Client, case: Case) -> Non
 def test_control_characters_in_an_id_are_not_printed(
     worker: Program, client: Client, case: Case, shared_programs: Programs
 ) -> None:
-    test_id = f"{uuid4().hex}{HOSTILE}\x9b31m"
+    test_id = f"{uuid4().hex}{HOSTILE}\x9b31m\u3164"
     case.trigger(test_id, HOSTILE)
     send(case, test_id, "another")
     assert report_of(case, test_id).state is State.FAIL
@@ -273,7 +274,7 @@ def test_control_characters_in_an_id_are_not_printed(
         if program is not worker:
             assert program.wait_exit() == 0
         for line in program.output().split("\n"):
-            assert line.isprintable(), line
+            assert is_printable(line), line
             assert not line.startswith("FAKE")
     assert test_id[:20] in commands[0].output()
     assert json.loads(commands[1].output().splitlines()[-1])["test"]["id"] in {test_id, passing}

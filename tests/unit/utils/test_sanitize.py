@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import io
 import logging
+import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
 from uuid import uuid4
 
 import pytest
+import regex
 
 import livecheck_celery
-from livecheck_celery.utils.sanitize import get_logger, sanitize, sanitize_lines
+from livecheck_celery.utils.sanitize import get_logger, is_printable, sanitize, sanitize_lines
 
 HOSTILE = "\x1b[31mred\r\nFAKE LOG LINE"
 HARMLESS = "?[31mred FAKE LOG LINE"
@@ -35,6 +37,41 @@ HARMLESS = "?[31mred FAKE LOG LINE"
 def test_sanitized_text_is_one_line_without_control_characters(text: str, shown: str) -> None:
     assert sanitize(text) == shown
     assert sanitize(text).isprintable()
+
+
+EVERY_CHARACTER = [chr(number) for number in range(0x110000)]
+
+
+@pytest.mark.promise(
+    "Characters without a shape are replaced in log lines and in the output of commands.", theme="input"
+)
+def test_no_character_that_unicode_lets_programs_ignore_is_printed() -> None:
+    ignorable = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+    found = [each for each in EVERY_CHARACTER if ignorable.match(each)]
+    assert len(found) > 4_000
+    assert {sanitize(each) for each in found} == {"?"}
+    assert not any(map(is_printable, found))
+
+
+@pytest.mark.parametrize(
+    "blank",
+    ["\u115f", "\u1160", "\u17b4", "\u2800", "\u3164", "\uffa0", "\ufe0f", "\U000e0041", "\U000e0100", "\U0001d159"],
+)
+def test_blank_characters_cannot_hide_in_an_id(blank: str) -> None:
+    assert sanitize(f"order-1{blank}") == "order-1?"
+    assert not sanitize(f"{blank} {blank}").isspace()
+
+
+def test_white_space_is_a_space() -> None:
+    spaces = [each for each in EVERY_CHARACTER if each.isspace()]
+    assert {sanitize(each) for each in spaces} == {" "}
+
+
+def test_visible_characters_are_printed() -> None:
+    unseen = regex.compile(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]")
+    replaced = {each for each in EVERY_CHARACTER if not is_printable(each) and not unseen.match(each)}
+    known = "\u2800\u2d7f\U0001107f\U00011a47\U00011a99\U00013441\U00013442\U00016fe4\U0001d159"  # nothing is drawn for them
+    assert all(unicodedata.category(each) == "Cn" for each in replaced - set(known))  # newer than this Python
 
 
 def test_sanitized_lines_are_indented() -> None:
