@@ -70,7 +70,7 @@ def test_white_space_is_a_space() -> None:
 def test_visible_characters_are_printed() -> None:
     unseen = regex.compile(r"[\p{C}\p{Z}\p{Default_Ignorable_Code_Point}]")
     replaced = {each for each in EVERY_CHARACTER if not is_printable(each) and not unseen.match(each)}
-    known = "\u2800\u2d7f\U0001107f\U00011a47\U00011a99\U00013441\U00013442\U00016fe4\U0001d159"  # nothing is drawn for them
+    known = "\u2800\u2d7f\U0001107f\U00011a47\U00011a99\U00013441\U00013442\U00016fe4\U0001d159"  # blank
     assert all(unicodedata.category(each) == "Cn" for each in replaced - set(known))  # newer than this Python
 
 
