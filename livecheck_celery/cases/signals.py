@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import math
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
@@ -156,7 +157,7 @@ class Signal(BaseSignal[T]):
             RedisUnavailable: Redis did not answer.
         """
         case = self.case
-        event = SignalEvent(self.name, case.name, str(key), event.value, event.error)
+        event = SignalEvent(self.name, case.name, id_of(key) or "", event.value, event.error)
         case.app.runtime.store.signals.send(event, ttl=case.test_expires.total_seconds())
 
     def wait(self, *, key: object = None, timeout: float | timedelta | str | None = None) -> T:
@@ -171,6 +172,7 @@ class Signal(BaseSignal[T]):
             LiveCheckTestTimeout: the signal did not arrive in time.
             LiveCheckTestFailed: the value is not of type ``T``.
             RuntimeError: called outside ``run()``, or by a coroutine, which must await `wait_async`.
+            ValueError: the timeout is negative, or not a duration.
         """
         runner = self._runner()
         if in_event_loop():
@@ -226,8 +228,17 @@ class Signal(BaseSignal[T]):
         self, runner: TestRunner, key: object, timeout: float | timedelta | str | None
     ) -> tuple[Future[SignalEvent], float]:
         remaining = max(0.0, runner.deadline - time.monotonic())
-        limit = remaining if timeout is None else min(float(seconds(timeout)), remaining)
+        limit = remaining if timeout is None else min(self._timeout(timeout), remaining)
         return runner.expect(self.case.name, self.name, key), limit
+
+    def _timeout(self, timeout: float | timedelta | str) -> float:
+        try:
+            limit = float(seconds(timeout))
+        except (TypeError, ValueError):
+            limit = math.nan
+        if not limit >= 0:
+            raise ValueError(f"{self.described}: wait(): timeout {timeout!r:.60} is not a number of seconds, or '30s'")
+        return limit
 
     @property
     def received_at(self) -> float:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from typing import Any
 
 import pytest
 import redis
@@ -138,6 +141,15 @@ def test_timeout_names_the_missing_and_the_arrived_signals(livecheck: LiveCheck)
     case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", "7"))
     execute(case)
     assert reports(livecheck)[0].error == ("signal done (2 of 2) did not arrive within 0.05 s; arrived so far: sent")
+
+
+@pytest.mark.parametrize("timeout", [-1, math.nan, "soon", "-5s", timedelta(seconds=-1)], ids=repr)
+def test_timeout_that_is_no_duration_is_named(livecheck: LiveCheck, timeout: Any) -> None:
+    case = declare(livecheck, lambda self: self.sent.wait(timeout=timeout))
+    execute(case)
+    report = reports(livecheck)[0]
+    assert report.state is State.ERROR
+    assert f"wait(): timeout {timeout!r} is not a number of seconds, or '30s'" in (report.error or "")
 
 
 def test_wait_without_timeout_ends_when_the_test_expires(livecheck: LiveCheck) -> None:
