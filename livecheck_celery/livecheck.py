@@ -277,7 +277,7 @@ class LiveCheck:
 
         Args:
             method: HTTP method.
-            path: full path; it can have placeholders, as in ``/order/{id}/``, each for one segment.
+            path: full path; it can have placeholders, as in ``/order/{id}/``, each in one segment.
             case: of this LiveCheck.
             arguments: gets the request, and returns the arguments of ``run()`` by name, with the test's ``id`` if it
                 has one; or None, so that the request is not tested. By default, ``run()`` gets no arguments.

@@ -59,7 +59,7 @@ class Signal(BaseSignal[T]):
         """Declare a signal that is sent when the response to a request of ``method`` and ``path`` has been sent.
 
         The value has ``method``, ``path`` and ``status``. After a status of 500 or more, or an exception, `wait` fails.
-        ``path`` can have placeholders, as in ``/order/{id}/``, each for one segment. ``times`` is as for `Signal`.
+        ``path`` can have placeholders, as in ``/order/{id}/``, each in one segment. ``times`` is as for `Signal`.
 
         Raises:
             ConfigurationError: no request can match the method or the path.

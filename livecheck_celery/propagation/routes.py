@@ -14,8 +14,9 @@ from livecheck_celery.guard import Guard
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.headers import Carried
 
-_PLACEHOLDER: Final = re.compile(r"\\\{(\w+)\\\}")
-_NAMED: Final = re.compile(r"\{(\w+)\}")
+_PLACEHOLDER: Final = re.compile(r"\{(\w+)\}")
+#: Longest method and path that a route can match, in characters.
+_LONGEST: Final = 2_048
 _METHOD: Final = re.compile(r"[A-Za-z-]+")
 _LINE: Final = "http: failed to trigger case %s; the request continues without it"
 
@@ -53,17 +54,41 @@ class Triggered(Protocol):
 
 
 class Route:
-    """A pattern of method and path, such as ``POST /order/{id}/``; each placeholder is one segment of the path."""
+    """A pattern of method and path, such as ``POST /order/{id}/``; each placeholder is a part of one segment.
+
+    Of several placeholders in one segment, each ends at the first text that follows it in the pattern. So the time of a
+    match is proportional to the length of the path, which outsiders choose.
+    """
 
     def __init__(self, method: str, path: str) -> None:
-        name = f"{method.upper()} {path}"
-        self._names: Sequence[str] = _PLACEHOLDER.findall(re.escape(name))
-        self._pattern = re.compile(_PLACEHOLDER.sub("([^/]+)", re.escape(name)))
+        # By segment: text, name of a placeholder, text, and so on.
+        self._segments = [_PLACEHOLDER.split(segment) for segment in f"{method.upper()} {path}".split("/")]
 
     def match(self, name: str) -> dict[str, str] | None:
         """Return the values of the placeholders in ``name``, a method and a path; None if it does not match."""
-        found = self._pattern.fullmatch(name)
-        return None if found is None else dict(zip(self._names, found.groups(), strict=True))
+        segments = name.split("/") if len(name) <= _LONGEST else ()
+        if len(segments) != len(self._segments):
+            return None
+        values: dict[str, str] = {}
+        matched = all(_match(parts, text, values) for parts, text in zip(self._segments, segments, strict=True))
+        return values if matched else None
+
+
+def _match(parts: Sequence[str], text: str, values: dict[str, str]) -> bool:
+    """Match one segment, and add the values of its placeholders to ``values``."""
+    if len(parts) == 1:
+        return text == parts[0]
+    at, end = len(parts[0]), len(text) - len(parts[-1])
+    if not text.startswith(parts[0]) or not text.endswith(parts[-1]):
+        return False
+    for name, separator in zip(parts[1:-2:2], parts[2:-1:2], strict=True):
+        found = text.find(separator, at + 1, end)
+        if found < 0:
+            return False
+        values[name] = text[at:found]
+        at = found + len(separator)
+    values[parts[-2]] = text[at:end]
+    return at < end
 
 
 def check_route(where: str, method: Any, path: Any) -> None:
@@ -80,9 +105,13 @@ def check_route(where: str, method: Any, path: Any) -> None:
     elif "?" in path or "#" in path:
         problem = "must not have a query or a fragment"
     else:
-        names = _NAMED.findall(path)
-        if set("{}<>") & set(_NAMED.sub("", path)) or len(set(names)) < len(names):
+        names = _PLACEHOLDER.findall(path)
+        if set("{}<>") & set(_PLACEHOLDER.sub("", path)) or len(set(names)) < len(names):
             problem = "must have placeholders with different names, as in '/orders/{number}/pay/'"
+        elif "}{" in path:
+            problem = "must have text between two placeholders"
+        elif len(f"{method} {path}") > _LONGEST:
+            problem = f"must have at most {_LONGEST} characters with its method"
     if problem:
         raise ConfigurationError(f"{where}: path {path!r:.100} {problem}")
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -19,6 +20,7 @@ from livecheck_celery.context import current_tests
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.integrations import django as django_integration
 from livecheck_celery.propagation.routes import Route, RouteRequest
+from livecheck_celery.propagation.sources import REQUEST, Source, SourceIndex
 from tests.helpers import djangosite  # noqa: F401 - configures Django
 from tests.helpers.web import KEY, request_asgi
 
@@ -149,6 +151,46 @@ def test_placeholder_is_one_segment(path: str, values: dict[str, str] | None) ->
 
 
 @pytest.mark.parametrize(
+    ("path", "values"),
+    [
+        ("GET /report/2026-11-30.csv", {"y": "2026", "m": "11", "d": "30"}),
+        ("GET /report/2026-11-30-2.csv", {"y": "2026", "m": "11", "d": "30-2"}),
+        ("GET /report/--1-2-3.csv", {"y": "-", "m": "1", "d": "2-3"}),
+        ("GET /report/2026-11-.csv", None),
+        ("GET /report/2026-11.csv", None),
+        ("GET /report/-11-30.csv", None),
+        ("GET /report/2026-11-30", None),
+        ("GET /report/2026-11/30.csv", None),
+        ("GET /report/2026-.csv", None),
+    ],
+)
+def test_placeholders_of_one_segment_end_at_the_text_between_them(path: str, values: dict[str, str] | None) -> None:
+    assert Route("GET", "/report/{y}-{m}-{d}.csv").match(path) == values
+
+
+@pytest.mark.promise("The time to match a route grows with the length of the path only.", theme="requests")
+@pytest.mark.parametrize("route", ["/report/{y}-{m}-{d}/", "/{a}-{b}-{c}-{d}-{e}-{f}/", "/{a}--{b}---{c}/x"])
+@pytest.mark.parametrize("path", ["/report/" + "-" * 2_000 + "x/", "/" + "-" * 2_000 + "x", "/" + "-x" * 1_000 + "/y"])
+def test_no_path_makes_a_match_slow(route: str, path: str) -> None:
+    def seconds(repeats: int) -> float:
+        by, started = Route("GET", route), time.perf_counter()
+        for _ in range(repeats):
+            by.match(f"GET {path}")
+        return time.perf_counter() - started
+
+    assert min(seconds(10) for _ in range(5)) < 0.05  # with backtracking, one match takes seconds
+
+
+@pytest.mark.parametrize("path", ["-" * 4_000, "x" * 2_048])
+def test_longer_paths_match_no_route(path: str) -> None:
+    assert Route("GET", "/{name}").match(f"GET /{path}") is None
+    assert Route("GET", "/{name}").match(f"GET /{path}"[:2_048]) is not None
+    targets = SourceIndex({"case": {"seen": (REQUEST, "GET /{name}")}}).targets
+    assert not targets(Source(REQUEST, f"GET /{path}"))
+    assert targets(Source(REQUEST, f"GET /{path}"[:2_048]))
+
+
+@pytest.mark.parametrize(
     ("method", "path", "problem"),
     [
         (5, "/", "method 5 must be one HTTP method"),
@@ -164,6 +206,8 @@ def test_placeholder_is_one_segment(path: str, values: dict[str, str] | None) ->
         ("GET", "/orders/{id:int}", "must have placeholders"),
         ("GET", "/orders/<int:id>", "must have placeholders"),
         ("GET", "/{id}/{id}", "must have placeholders with different names"),
+        ("GET", "/{year}{month}", "must have text between two placeholders"),
+        ("GET", "/" + "x" * 2_048, "must have at most 2048 characters with its method"),
     ],
 )
 def test_route_that_matches_no_request_is_refused(
