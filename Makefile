@@ -6,7 +6,7 @@ BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ARGS ?=
 
-.PHONY: help install demo lint test test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
+.PHONY: help install demo lint audit test test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -37,6 +37,16 @@ lint: install ## run ruff, mypy and import-linter
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+.venv-release/installed:
+	$(PYTHON) -m venv .venv-release
+	.venv-release/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.10" "cyclonedx-bom>=7.2"
+	touch $@
+
+audit: install .venv-release/installed ## look up known vulnerabilities of all dependencies; needs the advisories of PyPI
+	mkdir -p build
+	$(BIN)/pip freeze --exclude-editable > build/requirements.txt
+	.venv-release/bin/pip-audit --strict --no-deps --disable-pip --requirement build/requirements.txt
 
 ifeq ($(strip $(ARGS)),)
 test: lint ## run lint and all tests, and measure the branch coverage; ARGS="tests/unit" runs a part
@@ -69,14 +79,17 @@ test-oldest: .venv-oldest/installed
 	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile $(ARGS)
 endif
 
-wheel: ## build a wheel into dist/
+wheel: .venv-release/installed ## build a wheel into dist/, and its SBOM: the versions that a clean environment gets
 	rm -rf dist build
 	$(PYTHON) -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	@ls dist/*.whl
+	$(PYTHON) -m venv --without-pip build/clean
+	$(PYTHON) -m pip --python build/clean install --quiet --disable-pip-version-check dist/*.whl
+	.venv-release/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type library --output-reproducible \
+		--output-file "$$(ls dist/*.whl | sed 's/whl$$/cdx.json/')" build/clean
+	@ls dist/*
 
 test-wheel: wheel ## run the demo from the wheel, in an environment of its own
-	rm -rf build/clean && mkdir -p build && $(PYTHON) -m venv build/clean
-	build/clean/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[demo]"
+	$(PYTHON) -m pip --python build/clean install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[demo]"
 	cd build && clean/bin/livecheck demo --duration 10
 	rm -rf build/clean
 
@@ -104,5 +117,5 @@ chaos: install ## kill every process while tests run, and audit every verdict; A
 	@$(BIN)/python -m chaos $(ARGS)
 
 clean: ## remove .venv and all generated files
-	rm -rf .venv .venv-oldest .venv-bench build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf .venv .venv-oldest .venv-bench .venv-release build dist site .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

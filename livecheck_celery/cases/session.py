@@ -1,10 +1,10 @@
-"""The requests session of cases: what a case asks for precedes what the environment of the worker says."""
+"""The requests session of cases and the heartbeat: from the environment it takes proxies and certificates only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
 
@@ -12,23 +12,24 @@ import requests
 from requests import PreparedRequest, Response
 from requests.utils import get_auth_from_url
 
-_LOCALHOST = "localhost"
+from livecheck_celery.utils.secrets import is_secret
+
+_LOCALHOST: Final = "localhost"
+#: Headers that requests has made for the target of a redirect.
+_OF_NEW_HOST: Final = frozenset({"cookie", "proxy-authorization"})
 
 
 class Session(requests.Session):  # types-requests leaves the methods below untyped
-    """A session that prefers a request's own credentials to ``~/.netrc``, and no proxy for loopback addresses.
+    """A session without the credentials of ``~/.netrc``, and without proxies for loopback addresses.
 
-    requests replaces an ``Authorization`` header, and the credentials of a URL, by those of ``~/.netrc``.
+    TLS is verified; ``REQUESTS_CA_BUNDLE`` and ``CURL_CA_BUNDLE`` name other certificates, but do not disable it.
     """
 
     def prepare_request(self, request: requests.Request) -> PreparedRequest:
-        """Prepare ``request``; its header and its URL precede ``~/.netrc``."""
-        if not request.auth and not self.auth:
-            in_url = _credentials(request.url)
-            if _has_authorization(request.headers) or _has_authorization(self.headers):
-                request.auth = _unchanged
-            elif in_url:
-                request.auth = in_url
+        """Prepare ``request``; its credentials are those of ``auth``, its header or its URL."""
+        if not request.auth and not self.auth:  # requests would read ~/.netrc
+            has_header = _has_authorization(request.headers) or _has_authorization(self.headers)
+            request.auth = _unchanged if has_header else _credentials(request.url) or _unchanged
         return super().prepare_request(request)
 
     def merge_environment_settings(self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any) -> Any:
@@ -47,11 +48,12 @@ class Session(requests.Session):  # types-requests leaves the methods below unty
         return {scheme: proxy for scheme, proxy in rebuilt.items() if environment.get(scheme) != proxy}
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
-        """Keep the ``Authorization`` header on a redirect within the host; otherwise do as requests does."""
+        """Remove credentials and other secrets from the headers of a redirect to another host."""
         urls = response.request.url, prepared_request.url
-        has_moved = self.should_strip_auth(*urls)  # type: ignore[no-untyped-call] # see above
-        if has_moved or "Authorization" not in prepared_request.headers:
-            super().rebuild_auth(prepared_request, response)  # type: ignore[no-untyped-call] # see above
+        if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call] # see above
+            headers = prepared_request.headers
+            for name in [name for name in headers if is_secret(name) and name.lower() not in _OF_NEW_HOST]:
+                del headers[name]
 
 
 def is_loopback(url: Any) -> bool:

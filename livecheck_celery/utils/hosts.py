@@ -17,6 +17,9 @@ _NAME: Final = re.compile(
     r"(?=.{1,253}$)[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?)*"
 )
 
+#: Longest host name, in characters.
+_LONGEST: Final = 253
+
 #: Limits the memory for hosts of requests, which users can choose.
 _MAX_SEEN: Final = 1000
 
@@ -116,6 +119,8 @@ def _normalized(host: str) -> str | None:
     if address := _address(host.removeprefix("[").removesuffix("]").rstrip(".")):
         return str(address)
     name = host.lower()
+    if len(name) > _LONGEST:  # idna takes long for long names
+        return None
     if not name.isascii():
         try:
             name = idna.encode(name, uts46=True).decode()

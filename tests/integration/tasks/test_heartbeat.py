@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -108,6 +109,21 @@ def test_inactive_case_does_not_prevent_the_ping(livecheck: LiveCheck, switch: S
     livecheck.cases[CASE].active = False
     ping(livecheck)
     assert len(switch.received) == 1
+
+
+def test_ping_is_sent_without_netrc_and_proxies_of_the_environment(
+    livecheck: LiveCheck, switch: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    netrc = tmp_path / "netrc"
+    netrc.write_text("machine 127.0.0.1 login robot password netrc\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    for name in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("HTTP_PROXY", "http_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:1/")
+    ping(livecheck)
+    [received] = switch.received
+    assert "Authorization" not in dict(received.headers)
 
 
 def test_nothing_is_pinged_without_a_url(livecheck: LiveCheck, switch: Server) -> None:

@@ -17,6 +17,7 @@ import trustme
 from livecheck_celery import LiveCheck
 from livecheck_celery.cases.http import fetch
 from livecheck_celery.cases.session import Session, is_loopback
+from livecheck_celery.errors import ServiceDown
 from tests.helpers.scripted_http import QUICK, Handler, ok, redirect, running
 
 BEARER = {"Authorization": "Bearer x"}
@@ -49,24 +50,24 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ({"headers": {b"Authorization": b"Bearer x"}}, "Bearer x"),
         ({"auth": ("me", "secret")}, basic("me", "secret")),
         ({"auth": ("me", "secret"), "headers": BEARER}, basic("me", "secret")),
-        ({}, basic("robot", "netrc")),
+        ({}, None),
     ],
 )
-def test_credentials_of_the_request_precede_netrc(
-    session: requests.Session, netrc: None, arguments: dict[str, Any], sent: str
+def test_credentials_are_those_of_the_request_and_never_of_netrc(
+    session: requests.Session, netrc: None, arguments: dict[str, Any], sent: str | None
 ) -> None:
     with running(redirect("/again"), ok()) as server:
         fetch("GET", server.url, settings=QUICK, session=session, **arguments)
         assert [each["Authorization"] for each in server.headers] == [sent, sent]
 
 
-def test_credentials_of_the_url_precede_netrc(session: requests.Session, netrc: None) -> None:
+def test_credentials_of_the_url_are_sent(session: requests.Session, netrc: None) -> None:
     with running(ok()) as server:
         fetch("GET", server.url.replace("//", "//me:secret@"), settings=QUICK, session=session)
         assert [each["Authorization"] for each in server.headers] == [basic("me", "secret")]
 
 
-def test_header_of_the_session_precedes_netrc(session: requests.Session, netrc: None) -> None:
+def test_header_of_the_session_is_sent(session: requests.Session, netrc: None) -> None:
     session.headers["Authorization"] = "Bearer x"
     with running(ok()) as server:
         fetch("GET", server.url, settings=QUICK, session=session)
@@ -77,6 +78,29 @@ def test_authorization_is_not_sent_to_the_other_host_of_a_redirect(session: requ
     with running(ok()) as target, running(redirect(target.url.replace("127.0.0.1", "localhost"))) as server:
         fetch("GET", server.url, settings=QUICK, session=session, headers=BEARER)
         assert [each["Authorization"] for each in (*server.headers, *target.headers)] == ["Bearer x", None]
+
+
+def test_netrc_is_not_used_for_the_target_of_a_redirect(session: requests.Session, netrc: None) -> None:
+    with running(ok()) as target, running(redirect(target.url)) as server:
+        fetch("GET", server.url, settings=QUICK, session=session)
+        assert [each["Authorization"] for each in target.headers] == [None]
+
+
+def test_secret_headers_are_not_sent_to_the_other_host_of_a_redirect(session: requests.Session) -> None:
+    headers = {"X-Api-Key": "a", "x-auth-token": "b", "Cookie": "session=c", "Accept-Language": "da"}
+    with running(ok()) as target, running(redirect(target.url.replace("127.0.0.1", "localhost"))) as server:
+        fetch("GET", server.url, settings=QUICK, session=session, headers=headers)
+        assert server.headers[0]["X-Api-Key"] == "a"
+        assert {name: target.headers[0][name] for name in headers} == {
+            **dict.fromkeys(headers),
+            "Accept-Language": "da",
+        }
+
+
+def test_secret_headers_are_sent_to_another_path_of_the_host(session: requests.Session) -> None:
+    with running(redirect("/again"), ok()) as server:
+        fetch("GET", server.url, settings=QUICK, session=session, headers={"X-Api-Key": "a"})
+        assert [each["X-Api-Key"] for each in server.headers] == ["a", "a"]
 
 
 @pytest.fixture
@@ -159,34 +183,71 @@ def test_requests_share_no_cookies(livecheck: LiveCheck) -> None:
         assert [each["Cookie"] for each in server.headers] == [None, None]
 
 
-@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
-def test_certificates_of_the_environment_are_trusted(
-    session: requests.Session, proxies: None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
-) -> None:
-    authority = trustme.CA()
-    bundle = tmp_path / "ca.pem"
-    authority.cert_pem.write_to_path(str(bundle))
+class Secure(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
 
-    class Secure(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+    def log_message(self, *args: object) -> None:
+        pass
 
-        def log_message(self, *args: object) -> None:
-            pass
 
+class Server(HTTPServer):
+    def handle_error(self, *args: object) -> None:
+        pass  # the client refuses the certificate
+
+
+AUTHORITY = trustme.CA()
+
+
+@pytest.fixture
+def secure_url() -> Iterator[str]:
+    """The URL of a server whose certificate is of an authority of its own."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    authority.issue_cert("localhost").configure_cert(context)
-    with HTTPServer(("127.0.0.1", 0), Secure) as server:
+    AUTHORITY.issue_cert("localhost").configure_cert(context)
+    with Server(("127.0.0.1", 0), Secure) as server:
         server.socket = context.wrap_socket(server.socket, server_side=True)
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)  # the machine's, which precedes
-            monkeypatch.setenv(variable, str(bundle))
-            url = f"https://localhost:{server.server_address[1]}/"
-            assert fetch("GET", url, settings=QUICK, session=session) == b""
+            yield f"https://localhost:{server.server_address[1]}/"
         finally:
             server.shutdown()
             thread.join()
+
+
+@pytest.mark.usefixtures("proxies")
+@pytest.mark.parametrize("variable", ["REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"])
+def test_certificates_of_the_environment_are_trusted(
+    session: requests.Session,
+    secure_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    variable: str,
+) -> None:
+    bundle = tmp_path / "ca.pem"
+    AUTHORITY.cert_pem.write_to_path(str(bundle))
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE", raising=False)  # the machine's, which precedes
+    monkeypatch.setenv(variable, str(bundle))
+    assert fetch("GET", secure_url, settings=QUICK, session=session) == b""
+
+
+@pytest.mark.promise("No variable of the environment disables the verification of TLS.", theme="cases")
+@pytest.mark.parametrize(
+    ("variable", "value"),
+    [
+        *((name, value) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") for value in ("", "0", "false", "False")),
+        ("PYTHONHTTPSVERIFY", "0"),
+        ("SSL_CERT_FILE", ""),
+        ("HTTPX_VERIFY", "0"),
+    ],
+)
+def test_no_variable_of_the_environment_disables_the_verification_of_tls(
+    session: requests.Session, secure_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(variable, value)
+    with pytest.raises((ServiceDown, OSError), match=r"certificate verify failed|invalid path"):
+        fetch("GET", secure_url, settings=QUICK, session=session)
