@@ -15,7 +15,7 @@ from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import UrlSettings
-from livecheck_celery.context import current_test, detached
+from livecheck_celery.context import current_test, detached, is_synthetic
 from livecheck_celery.errors import (
     BrokerUnavailable,
     ConfigurationError,
@@ -83,6 +83,7 @@ __all__ = [
     "current_execution",
     "current_test",
     "detached",
+    "is_synthetic",
 ]
 
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Generator, Sequ
 from functools import partial, update_wrapper
 from typing import Any
 
-from livecheck_celery.blocks import ReentrantBlock, synthetic_case, tests_in_force
+from livecheck_celery.blocks import Mark, ReentrantBlock, mark_in_force, tests_in_force
 
 try:
     from asyncio.coroutines import _is_coroutine  # type: ignore[attr-defined] # Python 3.11, and frameworks that use it
@@ -15,22 +15,22 @@ except ImportError:  # pragma: no cover - later versions
     _is_coroutine = None
 
 
-def bind(function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str | None) -> Bound:
+def bind(function: Callable[..., Any], tests: Sequence[Any], mark: Mark | None) -> Bound:
     """Return ``function``, as part of ``tests`` wherever it is called, and of nothing else."""
-    return (_BoundCoroutineFunction if _is_coroutine_function(function) else Bound)(function, tests, synthetic_case)
+    return (_BoundCoroutineFunction if _is_coroutine_function(function) else Bound)(function, tests, mark)
 
 
 def bind_to(test: Any, function: Callable[..., Any]) -> Bound:
     """Return ``function``, as part of ``test``, and of the tests around it if ``test`` is in force here."""
     tests = tests_in_force()
     others = [other for other in tests if other != test] if test in tests else []
-    return bind(function, [test, *others], synthetic_case())
+    return bind(function, [test, *others], mark_in_force())
 
 
 def bind_here(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return ``function``, as part of what the running code is part of; unchanged outside a test and a fake request."""
-    tests, name = tests_in_force(), synthetic_case()
-    return bind(function, tests, name) if tests or name is not None else function
+    tests, mark = tests_in_force(), mark_in_force()
+    return bind(function, tests, mark) if tests or mark is not None else function
 
 
 class Bound:
@@ -39,11 +39,11 @@ class Bound:
     Generators and coroutines that the function returns are part of the tests, too, wherever they run.
     """
 
-    def __init__(self, function: Callable[..., Any], tests: Sequence[Any], synthetic_case: str | None) -> None:
+    def __init__(self, function: Callable[..., Any], tests: Sequence[Any], mark: Mark | None) -> None:
         update_wrapper(self, function)  # first, since it copies the attributes of the function
         self._function = function
         self._tests = tuple(tests)
-        self._synthetic_case = synthetic_case
+        self._mark = mark
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function as part of the tests."""
@@ -61,10 +61,10 @@ class Bound:
         return self if instance is None else partial(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return bind, (self._function, self._tests, self._synthetic_case)
+        return bind, (self._function, self._tests, self._mark)
 
     def _block(self) -> ReentrantBlock:
-        return ReentrantBlock(self._tests, self._synthetic_case)
+        return ReentrantBlock(self._tests, self._mark)
 
     async def _await(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
         with self._block():

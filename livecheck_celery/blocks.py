@@ -8,11 +8,15 @@ Another context cannot be changed, so the block is then marked as ended, and rea
 
 from __future__ import annotations
 
-import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextvars import ContextVar, Token
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
+
+from pydantic import AwareDatetime
+
+from livecheck_celery.utils import clock
 
 #: Maximum number of tests of one `Work` that are kept, the latest ones, so that endless work has bounded memory.
 MAX_TESTS: Final = 100
@@ -20,8 +24,25 @@ MAX_TESTS: Final = 100
 #: Maximum number of blocks that are open in one context, so that blocks that are never left cost a bounded time each.
 MAX_OPEN: Final = 32
 
-#: Seconds for which the mark of a fake request stays after its block, in the work that the block started.
-MARK_LIFETIME: Final = 300.0
+
+@dataclass(frozen=True)
+class Mark:
+    """The mark of a fake request, on all work that it causes; never renewed.
+
+    Attributes:
+        case_name: name of the case whose fake request it is.
+        since: when the fake request began.
+        expires: time from which no service accepts the mark over HTTP.
+    """
+
+    case_name: str
+    since: AwareDatetime
+    expires: AwareDatetime
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the time ``expires`` has come."""
+        return clock.now() >= self.expires
 
 
 class Test(Protocol):
@@ -31,13 +52,17 @@ class Test(Protocol):
     def is_expired(self) -> bool:
         """Whether the test is no longer in force."""
 
+    @property
+    def mark(self) -> Mark | None:
+        """The mark of the fake request that caused the test."""
+
 
 class Block:
     """A block of code that is part of ``tests``, or of a fake request.
 
     Args:
         tests: the tests, the innermost first.
-        synthetic_case: name of the case whose fake request the block is part of.
+        mark: of the fake request that the block is part of; by default, that of a test.
         isolated: whether the block is part of nothing else; otherwise it is also part of what surrounds it.
         expires: whether its tests end when they expire; if not, they last as long as the block.
 
@@ -50,24 +75,24 @@ class Block:
     ended = False
     is_empty = True
     _tests: Sequence[Test] = ()
-    _synthetic_case: str | None = None
+    _mark: Mark | None = None
     _isolated = False
     _expires = True
-    _marked_until: float | None = None
+    _left = False
     _token: Token[tuple[Block, ...]] | None = None
 
     def __init__(
         self,
         tests: Sequence[Test] = (),
-        synthetic_case: str | None = None,
+        mark: Mark | None = None,
         *,
         isolated: bool = False,
         expires: bool = True,
     ) -> None:
-        if tests or synthetic_case is not None:
+        if tests or mark is not None:
             self.is_empty = False
             self._tests = tests
-            self._synthetic_case = synthetic_case
+            self._mark = mark or next((test.mark for test in tests if test.mark), None)
         if isolated:
             self._isolated = True
         if not expires:
@@ -87,11 +112,10 @@ class Block:
         return (test for test in self._tests if not (self._expires and test.is_expired))
 
     @property
-    def synthetic_case(self) -> str | None:
-        """Name of the case whose fake request the block is part of."""
-        if self._marked_until is not None and time.monotonic() >= self._marked_until:
-            return None
-        return self._synthetic_case
+    def mark(self) -> Mark | None:
+        """The mark of the fake request that the block is part of; after the block, until it expires."""
+        mark = self._mark
+        return None if mark is None or (self._left and mark.is_expired) else mark
 
     def _leave(self) -> tuple[Block, ...]:
         """Leave the block, in any context; return the blocks that were open in this context."""
@@ -101,8 +125,8 @@ class Block:
             return opened
         if not self._expires:
             self._expires = True  # for the work that the block started
-        if self._synthetic_case is not None:
-            self._marked_until = time.monotonic() + MARK_LIFETIME
+        if self._mark is not None:
+            self._left = True
         try:
             _open.reset(token)
         except ValueError:  # another context
@@ -126,6 +150,8 @@ class ReentrantBlock(Block):
 
     def __enter__(self) -> Self:
         inside, self._inside = self._inside, None  # not kept, since it contains this object
+        if self._left:
+            self._left = False
         self._token = _open.set(inside or (self,))
         return self
 
@@ -144,7 +170,7 @@ class Work(ReentrantBlock):
 
     Args:
         tests: the tests of the work, the innermost first.
-        synthetic_case: name of the case whose fake request the work is part of.
+        mark: of the fake request that the work is part of; by default, that of a test.
         outer: collects the triggered tests, too.
 
     Attributes:
@@ -156,10 +182,8 @@ class Work(ReentrantBlock):
     _outer: Work | None = None
     _triggered: deque[tuple[Any, bool]] | None = None
 
-    def __init__(
-        self, tests: Sequence[Test] = (), synthetic_case: str | None = None, *, outer: Work | None = None
-    ) -> None:
-        super().__init__(tests, synthetic_case)
+    def __init__(self, tests: Sequence[Test] = (), mark: Mark | None = None, *, outer: Work | None = None) -> None:
+        super().__init__(tests, mark)
         if outer is not None:
             self._outer = outer
 
@@ -233,12 +257,12 @@ def tests_in_force() -> list[Any]:
     return [test for block in reversed(_open.get()) if not block.ended for test in block.tests]
 
 
-def synthetic_case() -> str | None:
-    """Return the name of the case whose fake request the running code is part of."""
+def mark_in_force() -> Mark | None:
+    """Return the mark of the fake request that the running code is part of; of several, the innermost."""
     if is_anything_in_force():
         for block in reversed(_open.get()):
-            if not block.ended and (name := block.synthetic_case) is not None:
-                return name
+            if not block.ended and (mark := block.mark) is not None:
+                return mark
     return None
 
 

@@ -28,6 +28,7 @@ from livecheck_celery.utils.option_types import (
     Frequency,
     Hostnames,
     HttpUrl,
+    Keys,
     Names,
     Period,
     QueueName,
@@ -40,6 +41,8 @@ from livecheck_celery.utils.validation import explain_options, unknown_names
 logger = get_logger(__name__)
 
 DEFAULT_URL: Final = "redis://localhost:6379/0"
+#: Default of `max_hop_age` in seconds: that of ``test_expires``.
+MAX_HOP_AGE: Final = 10_800.0
 
 #: Limit of lists and streams in Redis.
 _MOST_ITEMS: Final = 10_000_000
@@ -149,10 +152,20 @@ class Settings(_Resolved):
         le=_MOST_BYTES,
         description="Size limit, in bytes, of one signal's value or one test's arguments.",
     )
-    secret_key: Names = Field(
+    secret_key: Keys = Field(
         default=(),
-        description="Key that signs HTTP headers. Without one, no test crosses HTTP. For rotation: several, "
-        "separated by commas; the first signs, all verify.",
+        description="Key that signs HTTP headers, of at least 32 bytes; `livecheck secret` makes one. Without one, no "
+        "test crosses HTTP. For rotation: several, separated by commas; the first signs, all verify.",
+    )
+    audience: Hostnames = Field(
+        default=(),
+        description="Names by which other services call this one over HTTP: tests signed for another name are "
+        "ignored. Default: `service`, if it is one of the names in `http_hosts`; else any name.",
+    )
+    max_hop_age: Period = Field(
+        default=MAX_HOP_AGE,
+        description="Time after which services no longer accept a test, or the mark of a fake request, over HTTP: from "
+        "its trigger, or its beginning.",
     )
     http_hosts: Hostnames = Field(
         default=("localhost", "127.0.0.1", "::1"),

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 
 from livecheck_celery import blocks
-from livecheck_celery.blocks import Block
+from livecheck_celery.blocks import Block, Mark
+from livecheck_celery.config import MAX_HOP_AGE
 from livecheck_celery.models import TestExecution
+from livecheck_celery.utils import clock
 
 
 def current_test() -> TestExecution | None:
@@ -53,9 +56,19 @@ def identity_here() -> tuple[str, str] | None:
     return None if test is None else (test.case_name, test.id)
 
 
-def synthetic_case() -> str | None:
-    """Return the name of the case whose fake request the running code is part of, if any."""
-    return blocks.synthetic_case()
+def is_synthetic() -> bool:
+    """Return whether a fake request caused the running code: then nothing of it may reach the real world.
+
+    True for everything that descends from a fake request, whether it is tested or not, and whatever LiveCheck's own
+    state is: over Celery without any expiry, over HTTP until the mark of the fake request is older than `max_hop_age`.
+    Never raises.
+    """
+    return blocks.mark_in_force() is not None
+
+
+def mark_in_force() -> Mark | None:
+    """Return the mark of the fake request that the running code is part of, if any."""
+    return blocks.mark_in_force()
 
 
 def collect(test: TestExecution, *, lingers: bool = False) -> None:
@@ -71,9 +84,15 @@ def under_test(test: TestExecution, *, expires: bool = True) -> Iterator[TestExe
         yield test
 
 
-def fake_request(case_name: str) -> Block:
-    """Return a block that marks everything it causes as a fake request for ``case_name``."""
-    return Block((), case_name)
+def fake_request(case_name: str, lifetime: float = MAX_HOP_AGE) -> Block:
+    """Return a block that marks everything it causes as a fake request for ``case_name``, which begins now.
+
+    Args:
+        case_name: name of the case.
+        lifetime: seconds in which services accept the mark over HTTP.
+    """
+    since = clock.now()
+    return Block((), Mark(case_name, since, since + timedelta(seconds=lifetime)))
 
 
 def detached() -> Block:

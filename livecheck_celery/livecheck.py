@@ -34,11 +34,11 @@ from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
-from livecheck_celery.propagation.gate import Gate, LateGate
+from livecheck_celery.propagation.gate import Gate, LateGate, Policy
 from livecheck_celery.propagation.routes import Arguments, Routes
 from livecheck_celery.propagation.sources import django_sources
 from livecheck_celery.runtime import Runtime
-from livecheck_celery.store.counters import IGNORED, UNACKNOWLEDGED, ServiceCount
+from livecheck_celery.store.counters import IGNORED, ServiceCount
 from livecheck_celery.tasks.installation import install, installed_on
 from livecheck_celery.tasks.registration import restore_after_data_loss
 from livecheck_celery.utils import sentry
@@ -295,12 +295,12 @@ class LiveCheck:
 
     def _gate_to(self, hosts: Iterable[str] | None) -> Gate:
         return LateGate(
-            lambda: (self.settings.secret_key, self.settings.http_hosts if hosts is None else hosts),
+            lambda: Policy.of(self.settings, hosts),
             self.guard,
             count_ignored=self.count_ignored,
             operation_finished=self.operation_finished,
             on_request=self._start_outbox,
-            count_unacknowledged=self._count_unacknowledged,
+            count_hop=self._count_hop,
             routes=self._routes,
         )
 
@@ -316,9 +316,9 @@ class LiveCheck:
             self.runtime.outbox.count(f"headers ignored: {reason}")
             self.runtime.outbox.count(ServiceCount(IGNORED, self.service, reason).field)
 
-    def _count_unacknowledged(self, authority: str) -> None:
-        with self.guard("request", "requests: failed to count a test that was not accepted; continuing"):
-            self.runtime.outbox.count(ServiceCount(UNACKNOWLEDGED, self.service, authority).field)
+    def _count_hop(self, what: str, host: str) -> None:
+        with self.guard("request", "requests: failed to count a hop; continuing"):
+            self.runtime.outbox.count(ServiceCount(what, self.service, host).field)
 
     @lazy
     def service(self) -> str:

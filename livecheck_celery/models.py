@@ -18,6 +18,7 @@ from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
+from livecheck_celery.blocks import Mark
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_message
@@ -33,7 +34,10 @@ HEADER_ID: Final = "LiveCheck-Test-Id"
 HEADER_NAME: Final = "LiveCheck-Test-Name"
 HEADER_TIMESTAMP: Final = "LiveCheck-Test-Timestamp"
 HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
-HEADER_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
+#: The mark of a fake request.
+HEADER_SYNTHETIC: Final = "LiveCheck-Synthetic"
+#: Host of the service for which the headers were signed; absent for any service.
+HEADER_AUDIENCE: Final = "LiveCheck-Audience"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
 #: Further tests that the work is part of, as one value.
 HEADER_OUTER: Final = "LiveCheck-Test-Outer"
@@ -41,6 +45,8 @@ HEADER_OUTER: Final = "LiveCheck-Test-Outer"
 HEADER_LAYOUT: Final = "LiveCheck-Test-Layout"
 #: Header of the response to a request whose test was accepted.
 HEADER_ACCEPTED: Final = "LiveCheck-Accepted"
+#: What a service counts, by host, of the requests that it sends.
+UNACKNOWLEDGED, OLD_MARK = "unacknowledged", "old mark"
 
 # No space: HTTP clients refuse a header with a leading space, and servers strip a trailing one.
 _SAFE_IN_HEADER = "/:.-_~@+=,[]<>()!$*;"
@@ -101,7 +107,7 @@ class TestExecution:
         test_args: positional arguments for ``run()``, as JSON.
         test_kwargs: keyword arguments for ``run()``, as JSON.
         expires: time from which the test is no longer run.
-        synthetic: whether a fake request caused it.
+        mark: of the fake request that caused it; None if a real one did.
         traceparent: W3C Trace Context of the OpenTelemetry span in which it was triggered; None without one.
         recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
             chain, group or link requests by a message alone.
@@ -116,21 +122,24 @@ class TestExecution:
     test_args: list[Any]
     test_kwargs: dict[str, Any]
     expires: AwareDatetime
-    synthetic: bool = False
+    mark: Mark | None = None
     traceparent: str | None = None
     recorded_at: float | None = field(default=None, compare=False)
     message_options: str | None = field(default=None, compare=False, repr=False)
 
+    @property
+    def synthetic(self) -> bool:
+        """Whether a fake request caused it (not in the reference)."""
+        return self.mark is not None
+
     def as_headers(self) -> dict[str, str]:
-        """Return the test's identity as message or HTTP headers, without its arguments."""
+        """Return the test's identity as message or HTTP headers, without its arguments and its mark."""
         headers = {
             HEADER_ID: quote(self.id, safe=_SAFE_IN_HEADER),
             HEADER_NAME: quote(self.case_name, safe=_SAFE_IN_HEADER),
             HEADER_TIMESTAMP: self.timestamp.isoformat(),
             HEADER_EXPIRES: self.expires.isoformat(),
         }
-        if self.synthetic:
-            headers[HEADER_SYNTHETIC] = "1"
         if LAYOUT > 1:
             headers[HEADER_LAYOUT] = str(LAYOUT)
         return headers
@@ -166,7 +175,6 @@ class TestExecution:
                     "test_args": [],
                     "test_kwargs": {},
                     "expires": headers[HEADER_EXPIRES],
-                    "synthetic": headers.get(HEADER_SYNTHETIC) == "1",
                 }
             )
         except (KeyError, TypeError, AttributeError, ValidationError):

@@ -105,7 +105,7 @@ def no_log_line_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
 def nothing_stays_in_force() -> Iterator[None]:
     """Fail a test that leaves a test or a fake request in force, so that the next one is not part of it."""
     yield
-    left = [(list(block.tests), block.synthetic_case) for block in blocks._open.get() if not block.ended]
+    left = [(list(block.tests), block.mark) for block in blocks._open.get() if not block.ended]
     blocks._open.set(())
     assert not left, f"blocks that the test has not left: {left}"
 

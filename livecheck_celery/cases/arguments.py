@@ -12,7 +12,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
-from livecheck_celery.context import current_test, synthetic_case
+from livecheck_celery.context import mark_in_force
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import MAX_ID, TestExecution, id_of
 from livecheck_celery.propagation.traceparent import traceparent
@@ -47,7 +47,6 @@ def build(
         )
     now = clock.now()
     limit = case.app.settings.max_payload
-    current = current_test()
     return TestExecution(
         id=test_id,
         case_name=case.name,
@@ -55,7 +54,7 @@ def build(
         test_args=list(args) if _json_length(args) is not None else as_json(args, limit),
         test_kwargs=as_json(kwargs, limit) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
-        synthetic=synthetic_case() is not None or (current is not None and current.synthetic),
+        mark=mark_in_force(),
         traceparent=traceparent(),
     )
 

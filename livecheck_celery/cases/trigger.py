@@ -18,7 +18,7 @@ from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.config import seconds
-from livecheck_celery.context import collect, synthetic_case
+from livecheck_celery.context import collect, mark_in_force
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
@@ -175,7 +175,8 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
                 outbox.start()  # it reads the overrides, which the next lines use
             # Fake requests for this case are always tested; probability is for real ones.
             is_sampled = random() < case.probability  # noqa: S311 - not for secrets
-            if not case.active or not (is_sampled or synthetic_case() == case.name):
+            mark = mark_in_force()
+            if not case.active or not (is_sampled or (mark is not None and mark.case_name == case.name)):
                 return _UNTESTED
             if not livecheck.settings.enabled or livecheck.app.conf.task_always_eager:
                 return _UNTESTED  # eagerly, a test would end before the block that sends its signals

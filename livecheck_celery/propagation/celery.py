@@ -16,16 +16,17 @@ from celery.app.task import Context
 from celery.signals import before_task_publish, task_failure, task_postrun, task_prerun, task_success
 
 from livecheck_celery.blocks import Work
-from livecheck_celery.context import operation_tests
+from livecheck_celery.context import mark_in_force, operation_tests
 from livecheck_celery.guard import guarded
-from livecheck_celery.propagation.headers import DATA_HEADERS, NOTHING, outgoing, parse
+from livecheck_celery.models import HEADER_ID, HEADER_SYNTHETIC
+from livecheck_celery.propagation.headers import DATA_HEADERS, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
 
 #: Header in which tracing tools put a second copy of theirs, since Celery shows tasks only those (see `_headers_of`).
 _NESTED: Final = "headers"
 
-#: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none.
+#: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none; a mark crosses with them.
 OWN_TASKS: Final = "livecheck."
 
 # By request, not by task id: after a redelivery, one id can run twice at the same time in a process.
@@ -70,7 +71,9 @@ def remove_listener(listener: Listener) -> None:
 @guarded("celery: failed to add the test to a message; it carries no test", None)
 def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
     is_own = sender.startswith(OWN_TASKS)
-    carried = {} if is_own else outgoing()
+    carried = outgoing()
+    if is_own:  # a chain in a fake request triggers a test in a task of LiveCheck's
+        carried = {name: value for name, value in carried.items() if name == HEADER_SYNTHETIC}
     if carried or is_own:
         # A retried message still has the headers with which it arrived.
         for name in DATA_HEADERS:
@@ -84,17 +87,17 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
 @guarded("celery: failed to read the test of a task; it is part of none", None)
 def _enter_task(task: Task[Any, Any], **_: Any) -> None:
     request = task.request
-    if task.name.startswith(OWN_TASKS):
-        carried = NOTHING
-    elif request.is_eager:
-        return  # an eager task runs inside its caller, and keeps the caller's context
-    else:
-        found = _headers_of(request)
-        carried = parse(found)
-        if carried == NOTHING and found:
-            for listener in list(_listeners):
-                listener.count_ignored("expired")
-    _running[request] = Work(carried.tests, carried.synthetic_case).__enter__()
+    is_own = task.name.startswith(OWN_TASKS)
+    if request.is_eager:  # an eager task runs inside its caller, and keeps the caller's context
+        if is_own:
+            _running[request] = Work((), mark_in_force()).__enter__()
+        return
+    found = _headers_of(request)
+    carried = parse(found)
+    if HEADER_ID in found and not carried.tests:
+        for listener in list(_listeners):
+            listener.count_ignored("expired")
+    _running[request] = Work(() if is_own else carried.tests, carried.mark).__enter__()
 
 
 def _headers_of(request: Context) -> Mapping[str, Any]:

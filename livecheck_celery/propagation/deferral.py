@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from livecheck_celery.binding import bind_here
-from livecheck_celery.blocks import Block, current_work, synthetic_case, tests_in_force
+from livecheck_celery.blocks import Block, current_work, mark_in_force, tests_in_force
 from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
@@ -83,10 +83,10 @@ def _follow_streams(module: Any, replacements: Replacements) -> None:
         def init_and_bind(self: Any, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
             with GUARD("stream", "deferral: failed to bind a streaming response; its generator carries no test"):
-                tests = tests_in_force()
-                if tests or current_work() is not None:
+                tests, mark = tests_in_force(), mark_in_force()
+                if tests or mark is not None or current_work() is not None:
                     # Not stream_response(), which subclasses override, as those for server-sent events do.
-                    self.body_iterator = _streamed(self.body_iterator, Block(tests, synthetic_case()))
+                    self.body_iterator = _streamed(self.body_iterator, Block(tests, mark))
 
         return init_and_bind
 
@@ -121,8 +121,9 @@ def _follow_templates(module: Any, replacements: Replacements) -> None:
         def init_and_remember(self: Any, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
             with GUARD("template", "deferral: failed to bind a template response; its rendering carries no test"):
-                if tests := tests_in_force():
-                    vars(self)[_BLOCK] = Block(tests, synthetic_case())
+                tests, mark = tests_in_force(), mark_in_force()
+                if tests or mark is not None:
+                    vars(self)[_BLOCK] = Block(tests, mark)
 
         return init_and_remember
 

@@ -53,10 +53,10 @@ def extract(
     """
     carried = NOTHING
     with GUARD("extract", "messages: failed to read the headers of a message; it carries no test"):
-        carried = gate.accept(list(_known_headers(headers)))
-        if carried.tests:
+        carried = gate.accept(list(_known_headers(headers)), has_audience=False)
+        if carried is not NOTHING:
             follow_frameworks()
-    with Work(carried.tests, carried.synthetic_case, outer=current_work()):
+    with Work(carried.tests, carried.mark, outer=current_work()):
         yield carried.test
 
 

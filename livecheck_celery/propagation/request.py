@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from livecheck_celery.blocks import Work, current_work, is_anything_in_force
-from livecheck_celery.context import current_tests, synthetic_case
+from livecheck_celery.context import current_tests, mark_in_force
 from livecheck_celery.guard import guarded
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
@@ -89,19 +89,17 @@ def accept_request(gate: Gate, headers: Iterable[tuple[str, str]]) -> Carried:
 
 
 def _with_outer_context(carried: Carried) -> Carried:
-    if carried.tests:
-        return carried
     outer = _outer_context()
-    return outer if carried is NOTHING else Carried(outer.tests, carried.synthetic_case)
+    if carried is NOTHING or outer is NOTHING:
+        return outer if carried is NOTHING else carried
+    return Carried(carried.tests or outer.tests, carried.mark or outer.mark)
 
 
 def _outer_context() -> Carried:
     if (earlier := current_work()) is None and not is_anything_in_force():
         return NOTHING
     if not isinstance(earlier, RequestScope):
-        tests = current_tests()
-        name = synthetic_case()
-        return Carried(tuple(tests), name)
+        return Carried(tuple(current_tests()), mark_in_force())
     # A server may handle a request in the context of an earlier one, as uvicorn does after it paused reading from a
     # connection. The tests of that earlier request must not leak into this one.
     own = [*earlier.tests, *earlier.triggered]

@@ -155,7 +155,7 @@ class Routes:
                 continue
             test = self._trigger(case, arguments, RouteRequest(method, path, values, native), carried)
             if test is not None:
-                carried = Carried((test, *carried.tests), carried.synthetic_case)
+                carried = Carried((test, *carried.tests), carried.mark)
         return carried
 
     def _trigger(

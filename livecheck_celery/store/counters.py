@@ -16,8 +16,8 @@ COUNTERS_TTL: Final = 24 * 3600
 MAX_REASONS: Final = 1000
 #: Prefix of a reason in the name of the field with the time of its last count.
 _LAST: Final = "@"
-#: What a service counts of the tests that others sent, and of those that it sent to others.
-IGNORED, UNACKNOWLEDGED = "ignored", "unacknowledged"
+#: What a service counts of the tests that others sent; for those that it sent, see `UNACKNOWLEDGED` and `OLD_MARK`.
+IGNORED: Final = "ignored"
 
 #: Reason: messages of another environment, which came to this one's queues.
 FOREIGN: Final = "foreign messages"
@@ -31,10 +31,11 @@ class ServiceCount(NamedTuple):
     """What one service counted.
 
     Attributes:
-        what: `IGNORED`, headers of requests to the service; or `UNACKNOWLEDGED`, requests of the service that carried a
-            test, and were answered without an acknowledgement.
+        what: `IGNORED`, headers of requests to the service; `UNACKNOWLEDGED`, requests of the service that carried a
+            test, and were answered without an acknowledgement; or `OLD_MARK`, requests of the service that descend from
+            a fake request which began too long ago for the receiver to know it.
         service: name of the service.
-        detail: the reason; or the host, with its port, that answered.
+        detail: the reason; or the host that the request was sent to.
         times: how many.
         age: seconds since the last one.
     """

@@ -44,7 +44,7 @@ def make_fake_request(case: Case) -> None:
         return
     with RunLease(runtime.store, runtime.retry, case.name, token, lease=lease):
         try:
-            with fake_request(case.name):
+            with fake_request(case.name, case.app.settings.max_hop_age):
                 result = runtime.event_loop.finish(case.make_fake_request(), f"case {case.name}: make_fake_request()")
             if kind := unexecuted(result):
                 raise TypeError(f"it returned {kind}, which nothing executes")  # noqa: TRY301 - as if it had raised

@@ -54,6 +54,9 @@ class Hosts:
             added, prefix = (self._domains, ".") if is_domain else (self._names, "")
             added.update({prefix + name, prefix + name.rstrip(".")})
 
+    def __bool__(self) -> bool:
+        return bool(self._names or self._domains or self._networks)
+
     def __contains__(self, host: object) -> bool:
         """Return whether the host of a request is listed; never raise."""
         if not isinstance(host, str):
@@ -64,6 +67,13 @@ class Hosts:
             if len(self._seen) < _MAX_SEEN:
                 self._seen[host] = found
         return found
+
+    def name(self, host: object) -> str | None:
+        """Return ``host`` as a name that one of the entries is; None for addresses, ``localhost``, and other hosts."""
+        name = _normalized(host.strip()) if isinstance(host, str) else None
+        if name is None or name not in self._names or _address(name) or name.rstrip(".") == "localhost":
+            return None
+        return name.rstrip(".")
 
     def _matches(self, host: str) -> bool:
         name = _normalized(host.strip())

@@ -16,6 +16,8 @@ from livecheck_celery.utils.hosts import check_hosts
 LONGEST: Final = 3650 * 86400.0
 #: Longest timeout in seconds of a socket, which counts milliseconds in 31 bits.
 LONGEST_TIMEOUT: Final = 24 * 86400.0
+#: Bytes of the shortest secret key: as many as the signatures have.
+SHORTEST_KEY: Final = 32
 
 
 def _frequency(value: Any) -> Any:
@@ -30,6 +32,13 @@ def _names(value: Any) -> Any:
     if isinstance(value, list | tuple | set | frozenset):
         # An empty one is an unset variable: as a secret key, it would accept the headers of anybody.
         return tuple(part for part in value if not (isinstance(part, str | bytes) and not part.strip()))
+    return value
+
+
+def _keys(value: tuple[str, ...]) -> tuple[str, ...]:
+    # A shorter one can be guessed: whoever sees one signature can try all keys.
+    if any(len(key.encode()) < SHORTEST_KEY for key in value):
+        raise ValueError(f"each key must have at least {SHORTEST_KEY} bytes; to make one, run: livecheck secret")
     return value
 
 
@@ -64,6 +73,7 @@ Timeout = Annotated[float, Field(gt=0, le=LONGEST_TIMEOUT)]
 HttpUrl = Annotated[str, AfterValidator(_http_url)]
 QueueName = Annotated[str, Field(min_length=1), AfterValidator(_queue)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Keys = Annotated[Names, AfterValidator(_keys)]
 Hostnames = Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_hosts)]
 Frequency = Annotated[
     Annotated[float, Field(gt=0, le=LONGEST)] | InstanceOf[BaseSchedule] | None, BeforeValidator(_frequency)

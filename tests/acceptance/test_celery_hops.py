@@ -15,9 +15,11 @@ import pytest
 import redis
 from celery import Celery, chain, chord, group
 
+from livecheck_celery.blocks import Work
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation import celery as livecheck_signals
 from tests.helpers.factories import make_test
+from tests.helpers.marks import make_mark
 from tests.helpers.waiting import wait_until
 
 REPOSITORY = Path(__file__).parents[2]
@@ -220,6 +222,29 @@ def test_fake_request_without_a_test_stays_marked(hops: Hops) -> None:
     with fake_request("shop.test_order"):
         hops.task("parent", depth=2).delay()
     assert [(entry["test"], entry["fake"]) for entry in hops.notes(3)] == [(None, "shop.test_order")] * 3
+
+
+@pytest.mark.promise(
+    "A message that waited in a queue longer than the mark of its fake request is synthetic, and all that it causes.",
+    theme="propagation",
+)
+def test_everything_that_an_old_message_causes_is_synthetic(hops: Hops) -> None:
+    error_links = [hops.app.signature("hops.error_sent", kwargs={"run": hops.run})]
+    expired = make_test("a", expires=datetime.now(UTC) - timedelta(seconds=1))
+    with Work((), make_mark(since=datetime.now(UTC) - timedelta(days=365))):
+        hops.task("parent", depth=1).delay()
+        hops.task("retrying").apply_async(headers={"headers": {"x-trace": "1"}, "x-trace": "1"})
+        chain(hops.note("chain 1"), hops.note("chain 2"))()
+        group(hops.note("group 1"), hops.note("group 2"))()
+        hops.task("send", canvas=chord([hops.note("header 1"), hops.note("header 2")], hops.note("body"))).delay()
+        hops.note("linking").apply_async(link=hops.note("linked"))
+        hops.task("failing").apply_async(link_error=error_links)
+        hops.task("replaced").delay()
+        hops.task("eager").delay()
+        with under_test(expired):
+            hops.note("expired").apply_async()
+    notes = hops.notes(2 + 3 + 2 + 2 + 3 + 2 + 2 + 2 + 10 + 1)
+    assert [note for note in notes if note["fake"] != "shop.test_order" or note["test"] is not None] == []
 
 
 def test_expired_test_is_not_carried(hops: Hops) -> None:

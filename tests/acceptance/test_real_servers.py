@@ -9,10 +9,10 @@ import pytest
 import requests
 
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation.headers import sign
 from livecheck_celery.store import Store
 from tests.helpers.factories import make_settings, make_test
 from tests.helpers.programs import Program, Programs
+from tests.helpers.signing import sign
 from tests.helpers.waiting import wait_until
 from tests.helpers.web import KEY
 

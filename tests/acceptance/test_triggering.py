@@ -13,6 +13,7 @@ import pytest
 from celery import chain, group
 
 from livecheck_celery import State, current_test
+from livecheck_celery.context import fake_request
 from tests.helpers.livecheck_client import report_of
 from tests.helpers.programs import APPS, Programs
 from tests.helpers.waiting import at_once
@@ -116,6 +117,15 @@ def test_triggers_can_be_grouped(shop: Any) -> None:
     trigger = shop.test_side.trigger
     canvas = group(trigger.s(None, "sell"), trigger.si(None, side="buy"), trigger.s(uuid4().hex, "sell"))
     assert canvas.apply_async().get(timeout=20) == ["PASS", "FAIL", "PASS"]
+
+
+def test_chain_in_a_fake_request_is_synthetic_before_in_and_after_its_test(shop: Any, name: str) -> None:
+    canvas = chain(shop.number.s(name), shop.test_side.trigger.s("sell"), shop.asks.si())
+    with fake_request("shop.test_side"):
+        result = canvas.apply_async()
+    assert result.get(timeout=20) is True
+    assert report_of(shop.test_side, name).test.synthetic
+    assert shop.asks.delay().get(timeout=20) is False
 
 
 def test_trigger_can_be_a_link(shop: Any, name: str) -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from livecheck_celery.context import current_tests, synthetic_case
+from livecheck_celery.context import current_tests
+from tests.helpers.marks import synthetic_case
 from tests.helpers.order_case import make_order_case
 
 

@@ -6,9 +6,12 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from livecheck_celery.config import Settings
-from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
-from livecheck_celery.propagation.gate import Gate
+from livecheck_celery.config import MAX_HOP_AGE, Settings
+from livecheck_celery.models import UNACKNOWLEDGED, SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.propagation.gate import Gate, Policy
+from livecheck_celery.propagation.signatures import Keyring
+from livecheck_celery.utils.hosts import Hosts
+from tests.helpers.marks import make_mark
 
 CASE = "shop.test_order"
 
@@ -25,9 +28,11 @@ def make_settings(redis_url: str, **options: Any) -> Settings:
     return Settings(redis_url=redis_url, broker_url=redis_url, **options)
 
 
-def make_test(test_id: str = "id-1", case_name: str = CASE, **fields: Any) -> TestExecution:
-    """Build an execution requested now, to expire in an hour."""
+def make_test(test_id: str = "id-1", case_name: str = CASE, *, synthetic: bool = False, **fields: Any) -> TestExecution:
+    """Build an execution requested now, to expire in an hour; ``synthetic`` if a fake request of its case caused it."""
     now = datetime.now(UTC)
+    if synthetic:
+        fields["mark"] = make_mark(case_name)
     values = {"timestamp": now, "test_args": [], "test_kwargs": {}, "expires": now + timedelta(hours=1), **fields}
     return TestExecution(id=test_id, case_name=case_name, **values)
 
@@ -47,24 +52,32 @@ def make_report(
 def make_gate(
     *keys: str,
     hosts: Iterable[str] = (),
+    audience: Iterable[str] = (),
     ignored: list[str] | None = None,
     finished: list[dict[str, Any]] | None = None,
     unacknowledged: list[str] | None = None,
+    max_age: float = MAX_HOP_AGE,
+    hops: list[tuple[str, str]] | None = None,
 ) -> Gate:
     """Build a gate that records ignored headers, by reason, in ``ignored``, and finished operations in ``finished``.
 
-    The hosts that did not accept a test are recorded in ``unacknowledged``.
+    The hosts that did not accept a test are recorded in ``unacknowledged``; ``hops`` gets what is counted of each host.
     """
 
     def record(kind: str, name: str, tests: Sequence[TestExecution], **outcome: Any) -> None:
         if finished is not None:
             finished.append({"kind": kind, "name": name, "tests": list(tests), **outcome})
 
+    def count_hop(what: str, host: str) -> None:
+        if hops is not None:
+            hops.append((what, host))
+        if unacknowledged is not None and what == UNACKNOWLEDGED:
+            unacknowledged.append(host)
+
     return Gate(
-        keys,
-        hosts,
+        Policy(Keyring(keys), Hosts(hosts), max_age, Hosts(audience)),
         count_ignored=(ignored if ignored is not None else []).append,
         operation_finished=record,
         on_request=lambda: None,
-        count_unacknowledged=(unacknowledged if unacknowledged is not None else []).append,
+        count_hop=count_hop,
     )

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.gate import KNOWN_HEADERS
-from livecheck_celery.propagation.headers import verify
+from tests.helpers.signing import verify
 
 #: The secret key that must have signed the tests a server receives.
-KEY = "a secret"
+KEY = "a secret key that only tests have"
 
 
 class Received(NamedTuple):
@@ -32,7 +32,7 @@ class Received(NamedTuple):
         return dict(found)
 
     def test_id(self) -> str | None:
-        """Return the id of the signed test in the headers; None without any of LiveCheck's headers."""
+        """Return the id of the test in the headers, signed with `KEY`; None without any of LiveCheck's headers."""
         known = self.known_headers()
         test = TestExecution.from_headers(verify(known, (KEY,)) or {})
         assert test or not known

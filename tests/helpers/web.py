@@ -9,10 +9,11 @@ from wsgiref.util import setup_testing_defaults
 
 from livecheck_celery.context import collect
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation.headers import sign
 from tests.helpers.factories import make_test
+from tests.helpers.http_server import KEY as SECRET
+from tests.helpers.signing import sign
 
-KEY = ("a secret",)
+KEY = (SECRET,)
 TEST = make_test("order-1")
 OTHER = make_test("other")
 SIGNED = sign(TEST.as_headers(), KEY)

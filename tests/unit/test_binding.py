@@ -15,9 +15,10 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery.context import current_test, current_tests, fake_request, synthetic_case, under_test
+from livecheck_celery.context import current_test, current_tests, fake_request, under_test
 from tests.helpers.bindable import seen_in_process
 from tests.helpers.factories import make_test
+from tests.helpers.marks import synthetic_case
 
 # Since Python 3.12, a fork in a process with threads warns.
 pytestmark = pytest.mark.filterwarnings("ignore:.*multi-threaded, use of fork:DeprecationWarning")

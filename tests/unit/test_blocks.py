@@ -19,9 +19,11 @@ from hypothesis import strategies as st
 
 from livecheck_celery import LiveCheck, TestExecution, blocks, context
 from livecheck_celery.blocks import MAX_OPEN, MAX_TESTS, Block, Work, current_work
-from livecheck_celery.context import current_test, detached, fake_request, synthetic_case, under_test
-from livecheck_celery.propagation.headers import outgoing, sign
+from livecheck_celery.context import current_test, detached, fake_request, is_synthetic, under_test
+from livecheck_celery.propagation.headers import outgoing
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.marks import make_mark, synthetic_case
+from tests.helpers.signing import sign
 from tests.helpers.waiting import wait_until
 from tests.helpers.web import KEY, SIGNED, TEST
 
@@ -69,7 +71,7 @@ BLOCKS: dict[str, Callable[[], AbstractContextManager[Any]]] = {
     "request": request,
     "under_test": lambda: under_test(TEST),
     "fake_request": lambda: fake_request("shop.test_order"),
-    "work": lambda: Work((TEST,), "shop.test_order"),
+    "work": lambda: Work((TEST,), make_mark()),
 }
 every_block = pytest.mark.parametrize("block", BLOCKS.values(), ids=BLOCKS.keys())
 
@@ -283,13 +285,32 @@ def test_test_that_lasts_as_long_as_its_block_expires_in_the_work_that_the_block
     assert started.run(current_test) is None
 
 
-def test_mark_of_a_fake_request_ends_five_minutes_after_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
-    with fake_request("shop.test_order"):
+def test_mark_of_a_fake_request_lasts_until_it_expires_in_work_that_outlives_its_block(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    with fake_request("shop.test_order", 60) as block:
         started = copy_context()  # as a worker task that is created in it
-    now = blocks.time.monotonic()
-    for after, name in ((299, "shop.test_order"), (301, None)):
-        monkeypatch.setattr(blocks.time, "monotonic", lambda after=after: now + after)
+    assert block.mark is not None
+    for after, name in ((-1, "shop.test_order"), (1, None)):
+        now = block.mark.expires + timedelta(seconds=after)
+        monkeypatch.setattr(blocks.clock, "now", lambda now=now: now)
         assert started.run(synthetic_case) == name
+
+
+def test_mark_does_not_expire_in_its_block(monkeypatch: pytest.MonkeyPatch) -> None:
+    with fake_request("shop.test_order", 60) as block, Work((TEST,), block.mark):
+        monkeypatch.setattr(blocks.clock, "now", lambda: datetime.now(UTC) + timedelta(days=365))
+        assert (current_test(), synthetic_case()) == (None, "shop.test_order")
+
+
+def test_block_of_an_expired_synthetic_test_is_synthetic() -> None:
+    expired = make_test("expired", synthetic=True, expires=datetime.now(UTC) - timedelta(seconds=1))
+    with under_test(expired):
+        assert current_test() is None
+        assert is_synthetic()
+        with detached():
+            assert not is_synthetic()
+    assert not is_synthetic()
 
 
 def test_endless_work_keeps_a_bounded_number_of_tests() -> None:

@@ -10,9 +10,10 @@ from celery import Celery
 from celery.exceptions import Ignore, Reject
 from celery.signals import task_prerun
 
-from livecheck_celery.context import current_test, current_tests, synthetic_case
+from livecheck_celery.context import current_test, current_tests
 from livecheck_celery.propagation import celery as livecheck_signals
 from tests.acceptance.apps import tracers
+from tests.helpers.marks import synthetic_case
 
 URL = os.environ["HOPS_URL"]
 BARRIER_TIMEOUT = 20.0

@@ -6,7 +6,7 @@ import os
 
 from celery import Celery, current_task
 
-from livecheck_celery import Case, LiveCheck, Signal, current_test
+from livecheck_celery import Case, LiveCheck, Signal, current_test, is_synthetic
 
 URL = os.environ["SHOP_URL"]
 
@@ -68,3 +68,8 @@ def ship(self) -> None:
 def number(order_id: str) -> str:
     """Return the id, for the next step of a chain."""
     return order_id
+
+
+@app.task(name="shop.asks")
+def asks() -> bool:
+    return is_synthetic()

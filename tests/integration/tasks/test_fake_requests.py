@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,12 +13,14 @@ import redis
 from celery.exceptions import WorkerTerminate
 
 from livecheck_celery import State, current_test
-from livecheck_celery.context import synthetic_case
 from livecheck_celery.delivery.publisher import CASE_KEYWORD
+from livecheck_celery.propagation.headers import parse
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.tasks.handlers import Tasks
-from tests.helpers.http_server import running
+from tests.helpers.http_server import KEY, running
+from tests.helpers.marks import synthetic_case
 from tests.helpers.order_case import outcomes
+from tests.helpers.signing import verify
 from tests.helpers.waiting import wait_until
 
 
@@ -26,10 +29,10 @@ def test_fake_request_sends_its_mark_signed(case: Any) -> None:
         type(case).make_fake_request = lambda self: self.get_url(server.url())
         Tasks([case.app]).make_fake_request(**{CASE_KEYWORD: case.name})
     [request] = server.received
-    headers = request.known_headers()
-    assert headers["LiveCheck-Test-Synthetic"] == "1"
-    assert headers["LiveCheck-Test-Name"] == "shop.test_order"
-    assert headers["LiveCheck-Test-Signature"]
+    mark = parse(verify(request.known_headers(), (KEY,)) or {}).mark
+    assert mark is not None
+    assert mark.case_name == "shop.test_order"
+    assert mark.expires - mark.since == timedelta(seconds=case.app.settings.max_hop_age)
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.5])

@@ -12,8 +12,8 @@ import pytest
 
 import livecheck_celery
 from livecheck_celery import LiveCheck
-from livecheck_celery.context import under_test
-from tests.helpers.factories import make_test
+from livecheck_celery.context import fake_request, under_test
+from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, methods_of
 from tests.helpers.http_server import KEY, Server
 
@@ -124,10 +124,20 @@ def test_synthetic_tests_are_recognized(example: dict[str, Any]) -> None:
         assert example["charge"]("an order") == "charged"
     with under_test(SYNTHETIC):
         assert example["charge"]("an order") == "not charged"
+    with fake_request("shop.test_order"):
+        assert example["charge"]("an order") == "not charged"
+
+
+@pytest.mark.parametrize("example", ["Trust"], indirect=True)
+def test_service_accepts_headers_for_each_of_its_names(example: dict[str, Any]) -> None:
+    sender, receiver = make_gate(KEY, hosts=["orders", "stock"]), make_gate(KEY, audience=example["livecheck_audience"])
+    with under_test(TEST):
+        accepted = [receiver.accept(sender.headers_for(host).items()).test for host in ("orders", "stock")]
+    assert accepted == [TEST, None]
 
 
 def test_every_example_on_the_page_is_tested() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 7
+    assert len(EXAMPLES) == PAGE.count("```python") == 8
 
 
 def test_every_client_is_documented() -> None:

@@ -15,11 +15,11 @@ from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation import asgi, wsgi
 from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.gate import Gate
-from livecheck_celery.propagation.headers import sign
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, Client
 from tests.helpers.http_server import KEY
 from tests.helpers.scripted_http import Answer, Handler, running, status
+from tests.helpers.signing import sign
 
 TEST = make_test("order-1")
 SIGNED = sign(TEST.as_headers(), (KEY,))
@@ -89,11 +89,11 @@ def test_answer_to_a_request_without_a_test_is_not_counted(client: Client, instr
 
 @every_client
 def test_failure_to_count_never_fails_the_request(client: Client, instrument: Instrument) -> None:
-    def fail(host: str) -> None:
-        raise OSError(host)
+    def fail(what: str, host: str) -> None:
+        raise OSError(what, host)
 
     gate = make_gate(KEY, hosts=["127.0.0.1"])
-    gate._count_unacknowledged = fail
+    gate._count_hop = fail
     instrument(client.library, gate)
     send(client, status(200))
 

@@ -10,11 +10,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.blocks import Block, current_work
-from livecheck_celery.context import collect, current_test, fake_request, synthetic_case, under_test
+from livecheck_celery.context import collect, current_test, fake_request, under_test
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
-from livecheck_celery.propagation.headers import outgoing, sign
+from livecheck_celery.propagation.headers import outgoing
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.marks import synthetic_case
+from tests.helpers.signing import sign
 from tests.helpers.web import KEY, OTHER, PATH, SIGNED, TEST, failed, succeeded, trigger
 
 App = Callable[[Any, Any, Any], Awaitable[None]]

@@ -7,12 +7,13 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from livecheck_celery.context import under_test
-from livecheck_celery.models import HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE
+from livecheck_celery.models import HEADER_AUDIENCE, HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE
 from livecheck_celery.propagation.gate import KNOWN_HEADERS
-from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING, sign
+from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING
 from tests.helpers.factories import BrokenStr, make_gate, make_test
+from tests.helpers.signing import sign
 
-TEST = make_test("order-1", synthetic=True)
+TEST = make_test("order-1")
 SIGNED = sign(TEST.as_headers(), ("key",))
 EXPIRED = sign(TEST.as_headers() | {HEADER_EXPIRES: "2020-01-01T00:00:00+00:00"}, ("key",))
 
@@ -69,7 +70,8 @@ def test_headers_are_built_only_for_listed_hosts(host: str | None) -> None:
     gate = make_gate("key", hosts=["Shop:8000", "[::1]:80"])
     with under_test(TEST):
         assert gate.headers_for(host) == {}
-        assert gate.headers_for("SHOP") == gate.headers_for("::1") == SIGNED
+        assert gate.headers_for("::1") == SIGNED
+        assert gate.headers_for("SHOP") == sign({**TEST.as_headers(), HEADER_AUDIENCE: "shop"}, ("key",))
 
 
 @pytest.mark.parametrize(("error", "description"), [(KeyError("side"), "KeyError: 'side'"), (BrokenStr(), "BrokenStr")])

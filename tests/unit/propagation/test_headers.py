@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -9,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.blocks import Work
-from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
+from livecheck_celery.blocks import Mark, Work
+from livecheck_celery.config import MAX_HOP_AGE
+from livecheck_celery.context import current_test, fake_request, is_synthetic, under_test
 from livecheck_celery.models import (
     HEADER_EXPIRES,
     HEADER_ID,
+    HEADER_LAYOUT,
     HEADER_NAME,
     HEADER_SIGNATURE,
     HEADER_SYNTHETIC,
@@ -24,18 +27,19 @@ from livecheck_celery.propagation.headers import (
     HEADERS,
     MAX_HEADER,
     NOTHING,
+    Carried,
+    is_from_the_future,
+    limit,
     outgoing,
     parse,
-    sign,
-    verify,
 )
 from tests.helpers.factories import make_test
+from tests.helpers.marks import make_mark, synthetic_case
+from tests.helpers.signing import headers_of, sign, verify
 
 KEY = ("a secret",)
 any_machine = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 NOW = datetime.now(UTC)
-LATER = (NOW + timedelta(minutes=1)).isoformat()
-EARLIER = (NOW - timedelta(seconds=1)).isoformat()
 
 
 moments = st.datetimes(timezones=st.just(UTC))
@@ -47,10 +51,11 @@ executions = st.builds(
     test_args=st.just([]),
     test_kwargs=st.just({}),
     expires=st.just(NOW + timedelta(days=1)),
-    synthetic=st.booleans(),
+    mark=st.none() | st.builds(Mark, case_name=st.text(), since=moments, expires=moments),
 )
 names = st.sampled_from([*HEADERS, HEADER_SIGNATURE])
-good = make_test(synthetic=True).as_headers()
+GOOD_TEST = make_test(synthetic=True)
+good = headers_of(GOOD_TEST)
 junk_values = st.one_of(
     st.text(),
     st.text(alphabet=st.characters(codec="latin-1")),
@@ -91,7 +96,7 @@ def test_headers_round_trip(test: TestExecution) -> None:
 @any_machine
 @given(executions)
 def test_headers_are_printable_ascii_without_outer_spaces(test: TestExecution) -> None:
-    for name, value in sign(test.as_headers(), KEY).items():
+    for name, value in sign(headers_of(test), KEY).items():
         assert f"{name}: {value}".isascii()
         assert f"{name}: {value}".isprintable()
         assert value == value.strip()
@@ -110,23 +115,33 @@ def test_id_with_a_lone_surrogate_sends_no_headers() -> None:
 def test_fake_request_without_a_test_sends_only_its_mark(case_name: str) -> None:
     with fake_request(case_name):
         headers = outgoing()
-    assert headers.keys() == {HEADER_NAME, HEADER_EXPIRES, HEADER_SYNTHETIC}
-    assert headers[HEADER_SYNTHETIC] == "1"
+    assert headers.keys() == {HEADER_SYNTHETIC}
     with entered(headers):
         assert current_test() is None
         assert synthetic_case() == case_name
-        assert outgoing().keys() == headers.keys()
+        assert outgoing() == headers
     assert synthetic_case() is None
 
 
-def test_test_takes_precedence_over_the_mark_of_a_fake_request() -> None:
-    test = make_test(synthetic=True)
-    with fake_request(test.case_name), under_test(test):
+def test_test_and_mark_cross_a_hop_together() -> None:
+    with fake_request("shop.test_stock") as block, under_test(make_test()) as test:
         headers = outgoing()
     with entered(headers):
-        assert current_test() == test
-        assert test.synthetic
-        assert synthetic_case() is None
+        assert current_test() == replace(test, mark=block.mark)
+        assert synthetic_case() == "shop.test_stock"
+        assert outgoing() == headers
+
+
+def test_mark_is_the_same_after_any_number_of_hops() -> None:
+    headers = outgoing_of_a_fake_request()
+    for _ in range(5):
+        with entered(headers), under_test(make_test()):
+            assert outgoing()[HEADER_SYNTHETIC] == headers[HEADER_SYNTHETIC]
+
+
+def outgoing_of_a_fake_request() -> dict[str, str]:
+    with fake_request("shop.test_order"):
+        return outgoing()
 
 
 def test_leaving_the_work_of_a_hop_restores_the_outer_context() -> None:
@@ -144,20 +159,25 @@ def test_leaving_the_work_of_a_hop_restores_the_outer_context() -> None:
         {},
         {HEADER_ID: "order-1"},
         {HEADER_NAME: "shop.tests.test_order"},
-        {HEADER_NAME: "", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: LATER},
-        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "0", HEADER_EXPIRES: LATER},
-        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1"},
-        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: "soon"},
-        {HEADER_NAME: "shop.tests.test_order", HEADER_SYNTHETIC: "1", HEADER_EXPIRES: EARLIER},
-        {HEADER_SYNTHETIC: "1", HEADER_EXPIRES: LATER},
-        good | {HEADER_EXPIRES: "soon"},
-        good | {HEADER_TIMESTAMP: "2026-01-01T00:00:00"},
+        make_test().as_headers() | {HEADER_EXPIRES: "soon"},
+        make_test().as_headers() | {HEADER_TIMESTAMP: "2026-01-01T00:00:00"},
+        make_test().as_headers() | {HEADER_LAYOUT: "99"},
         make_test(expires=NOW - timedelta(seconds=1)).as_headers(),
-        make_test(expires=NOW - timedelta(seconds=1), synthetic=True).as_headers(),
     ],
 )
-def test_malformed_or_expired_headers_carry_nothing(headers: Mapping[str, str]) -> None:
+def test_malformed_or_expired_headers_carry_no_test_but_the_mark(headers: Mapping[str, str]) -> None:
     assert parse(headers) == NOTHING
+    mark = make_mark()
+    with Work((), mark):
+        assert parse({**headers, **outgoing()}) == Carried((), mark)
+
+
+@pytest.mark.parametrize("value", ["1", "", "soon;soon;c", "2026-01-01;2026-01-02;c", ";;;;", b"1", 1, True, ["x"]])
+def test_mark_that_cannot_be_read_is_a_mark_that_no_service_accepts_over_http(value: Any) -> None:
+    headers = {HEADER_SYNTHETIC: value}
+    with entered(headers):
+        assert is_synthetic()
+    assert limit(parse(headers), MAX_HOP_AGE) == NOTHING
 
 
 @any_machine
@@ -171,8 +191,7 @@ def test_random_headers_never_raise(headers: Mapping[str, Any]) -> None:
 @any_machine
 @given(executions)
 def test_signed_headers_are_verified(test: TestExecution) -> None:
-    genuine = verify(sign(test.as_headers(), KEY), KEY)
-    assert genuine == test.as_headers()
+    assert verify(sign(headers_of(test), KEY), KEY) == headers_of(test)
 
 
 def test_signed_mark_of_a_fake_request_is_verified() -> None:
@@ -243,7 +262,45 @@ def test_header_over_the_limit_is_rejected() -> None:
     assert verify(too_long, KEY) is None
 
 
-def test_mark_of_a_fake_request_is_valid_for_five_minutes() -> None:
-    with fake_request("c"):
-        expires = datetime.fromisoformat(outgoing()[HEADER_EXPIRES])
-    assert timedelta(minutes=4) < expires - datetime.now(UTC) <= timedelta(minutes=5)
+# -- the age of what comes over HTTP
+
+
+def ago(**age: float) -> datetime:
+    return datetime.now(UTC) - timedelta(**age)
+
+
+def test_test_and_mark_are_accepted_until_they_are_too_old() -> None:
+    old, young = make_test("old", timestamp=ago(seconds=61)), make_test("young", timestamp=ago(seconds=59))
+    assert [test.id for test in limit(Carried((young, old), None), 60).tests] == ["young"]
+    assert limit(Carried((), make_mark(since=ago(seconds=59))), 60).mark is not None
+    assert limit(Carried((), make_mark(since=ago(seconds=61))), 60) == NOTHING
+
+
+def test_test_and_mark_are_judged_apart() -> None:
+    mark, old_mark = make_mark(since=ago(seconds=59)), make_mark(since=ago(seconds=61))
+    old, young = make_test(timestamp=ago(seconds=61)), make_test(timestamp=ago(seconds=59))
+    assert limit(Carried((old,), mark), 60) == Carried((), replace(mark, expires=mark.since + timedelta(seconds=60)))
+    [left] = limit(Carried((replace(young, mark=old_mark),), old_mark), 60).tests
+    assert (left.id, left.mark) == (young.id, None)
+
+
+@pytest.mark.parametrize("expires", [datetime.max.replace(tzinfo=UTC), NOW + timedelta(days=3650)])
+def test_expiry_in_the_far_future_is_not_believed(expires: datetime) -> None:
+    test, mark = make_test(expires=expires), replace(make_mark(), expires=expires)
+    limited = limit(Carried((test,), mark), 60)
+    assert limited.tests[0].expires == test.timestamp + timedelta(seconds=60)
+    assert limited.mark == replace(mark, expires=mark.since + timedelta(seconds=60))
+
+
+def test_age_never_lengthens_an_expiry() -> None:
+    test = make_test(expires=datetime.now(UTC) + timedelta(seconds=10))
+    mark = replace(make_mark(), expires=datetime.now(UTC) + timedelta(seconds=10))
+    assert limit(Carried((test,), mark), 3600) == Carried((replace(test, mark=mark),), mark)
+
+
+@pytest.mark.parametrize(("ahead", "refused"), [(4, False), (6, True), (60 * 24 * 365, True)])
+def test_clock_of_the_sender_can_be_five_minutes_ahead(ahead: float, refused: bool) -> None:
+    test, mark = make_test(timestamp=ago(minutes=-ahead)), make_mark(since=ago(minutes=-ahead))
+    assert is_from_the_future(Carried((test,), None)) is refused
+    assert is_from_the_future(Carried((make_test(), test), None)) is refused
+    assert is_from_the_future(Carried((), mark)) is refused

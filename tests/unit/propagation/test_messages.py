@@ -14,14 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
+from livecheck_celery.context import current_test, fake_request, under_test
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
-from livecheck_celery.propagation.headers import Carried, sign
+from livecheck_celery.propagation.headers import Carried
 from livecheck_celery.propagation.messages import extract, inject
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_server import KEY
+from tests.helpers.marks import synthetic_case
+from tests.helpers.signing import sign
 
-TEST = make_test("order-1", synthetic=True)
+TEST = make_test("order-1")
 SIGNED = sign(TEST.as_headers(), (KEY,))
 PAIRS = [(name, value.encode()) for name, value in SIGNED.items()]
 GATE = make_gate(KEY)
@@ -83,12 +85,11 @@ def test_error_in_the_gate_is_not_raised() -> None:
         def headers(self) -> Mapping[str, str]:
             raise RuntimeError("broken")
 
-        def accept(self, headers: Any) -> Carried:
+        def accept(self, headers: Any, **_: Any) -> Carried:
             raise RuntimeError("broken")
 
     gate = Broken(
-        (KEY,),
-        (),
+        None,
         count_ignored=lambda _: None,
         operation_finished=lambda *_, **__: None,
         on_request=lambda: None,

@@ -118,7 +118,7 @@ def test_error_in_reporting_a_span_is_logged_and_not_raised(
     def fail(*_: Any, **__: Any) -> None:
         raise OSError("no Redis")
 
-    gate = Gate((), (), count_ignored=lambda _: None, operation_finished=fail, on_request=lambda: None)
+    gate = Gate(None, count_ignored=lambda _: None, operation_finished=fail, on_request=lambda: None)
     instrument(gate)
     with under_test(TEST), tracer.start_as_current_span("book"):
         pass

@@ -14,13 +14,14 @@ from livecheck_celery.context import current_test, current_test_of, fake_request
 from livecheck_celery.models import HEADER_OUTER, HEADER_SIGNATURE
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation import celery as celery_propagation
-from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER, outgoing, parse, sign, verify
+from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER, outgoing, parse
 from livecheck_celery.propagation.outer_tests import MAX_OUTER, pack, unpack
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.signing import sign, verify
 
 KEY = ("a secret",)
 ORDER = make_test("1", "shop.test_order")
-STOCK = make_test("2", "shop.test_stock", synthetic=True)
+STOCK = make_test("2", "shop.test_stock")
 PAYMENT = make_test("3", "shop.test_payment")
 
 
@@ -46,8 +47,14 @@ def test_nested_tests_cross_a_hop_the_innermost_first() -> None:
 
 
 def test_single_test_has_no_further_header() -> None:
-    with under_test(ORDER), under_test(ORDER), fake_request("shop.test_order"):
+    with under_test(ORDER), under_test(ORDER):
         assert outgoing() == ORDER.as_headers()
+
+
+def test_all_tests_of_a_hop_have_its_mark() -> None:
+    with fake_request("shop.test_order") as block:
+        headers = sign(nested(), KEY)
+    assert [test.mark for test in accepted(headers)] == [block.mark] * 3
 
 
 def test_receiver_that_does_not_know_the_header_accepts_the_innermost_test() -> None:

@@ -10,11 +10,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from livecheck_celery.context import current_test, fake_request, synthetic_case, under_test
+from livecheck_celery.context import current_test, fake_request, under_test
 from livecheck_celery.models import HEADER_SIGNATURE, TestExecution
-from livecheck_celery.propagation.headers import HEADERS, outgoing, sign
+from livecheck_celery.propagation.headers import HEADERS, outgoing
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.marks import synthetic_case
+from tests.helpers.signing import sign
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of
 
 App = Callable[..., Iterable[bytes]]

@@ -10,11 +10,13 @@ from wsgiref.util import FileWrapper
 import pytest
 
 from livecheck_celery.blocks import MAX_TESTS, Block, current_work
-from livecheck_celery.context import collect, current_test, current_tests, fake_request, synthetic_case, under_test
+from livecheck_celery.context import collect, current_test, current_tests, fake_request, under_test
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation.headers import outgoing, sign
+from livecheck_celery.propagation.headers import outgoing
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.marks import synthetic_case
+from tests.helpers.signing import sign
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, succeeded, trigger
 
 App = Callable[..., Iterable[bytes]]

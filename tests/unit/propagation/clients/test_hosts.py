@@ -7,12 +7,14 @@ from contextlib import suppress
 
 import pytest
 
+from livecheck_celery.blocks import Mark
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.gate import Gate
-from livecheck_celery.propagation.headers import outgoing, sign
+from livecheck_celery.propagation.headers import outgoing, parse
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
 from tests.helpers.http_server import KEY, Server
+from tests.helpers.signing import sign, verify
 
 TEST = make_test("order-1")
 
@@ -39,19 +41,24 @@ def test_listed_host_gets_the_signed_test(carries: Client, server: Server) -> No
     assert server.tests() == [None, "order-1", None]
 
 
+def mark_in(server: Server) -> Mark | None:
+    """Return the mark in the first request."""
+    return parse(verify(server.received[0].known_headers(), (KEY,)) or {}).mark
+
+
 def test_synthetic_test_is_marked(carries: Client, server: Server) -> None:
-    with under_test(make_test("order-1", synthetic=True)):
+    with under_test(make_test("order-1", synthetic=True)) as test:
         carries.send(server.url())
-    assert server.received[0].known_headers()["LiveCheck-Test-Synthetic"] == "1"
+    assert mark_in(server) == test.mark
 
 
 def test_mark_of_a_fake_request_is_sent_to_listed_hosts(carries: Client, server: Server) -> None:
     with fake_request("shop.test_order"):
         carries.send(server.url(), server.url("localhost"))
-    listed, unlisted = server.received
-    assert listed.known_headers()["LiveCheck-Test-Synthetic"] == "1"
-    assert listed.known_headers()["LiveCheck-Test-Name"] == "shop.test_order"
-    assert unlisted.known_headers() == {}
+    mark = mark_in(server)
+    assert mark is not None
+    assert mark.case_name == "shop.test_order"
+    assert server.received[1].known_headers() == {}
 
 
 def test_no_headers_are_added_without_a_key(client: Client, instrument: Instrument, server: Server) -> None:

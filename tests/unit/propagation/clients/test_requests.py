@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation.clients.requests import carry
+from livecheck_celery.propagation.headers import parse
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_server import KEY, Server, running
+from tests.helpers.signing import verify
 
 TEST = make_test("order-1")
 
@@ -43,9 +45,9 @@ def test_mark_of_a_fake_request_is_sent(session: requests.Session, server: Serve
     carry(session, make_gate(KEY, hosts=["127.0.0.1"]))
     with fake_request("shop.tests.test_order"):
         session.get(server.url("127.0.0.1"))
-    ours = server.received[0].known_headers()
-    assert ours["LiveCheck-Test-Synthetic"] == "1"
-    assert ours["LiveCheck-Test-Name"] == "shop.tests.test_order"
+    mark = parse(verify(server.received[0].known_headers(), (KEY,)) or {}).mark
+    assert mark is not None
+    assert mark.case_name == "shop.tests.test_order"
 
 
 def test_no_headers_are_added_outside_a_test(session: requests.Session, server: Server) -> None:

@@ -32,8 +32,7 @@ class Broken(Gate):
 
     def __init__(self) -> None:
         super().__init__(
-            (KEY,),
-            (),
+            None,
             count_ignored=lambda _: None,
             operation_finished=lambda *_, **__: None,
             on_request=lambda: None,
