@@ -1,7 +1,7 @@
 """The web app: receives an order, creates it, and reserves the stock, in three HTTP requests.
 
 Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
-`export LIVECHECK_SECRET_KEY=any-secret`:
+`export LIVECHECK_SECRET_KEY=$(livecheck secret)`:
 
     python -m django migrate --run-syncdb --settings django_orders.settings
     gunicorn django_orders.wsgi --threads 4

@@ -1,7 +1,7 @@
 """The web app: receives an order, creates it, and reserves the stock, in three HTTP requests.
 
 Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
-`export LIVECHECK_SECRET_KEY=any-secret`:
+`export LIVECHECK_SECRET_KEY=$(livecheck secret)`:
 
     gunicorn flask_orders.web:app --threads 4
     celery -A flask_orders.tasks worker -n orders@%h

@@ -1,7 +1,7 @@
 """The web app: receives an order, and creates it, in two HTTP requests.
 
 Start a Redis on localhost. Then run each command in `examples/`, in a terminal of its own, after
-`export LIVECHECK_SECRET_KEY=any-secret`:
+`export LIVECHECK_SECRET_KEY=$(livecheck secret)`:
 
     LIVECHECK_CASES=untouched_orders.checks celery -A livecheck_celery worker
     celery -A untouched_orders.tasks worker -n orders@%h

@@ -17,7 +17,7 @@ import click
 __all__ = ["celery_command", "livecheck", "main"]
 
 #: Each is a module of this package with a click command of the same name.
-COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "forget", "doctor", "dev", "demo")
+COMMANDS: Final = ("status", "reports", "cases", "trigger", "override", "forget", "doctor", "secret", "dev", "demo")
 
 HELP: Final = """Inspect and control the tests that keep running inside a live system.
 

@@ -14,10 +14,13 @@ from livecheck_celery.cli.processes import Process, Processes, free_port
 from livecheck_celery.config import Settings
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
+from tests.helpers.http_server import KEY
 from tests.helpers.waiting import wait_until
 
 ROOT = Path(__file__).parents[2]
 SERVICES: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text())["services"]
+#: The variable without which no service starts.
+REQUIRED = "${LIVECHECK_SECRET_KEY:?set it to a key; to make one, run livecheck secret}"
 READY = {
     "valkey": "Ready to accept connections",
     "worker": " ready.",
@@ -43,7 +46,8 @@ class Host:
             self._replacements[path] = str(directory / name)
 
     def translated(self, text: str) -> str:
-        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # no variable is set, so the default applies
+        text = text.replace(REQUIRED, KEY)
+        text = re.sub(r"\$\{\w+:-([^}]*)\}", r"\1", text)  # no other variable is set, so the default applies
         for old, new in self._replacements.items():
             text = text.replace(old, new)
         return text
@@ -115,3 +119,8 @@ def test_files_copied_into_the_image_exist_and_are_not_ignored() -> None:
     kept = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert sources == kept
     assert all((ROOT / source).exists() for source in sources)
+
+
+def test_no_service_has_a_key_that_everybody_knows() -> None:
+    keys = {service["environment"]["LIVECHECK_SECRET_KEY"] for service in SERVICES.values() if "environment" in service}
+    assert keys == {REQUIRED}

@@ -8,11 +8,12 @@ import pytest
 from celery import Celery
 
 from livecheck_celery import LiveCheck
+from tests.helpers.http_server import KEY
 
 
 @pytest.fixture
 def livecheck(redis_url: str) -> Iterator[LiveCheck]:
     """A LiveCheck on a host's app whose broker is the emptied server."""
-    livecheck = LiveCheck(Celery("shop", broker=redis_url, set_as_current=False), secret_key="test")
+    livecheck = LiveCheck(Celery("shop", broker=redis_url, set_as_current=False), secret_key=KEY)
     yield livecheck
     livecheck.close()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from livecheck_celery import ConfigurationError, LiveCheck
 from livecheck_celery.config import seconds
+from tests.helpers.http_server import KEY
 
 
 def make(broker: str | None = None, **options: object) -> LiveCheck:
@@ -102,10 +103,26 @@ def test_invalid_setting_is_named(option: str, value: object) -> None:
         _ = make("redis://b/0", **{option: value}).settings
 
 
-@pytest.mark.parametrize("value", [[""], ("", " "), {""}, [b""], ["", "a"]])
+@pytest.mark.parametrize("value", [[""], ("", " "), {""}, [b""], ["", KEY]])
 def test_empty_item_of_a_list_is_not_a_secret_key(value: object) -> None:
     settings = LiveCheck(Celery(set_as_current=False), secret_key=value).settings
-    assert settings.secret_key == (("a",) if "a" in value else ())  # type: ignore[operator] # a collection
+    assert settings.secret_key == ((KEY,) if KEY in value else ())  # type: ignore[operator] # a collection
+
+
+@pytest.mark.parametrize(
+    "value", ["7", "a", f"7,{KEY}", f"{KEY},a", [KEY, "b" * 31], "\N{GRINNING FACE}" * 7, KEY[:10] + "," + KEY[10:]]
+)
+def test_secret_key_that_can_be_guessed_is_refused_without_showing_it(value: object) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        _ = LiveCheck(Celery(set_as_current=False), secret_key=value).settings
+    assert str(refused.value) == (
+        "LiveCheck: secret_key: each key must have at least 32 bytes; to make one, run: livecheck secret"
+    )
+
+
+@pytest.mark.parametrize("value", ["b" * 32, "\N{GRINNING FACE}" * 8])
+def test_secret_key_is_measured_in_bytes(value: str) -> None:
+    assert LiveCheck(Celery(set_as_current=False), secret_key=value).settings.secret_key == (value,)
 
 
 @pytest.mark.parametrize("option", ["queue", "schedule_queue", "prefix"])

@@ -26,6 +26,7 @@ from livecheck_celery.guard import GUARD, Guard
 from livecheck_celery.propagation.celery import _enter_task, _leave_task
 from tests.helpers import hostile
 from tests.helpers.factories import make_test
+from tests.helpers.http_server import KEY
 
 BROKER = "redis://localhost:1/0"
 #: The application's own error, which must propagate.
@@ -68,7 +69,11 @@ def declare(livecheck: LiveCheck) -> Any:
 @pytest.fixture
 def shop() -> Iterator[Any]:
     """A case whose servers do not answer."""
-    livecheck = LiveCheck(Celery("shop", broker=BROKER, set_as_current=False), secret_key="k", max_payload=10_000)
+    livecheck = LiveCheck(
+        Celery("shop", broker=BROKER, set_as_current=False),
+        secret_key=KEY,
+        max_payload=10_000,
+    )
     yield declare(livecheck)
     livecheck.close()
 

@@ -56,7 +56,7 @@ sys.addaudithook(lambda event, _: connected.append(event) if event in network el
 from celery import Celery
 from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.integrations.celery import install
-livecheck = LiveCheck(Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False), secret_key="k")
+livecheck = LiveCheck(Celery("shop", broker="redis://127.0.0.1:1/0", set_as_current=False), secret_key="k" * 32)
 @livecheck.case()
 class test_order:
     executed: Signal[str] = Signal.from_task("orders.execute")

@@ -17,6 +17,7 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
 from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.propagation.signatures import key_id
 
 _STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
 _NO_REDIS = "not checked: Redis is not available"
@@ -119,7 +120,9 @@ def check_optimization(level: int, variable: str) -> Finding:
 def check_http(livecheck: LiveCheck) -> Finding:
     """Report whether tests are sent and accepted over HTTP, and to which hosts they are sent."""
     if not livecheck.settings.secret_key:
-        fix = "to follow tests over HTTP, set livecheck_secret_key to the same value in every service"
+        fix = "to follow tests over HTTP, set livecheck_secret_key to one key in every service; run: livecheck secret"
         return warning("http", "secret_key is not set: no test is sent or accepted over HTTP", fix)
+    first, *others = map(key_id, livecheck.settings.secret_key)
+    also = f", and accepted with {', '.join(others)} too" if others else ""
     hosts = ", ".join(livecheck.settings.http_hosts) or "no host, as http_hosts is empty"
-    return Finding(True, "http", f"tests are signed, and sent to {hosts}")
+    return Finding(True, "http", f"tests are signed with key {first}{also}, and sent to {hosts}")

@@ -11,7 +11,8 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT, UNACKNOWLEDGED
+from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
+from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
@@ -22,16 +23,23 @@ RECENT: Final = 3600.0
 
 #: How to fix each reason for which headers are ignored.
 HEADER_FIXES: Final = {
-    "forged": "another service signs with another key: set the same livecheck_secret_key in all; see "
-    "docs/following.md#trust",
+    "forged": "somebody changes LiveCheck's headers on the way; see docs/following.md#trust",
+    "unknown key": "another service signs with a key that this one does not have: compare the ids of the keys that "
+    "doctor shows in both, and set the same livecheck_secret_key in all; see docs/following.md#trust",
     "no secret_key": "set livecheck_secret_key in this service, as in the others",
     "unsigned": "a proxy removes LiveCheck-Test-Signature, or somebody else sends LiveCheck's headers",
+    "audience": "the headers were signed for another host: add every name by which other services call this one to "
+    "livecheck_audience; see docs/following.md#trust",
+    "future": "synchronise the clocks of both services with NTP",
+    "replayed": "one test or fake request sends over 100 requests to one process, or somebody sends captured headers "
+    "again; see docs/following.md#trust",
     "expired": "synchronise the clocks of both services with NTP; a test also expires after its test_expires",
 }
 RESENT_FIX: Final = (
     "if no worker was killed and the broker was available, another program consumes the queue: stop that program, or "
     "set livecheck_queue"
 )
+OLD_MARK_FIX: Final = "let fake requests end sooner, or raise livecheck_max_hop_age in all services"
 HOP_FIX: Final = (
     "install LiveCheck's middleware in it, set the same livecheck_secret_key, and let proxies pass LiveCheck-* "
     "headers; or remove it from http_hosts; see docs/following.md#trust"
@@ -145,6 +153,12 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
         elif each.what == UNACKNOWLEDGED:
             found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
             yield _counted("hop", found, HOP_FIX, each.age)
+        elif each.what == OLD_MARK:
+            found = (
+                f"{each.detail} took {_requests(each.times)} of {each.service} for real {since}: the fake request that "
+                "caused them began over livecheck_max_hop_age before"
+            )
+            yield _counted("hop", found, OLD_MARK_FIX, each.age)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
     if again := counted.counts.get(RESENT):
         found = f"{again} messages of tests were sent again {since}: no worker of LiveCheck had them"

@@ -17,6 +17,7 @@ from starlette.background import BackgroundTask
 
 from livecheck_celery import LiveCheck, current_test
 from livecheck_celery.context import current_tests
+from tests.helpers.http_server import KEY
 from tests.helpers.order_case import make_order_case
 from tests.helpers.uvicorn_server import serving
 from tests.helpers.waiting import wait_until
@@ -32,7 +33,7 @@ def note(place: str) -> None:
 @pytest.fixture
 def case(redis_url: str) -> Any:
     seen.clear()
-    return make_order_case(redis_url, secret_key="k")
+    return make_order_case(redis_url, secret_key=KEY)
 
 
 @pytest.fixture(params=["bare", "middleware", "middleware around middleware"])

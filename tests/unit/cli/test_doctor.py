@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import threading
@@ -21,11 +22,15 @@ from livecheck_celery.cli import celery_commands, doctor
 from livecheck_celery.cli.celery_commands import Commands, Program, commands_for
 from livecheck_celery.cli.doctor import workers
 from livecheck_celery.cli.doctor.redis import check_clocks
+from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
+from livecheck_celery.propagation import gate
+from livecheck_celery.propagation.signatures import key_id
 from livecheck_celery.store import Store
-from livecheck_celery.store.counters import FOREIGN, IGNORED, UNACKNOWLEDGED, ServiceCount
+from livecheck_celery.store.counters import FOREIGN, IGNORED, ServiceCount
 from livecheck_celery.store.liveness import RunningProcess
 from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_settings
+from tests.helpers.http_server import KEY
 
 ROOT = Path(__file__).parents[3]
 COMMANDS = Commands(Program("shop", ("worker",)), Program("shop", ("beat",)))
@@ -79,7 +84,7 @@ def test_every_check_can_pass(livecheck: LiveCheck) -> None:
         "http": [
             (
                 "warn: secret_key is not set: no test is sent or accepted over HTTP; "
-                "to follow tests over HTTP, set livecheck_secret_key to the same value in every service"
+                "to follow tests over HTTP, set livecheck_secret_key to one key in every service; run: livecheck secret"
             )
         ],
         "outbox": ["ok: nothing dropped or ignored in the last day"],
@@ -103,8 +108,17 @@ def test_messages_that_no_worker_had_are_a_warning(livecheck: LiveCheck) -> None
 
 
 def test_http_hosts_are_listed(livecheck: LiveCheck) -> None:
-    livecheck.settings = make_settings("redis://fake:6379/0", secret_key="k", http_hosts="shop,stock")
-    assert lines(run())["http"] == ["ok: tests are signed, and sent to shop, stock"]
+    livecheck.settings = make_settings("redis://fake:6379/0", secret_key=KEY, http_hosts="shop,stock")
+    assert lines(run())["http"] == [f"ok: tests are signed with key {key_id(KEY)}, and sent to shop, stock"]
+
+
+def test_ids_of_all_keys_are_shown_but_no_key(livecheck: LiveCheck) -> None:
+    old, older = "b" * 32, "c" * 32
+    livecheck.settings = make_settings("redis://fake:6379/0", secret_key=[KEY, old, older], http_hosts="shop")
+    result = run()
+    ids = f"{key_id(KEY)}, and accepted with {key_id(old)}, {key_id(older)} too"
+    assert lines(result)["http"] == [f"ok: tests are signed with key {ids}, and sent to shop"]
+    assert not any(key in result.output for key in (KEY, old, older))
 
 
 @pytest.mark.promise("`livecheck doctor` shows what was dropped or ignored in the last day.", theme="requests")
@@ -121,23 +135,30 @@ def test_dropped_and_ignored_items_are_listed_without_an_error(livecheck: LiveCh
 @pytest.mark.promise(
     "`livecheck doctor` names the service with another secret key, and what fixes it.", theme="propagation"
 )
-def test_forged_headers_are_a_warning_that_names_the_service_the_reason_and_the_fix(
+def test_headers_with_another_key_are_a_warning_that_names_the_service_the_reason_and_the_fix(
     livecheck: LiveCheck, store: Store
 ) -> None:
-    forged = ServiceCount(IGNORED, "stock@web-2", "forged")
-    store.counters.add({"headers ignored: forged": 41, forged.field: 41})
+    unknown = ServiceCount(IGNORED, "stock@web-2", "unknown key")
+    store.counters.add({"headers ignored: unknown key": 41, unknown.field: 41})
     result = run()
     assert result.exit_code == 0
     [line] = lines(result)["headers"]
     assert line.startswith("warn: stock@web-2 ignored the headers of 41 requests in the last ")
-    assert re.search(r" \(forged\); last \d s ago; another service signs with another key: set the same ", line)
+    assert re.search(
+        r" \(unknown key\); last \d s ago; another service signs with a key that this one does not have: ", line
+    )
     assert lines(result)["outbox"] == ["ok: nothing dropped in the last day"]
 
 
-@pytest.mark.parametrize("reason", ["forged", "no secret_key", "unsigned", "expired", "oversized", "malformed"])
+#: Every reason for which a gate ignores headers.
+REASONS = sorted(set(re.findall(r'_Ignored\("(.+)"\)', inspect.getsource(gate))))
+
+
+@pytest.mark.parametrize("reason", REASONS)
 def test_every_reason_for_ignored_headers_is_explained_on_the_page_that_doctor_names(
     livecheck: LiveCheck, store: Store, reason: str
 ) -> None:
+    assert len(REASONS) >= 10
     store.counters.add({ServiceCount(IGNORED, "stock", reason).field: 1})
     [line] = lines(run())["headers"]
     page = (ROOT / "docs" / "following.md").read_text()
@@ -154,6 +175,13 @@ def test_hop_that_loses_the_headers_is_named(livecheck: LiveCheck, store: Store)
         "warn: stock.internal:8000 did not accept the tests in 7 requests of shop@web-1 in the last "
     )
     assert "install LiveCheck's middleware in it" in line
+
+
+def test_service_that_takes_old_fake_requests_for_real_ones_is_named(livecheck: LiveCheck, store: Store) -> None:
+    store.counters.add({ServiceCount(OLD_MARK, "shop@web-1", "stock.internal").field: 2})
+    [line] = lines(run())["hop"]
+    assert line.startswith("warn: stock.internal took 2 requests of shop@web-1 for real in the last ")
+    assert "livecheck_max_hop_age" in line
 
 
 def test_counts_of_which_the_last_is_old_are_shown_but_no_warning(

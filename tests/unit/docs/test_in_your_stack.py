@@ -19,6 +19,7 @@ import livecheck_celery
 from livecheck_celery import Case, LiveCheck, Signal
 from livecheck_celery.config import resolve_settings
 from tests.helpers import djangosite
+from tests.helpers.http_server import KEY
 from tests.helpers.redis_clients import connect
 from tests.helpers.web import request_asgi
 
@@ -46,6 +47,13 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
     monkeypatch.setattr(livecheck.runtime.outbox, "start", lambda: None)
     yield signals
     livecheck.close()
+
+
+@pytest.fixture(autouse=True)
+def keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Set the variables from which the examples read their secret keys."""
+    for name in ("LIVECHECK_SECRET_KEY", "STAGING_SECRET_KEY"):
+        monkeypatch.setenv(name, KEY)
 
 
 def run(title: str, number: int = 0, **names: Any) -> dict[str, Any]:
@@ -101,7 +109,7 @@ def test_credential_provider_and_limit_of_the_page_are_valid(monkeypatch: pytest
 @pytest.mark.parametrize("title", ["RabbitMQ", "Several environments on one broker"])
 def test_celery_settings_are_real(title: str) -> None:
     app = Celery("shop", broker="memory://", set_as_current=False)
-    app.conf.update({name: value for name, value in run(title).items() if name != "__builtins__"})
+    app.conf.update({name: value for name, value in run(title).items() if name not in ("__builtins__", "os")})
     settings = resolve_settings(app.conf, {"LIVECHECK_REDIS_URL": "redis://redis"}, {})
     if title == "RabbitMQ":
         assert (settings.broker_url, settings.redis_url) == ("amqp://guest@rabbit//", "redis://redis:6379/0")

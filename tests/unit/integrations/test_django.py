@@ -245,7 +245,7 @@ from celery import current_app
 from livecheck_celery import LiveCheck
 from tests.helpers.djangosite import urlpatterns
 
-livecheck = LiveCheck(current_app._get_current_object(), secret_key="a secret")
+livecheck = LiveCheck(current_app._get_current_object(), secret_key="a secret key that only tests have")
 """
 
 
