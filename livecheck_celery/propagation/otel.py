@@ -5,8 +5,9 @@ Imports OpenTelemetry, which the extra ``otel`` installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from urllib.parse import quote_plus
+from collections.abc import Callable, Mapping
+from typing import Final
+from urllib.parse import quote_plus, urlsplit
 
 from opentelemetry import trace
 from opentelemetry.baggage import get_all, remove_baggage, set_baggage
@@ -21,7 +22,7 @@ from opentelemetry.propagators.textmap import (
     default_setter,
 )
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from livecheck_celery.context import operation_tests
 from livecheck_celery.guard import GUARD
@@ -32,12 +33,16 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
+#: Attributes of a client's span, of the current and the earlier semantic conventions: the URL, and the host.
+_URLS: Final = ("url.full", "http.url")
+_HOSTS: Final = ("server.address", "net.peer.name")
+
 
 def instrument(gate: Gate) -> Callable[[], None]:
     """Add the current test to the baggage this process propagates, and report finished spans to ``gate``.
 
-    Call it after the process has set its tracer provider and its propagators. OpenTelemetry propagates baggage to every
-    host, regardless of the hosts of ``gate``.
+    Call it after the process has set its tracer provider and its propagators. Requests to hosts that ``gate`` does not
+    list, or whose host the client's span does not name, carry neither the current test nor a received one.
 
     Returns:
         A function that reverts this.
@@ -81,16 +86,39 @@ class _TestPropagator(TextMapPropagator):
     def inject(
         self, carrier: CarrierT, context: Context | None = None, setter: Setter[CarrierT] = default_setter
     ) -> None:
-        with GUARD("baggage", "opentelemetry: failed to add the test to the baggage; continuing"):
-            headers = {} if self.gate is None else self.gate.headers()
-            if headers:
-                context = _with_entry(baggage.ENTRY, baggage.pack(headers), context)
-                context = _with_entry(baggage.OUTER_ENTRY, headers.get(HEADER_OUTER), context)
+        if (gate := self.gate) is not None:
+            received, context = context, remove_baggage(baggage.OUTER_ENTRY, remove_baggage(baggage.ENTRY, context))
+            with GUARD("baggage", "opentelemetry: failed to add the test to the baggage; continuing"):
+                if gate.lists(_host_in(received)):
+                    context = _with_entries(gate.headers(), received)
         self.inner.inject(carrier, context, setter=setter)
 
     @property
     def fields(self) -> set[str]:
         return self.inner.fields
+
+
+def _with_entries(headers: Mapping[str, str], received: Context | None) -> Context | None:
+    """Return ``received`` with the entries of signed ``headers``; unchanged without headers."""
+    if not headers:
+        return received
+    context = _with_entry(baggage.ENTRY, baggage.pack(headers), received)
+    return _with_entry(baggage.OUTER_ENTRY, headers.get(HEADER_OUTER), context)
+
+
+def _host_in(context: Context | None) -> str | None:
+    """Return the host to which the client's span in ``context`` sends a request; None if it is not known.
+
+    A span that is not sampled does not know it.
+    """
+    span = trace.get_current_span(context)
+    if getattr(span, "kind", None) is not SpanKind.CLIENT:
+        return None  # the host in a server's span is its own
+    attributes = getattr(span, "attributes", None) or {}
+    for name in _URLS:
+        if isinstance(url := attributes.get(name), str):
+            return urlsplit(url).hostname
+    return next((host for name in _HOSTS if isinstance(host := attributes.get(name), str)), None)
 
 
 def _with_entry(name: str, value: str | None, context: Context | None) -> Context | None:

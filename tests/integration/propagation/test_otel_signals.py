@@ -10,12 +10,13 @@ from wsgiref.util import setup_testing_defaults
 import pytest
 from celery import Celery
 from opentelemetry import propagate, trace
-from opentelemetry.trace import StatusCode
+from opentelemetry.trace import SpanKind, StatusCode
 
 from livecheck_celery import Case, LiveCheck, Signal, State
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import under_test
 from livecheck_celery.integrations.celery import install
+from tests.helpers.http_server import KEY
 from tests.helpers.tracing import Spans, recording
 
 
@@ -41,7 +42,7 @@ def case(livecheck: LiveCheck) -> Any:
 @pytest.fixture
 def bank(redis_url: str, spans: Spans) -> Iterator[LiveCheck]:
     """Another service, without the case."""
-    bank = install(Celery("bank", broker=redis_url, set_as_current=False), secret_key="test")
+    bank = install(Celery("bank", broker=redis_url, set_as_current=False), secret_key=KEY)
     bank.instrument("otel")
     yield bank
     bank.close()
@@ -70,10 +71,11 @@ def test_baggage_carries_the_test_and_a_span_sends_its_signal(livecheck: LiveChe
     livecheck.instrument("otel")
     test = build(case, "o-1")
     headers: dict[str, str] = {}
-    with under_test(test):
+    tracer, url = trace.get_tracer("shop"), {"url.full": "http://localhost/charge"}
+    with under_test(test), tracer.start_as_current_span("POST", kind=SpanKind.CLIENT, attributes=url):
         propagate.inject(headers)
     livecheck.uninstrument("otel")
-    assert list(headers) == ["baggage"]
+    assert list(headers) == ["traceparent", "baggage"]
     get(bank.wsgi(app), headers)
     assert bank.runtime.outbox.flush()
     runner = case.execute(test)

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -16,11 +17,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from itsdangerous.encoding import base64_encode
-from opentelemetry import propagate
+from opentelemetry import propagate, trace
 from opentelemetry.baggage import get_all, set_baggage
 from opentelemetry.baggage.propagation import W3CBaggagePropagator
 from opentelemetry.context import Context
 from opentelemetry.propagators.composite import CompositePropagator
+from opentelemetry.trace import SpanKind
 from urllib3 import HTTPConnectionPool
 
 from livecheck_celery.context import current_test, fake_request, under_test
@@ -30,14 +32,15 @@ from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware as AsgiMiddleware
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients import urllib3
-from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING, Carried, sign
+from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING, Carried
 from livecheck_celery.propagation.messages import extract, inject
 from livecheck_celery.propagation.otel import instrument
 from livecheck_celery.propagation.wsgi import LiveCheckMiddleware
 from tests.helpers.factories import make_gate, make_test
+from tests.helpers.signing import sign
 from tests.helpers.tracing import recording
 
-TEST = make_test("order-1", synthetic=True)
+TEST = make_test("order-1")
 OUTER = make_test("outer", "shop.test_stock")
 SIGNED = sign(TEST.as_headers(), ("key",))
 PACKED = baggage.pack(SIGNED)
@@ -199,10 +202,66 @@ def otel() -> Iterator[None]:
         yield
 
 
-def injected(context: Context | None = None) -> dict[str, str]:
+def injected(context: Context | None = None, kind: SpanKind = SpanKind.CLIENT, **attributes: str) -> dict[str, str]:
+    """Return the headers that a client instrumented by OpenTelemetry adds to a request, by default to the host shop."""
+    names = {name.replace("_", "."): value for name, value in (attributes or {"url_full": "http://shop/"}).items()}
     headers: dict[str, str] = {}
-    propagate.inject(headers, context)
+    with trace.get_tracer("shop").start_as_current_span("GET", context, kind, attributes=names) as span:
+        propagate.inject(headers, trace.set_span_in_context(span, context))
+    headers.pop("traceparent", None)
     return headers
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"url_full": "https://SHOP:8443/orders"},
+        {"http_url": "http://shop/"},
+        {"server_address": "shop"},
+        {"net_peer_name": "shop"},
+        {"url_full": "http://shop/", "server_address": "proxy.example"},
+    ],
+)
+def test_entry_is_sent_to_listed_hosts(attributes: dict[str, str]) -> None:
+    instrument(make_gate("key", hosts=["shop"]))
+    with under_test(TEST):
+        assert injected(**attributes)["baggage"] == ENTRY
+
+
+@pytest.mark.promise("OpenTelemetry's baggage carries a test to the hosts in `http_hosts` only.", theme="propagation")
+@pytest.mark.parametrize("received", [False, True])
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"url_full": "https://pay.example/shop"},
+        {"url_full": "https://shop@pay.example/", "server_address": "shop"},
+        {"http_url": "https://shop.pay.example/"},
+        {"server_address": "pay.example"},
+        {"url_full": "http://[shop/"},
+        {"url_path": "/"},
+    ],
+)
+def test_third_party_gets_neither_the_current_nor_a_received_entry(attributes: dict[str, str], received: bool) -> None:
+    instrument(make_gate("key", hosts=["shop"]))
+    came_in = {"baggage": f"user=1,{ENTRY},{baggage.OUTER_ENTRY}=x" if received else "user=1"}
+    with under_test(TEST):
+        assert injected(propagate.extract(came_in, Context()), **attributes)["baggage"] == "user=1"
+
+
+@pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.PRODUCER])
+def test_host_in_another_span_than_a_clients_is_not_the_receiver(kind: SpanKind) -> None:
+    """A server's span has the URL of the server."""
+    instrument(make_gate("key", hosts=["shop"]))
+    with under_test(TEST):
+        assert "baggage" not in injected(kind=kind, url_full="http://shop/")
+
+
+def test_entry_is_not_sent_without_a_span() -> None:
+    instrument(make_gate("key", hosts=["shop"]))
+    headers: dict[str, str] = {}
+    with under_test(TEST):
+        propagate.inject(headers)
+    assert headers == {}
 
 
 @settings(max_examples=100, deadline=None)
@@ -211,13 +270,13 @@ def injected(context: Context | None = None) -> dict[str, str]:
     st.lists(st.sampled_from(["otel", "plus", "percent"]), max_size=3),
 )
 def test_test_passes_through_services_with_only_opentelemetry(test: TestExecution, between: list[str]) -> None:
-    undo = instrument(make_gate("key"))
+    undo = instrument(make_gate("key", hosts=["shop"]))
     with under_test(OUTER), under_test(test):
         headers = injected(set_baggage("user", "ü, 1; x=y"))
     undo()
     for kind in between:
         headers["baggage"] = forwarded(headers["baggage"], kind)
-    assert make_gate("key").accept(headers.items()).tests == (test, OUTER)
+    assert make_gate("key").accept(headers.items()).tests == (test, replace(OUTER, mark=test.mark))
     assert get_all(W3CBaggagePropagator().extract(headers, Context()))["user"] == "ü, 1; x=y"
 
 
@@ -243,14 +302,14 @@ def test_entry_contains_only_url_safe_characters() -> None:
 
 
 def test_mark_of_a_fake_request_is_propagated() -> None:
-    instrument(make_gate("key"))
-    with fake_request("shop.test_order"):
+    instrument(make_gate("key", hosts=["shop"]))
+    with fake_request("shop.test_order") as block:
         headers = injected()
-    assert make_gate("key").accept(headers.items()) == Carried((), "shop.test_order")
+    assert make_gate("key").accept(headers.items()) == Carried((), block.mark)
 
 
 def test_baggage_is_unchanged_outside_a_test() -> None:
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     assert "baggage" not in injected()
     assert injected(set_baggage("user", "1"))["baggage"] == "user=1"
 
@@ -262,7 +321,7 @@ def test_nothing_is_sent_without_a_key() -> None:
 
 
 def test_current_test_replaces_the_received_entry() -> None:
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     came_in = propagate.extract({"baggage": ENTRY}, Context())
     with under_test(make_test("other")):
         headers = injected(came_in)
@@ -273,7 +332,7 @@ def test_current_test_replaces_the_received_entry() -> None:
 
 
 def test_received_entry_is_forwarded_outside_a_test() -> None:
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     assert injected(propagate.extract({"baggage": ENTRY}, Context()))["baggage"] == ENTRY
 
 
@@ -289,7 +348,7 @@ def test_received_entry_is_forwarded_outside_a_test() -> None:
 def test_entry_is_dropped_if_baggage_would_exceed_the_w3c_limits(
     others: dict[str, str], fits: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     context = propagate.extract({"baggage": f"livecheck-test={baggage.pack(EXPIRED)}"}, Context())
     for name, value in others.items():
         context = set_baggage(name, value, context)
@@ -302,7 +361,7 @@ def test_entry_is_dropped_if_baggage_would_exceed_the_w3c_limits(
 
 
 def test_test_too_long_for_one_entry_is_not_sent(caplog: pytest.LogCaptureFixture) -> None:
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     with under_test(make_test("\N{GRINNING FACE}" * 300)):
         assert "baggage" not in injected()
     with under_test(make_test("x" * MAX_ID)):
@@ -312,14 +371,14 @@ def test_test_too_long_for_one_entry_is_not_sent(caplog: pytest.LogCaptureFixtur
 
 def test_no_baggage_is_sent_without_a_baggage_propagator() -> None:
     propagate.set_global_textmap(CompositePropagator([]))
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     with under_test(TEST):
         assert injected() == {}
 
 
 def test_wrapped_propagator_keeps_its_fields_and_extract() -> None:
     before = propagate.get_global_textmap()
-    instrument(make_gate("key"))
+    instrument(make_gate("key", hosts=["shop"]))
     assert propagate.get_global_textmap().fields == before.fields
     extracted = propagate.extract({"baggage": "user=1"}, Context())
     assert get_all(extracted) == {"user": "1"}
@@ -332,13 +391,15 @@ def test_injected_headers_leave_the_baggage_header_unchanged() -> None:
     with under_test(TEST):
         inject(gate, headers)
         inject(gate, pairs)
+        of_gate = gate.headers_for("shop")
         of_urllib3 = urllib3._merged(gate, HTTPConnectionPool("shop"), {"url": "/", "headers": {"Baggage": "user=1"}})
-    assert headers == of_urllib3 == {"Baggage": "user=1", **SIGNED}
+    assert headers == {"Baggage": "user=1", **SIGNED}
+    assert of_urllib3 == {"Baggage": "user=1", **of_gate}
     assert pairs == [("baggage", b"user=1"), *((name, value.encode()) for name, value in SIGNED.items())]
 
 
 def test_otel_can_be_instrumented_by_name() -> None:
-    undo = clients.instrument("otel", make_gate("key"))
+    undo = clients.instrument("otel", make_gate("key", hosts=["shop"]))
     with under_test(TEST):
         assert injected()["baggage"] == ENTRY
     undo()
@@ -359,7 +420,7 @@ def test_missing_extra_names_the_pip_command(monkeypatch: pytest.MonkeyPatch, mi
 
 def test_undo_restores_the_propagator() -> None:
     before = propagate.get_global_textmap()
-    undo = instrument(make_gate("key"))
+    undo = instrument(make_gate("key", hosts=["shop"]))
     assert propagate.get_global_textmap() is not before
     undo()
     assert propagate.get_global_textmap() is before
@@ -371,7 +432,7 @@ def test_undo_restores_the_propagator() -> None:
 @pytest.mark.parametrize("order", list(permutations(range(3))))
 def test_undo_in_any_order_restores_the_propagator(order: tuple[int, ...]) -> None:
     before = propagate.get_global_textmap()
-    undos = [instrument(make_gate("key")) for _ in range(3)]
+    undos = [instrument(make_gate("key", hosts=["shop"])) for _ in range(3)]
     for number in order:
         with under_test(TEST):
             assert injected()["baggage"] == ENTRY
@@ -380,7 +441,7 @@ def test_undo_in_any_order_restores_the_propagator(order: tuple[int, ...]) -> No
 
 
 def test_undo_below_another_propagator_disables_ours() -> None:
-    undo = instrument(make_gate("key"))
+    undo = instrument(make_gate("key", hosts=["shop"]))
     others = CompositePropagator([propagate.get_global_textmap()])
     propagate.set_global_textmap(others)
     undo()
