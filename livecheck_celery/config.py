@@ -147,7 +147,7 @@ class Settings(_Resolved):
         description="Tests of one case without a verdict; further triggers are refused.",
     )
     max_payload: int = Field(
-        default=1024 * 1024,
+        default=64 * 1024,
         ge=1,
         le=_MOST_BYTES,
         description="Size limit, in bytes, of one signal's value or one test's arguments.",

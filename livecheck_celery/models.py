@@ -28,6 +28,8 @@ from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_messag
 LAYOUT: Final = 1
 #: Longest id of a test, in characters.
 MAX_ID: Final = 512
+#: Longest error in a signal or a report, in characters.
+MAX_ERROR: Final = 2_000
 
 #: Header names: the reference's four and LiveCheck's own.
 HEADER_ID: Final = "LiveCheck-Test-Id"

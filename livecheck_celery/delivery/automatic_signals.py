@@ -8,7 +8,7 @@ from typing import Any
 from livecheck_celery.delivery.items import FinishedOperation
 from livecheck_celery.delivery.outbox import Outbox
 from livecheck_celery.delivery.shared_config import SharedConfig
-from livecheck_celery.models import TestExecution
+from livecheck_celery.models import MAX_ERROR, TestExecution
 from livecheck_celery.propagation.sources import SPAN, Source
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.sanitize import message_of
@@ -42,7 +42,7 @@ class AutomaticSignals:
             return
         if kind == SPAN:
             value = masked(value)  # attributes are set by libraries, unasked
-        text, error = ("null", error) if error is not None else self._encode(source, value)
+        text, error = ("null", error[:MAX_ERROR]) if error is not None else self._encode(source, value)
         self._outbox.put(FinishedOperation(source, tuple(tests), text, error))
 
     def _encode(self, source: Source, value: Any) -> tuple[str, str | None]:

@@ -33,7 +33,7 @@ class SentSignal:
     @property
     def size(self) -> int:
         """Approximate bytes."""
-        return len(self.event.value)
+        return len(self.event.value) + len(self.event.error or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class FinishedOperation:
     @property
     def size(self) -> int:
         """Approximate bytes."""
-        return len(self.value)
+        return len(self.value) + len(self.error or "") + len(self.source.name)
 
 
 Item = RequestedTest | SentSignal | FinishedOperation

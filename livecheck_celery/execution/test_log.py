@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from livecheck_celery.utils.sanitize import sanitize
 
-#: Longest line, in characters, and the number of lines kept of a test.
+#: Longest line, in characters; the number of lines kept of a test, and their characters in all.
 MAX_LINE: Final = 2_000
 MAX_LINES: Final = 1_000
+MAX_CHARACTERS: Final = 64 * 1024
 
 
 def formatted(msg: object, args: tuple[object, ...]) -> str:
@@ -44,11 +45,12 @@ class TestLog:
 
     def __init__(self) -> None:
         self.lines: list[tuple[int, str]] = []
-        self._left_out = 0
+        self._characters = self._left_out = 0
 
     def keep(self, level: int, text: str) -> None:
         """Keep a line until `flush`."""
-        if len(self.lines) < MAX_LINES:
+        self._characters += len(text)
+        if len(self.lines) < MAX_LINES and self._characters <= MAX_CHARACTERS:
             self.lines.append((level, text))
         else:
             self._left_out += 1
@@ -63,7 +65,7 @@ class TestLog:
         level = max(level for level, _ in self.lines)
         write(logger, level, "%s; logged:" + "\n  %s" * len(lines), heading, *lines)
         self.lines.clear()
-        self._left_out = 0
+        self._characters = self._left_out = 0
 
 
 def _shown(value: object) -> str:

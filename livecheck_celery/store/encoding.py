@@ -10,7 +10,7 @@ from pydantic_core import PydanticSerializationError, to_json
 
 from livecheck_celery import models
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.models import SignalEvent, TestExecution, TestReport
+from livecheck_celery.models import MAX_ERROR, SignalEvent, TestExecution, TestReport
 from livecheck_celery.utils.sanitize import encodable
 
 #: First in the JSON of every layout, so that it can be read without parsing the rest.
@@ -29,7 +29,7 @@ def execution_json(test: TestExecution) -> str:
 def event_json(event: SignalEvent) -> str:
     """Encode a signal as JSON without the fields that the script adds."""
     if event.error is not None:
-        event = replace(event, error=encodable(event.error))
+        event = replace(event, error=encodable(event.error[:MAX_ERROR]))
     return _with_layout(to_json(event, exclude={"received_at", "arrivals", "first_at", "use", "send_id"}).decode())
 
 
@@ -39,7 +39,7 @@ def report_json(report: TestReport) -> str:
     Raises:
         InvalidPayload: the id or the arguments of its test are not JSON.
     """
-    error = None if report.error is None else encodable(report.error)
+    error = None if report.error is None else encodable(report.error[:MAX_ERROR])
     traceback = None if report.traceback is None else encodable(report.traceback)
     exclude = {"at": True, "test": {"message_options"}}
     return _json(replace(report, error=error, traceback=traceback), report.test, exclude)

@@ -25,6 +25,9 @@ POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", "m
 #: Seconds between two reads of the streams of a cluster, where XREAD cannot block on several servers.
 _POLL: Final = 0.1
 
+#: Longest name of a case that is not registered, in characters.
+MAX_UNKNOWN: Final = 200
+
 _Entry = tuple[str, Mapping[str, str]]
 
 
@@ -37,11 +40,14 @@ class Reports:
     def post(self, report: TestReport, *, unknown_case: bool = False) -> TestReport:
         """Post a report that belongs to no recorded execution, and return it with ``at``.
 
-        With ``unknown_case``, the report goes to the one stream of all cases that are not registered.
+        With ``unknown_case``, the report goes to the one stream of all cases that are not registered, with at most 200
+        characters of the name.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
+        if unknown_case:
+            report = replace(report, case_name=report.case_name[:MAX_UNKNOWN])
         call = POST_REPORT(
             reports=self._database.keys.reports(UNKNOWN_CASE if unknown_case else report.case_name),
             report=self._database.report_json(report),

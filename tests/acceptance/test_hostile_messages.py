@@ -244,13 +244,13 @@ def test_ten_mebibytes_are_delivered_if_max_payload_allows(
 
 def test_ten_mebibytes_are_refused_by_default(client: Client, case: Case) -> None:
     name, much = uuid4().hex, "x" * TEN_MEBIBYTES
-    with pytest.raises(InvalidPayload, match="are 10485.* bytes, over the limit of 1048576"):
+    with pytest.raises(InvalidPayload, match="are 10485.* bytes, over the limit of 65536"):
         case.trigger(name, name, payload=much)
     case.trigger(name, name)
     send(case, name, much)
     report = report_of(case, name)
     assert report.state is State.FAIL
-    assert "value is 10485762 bytes, over the limit of 1048576 (livecheck_max_payload)" in report.error
+    assert "value is 10485762 bytes, over the limit of 65536 (livecheck_max_payload)" in report.error
 
 
 @pytest.mark.promise("No id can forge a log line or control a terminal.", theme="input")

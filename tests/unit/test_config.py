@@ -33,7 +33,7 @@ def test_defaults_of_settings() -> None:
     assert settings.schedule_queue == "livecheck.schedule"
     assert settings.test_concurrency == 100
     assert settings.send_reports is True
-    assert settings.max_payload == 1024 * 1024
+    assert settings.max_payload == 64 * 1024
     assert settings.secret_key == ()
 
 

@@ -179,10 +179,10 @@ def test_value_that_is_not_json_fails_the_test_at_once(livecheck: LiveCheck) -> 
 
 def test_value_over_the_limit_fails_the_test_and_names_the_limit(redis_url: str, livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.done.wait(timeout=30))
-    case.done.send("x" * (1024 * 1024), key="o-1", force=True)
+    case.done.send("x" * (64 * 1024), key="o-1", force=True)
     livecheck.runtime.outbox.flush()
     assert execute(case).state is State.FAIL
-    assert "over the limit of 1048576 (livecheck_max_payload)" in str(reports(livecheck)[0].error)
+    assert "over the limit of 65536 (livecheck_max_payload)" in str(reports(livecheck)[0].error)
 
 
 def test_unreadable_signal_in_redis_fails_the_waiting_test(livecheck: LiveCheck) -> None:

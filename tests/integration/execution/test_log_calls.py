@@ -97,12 +97,15 @@ def test_closed_stderr_decides_nothing(livecheck: LiveCheck, monkeypatch: pytest
     assert runner.state is State.PASS, runner.error
 
 
-def test_lines_of_a_test_are_bounded(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
+@pytest.mark.parametrize(("line", "kept"), [("%d", 1_000), ("%2000d", 32)])
+def test_lines_of_a_test_are_bounded(
+    livecheck: LiveCheck, caplog: pytest.LogCaptureFixture, line: str, kept: int
+) -> None:
     def run(self: Case) -> None:
         for number in range(5_000):
-            self.log.info("%d", number)
+            self.log.info(line, number)
 
     with caplog.at_level(logging.INFO):
         execute(declare(livecheck, run))
     record = next(record for record in caplog.records if "logged:" in record.getMessage())
-    assert record.getMessage().endswith("\n  999\n  … and 4000 more lines")
+    assert record.getMessage().endswith(f"{line % (kept - 1)}\n  … and {5_000 - kept} more lines")

@@ -220,7 +220,7 @@ def test_all_options_together(case: Any, triggered: list[Triggered]) -> None:
             InvalidPayload,
             "options of apply_async are not JSON",
         ),
-        ({"headers": {"x": "y" * 2_000_000}}, InvalidPayload, "over the limit of 1048576"),
+        ({"headers": {"x": "y" * 2_000_000}}, InvalidPayload, "over the limit of 65536"),
     ],
     ids=lambda value: str(value)[:20],
 )

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from livecheck_celery.delivery.automatic_signals import AutomaticSignals
-from livecheck_celery.delivery.items import FinishedOperation
+from livecheck_celery.delivery.items import FinishedOperation, SentSignal
+from livecheck_celery.models import SignalEvent
 from livecheck_celery.propagation.sources import Source, SourceIndex
 from tests.helpers.factories import make_test
 
@@ -39,6 +40,14 @@ def test_value_of_a_source_is_put_as_json() -> None:
 def test_error_of_a_source_is_put_without_a_value() -> None:
     [item] = Recorder(SOURCES).finish(value=1, error="task orders.store raised ValueError")
     assert (item.value, item.error) == ("null", "task orders.store raised ValueError")
+
+
+def test_error_is_cut_and_counts_against_the_outbox() -> None:
+    [item] = Recorder(SOURCES).finish(error="task orders.store raised " + "x" * 30_000_000)
+    assert item.error is not None
+    assert (len(item.error), item.size) == (2_000, 2_000 + len("null") + len("orders.store"))
+    signal = SentSignal(SignalEvent("stored", "shop.test_order", "o-1", error="x" * 2_000), 60.0)
+    assert signal.size == 2_000 + len("null")
 
 
 def test_operation_outside_a_test_is_not_put() -> None:

@@ -1,6 +1,7 @@
 """Reports: capped, merged over several cases, followed."""
 
 import logging
+from dataclasses import replace
 
 import pytest
 import redis
@@ -8,7 +9,7 @@ import redis
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
-from tests.helpers.factories import CASE, make_report, make_settings, make_test
+from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
 
 OTHER = "shop.test_other"
 
@@ -45,6 +46,14 @@ def test_reports_of_several_cases_are_merged_in_order_of_arrival(store: Store) -
     assert errors(store, CASE, OTHER, count=3) == ["2", "3", "4"]
     assert errors(store, CASE) == ["1", "3"]
     assert errors(store, CASE, count=0) == errors(store) == []
+
+
+def test_long_texts_are_cut_where_they_are_stored(store: Store, redis_client: redis.Redis) -> None:
+    store.reports.post(make_report(State.ERROR, case_name="x" * 5_000_000, error="y" * 30_000_000), unknown_case=True)
+    [report] = store.reports.latest(None, count=10)
+    assert (report.case_name, report.error) == ("x" * 200, "y" * 2_000)
+    store.signals.send(replace(make_signal(), error="z" * 30_000_000), ttl=60)
+    assert redis_client.hstrlen(store.keys.signals(CASE, "id-1"), "order_sent") < 3_000
 
 
 def test_reports_of_all_cases_include_unregistered_ones(store: Store, redis_client: redis.Redis) -> None:
