@@ -11,6 +11,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from livecheck_celery.binding import bind
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.signals import Signal
@@ -80,6 +81,7 @@ __all__ = [
     "UnknownSignal",
     "UnreadableData",
     "UrlSettings",
+    "bind",
     "current_execution",
     "current_test",
     "detached",

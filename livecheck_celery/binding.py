@@ -15,7 +15,18 @@ except ImportError:  # pragma: no cover - later versions
     _is_coroutine = None
 
 
-def bind(function: Callable[..., Any], tests: Sequence[Any], mark: Mark | None) -> Bound:
+def bind(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return ``function``, as part of what the running code is part of: its tests, and its fake request.
+
+    It is that wherever it is called: in a thread, a process pool, a callback. It can be a coroutine function or a
+    generator function, and can be pickled if ``function`` can. Outside a test and a fake request, it is ``function``
+    itself.
+    """
+    tests, mark = tests_in_force(), mark_in_force()
+    return bind_as(function, tests, mark) if tests or mark is not None else function
+
+
+def bind_as(function: Callable[..., Any], tests: Sequence[Any], mark: Mark | None) -> Bound:
     """Return ``function``, as part of ``tests`` wherever it is called, and of nothing else."""
     return (_BoundCoroutineFunction if _is_coroutine_function(function) else Bound)(function, tests, mark)
 
@@ -24,13 +35,7 @@ def bind_to(test: Any, function: Callable[..., Any]) -> Bound:
     """Return ``function``, as part of ``test``, and of the tests around it if ``test`` is in force here."""
     tests = tests_in_force()
     others = [other for other in tests if other != test] if test in tests else []
-    return bind(function, [test, *others], mark_in_force())
-
-
-def bind_here(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return ``function``, as part of what the running code is part of; unchanged outside a test and a fake request."""
-    tests, mark = tests_in_force(), mark_in_force()
-    return bind(function, tests, mark) if tests or mark is not None else function
+    return bind_as(function, [test, *others], mark_in_force())
 
 
 class Bound:
@@ -61,7 +66,7 @@ class Bound:
         return self if instance is None else partial(self, instance)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return bind, (self._function, self._tests, self._mark)
+        return bind_as, (self._function, self._tests, self._mark)
 
     def _block(self) -> ReentrantBlock:
         return ReentrantBlock(self._tests, self._mark)

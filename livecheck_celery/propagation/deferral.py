@@ -13,7 +13,7 @@ from contextlib import nullcontext
 from typing import Any, Final
 from weakref import WeakSet
 
-from livecheck_celery.binding import bind_here
+from livecheck_celery.binding import bind
 from livecheck_celery.blocks import Block, current_work, mark_in_force, tests_in_force
 from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.replacements import Replacements
@@ -146,7 +146,7 @@ def _is_being_imported(module: Any) -> bool:
 def _bound(function: Any) -> Any:
     if callable(function):  # else the framework raises its own error
         with GUARD("deferral", "deferral: failed to bind a function; it carries no test"):
-            return bind_here(function)
+            return bind(function)
     return function
 
 

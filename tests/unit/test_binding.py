@@ -1,4 +1,4 @@
-"""`test.bind(function)`: the function is part of the test in threads, processes, tasks and callbacks."""
+"""`bind(function)` and `test.bind(function)`: it is part of the test in threads, processes, tasks and callbacks."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from livecheck_celery import bind
 from livecheck_celery.context import current_test, current_tests, fake_request, under_test
 from tests.helpers.bindable import seen_in_process
 from tests.helpers.factories import make_test
@@ -52,6 +53,20 @@ def test_bound_function_is_part_of_the_test_in_a_process_pool(method: str) -> No
             bound = TEST.bind(seen_in_process)
         assert pool.submit(bound, 1).result()[1:] == (["o-1"], "shop.test_order")
         assert pool.submit(seen_in_process).result()[1:] == ([], None)
+
+
+@pytest.mark.promise(
+    "`bind(function)` carries the mark of a fake request, whether it is tested or not.", theme="propagation"
+)
+def test_function_bound_in_a_fake_request_is_synthetic_in_a_thread_and_a_process() -> None:
+    process = ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn"))
+    with ThreadPoolExecutor(1) as thread, process:
+        with fake_request("shop.test_order"):
+            assert thread.submit(bind(seen)).result() == ["shop.test_order"]
+            assert process.submit(bind(seen_in_process)).result()[1:] == ([], "shop.test_order")
+            with under_test(OTHER), under_test(TEST):
+                assert thread.submit(bind(seen)).result() == [TEST, OTHER, "shop.test_order"]
+        assert bind(seen) is seen
 
 
 def test_bound_function_is_part_of_nothing_else() -> None:

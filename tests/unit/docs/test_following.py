@@ -11,7 +11,7 @@ import celery
 import pytest
 
 import livecheck_celery
-from livecheck_celery import LiveCheck
+from livecheck_celery import LiveCheck, is_synthetic
 from livecheck_celery.context import fake_request, under_test
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, methods_of
@@ -89,6 +89,10 @@ def test_bound_functions_are_part_of_the_test(example: dict[str, Any]) -> None:
             tested = example["submit"]("an order")
         assert tested.result() == ("an order", TEST)
         assert example["submit"]("another").result() == ("another", None)
+        example["store"] = lambda order: is_synthetic()
+        with fake_request("shop.test_order"):
+            assert example["submit"]("an order").result() is True
+        assert example["submit"]("an order").result() is False
 
 
 @pytest.mark.parametrize("example", ["Start work that outlives the request"], indirect=True)

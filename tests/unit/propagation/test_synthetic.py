@@ -85,6 +85,7 @@ def test_fake_order_is_not_charged_whatever_state_livecheck_is_in(
     FAILURES[failure](case, monkeypatch)
     with fake_request("shop.test_order"), case.maybe_trigger("o-1"):
         assert charge() == "not charged"
+        assert HEADER_SYNTHETIC in case.app.gate.headers_for("localhost")
     assert serve(case, marked_headers()) == ["not charged"]
     assert serve(case, {}) == ["charged"]
 
