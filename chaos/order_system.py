@@ -68,6 +68,7 @@ livecheck = LiveCheck(
     broker_url=os.environ["CHAOS_BROKER_URL"],
     secret_key="of a run, which protects nothing at all",  # noqa: S106 - protects nothing
     max_reports=100_000,
+    max_report_bytes=1024 * 1024 * 1024,
 )
 
 _OPTIONS: Final[dict[str, Any]] = {
