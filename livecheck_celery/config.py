@@ -140,9 +140,6 @@ class Settings(_Resolved):
     enabled: bool = Field(default=True, description="Whether requests trigger tests and send signals.")
     send_reports: bool = Field(default=True, description="Whether reports are stored.")
     max_reports: int = Field(default=10_000, ge=1, le=_MOST_ITEMS, description="Reports stored for each case.")
-    max_report_bytes: int = Field(
-        default=16 * 1024 * 1024, ge=1, description="Bytes of the reports stored for each case, for 30 days at most."
-    )
     max_open: int = Field(
         default=100_000,
         ge=1,
@@ -289,6 +286,10 @@ class CaseOptions(UrlOptions):
     state_transition_delay: Annotated[
         Delay, Field(description="Time after a suite failure in which a pass does not restore the status.")
     ] = 60.0
+
+
+#: Options that can be overridden at run time.
+OVERRIDABLE: Final = ("active", "probability")
 
 
 with warnings.catch_warnings():

@@ -14,6 +14,7 @@
     ├── ServerUnavailable               a server does not answer, refuses a call, or is too old
     │   ├── RedisUnavailable            Redis did not answer, or refused a command
     │   │   └── RedisRefused            Redis will refuse it again: the login, a permission, a key of another type
+    │   │       └── UnreadableKey       of a value that LiveCheck did not write; also an UnreadableData
     │   ├── RedisTooOld                 Redis is older than 6.2
     │   └── BrokerUnavailable           the Celery broker did not accept a message
     ├── TestOutcome                     the verdict of a test; raised inside run()
@@ -85,6 +86,13 @@ class RedisUnavailable(ServerUnavailable):
 
 class RedisRefused(RedisUnavailable):
     """Redis refused the login or a command, and will do so until its configuration or LiveCheck's is changed."""
+
+
+class UnreadableKey(RedisRefused, UnreadableData):
+    """Redis refused a command, since a key has another type, or a value another form, than LiveCheck writes.
+
+    Redis itself is available: what uses other keys works.
+    """
 
 
 class RedisTooOld(ServerUnavailable):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextlib import ExitStack
-from typing import Final
+from typing import Any, Final
 
 from celery import Celery
 
@@ -21,6 +21,7 @@ from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.store import Store
 from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.retry import Retry
+from livecheck_celery.store.unreadable import Unreadable
 from livecheck_celery.utils.interruption import Interruption
 
 #: Timeout in seconds of Redis and the broker for code that can be part of a user's request.
@@ -58,15 +59,18 @@ class Runtime:
     """
 
     def __init__(self, app: Celery, settings: Settings, on_data_loss: Callable[[SharedConfig], object]) -> None:
-        connections = Connections(settings.redis_max_connections)
-        self.store = Store(settings, connections=connections)
-        self.request_store = Store(settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT, connections=connections)
+        shared: Any = {
+            "connections": Connections(settings.redis_max_connections),
+            "unreadable": Unreadable(self._count),
+        }
+        self.store = Store(settings, **shared)
+        self.request_store = Store(settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT, **shared)
         self.publisher = Publisher(
             app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT, prefix=settings.prefix
         )
         self.shared_config = SharedConfig(self.request_store, on_data_loss)
         threaded = Servers(
-            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, connections=connections),
+            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared),
             Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix),
         )
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
@@ -80,6 +84,9 @@ class Runtime:
         self.runner_resources = Resources(
             self.store, self.inbox, self.leases, self.deadlines, self.event_loop, self.retry
         )
+
+    def _count(self, reason: str) -> None:
+        self.outbox.count(reason)  # made after the stores
 
     def reopen(self) -> None:
         """Run tests again after `close`: another worker starts in this process, as in a host's test suite."""

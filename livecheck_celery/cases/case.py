@@ -26,7 +26,7 @@ from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.cases.trigger import Trigger, make_maybe_trigger
-from livecheck_celery.config import NOT_GIVEN, CaseOptions, CaseSettings, UrlSettings
+from livecheck_celery.config import NOT_GIVEN, OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable, ServiceDown, SuiteFailed, UnknownSignal
 from livecheck_celery.execution.runnable import Resources
@@ -39,8 +39,6 @@ from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.validation import explain_options
 
 OPTIONS: Final = frozenset(CaseSettings.model_fields)
-#: Options that can be overridden at run time.
-OVERRIDABLE: Final = ("active", "probability")
 
 
 class Case(CaseOptions, Declaration):

@@ -13,8 +13,8 @@ from kombu import Exchange, Queue
 from kombu.utils.json import dumps, loads
 from kombu.utils.uuid import uuid
 
-from livecheck_celery.errors import ConfigurationError, InvalidPayload
-from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.errors import ConfigurationError, InvalidPayload, UnreadableData
+from livecheck_celery.utils.sanitize import message_of, type_and_message
 
 #: Options that a worker reads in the message.
 _MESSAGE: Final = frozenset(
@@ -106,8 +106,19 @@ class MessageOptions:
 
     @classmethod
     def parse(cls, text: str | None) -> MessageOptions:
-        """Parse the JSON of `as_json`; None stands for a message whose result nobody reads."""
-        return cls({"ignore_result": True}) if text is None else cls(**loads(text))
+        """Parse the JSON of `as_json`; None stands for a message whose result nobody reads.
+
+        Raises:
+            UnreadableData: ``text`` was not written by `as_json`.
+        """
+        if text is None:
+            return cls({"ignore_result": True})
+        try:
+            found = loads(text)
+            message, sending = (dict(found[name]) for name in ("message", "sending"))
+        except Exception as exc:
+            raise UnreadableData(f"the message options are unreadable: {type_and_message(exc)}") from exc
+        return cls(message, sending)
 
     def as_json(self) -> str:
         """Encode the options as Celery encodes messages."""

@@ -24,7 +24,7 @@ from livecheck_celery.delivery.items import Item, RequestedTest
 from livecheck_celery.delivery.publisher import Publisher
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.delivery.writes import write
-from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable
+from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable, UnreadableKey
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.executions import BACKLOG, DUPLICATE
 from livecheck_celery.store.signals import OVERFLOW, STALE
@@ -221,8 +221,11 @@ class Outbox:
             counted, self._uncounted = self._uncounted, Counter()
         try:
             if counted:
-                self._servers.store.counters.add(counted)
-                counted = Counter()
+                try:
+                    self._servers.store.counters.add(counted)
+                    counted = Counter()
+                except UnreadableKey as exc:
+                    logger.debug("outbox: %s", exc)
             self._shared_config.refresh()
         except LiveCheckError as exc:
             logger.debug("outbox: %s", exc)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, Final, NamedTuple
+from math import isfinite
+from typing import Final, NamedTuple
 
-from livecheck_celery.store.database import Database, as_dict, readable
+from livecheck_celery.store.database import Database, as_dict
 from livecheck_celery.store.scripts import Script
+from livecheck_celery.store.unreadable import parse
 
 #: Seconds after which counting starts again.
 COUNTERS_TTL: Final = 24 * 3600
@@ -16,6 +18,8 @@ COUNTERS_TTL: Final = 24 * 3600
 MAX_REASONS: Final = 1000
 #: Prefix of a reason in the name of the field with the time of its last count.
 _LAST: Final = "@"
+#: Field with the time when counting began.
+_SINCE: Final = "since"
 #: What a service counts of the tests that others sent; for those that it sent, see `UNACKNOWLEDGED` and `OLD_MARK`.
 IGNORED: Final = "ignored"
 
@@ -85,34 +89,43 @@ class Counters:
         self._database.run(ADD_COUNTS(counters=counters, ttl=COUNTERS_TTL, limit=MAX_REASONS, counts=added))
 
     def read(self) -> Counts:
-        """Read the counters of all processes.
+        """Read the counters of all processes; those that cannot be parsed are skipped.
 
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.counters
-        now, [found] = self._database.read(key)
+        now, [found] = self._database.read({key: "hash"})
+        fields = as_dict(found or ())
+        counts: dict[str, int] = {}
+        ages: dict[str, float] = {}
+        services = []
+        for reason, count in fields.items():
+            if reason == _SINCE or reason.startswith(_LAST):
+                continue
+            try:
+                times, age = int(count), _age(now, fields.get(_LAST + reason, now))
+                if reason.startswith("["):
+                    services.append(_service_count(reason, times, age))
+                else:
+                    counts[reason], ages[reason] = times, age
+            except ValueError as exc:
+                self._database.unreadable.skip(key, exc, field=reason)
+        try:
+            since = _age(now, fields.get(_SINCE, now))
+        except ValueError as exc:
+            self._database.unreadable.skip(key, exc, field=_SINCE)
+            since = 0.0
+        return Counts(since, counts, ages, tuple(sorted(services)))
 
-        def parse() -> Counts:
-            fields = as_dict(found)
-            age = _age(now, fields.pop("since", now))
-            counts = {reason: int(count) for reason, count in fields.items() if not reason.startswith(_LAST)}
-            ages = {reason: _age(now, fields.get(_LAST + reason, now)) for reason in counts}
-            services = [
-                _service_count(field, counts.pop(field), ages.pop(field))
-                for field in list(counts)
-                if field.startswith("[")
-            ]
-            return Counts(age, counts, ages, tuple(sorted(services)))
 
-        return readable(key, parse)
-
-
-def _age(now: Any, time: Any) -> float:
-    return max(0.0, float(now) - float(time))
+def _age(now: float, time: str | float) -> float:
+    age = now - float(time)
+    if not isfinite(age):
+        raise ValueError(f"{time} is not a time")
+    return max(0.0, age)
 
 
 def _service_count(field: str, times: int, age: float) -> ServiceCount:
-    what, service, detail = json.loads(field)
+    what, service, detail = parse(field)
     return ServiceCount(str(what), str(service), str(detail), times, age)

@@ -15,9 +15,10 @@ from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import TestReport
 from livecheck_celery.store.encoding import report_json
 from livecheck_celery.store.keys import Keys
-from livecheck_celery.store.redis.client import connect, errors_translated
+from livecheck_celery.store.redis.client import connect, errors_translated, is_unreadable
 from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.scripts import Call, Script, run, run_all
+from livecheck_celery.store.unreadable import Unreadable
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 
@@ -29,11 +30,6 @@ PATIENCE: Final = 10.0
 KEEP: Final = 24 * 3600
 #: Seconds for which a record is kept after its verdict: longer than a worker retries to write the verdict.
 FORGET_AFTER: Final = 120
-
-#: Seconds for which a report is kept.
-REPORT_TTL: Final = 30 * 24 * 3600
-#: Arguments of the scripts that add a report: `Database.report_limits`.
-REPORT_LIMITS: Final = ("max_reports", "max_report_bytes", "report_ttl")
 
 READ: Final = Script("read", keys=("*stored",))
 
@@ -48,6 +44,7 @@ class Database:
         client: connection pool to Redis.
         keys: key names.
         timeout: seconds Redis can take to connect, and to answer.
+        unreadable: values that LiveCheck did not write.
     """
 
     def __init__(
@@ -58,6 +55,7 @@ class Database:
         timeout: float = 2.0,
         wait: float = PATIENCE,
         connections: Connections | None = None,
+        unreadable: Unreadable | None = None,
     ) -> None:
         """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
 
@@ -67,6 +65,7 @@ class Database:
             timeout: seconds Redis can take to connect, and to answer.
             wait: seconds to wait for a free connection, while all of this process are in use.
             connections: those of this process, which its stores share.
+            unreadable: notes of this process, which its stores share.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.
@@ -78,6 +77,7 @@ class Database:
         self.client = client
         self.keys = Keys(settings.prefix)
         self.timeout = timeout
+        self.unreadable = unreadable or Unreadable()
         self._throttle = Throttle()
 
     def errors_translated(self) -> AbstractContextManager[None]:
@@ -126,13 +126,16 @@ class Database:
         its part of a cluster is down.
 
         Raises:
-            RedisUnavailable: Redis did not answer, or all scripts failed.
+            RedisUnavailable: Redis did not answer, or refused all scripts, not because of what their keys hold.
         """
         replies = dict(zip(calls, self.run_all(list(calls.values()), raise_on_error=False), strict=True))
         failed = {name: reply for name, reply in replies.items() if isinstance(reply, redis.RedisError)}
-        if len(failed) == len(calls):
-            self.raise_first_error(list(failed.values()))
-        for name, error in failed.items():
+        refused = {name: error for name, error in failed.items() if not is_unreadable(error)}
+        for name in failed.keys() - refused.keys():
+            self.unreadable.skip(calls[name].keys[0], failed[name])
+        if refused and len(failed) == len(calls):
+            self.raise_first_error(list(refused.values()))
+        for name, error in refused.items():
             if self._throttle(name):
                 logger.error("store: case %s: %s", name, error)
         return {name: reply for name, reply in replies.items() if name not in failed}
@@ -161,21 +164,39 @@ class Database:
         with self.errors_translated():
             return pipeline.execute()
 
-    def read(self, *keys: str) -> tuple[float, list[Any]]:
+    def execute_each(self, pipeline: Pipeline, keys: Sequence[str]) -> list[Any]:
+        """Send a pipeline of one command for each of ``keys``; the reply is None for a key of another type.
+
+        Raises:
+            RedisUnavailable: Redis did not answer, or refused a command, not because of what its key holds.
+        """
+        with self.errors_translated():
+            replies: list[Any] = pipeline.execute(raise_on_error=False)
+        for at, (key, reply) in enumerate(zip(keys, replies, strict=True)):
+            if isinstance(reply, redis.RedisError) and is_unreadable(reply):
+                self.unreadable.skip(key, reply)
+                replies[at] = None
+        self.raise_first_error(replies)
+        return replies
+
+    def read(self, keys: Mapping[str, str]) -> tuple[float, list[Any]]:
         """Read keys of one cluster slot atomically; return the Redis time, and the values as ``read.lua`` replies them.
+
+        The value of a key of another type is None.
+
+        Args:
+            keys: the type of each key, ``hash`` or ``list``, by name.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        now, *found = self.run(READ(stored=keys))
+        now, *replies = self.run(READ(stored=list(keys)))
+        found = []
+        for (key, expected), kind, value in zip(keys.items(), replies[::2], replies[1::2], strict=True):
+            if kind not in (expected, "none"):
+                self.unreadable.skip(key, f"it is a {kind}, not a {expected}")
+            found.append(value if kind in (expected, "none") else None)
         return float(now), found
-
-    @property
-    def report_limits(self) -> dict[str, int]:
-        """Limits of the stream of reports of one case, by argument; no reports at all if reports are not kept."""
-        settings = self.settings
-        limits = settings.max_reports if settings.send_reports else 0, settings.max_report_bytes, REPORT_TTL
-        return dict(zip(REPORT_LIMITS, limits, strict=True))
 
     def report_json(self, report: TestReport) -> str | None:
         """Encode a report as JSON without ``at``, which the scripts add; return None if reports are not kept."""

@@ -9,9 +9,9 @@ from functools import partial
 from typing import Final
 
 from livecheck_celery import models
-from livecheck_celery.errors import DuplicateTest, TooManyTests
+from livecheck_celery.errors import DuplicateTest, TooManyTests, UnreadableData
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
-from livecheck_celery.store.database import FORGET_AFTER, KEEP, REPORT_LIMITS, Database, as_dict, readable
+from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.replies import Claim, Recovery, Verdict
 from livecheck_celery.store.scripts import Call, Script
@@ -72,7 +72,7 @@ VERDICT: Final = Script(
         "max_history",
         "delay",
         "report",
-        *REPORT_LIMITS,
+        "max_reports",
         "forget_after",
         "remember",
         "max_consecutive_failures",
@@ -290,7 +290,7 @@ class Executions:
             max_history=max_history,
             delay=state_transition_delay,
             report=self._database.report_json(report),
-            **self._database.report_limits,
+            max_reports=self._database.settings.max_reports,
             forget_after=FORGET_AFTER,
             remember=REMEMBER,
             **limits._asdict(),
@@ -384,5 +384,9 @@ class Executions:
         action, payload, recorded_at = self._database.run(call)
         if action == "none":
             return Recovery(action, None)
+        if action == "unreadable":
+            raise UnreadableData(f"Redis key {key} holds something LiveCheck did not write")
         test = readable(key, lambda: replace(EXECUTION.validate_json(payload), recorded_at=float(recorded_at)))
+        if (test.case_name, test.id) != (case_name, test_id):
+            raise UnreadableData(f"Redis key {key} holds the record of another test: {test.ident:.200}")
         return Recovery(action, test)

@@ -6,14 +6,15 @@ import json
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import partial
 from hashlib import sha1
+from math import isfinite
 from typing import Final, NamedTuple
 
 from pydantic import TypeAdapter
 
-from livecheck_celery.store.database import Database, readable
+from livecheck_celery.store.database import Database
 from livecheck_celery.store.scripts import Script
+from livecheck_celery.store.unreadable import parse
 
 #: Seconds after which a sign of life is forgotten.
 SIGN_TTL: Final = 120
@@ -71,6 +72,7 @@ class RunningProcess:
 
 
 PROCESS: Final = TypeAdapter(RunningProcess)
+NAMES: Final = TypeAdapter(list[str])
 
 
 class Liveness:
@@ -96,10 +98,9 @@ class Liveness:
         self._database.run(SIGN_OF_LIFE(sign=self._database.keys.schedules, ttl=SIGN_TTL))
 
     def read(self) -> SignsOfLife:
-        """Read the last signs of life.
+        """Read the last signs of life; one that cannot be parsed is skipped.
 
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = [self._database.keys.beat, self._database.keys.schedules]
@@ -107,9 +108,16 @@ class Liveness:
         pipeline.time()
         for key in keys:
             pipeline.get(key)
-        (seconds, microseconds), *seen = self._database.execute(pipeline)
+        (seconds, microseconds), *seen = self._database.execute_each(pipeline, ["", *keys])
         now = float(seconds + microseconds / 1_000_000)
-        return SignsOfLife(*(readable(key, partial(_age, now, at)) for key, at in zip(keys, seen, strict=True)))
+        return SignsOfLife(*(self._age(now, key, at) for key, at in zip(keys, seen, strict=True)))
+
+    def _age(self, now: float, key: str, at: str | None) -> float | None:
+        try:
+            return None if at is None else _age(now, at)
+        except ValueError as exc:
+            self._database.unreadable.skip(key, exc)
+            return None
 
     def clock_offset(self) -> float | None:
         """Measure by how many seconds the clock of this machine is ahead of Redis'; None if Redis answers too slowly.
@@ -162,8 +170,9 @@ class Liveness:
     def processes(self) -> list[RunningProcess]:
         """Read the workers and beats that gave a sign of life in the last two minutes, by kind and name.
 
+        A record that cannot be parsed is skipped.
+
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
@@ -171,26 +180,25 @@ class Liveness:
         pipeline.time()
         pipeline.zrangebyscore(keys.seen, "-inf", "+inf", withscores=True)
         pipeline.hgetall(keys.processes)
-        (seconds, microseconds), seen, records = self._database.execute(pipeline)
-        now = seconds + microseconds / 1_000_000
-
-        def parse() -> list[RunningProcess]:
-            found = [
-                PROCESS.validate_python({**json.loads(records[one]), "id": one, "age": max(0.0, now - at)})
-                for one, at in seen
-                if one in records and now - at < SIGN_TTL
-            ]
-            return sorted(found, key=lambda one: (one.kind, one.name, one.host, one.pid))
-
-        return readable(keys.processes, parse)
+        time, seen, records = self._database.execute_each(pipeline, ["", keys.seen, keys.processes])
+        now = time[0] + time[1] / 1_000_000
+        found = []
+        for one, at in seen or ():
+            if one in (records or ()) and now - at < SIGN_TTL:
+                try:
+                    stored = {**dict(parse(records[one])), "id": one, "age": max(0.0, now - at)}
+                    found.append(PROCESS.validate_python(stored))
+                except (TypeError, ValueError) as exc:
+                    self._database.unreadable.skip(keys.processes, type(exc).__name__, field=one)
+        return sorted(found, key=lambda one: (one.kind, one.name, one.host, one.pid))
 
     def declared_cases(self, processes: Sequence[RunningProcess]) -> frozenset[str] | None:
         """Read the names of the cases that running workers declare; None if that is not known.
 
-        It is not known while no worker runs, or a worker has just lapsed. `processes` reads the argument.
+        It is not known while no worker runs, a worker has just lapsed, or its list cannot be parsed. `processes` reads
+        the argument.
 
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         keys = [
@@ -202,11 +210,15 @@ class Liveness:
         pipeline = self._database.pipeline()
         for key in keys:
             pipeline.get(key)
-        found = self._database.execute(pipeline)
-        if None in found:
-            return None
-        lists = [readable(key, partial(json.loads, text)) for key, text in zip(keys, found, strict=True)]
-        return frozenset(name for names in lists for name in names)
+        declared: set[str] = set()
+        for key, text in zip(keys, self._database.execute_each(pipeline, keys), strict=True):
+            try:
+                declared |= set(NAMES.validate_python(None if text is None else parse(text)))
+            except ValueError as exc:
+                if text is not None:
+                    self._database.unreadable.skip(key, type(exc).__name__)
+                return None
+        return frozenset(declared)
 
     def claim_heartbeat(self, period: float) -> bool:
         """Claim the ping of this period of ``period`` seconds; return False if another process has claimed it.
@@ -219,5 +231,8 @@ class Liveness:
             return bool(self._database.client.set(self._database.keys.heartbeat, 1, nx=True, px=int(period * 900)))
 
 
-def _age(now: float, at: str | None) -> float | None:
-    return None if at is None else max(0.0, now - float(at))
+def _age(now: float, at: str) -> float:
+    age = now - float(at)
+    if not isfinite(age):
+        raise ValueError(f"{at} is not a time")
+    return max(0.0, age)

@@ -4,35 +4,43 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from typing import Any, Final, NamedTuple
+from functools import partial
+from typing import Annotated, Any, Final, NamedTuple
 
-from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.store.database import Database, as_dict, readable
+from pydantic import Field, TypeAdapter
+
+from livecheck_celery.config import OVERRIDABLE
+from livecheck_celery.errors import InvalidPayload, UnreadableKey
+from livecheck_celery.store.database import Database, as_dict
+from livecheck_celery.store.registered import checked, checked_settings, checked_sources
 from livecheck_celery.store.scripts import Script
-from livecheck_celery.utils.sanitize import get_logger
-
-logger = get_logger(__name__)
+from livecheck_celery.store.unreadable import parse
 
 REGISTER: Final = Script("register", keys=("cases", "shared"), args=("name", "settings", "field", "sources"))
-OVERRIDE: Final = Script("override", keys=("shared",), args=("field", "settings", "merge", "note", "expires_in"))
+OVERRIDE: Final = Script("override", keys=("shared",), args=("name", "merge", "expires_at", "*overrides"))
 FORGET: Final = Script("forget", keys=("cases", "shared"), args=("name",))
 SNAPSHOT: Final = Script("snapshot", keys=("shared",), args=("revision",))
 
 _OVERRIDE: Final = "override:"
 _SOURCES: Final = "sources:"
-#: Field of an override with the note of each option.
-_NOTES: Final = "notes"
 #: Keys deleted in one round trip.
 _BATCH: Final = 500
+
+
+#: A time that can be printed.
+Time = Annotated[float, Field(ge=0, le=1e11)]
 
 
 class Note(NamedTuple):
     """Who overrode an option of a case, why and for how long; times are Redis time, seconds since the epoch."""
 
-    at: float
+    at: Time
     by: str = ""
     reason: str = ""
-    expires_at: float | None = None
+    expires_at: Time | None = None
+
+
+NOTE: Final = TypeAdapter(Note)
 
 
 class Snapshot(NamedTuple):
@@ -49,9 +57,9 @@ class Snapshot(NamedTuple):
 
     revision: str
     since: str
-    overrides: Mapping[str, Mapping[str, Any]]
-    sources: Mapping[str, Mapping[str, tuple[str, str]]]
-    notes: Mapping[str, Mapping[str, Note]]
+    overrides: dict[str, dict[str, Any]]
+    sources: dict[str, dict[str, tuple[str, str]]]
+    notes: dict[str, dict[str, Note]]
 
 
 class Registry:
@@ -83,21 +91,25 @@ class Registry:
         self._database.run(call)
 
     def cases(self) -> dict[str, dict[str, Any]]:
-        """Read the settings of every registered case, by name; settings that cannot be parsed are logged and skipped.
+        """Read the settings of every registered case, by name; those that cannot be parsed are skipped.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.cases
-        with self._database.errors_translated():
-            stored: Any = self._database.client.hgetall(key)
+        pipeline = self._database.pipeline()
+        pipeline.hgetall(key)
+        [stored] = self._database.execute_each(pipeline, [key])
         cases: dict[str, dict[str, Any]] = {}
-        for name, text in sorted(stored.items()):
+        for name, text in sorted((stored or {}).items()):
             try:
-                cases[name] = dict(json.loads(text))
-            except (TypeError, ValueError):
-                logger.warning("registry: Redis key %s, field %s, holds something LiveCheck did not write", key, name)
+                cases[name] = checked_settings(dict(parse(text)), partial(self._skip, key, name))
+            except (TypeError, ValueError) as exc:
+                self._skip(key, name, "", exc)
         return cases
+
+    def _skip(self, key: str, field: str, part: str, problem: Exception) -> None:
+        self._database.unreadable.skip(key, f"{part}: {problem}" if part else problem, field=field)
 
     def override(
         self,
@@ -122,15 +134,26 @@ class Registry:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
+        at = self._now() if settings else 0.0
+        note = Note(at, by, reason, None if expires_in is None else at + expires_in)
+        stored = [
+            text
+            for option, value in settings.items()
+            for text in (f"{_OVERRIDE}{option}:{case_name}", json.dumps({"value": value, **note._asdict()}))
+        ]
         call = OVERRIDE(
             shared=self._database.keys.shared,
-            field=_OVERRIDE + case_name,
-            settings=json.dumps(dict(settings)) if settings else None,
-            merge=merge,
-            note=json.dumps({"by": by, "reason": reason}),
-            expires_in=expires_in,
+            name=case_name,
+            merge=merge and bool(settings),
+            expires_at=note.expires_at,
+            overrides=stored,
         )
         self._database.run(call)
+
+    def _now(self) -> float:
+        with self._database.errors_translated():
+            seconds, microseconds = self._database.client.time()
+        return float(seconds + microseconds / 1_000_000)
 
     def forget(self, case_name: str, test_ids: Iterable[str]) -> None:
         """Remove a case from the registry, and all its keys; a key of a test that is not in ``test_ids`` has a TTL.
@@ -155,46 +178,47 @@ class Registry:
             self._database.execute(pipeline)
 
     def snapshot(self, revision: str = "none") -> Snapshot | None:
-        """Read the shared configuration; return None if ``revision`` is still current.
+        """Read the shared configuration, without what cannot be parsed; return None if ``revision`` is still current.
+
+        Also returns None if its key has another type.
 
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.shared
-        found = self._database.run(SNAPSHOT(shared=key, revision=revision))
-        return None if found is None else readable(key, lambda: _parse(found))
+        try:
+            found = self._database.run(SNAPSHOT(shared=key, revision=revision))
+        except UnreadableKey as exc:
+            self._database.unreadable.skip(key, exc)
+            return None
+        return None if found is None else self._parse(as_dict(found))
+
+    def _parse(self, fields: dict[str, str]) -> Snapshot:
+        key = self._database.keys.shared
+        snapshot = Snapshot(fields.pop("revision", ""), fields.pop("since", ""), {}, {}, {})
+        for field, text in fields.items():
+            try:
+                if field.startswith(_SOURCES):
+                    sources = checked_sources(dict(parse(text)), partial(self._skip, key, field))
+                    snapshot.sources[field.removeprefix(_SOURCES)] = sources
+                elif field.startswith(_OVERRIDE):
+                    option, _, name = field.removeprefix(_OVERRIDE).partition(":")
+                    value, note = _override(option, parse(text))
+                    snapshot.overrides.setdefault(name, {})[option] = value
+                    snapshot.notes.setdefault(name, {})[option] = note
+            except (TypeError, ValueError) as exc:
+                self._skip(key, field, "", exc)
+        return snapshot
 
 
-def _parse(found: list[str]) -> Snapshot:
-    fields = as_dict(found)
-    return Snapshot(
-        revision=fields.pop("revision", ""),
-        since=fields.pop("since", ""),
-        overrides={
-            name: {option: value for option, value in override.items() if option != _NOTES}
-            for name, override in _fields(fields, _OVERRIDE)
-        },
-        sources={
-            case: {signal: (str(kind), str(name)) for signal, (kind, name) in value.items()}
-            for case, value in _fields(fields, _SOURCES)
-        },
-        notes={
-            name: {option: _note(note) for option, note in override.get(_NOTES, {}).items()}
-            for name, override in _fields(fields, _OVERRIDE)
-        },
-    )
+def _override(option: str, stored: Any) -> tuple[Any, Note]:
+    """Parse an override.
 
-
-def _note(stored: Mapping[str, Any]) -> Note:
-    expires_at = stored.get("expires_at")
-    return Note(
-        at=float(stored.get("at", 0)),
-        by=str(stored.get("by", "")),
-        reason=str(stored.get("reason", "")),
-        expires_at=None if expires_at is None else float(expires_at),
-    )
-
-
-def _fields(fields: Mapping[str, str], prefix: str) -> list[tuple[str, Any]]:
-    return [(name.removeprefix(prefix), json.loads(text)) for name, text in fields.items() if name.startswith(prefix)]
+    Raises:
+        TypeError, ValueError: LiveCheck did not write it.
+    """
+    if option not in OVERRIDABLE:
+        raise ValueError(f"the option {option!r} cannot be overridden")
+    fields = dict(stored)
+    value = checked(option, fields.pop("value", None))
+    return value, NOTE.validate_python(fields)

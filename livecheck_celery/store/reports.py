@@ -8,19 +8,15 @@ from dataclasses import replace
 from math import ceil
 from typing import Any, Final, cast
 
-from pydantic import ValidationError
-
+from livecheck_celery.errors import UnreadableKey
 from livecheck_celery.models import REPORT, TestReport
-from livecheck_celery.store.database import REPORT_LIMITS, Database
+from livecheck_celery.store.database import Database
 from livecheck_celery.store.encoding import is_left
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.scripts import Script
-from livecheck_celery.utils.sanitize import get_logger
 
-logger = get_logger(__name__)
-
-POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", *REPORT_LIMITS))
+POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", "max_reports"))
 
 #: Seconds between two reads of the streams of a cluster, where XREAD cannot block on several servers.
 _POLL: Final = 0.1
@@ -51,14 +47,14 @@ class Reports:
         call = POST_REPORT(
             reports=self._database.keys.reports(UNKNOWN_CASE if unknown_case else report.case_name),
             report=self._database.report_json(report),
-            **self._database.report_limits,
+            max_reports=self._database.settings.max_reports,
         )
         return replace(report, at=float(self._database.run(call)))
 
     def latest(self, case_names: Sequence[str] | None, *, count: int) -> list[TestReport]:
         """Return the last ``count`` reports of these cases, newest last; None means all cases, also unregistered ones.
 
-        A report that cannot be parsed is logged and skipped.
+        A report that cannot be parsed is skipped.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -69,8 +65,8 @@ class Reports:
         pipeline = self._database.pipeline()
         for key in streams:
             pipeline.xrevrange(key, count=count)
-        replies = self._database.execute(pipeline)
-        return _merged(zip(streams, replies, strict=True))[-count:]
+        replies = self._database.execute_each(pipeline, list(streams))
+        return self._merged(zip(streams, replies, strict=True))[-count:]
 
     def follow(self, case_names: Sequence[str] | None, positions: dict[str, str], *, block: float) -> list[TestReport]:
         """Return the reports since the last call, oldest first; wait up to ``block`` seconds for one.
@@ -99,10 +95,19 @@ class Reports:
             if isinstance(client, Cluster):
                 replies = self._polled(after, milliseconds / 1000)
             else:
-                replies = client.xread(cast("Any", after), block=milliseconds if milliseconds > 0 else None)
+                replies = self._blocking(after, milliseconds)
         for key, entries in replies:
             positions[streams[key]] = entries[-1][0]
-        return _merged(replies)
+        return self._merged(replies)
+
+    def _blocking(self, after: Mapping[str, str], milliseconds: int) -> Any:
+        block = milliseconds if milliseconds > 0 else None
+        try:
+            with self._database.errors_translated():
+                return self._database.client.xread(cast("Any", after), block=block)
+        except UnreadableKey:
+            # One command reads all streams; a poll reads each by itself.
+            return self._polled(after, milliseconds / 1000)
 
     def _polled(self, after: Mapping[str, str], block: float) -> list[tuple[str, list[_Entry]]]:
         """Poll streams that may be on several servers; return a reply like XREAD's."""
@@ -111,7 +116,8 @@ class Reports:
             pipeline = self._database.pipeline()
             for key, position in after.items():
                 pipeline.xrange(key, min=f"({position}")
-            found = [one for one in zip(after, pipeline.execute(), strict=True) if one[1]]
+            replies = self._database.execute_each(pipeline, list(after))
+            found = [one for one in zip(after, replies, strict=True) if one[1]]
             if found or time.monotonic() + _POLL > end:
                 return found
             time.sleep(_POLL)
@@ -119,9 +125,10 @@ class Reports:
     def _streams(self, case_names: Sequence[str] | None) -> dict[str, str]:
         """Return the name of each case by the key of its stream."""
         if case_names is None:
-            with self._database.errors_translated():
-                registered: Any = self._database.client.hkeys(self._database.keys.cases)
-            case_names = [*registered, UNKNOWN_CASE]
+            pipeline = self._database.pipeline()
+            pipeline.hkeys(self._database.keys.cases)
+            [registered] = self._database.execute_each(pipeline, [self._database.keys.cases])
+            case_names = [*(registered or ()), UNKNOWN_CASE]
         return {self._database.keys.reports(name): name for name in case_names}
 
     def _ends(self, streams: Mapping[str, str]) -> dict[str, str]:
@@ -129,26 +136,25 @@ class Reports:
         pipeline = self._database.pipeline()
         for key in streams:
             pipeline.xrevrange(key, count=1)
-        replies = self._database.execute(pipeline)
+        replies = self._database.execute_each(pipeline, list(streams))
         return {
             name: entries[0][0] if entries else "0-0" for name, entries in zip(streams.values(), replies, strict=True)
         }
 
-
-def _merged(replies: Iterable[tuple[str, Sequence[_Entry]]]) -> list[TestReport]:
-    """Parse the reports of several streams, and sort them by their time in Redis."""
-    found = []
-    for key, entries in replies:
-        for entry_id, fields in entries:
-            if is_left(fields.get("report", "")):
-                continue
-            try:
-                report = REPORT.validate_json(fields["report"])
-            except (KeyError, ValidationError):
-                problem = "reports: Redis key %s, entry %s, holds something LiveCheck did not write"
-                logger.warning(problem, key, entry_id)
-                continue
-            milliseconds, number = entry_id.split("-")
-            # The number orders entries of one stream only; across streams, the reports' time orders one millisecond.
-            found.append((int(milliseconds), report.at or 0.0, int(number), report))
-    return [report for *_, report in sorted(found, key=lambda entry: entry[:3])]
+    def _merged(self, replies: Iterable[tuple[str, Sequence[_Entry] | None]]) -> list[TestReport]:
+        """Parse the reports of several streams, and sort them by their time in Redis."""
+        found = []
+        for key, entries in replies:
+            for entry_id, fields in entries or ():
+                if is_left(fields.get("report", "")):
+                    continue
+                try:
+                    report = REPORT.validate_json(fields["report"])
+                except (KeyError, ValueError) as exc:
+                    self._database.unreadable.skip(key, type(exc).__name__, field=entry_id)
+                    continue
+                milliseconds, number = entry_id.split("-")
+                # The number orders entries of one stream only; across streams, the reports' time orders one
+                # millisecond.
+                found.append((int(milliseconds), report.at or 0.0, int(number), report))
+        return [report for *_, report in sorted(found, key=lambda entry: entry[:3])]

@@ -14,7 +14,7 @@ from tenacity import (
     wait_exponential,
 )
 
-from livecheck_celery.errors import RedisRefused, RedisUnavailable
+from livecheck_celery.errors import RedisRefused, RedisUnavailable, UnreadableKey
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
@@ -52,9 +52,10 @@ class Retry:
 
         Raises:
             RedisUnavailable: Redis stayed unavailable, or the process is stopping and its grace period is over.
+            UnreadableKey: Redis refused the call because of what a key holds.
         """
         retrying = Retrying(
-            retry=_if_unavailable,
+            retry=_if_unavailable & retry_if_not_exception_type(UnreadableKey),
             wait=wait_exponential(multiplier=0.1, max=5),
             stop=lambda retry_state: self._interruption.is_due or _RETRY_LIMIT(retry_state),
             sleep=self._interruption.sleep,

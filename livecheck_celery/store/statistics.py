@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import median
 from typing import Any, Final, NamedTuple
 
@@ -14,6 +15,8 @@ from livecheck_celery.models import State
 _TOTAL = "total:"
 #: Fields of the suite that `read_status` uses.
 STATUS_FIELDS: Final = ("status", "received_at", "expected_since", "failing_since")
+#: Latest time that is read, in the year 5138.
+_LATEST: Final = 1e11
 
 
 class FailureLimits(NamedTuple):
@@ -111,6 +114,34 @@ class Statistics:
         return _median(self.runtime_history)
 
 
+def readable_fields(state: Mapping[str, str], skip: Callable[[str, ValueError], object]) -> dict[str, str]:
+    """Return the fields of a suite that can be parsed; call ``skip`` for the others. An unreadable status is ERROR."""
+    found = {}
+    for field, value in state.items():
+        parse = _total if field.startswith(_TOTAL) else _PARSERS.get(field)
+        try:
+            if parse is not None:
+                parse(field.removeprefix(_TOTAL) + ":" + value if parse is _total else value)
+            found[field] = value
+        except ValueError as exc:
+            skip(field, exc)
+    if "status" in state:
+        found.setdefault("status", State.ERROR)
+    return found
+
+
+def readable_numbers(items: Sequence[str], skip: Callable[[ValueError], object]) -> list[str]:
+    """Return the ``items`` of a history that are finite numbers; call ``skip`` for the others."""
+    found = []
+    for item in items:
+        try:
+            _number(item)
+            found.append(item)
+        except ValueError as exc:
+            skip(exc)
+    return found
+
+
 def read_statistics(
     now: float,
     state: Mapping[str, str],
@@ -174,6 +205,30 @@ def stalled_after(settings: Mapping[str, Any]) -> float | None:
 def _recent(text: str) -> Recent:
     buckets = [bucket.split(":") for bucket in text.split()]
     return Recent(sum(int(failures) for _, _, failures in buckets), sum(int(tests) for _, tests, _ in buckets))
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not isfinite(number) or abs(number) > _LATEST:
+        raise ValueError(f"{text:.20} is out of range")
+    return number
+
+
+def _total(text: str) -> None:
+    state, _, count = text.partition(":")
+    State(state)
+    int(count)
+
+
+_PARSERS: Final[dict[str, Callable[[str], object]]] = {
+    "status": State,
+    "recent": _recent,
+    **dict.fromkeys(("consecutive_failures", "total_failures"), int),
+    **dict.fromkeys(
+        ("received_at", "expected_since", "last_fail", "last_failed_test", "last_test_received", "failing_since"),
+        _number,
+    ),
+}
 
 
 def _time(state: Mapping[str, str], field: str) -> float | None:

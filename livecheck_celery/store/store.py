@@ -23,6 +23,7 @@ from livecheck_celery.store.schedule_runs import ScheduleRuns
 from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import OVERFLOW, STALE, Signals
 from livecheck_celery.store.suites import Suites
+from livecheck_celery.store.unreadable import Unreadable
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Oldest Redis with every command that the scripts use.
@@ -47,6 +48,7 @@ class Store:
         counters: numbers of dropped items and ignored headers, by reason.
         liveness: signs of life of beat and workers.
         reports: reports of executions and suites.
+        unreadable: values that LiveCheck did not write.
     """
 
     def __init__(
@@ -57,10 +59,14 @@ class Store:
         timeout: float = 2.0,
         wait: float = PATIENCE,
         connections: Connections | None = None,
+        unreadable: Unreadable | None = None,
     ) -> None:
         """Use ``client``, or connect to ``redis_url`` on first use; arguments and errors as for `Database`."""
-        database = Database(settings, client, timeout=timeout, wait=wait, connections=connections)
+        database = Database(
+            settings, client, timeout=timeout, wait=wait, connections=connections, unreadable=unreadable
+        )
         self._database = database
+        self.unreadable = database.unreadable
         self.settings = database.settings
         self.client = database.client
         self.keys = database.keys
@@ -101,7 +107,9 @@ class Store:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return self._database.read(self.keys.shared)[0]
+        with self.errors_translated():
+            seconds, microseconds = self.client.time()
+        return float(seconds + microseconds / 1_000_000)
 
     def batch(self) -> Batch:
         """Return a `Batch`, which sends several writes in one round trip."""

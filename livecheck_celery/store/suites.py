@@ -6,21 +6,26 @@ from collections.abc import Mapping
 from functools import partial
 from typing import Final, NamedTuple
 
-from livecheck_celery.errors import UnreadableData
 from livecheck_celery.models import State, TestReport
-from livecheck_celery.store.database import REPORT_LIMITS, Database, as_dict, readable
+from livecheck_celery.store.database import Database, as_dict
 from livecheck_celery.store.scripts import Call, Script
-from livecheck_celery.store.statistics import STATUS_FIELDS, Statistics, read_statistics, read_status
-from livecheck_celery.utils.sanitize import get_logger
-from livecheck_celery.utils.throttle import ThrottledLogger
-
-throttled = ThrottledLogger(get_logger(__name__))
+from livecheck_celery.store.statistics import (
+    STATUS_FIELDS,
+    Statistics,
+    read_statistics,
+    read_status,
+    readable_fields,
+    readable_numbers,
+)
 
 FAIL_SUITE: Final = Script(
-    "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", *REPORT_LIMITS, "token")
+    "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports", "token")
 )
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
 STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report"))
+
+#: In place of the fields of a suite whose key has another type.
+_UNREADABLE: Final = {"status": State.ERROR.value}
 
 
 class Health(NamedTuple):
@@ -63,7 +68,7 @@ class Suites:
             status=state.value,
             delay=state_transition_delay,
             report=self._database.report_json(report),
-            **self._database.report_limits,
+            max_reports=self._database.settings.max_reports,
             token=token,
         )
         return bool(self._database.run(call))
@@ -89,7 +94,7 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        self._database.run_all(list(self._stalled_calls(cases, report=False).values()))
+        self._database.run_each(self._stalled_calls(cases, report=False))
 
     def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
         """Return the cases to report as stalled now, with the seconds since their last test, in one round trip.
@@ -101,7 +106,7 @@ class Suites:
             cases: ``warn_stalled_after`` of each case; None for an inactive case.
 
         Raises:
-            RedisUnavailable: Redis did not answer, or the state of every case was not written by LiveCheck.
+            RedisUnavailable: Redis did not answer.
         """
         calls = self._stalled_calls(cases, report=True)
         return {name: float(reply) for name, reply in self._database.run_each(calls).items() if reply}
@@ -116,17 +121,25 @@ class Suites:
         """Read the statistics of a case atomically.
 
         The status is STALL if no test was received in the last ``stalled_after`` seconds, even if no stall was reported
-        yet. Pass None for a case whose tests are not expected.
+        yet. Pass None for a case whose tests are not expected. Stored values that cannot be parsed are skipped; the
+        status is ERROR if it is one of them.
 
         Raises:
-            UnreadableData: a stored value cannot be parsed.
             RedisUnavailable: Redis did not answer.
         """
-        keys = self._database.keys
-        state_key = keys.suite(case_name)
-        histories = (keys.frequency(case_name), keys.latency(case_name), keys.runtime(case_name))
-        now, (state, *lists) = self._database.read(state_key, *histories)
-        return readable(state_key, lambda: read_statistics(now, as_dict(state), *lists, stalled_after=stalled_after))
+        keys, skip = self._database.keys, self._database.unreadable.skip
+        suite = keys.suite(case_name)
+        histories = [keys.frequency(case_name), keys.latency(case_name), keys.runtime(case_name)]
+        now, (state, *lists) = self._database.read({suite: "hash", **dict.fromkeys(histories, "list")})
+        fields = _UNREADABLE if state is None else self._readable(suite, as_dict(state))
+        numbers = [
+            readable_numbers(items or (), partial(skip, key)) for key, items in zip(histories, lists, strict=True)
+        ]
+        return read_statistics(now, fields, *numbers, stalled_after=stalled_after)
+
+    def _readable(self, key: str, state: Mapping[str, str]) -> dict[str, str]:
+        skip = self._database.unreadable.skip
+        return readable_fields(state, lambda field, problem: skip(key, problem, field=field))
 
     def health(self, cases: Mapping[str, float | None]) -> Health:
         """Read the status of each of ``cases``, and the delay of the sweep, in one round trip.
@@ -134,7 +147,7 @@ class Suites:
         Args:
             cases: ``stalled_after`` of each case, as for `statistics`.
 
-        The status of a case whose stored values cannot be parsed is ERROR; the reason is logged.
+        The status of a case is ERROR if it cannot be parsed.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -145,17 +158,16 @@ class Suites:
         for name in cases:
             pipeline.hmget(keys.suite(name), STATUS_FIELDS)
             pipeline.zrangebyscore(keys.open(name), "-inf", "+inf", start=0, num=1, withscores=True)
-        (seconds, microseconds), *replies = self._database.execute(pipeline)
+        used = [key(name) for name in cases for key in (keys.suite, keys.open)]
+        (seconds, microseconds), *replies = self._database.execute_each(pipeline, ["", *used])
         now = seconds + microseconds / 1_000_000
         statuses, failing, overdue = {}, set(), 0.0
         for (name, stalled_after), values, first in zip(cases.items(), replies[::2], replies[1::2], strict=True):
-            state = {field: value for field, value in zip(STATUS_FIELDS, values, strict=True) if value is not None}
-            try:
-                statuses[name] = readable(keys.suite(name), partial(read_status, now, state, stalled_after))
-            except UnreadableData as exc:
-                statuses[name] = State.ERROR
-                throttled.error("store: case %s: %s", name, exc)
-            if "failing_since" in state:
+            stored = dict(zip(STATUS_FIELDS, values or (), strict=values is not None))
+            state = {field: value for field, value in stored.items() if value is not None}
+            fields = _UNREADABLE if values is None else self._readable(keys.suite(name), state)
+            statuses[name] = read_status(now, fields, stalled_after)
+            if "failing_since" in fields:
                 failing.add(name)
-            overdue = max(overdue, *(now - due for _, due in first), 0.0)
+            overdue = max(overdue, *(now - due for _, due in first or ()), 0.0)
         return Health(statuses, overdue, frozenset(failing))

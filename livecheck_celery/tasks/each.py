@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextvars import copy_context
 from typing import Final, TypeVar
 
-from livecheck_celery.errors import LiveCheckError, ServerUnavailable
+from livecheck_celery.errors import LiveCheckError, ServerUnavailable, UnreadableKey
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import ThrottledLogger
 
@@ -36,7 +36,7 @@ def each(component: str, case_names: Iterable[str], act: Callable[[str], object]
             in_a_row = 0
         except LiveCheckError as exc:
             throttled.error("%s: case %s: %s", component, name, exc, key=f"{component} {type(exc).__name__}")
-            if isinstance(exc, ServerUnavailable):
+            if isinstance(exc, ServerUnavailable) and not isinstance(exc, UnreadableKey):
                 unavailable, in_a_row = exc, in_a_row + 1
         except Exception:  # noqa: BLE001 - a hook of the case raised
             throttled.exception("%s: case %s: failed; continuing with the others", component, name)

@@ -237,4 +237,6 @@ def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, An
             test = EXECUTION.validate_python(carried)
         except ValidationError as exc:
             raise InvalidPayload(f"a message for case {case.name} has no valid execution: {explain(exc)}") from exc
+        if test.case_name != case.name:
+            raise InvalidPayload(f"a message for case {case.name} has an execution of case {test.case_name!r:.200}")
     return replace(test, message_options=from_request(request)) if request else test

@@ -21,6 +21,7 @@ from livecheck_celery.errors import (
     LiveCheckTestSkipped,
     LiveCheckTestTimeout,
     UnreadableData,
+    UnreadableKey,
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store.counters import RESENT
@@ -63,6 +64,8 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
         case: the case.
         queues: those of the recovery pass, if it has several cases.
 
+    An execution that cannot be recovered because of what Redis holds is logged; the others are recovered.
+
     Raises:
         BrokerUnavailable: messages were not sent; the next sweep sends them.
         RedisUnavailable: Redis did not answer.
@@ -70,11 +73,17 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
     token = uuid.uuid4().hex
     queues = queues or Queues(case.app.runtime.publisher.has_messages)
     sent: set[str] = set()
-    while due := case.app.runtime.store.executions.due(case.name, BATCH):
+    left: set[str] = set()
+    while due := [one for one in case.app.runtime.store.executions.due(case.name, BATCH) if one not in left]:
         to_send: list[TestExecution] = []
         try:
             for test_id in due:
-                test = _recover(case, test_id, token, queues)
+                try:
+                    test = _recover(case, test_id, token, queues)
+                except UnreadableKey as exc:
+                    left.add(test_id)
+                    throttled.error("recovery: %s:%s left: %s", case.name, test_id, exc, key=f"left {case.name}")
+                    continue
                 if test is not None and test_id not in sent:  # the queues were asked before this pass sent
                     to_send.append(test)
                     sent.add(test_id)
@@ -100,8 +109,12 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     store = case.app.runtime.store
     try:
         action, test = store.executions.recover(case.name, test_id, token)
+        if test is not None:
+            MessageOptions.parse(test.message_options)
+    except UnreadableKey:  # not of the execution alone
+        raise
     except UnreadableData as exc:
-        throttled.error("recovery: %s:%s discarded: %s", case.name, test_id, exc)
+        store.unreadable.skip(store.keys.test(case.name, test_id), f"discarded: {exc}")
         store.executions.discard(case.name, test_id)
         store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
         return None

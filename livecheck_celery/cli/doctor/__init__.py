@@ -13,6 +13,7 @@ from rich.text import Text
 from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
+from livecheck_celery.cli.doctor.data import check_data
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
@@ -48,6 +49,7 @@ def doctor(ctx: click.Context) -> None:
     headers    services that ignored the headers of tests, and why
     hop        services that did not accept the tests that others sent them
     outbox     what all processes dropped or ignored
+    data       values in Redis that LiveCheck did not write
 
     \b
     Exit codes:
@@ -102,6 +104,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         yield check_http(livecheck)
         if redis.ok:
             yield from check_counters(livecheck)
+            yield from check_data(livecheck)
 
 
 def check_optimization(level: int, variable: str) -> Finding:

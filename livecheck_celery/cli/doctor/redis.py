@@ -13,6 +13,7 @@ from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
 from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT
+from livecheck_celery.store.unreadable import UNREADABLE
 from livecheck_celery.utils.redis_urls import without_password
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
@@ -169,6 +170,10 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
         fix = "give each environment its own livecheck_prefix: the queues are named after it"
         yield _counted("queue", found, fix, counted.ages[FOREIGN])
         named.add(FOREIGN)
+    if skipped := counted.counts.get(UNREADABLE):
+        found = f"processes skipped {skipped} values in Redis that LiveCheck did not write {since}"
+        yield _counted("data", found, "their logs name the keys, also those that are gone", counted.ages[UNREADABLE])
+        named.add(UNREADABLE)
     if counts := {reason: count for reason, count in counted.counts.items() if reason not in named}:
         listed = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
         fix = "the logs of the processes have details; docs/production-safety.md explains the reasons"

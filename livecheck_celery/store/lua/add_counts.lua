@@ -11,12 +11,14 @@ local counters, ttl, limit = KEYS[1], ARGV[1], tonumber(ARGV[2])
 local is_new = redis.call('EXISTS', counters) == 0
 local now = redis.call('TIME')[1]
 local left = limit - math.floor(redis.call('HLEN', counters) / 2)
+
 for at = 3, #ARGV, 2 do
-  if not string.match(redis.call('HGET', counters, ARGV[at]) or '0', '^%d+$') then
-    return redis.error_reply('ERR ' .. counters .. ' holds a count that is not a number: ' .. ARGV[at])
+  -- What LiveCheck did not write is counted anew: an error would also keep the other counts from being added.
+  local count = redis.call('HGET', counters, ARGV[at])
+  if count and not (string.match(count, '^%d+$') and #count < 16) then
+    redis.call('HSET', counters, ARGV[at], 0)
   end
 end
-
 if is_new then
   redis.call('HSET', counters, 'since', now)
   redis.call('EXPIRE', counters, ttl)

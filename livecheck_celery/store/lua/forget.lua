@@ -10,7 +10,13 @@ local clock = redis.call('TIME')
 redis.call('HEXISTS', shared, 'revision')
 
 local removed = redis.call('HDEL', cases, name)
-if redis.call('HDEL', shared, 'override:' .. name, 'sources:' .. name) > 0 then
+local changed = redis.call('HDEL', shared, 'sources:' .. name)
+for _, field in ipairs(redis.call('HKEYS', shared)) do
+  if string.match(field, '^override:[^:]*:(.*)$') == name then
+    changed = changed + redis.call('HDEL', shared, field)
+  end
+end
+if changed > 0 then
   redis.call('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])
 end
 return removed

@@ -1,42 +1,30 @@
--- Stores or removes the runtime override of a case.
+-- Stores or removes the runtime overrides of a case. Each option is a field of its own, which no script edits: its value
+-- can be signed.
 --
--- KEYS[1]  shared      hash, the shared configuration
--- ARGV[1]  field       "override:<case>"
--- ARGV[2]  settings    JSON object of options; empty to remove the override
--- ARGV[3]  merge       1 to keep the options of an earlier override that are not in settings
--- ARGV[4]  note        JSON object that is stored for each option of settings, such as who set it
--- ARGV[5]  expires_in  seconds after which these options are removed; empty for never
--- Reply    nil
+-- KEYS[1]      shared      hash, the shared configuration
+-- ARGV[1]      name        of the case
+-- ARGV[2]      merge       1 to keep earlier overrides of other options
+-- ARGV[3]      expires_at  time at which these overrides expire; empty for never
+-- ARGV[4...]   overrides   "override:<option>:<case>", value, and so on
+-- Reply        nil
 
-local shared, field, settings, merge, note = KEYS[1], ARGV[1], ARGV[2], ARGV[3] == '1', ARGV[4]
+local shared, name, merge, expires_at = KEYS[1], ARGV[1], ARGV[2] == '1', tonumber(ARGV[3])
 local clock = redis.call('TIME')
-local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
-local expires_in = tonumber(ARGV[5])
-local stored = redis.call('HMGET', shared, field, 'next_expiry')
-local is_read, override = pcall(cjson.decode, stored[1] or '{}')
-if not (merge and is_read and type(override) == 'table') then
-  override = {}
-end
-local next_expiry = tonumber(stored[2])
+local next_expiry = tonumber(redis.call('HGET', shared, 'next_expiry') or '')
 
-if settings == '' then
-  redis.call('HDEL', shared, field)
-else
-  local notes = type(override.notes) == 'table' and override.notes or {}
-  for option, value in pairs(cjson.decode(settings)) do
-    override[option] = value
-    notes[option] = cjson.decode(note)
-    notes[option].at = now
-    if expires_in then
-      notes[option].expires_at = now + expires_in
-      next_expiry = math.min(next_expiry or notes[option].expires_at, notes[option].expires_at)
+if not merge then
+  for _, field in ipairs(redis.call('HKEYS', shared)) do
+    if string.match(field, '^override:[^:]*:(.*)$') == name then
+      redis.call('HDEL', shared, field)
     end
   end
-  override.notes = notes
-  redis.call('HSET', shared, field, cjson.encode(override))
-  if next_expiry then
-    redis.call('HSET', shared, 'next_expiry', string.format('%.6f', next_expiry))
-  end
+end
+for at = 4, #ARGV, 2 do
+  redis.call('HSET', shared, ARGV[at], ARGV[at + 1])
+end
+if expires_at then
+  local is_first = not (next_expiry and next_expiry <= expires_at)
+  redis.call('HSET', shared, 'next_expiry', string.format('%.6f', is_first and expires_at or next_expiry))
 end
 redis.call('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])
 return false

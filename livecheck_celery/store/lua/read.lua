@@ -1,12 +1,14 @@
 -- Reads keys and the time, in one step.
 --
 -- KEYS[...]  stored  strings, hashes and lists, all in one cluster slot
--- Reply      {now, value of the first key, value of the second key, ...}; of a hash {field, value, ...}
+-- Reply      {now, type of the first key, its value, type of the second key, its value, ...}; of a hash {field, value,
+--            ...}, of a key that does not exist, or has another type, {}
 
 local clock = redis.call('TIME')
 local found = {string.format('%.6f', tonumber(clock[1]) + tonumber(clock[2]) / 1000000)}
 for _, key in ipairs(KEYS) do
   local kind = redis.call('TYPE', key).ok
+  table.insert(found, kind)
   if kind == 'hash' then
     table.insert(found, redis.call('HGETALL', key))
   elseif kind == 'list' then

@@ -13,7 +13,8 @@
 -- Reply    {action, payload or "", recorded_at or ""}
 --          action: none; send (its message was taken or is lost: re-send it); resend (re-send it unless messages wait
 --          in its queue: it may be one of them); or write this verdict with the token:
---          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time), revoked
+--          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time), revoked;
+--          or unreadable, if LiveCheck did not write the record
 
 local test, open, suite, id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local max_attempts, resend_after, max_resend = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
@@ -25,12 +26,25 @@ local function check_again(time)
   redis.call('ZADD', open, string.format('%.6f', time), id)
 end
 
+local kind = redis.call('TYPE', test).ok
+if kind ~= 'hash' and kind ~= 'none' then
+  return {'unreadable', '', ''}
+end
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'expires_at', 'closing',
-  'payload', 'outcome', 'recorded_at', 'taken', 'not_before', 'sent_at', 'layout')
+  'payload', 'outcome', 'recorded_at', 'taken', 'not_before', 'sent_at', 'layout', 'sends')
+for _, at in ipairs({3, 4, 5, 9, 11, 12, 13, 14}) do
+  if record[at] and not string.match(record[at], '^%d+%.?%d*$') then
+    return {'unreadable', '', ''}
+  end
+end
+local known = {timeout = true, lost = true, expired = true, revoked = true}
+if record[6] and not known[record[6]] then
+  return {'unreadable', '', ''}
+end
 local lease_until, attempts = tonumber(record[3] or 0), tonumber(record[4] or 0)
 local expires_at, closing, payload, recorded_at = tonumber(record[5] or 0), record[6], record[7], record[9]
 local taken, sent_at = record[10], tonumber(record[12] or record[11] or recorded_at or 0)
-local claimed_up_to = tonumber(redis.call('HGET', suite, 'claimed_up_to') or 0)
+local claimed_up_to = tonumber(redis.call('HGET', suite, 'claimed_up_to') or 0) or 0
 local score = redis.call('ZSCORE', open, id)
 if record[1] or not record[5] then
   redis.call('ZREM', open, id)

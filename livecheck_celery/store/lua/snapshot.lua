@@ -16,25 +16,19 @@ if not is_due then
   return redis.call('HGETALL', shared)
 end
 
+-- Overrides are removed, but not edited, since they can be signed.
 local fields, next_expiry = redis.call('HGETALL', shared), nil
 for at = 1, #fields, 2 do
-  local is_read, override = pcall(cjson.decode, fields[at + 1])
-  if string.sub(fields[at], 1, 9) == 'override:' and is_read and type(override) == 'table'
-    and type(override.notes) == 'table' then
-    local left, is_changed = 0, false
-    for option, note in pairs(override.notes) do
-      local expires_at = type(note) == 'table' and tonumber(note.expires_at) or nil
-      if expires_at and expires_at <= now then
-        override[option], override.notes[option], is_changed = nil, nil, true
-      else
-        left = left + 1
-        next_expiry = expires_at and math.min(next_expiry or expires_at, expires_at) or next_expiry
-      end
+  if string.sub(fields[at], 1, 9) == 'override:' then
+    local is_read, override = pcall(cjson.decode, fields[at + 1])
+    local expires_at = is_read and type(override) == 'table' and tonumber(override.expires_at) or nil
+    if expires_at and expires_at >= 1e12 or expires_at ~= expires_at then
+      expires_at = nil
     end
-    if left == 0 then
+    if expires_at and expires_at <= now then
       redis.call('HDEL', shared, fields[at])
-    elseif is_changed then
-      redis.call('HSET', shared, fields[at], cjson.encode(override))
+    elseif expires_at then
+      next_expiry = math.min(next_expiry or expires_at, expires_at)
     end
   end
 end

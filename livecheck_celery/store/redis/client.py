@@ -13,7 +13,7 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, NoPermissio
 from redis.retry import Retry
 from redis.sentinel import MasterNotFoundError
 
-from livecheck_celery.errors import ConfigurationError, RedisRefused, RedisUnavailable
+from livecheck_celery.errors import ConfigurationError, RedisRefused, RedisUnavailable, UnreadableKey
 from livecheck_celery.store.redis.cluster import Cluster, Node
 from livecheck_celery.store.redis.credentials import load_provider
 from livecheck_celery.store.redis.pool import BoundedPool, Connections, is_not_sent
@@ -70,6 +70,7 @@ def _bounds(timeout: float) -> dict[str, Any]:
         "socket_connect_timeout": timeout,
         "retry": no_retry(),
         "decode_responses": True,
+        "encoding_errors": "surrogateescape",  # a value that is not UTF-8 must fail no reply
         "protocol": 2,
     }
 
@@ -179,7 +180,21 @@ _NOT_ALLOWED: Final = ("ACL failure", "NOPERM", "The user executing the script c
 #: Subclasses of redis-py's ConnectionError that are replies.
 _REPLIES: Final = (redis.AuthenticationError, redis.BusyLoadingError)
 #: Texts of refusals that only a change of the configuration or of the stored data ends.
-_PERMANENT: Final = ("WRONGTYPE", "unknown command", "DB index is out of range", "invalid DB index")
+_PERMANENT: Final = ("unknown command", "DB index is out of range", "invalid DB index")
+#: Texts of refusals because of one key: its type, or a value that is not the number that a command or a script expects.
+_UNREADABLE: Final = (
+    "WRONGTYPE",
+    "attempt to ",
+    "bad argument",
+    "hash value is not",
+    "is not a valid float",
+    "value is not an integer",
+)
+
+
+def is_unreadable(error: redis.RedisError) -> bool:
+    """Return whether Redis refused a command because of what one key holds, while others can be used."""
+    return isinstance(error, redis.ResponseError) and any(words in str(error) for words in _UNREADABLE)
 
 
 def _problem(exc: redis.RedisError) -> tuple[type[RedisUnavailable], str]:
@@ -195,6 +210,8 @@ def _problem(exc: redis.RedisError) -> tuple[type[RedisUnavailable], str]:
     if isinstance(exc, AskError):
         fix = "if it is a cluster, livecheck_redis_url must begin with redis+cluster://"
         return RedisRefused, f"has other slots ({reason}); {fix}"
+    if is_unreadable(exc):
+        return UnreadableKey, f"refused a command ({reason}); is livecheck_prefix used by LiveCheck alone?"
     kind = RedisRefused if any(words in reason for words in _PERMANENT) else RedisUnavailable
     return kind, f"refused a command ({reason}); is it writable, and is livecheck_prefix used by LiveCheck alone?"
 

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from celery.signals import task_revoked
 
-from livecheck_celery import LiveCheck, State
+from livecheck_celery import Case, LiveCheck, State
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
 from livecheck_celery.tasks.handlers import Tasks
 from tests.helpers.factories import make_test
@@ -94,6 +94,20 @@ def test_message_without_a_valid_execution_is_reported(case: Any, carried: Any) 
     [(state, error)] = outcomes(case)
     assert state is State.ERROR
     assert str(error).startswith("a message for case shop.test_order has no valid execution: ")
+
+
+def test_message_with_the_execution_of_another_case_is_refused(case: Any) -> None:
+    ran: list[str] = []
+    kind = type("test_other", (Case,), {"run": lambda self: ran.append(self.name)})
+    other = case.app.add_case(kind, name="shop.test_other")
+    test = make_test("o-1", case.name)
+    case.app.runtime.store.executions.record(test, expires_in=60.0)
+    assert Tasks([case.app]).execute(**{CASE_KEYWORD: other.name, TEST_KEYWORD: test.as_message()}) == "ERROR"
+    [(state, error)] = outcomes(other)
+    assert state is State.ERROR
+    assert error == "a message for case shop.test_other has an execution of case 'shop.test_order'"
+    assert (ran, outcomes(case)) == ([], [])
+    assert case.app.runtime.store.executions.open_count(case.name) == 1, "its own message can still run it"
 
 
 def carried_by(case: Any) -> dict[str, Any]:

@@ -88,6 +88,7 @@ def test_every_check_can_pass(livecheck: LiveCheck) -> None:
             )
         ],
         "outbox": ["ok: nothing dropped or ignored in the last day"],
+        "data": ["ok: every value in Redis can be read"],
     }
     assert lines(result)["clock"][0].startswith("ok: this machine differs from Redis by 0.")
 

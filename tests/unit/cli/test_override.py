@@ -89,12 +89,3 @@ def test_override_with_the_earliest_end_expires_first(store: Store) -> None:
     found = wait_until(lambda: (each := store.registry.snapshot()) and "b" not in each.overrides and each)
     assert found.overrides == {"a": {"active": False}, "c": {"active": False}}
     assert float(store.client.hget(store.keys.shared, "next_expiry")) == pytest.approx(store.time() + 600, abs=5)
-
-
-def test_override_of_an_earlier_version_is_merged(declared: Any, store: Store) -> None:
-    store.client.hset(store.keys.shared, f"override:{CASE}", '{"probability": 0.125}')
-    run("override", "test_order", "--inactive", "--by", "x")
-    snapshot = store.registry.snapshot()
-    assert snapshot is not None
-    assert snapshot.overrides == {CASE: {"active": False, "probability": 0.125}}
-    assert f"{CASE}: probability is overridden with 0.125\n" in run("status").stdout

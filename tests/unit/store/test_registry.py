@@ -5,7 +5,7 @@ import logging
 import pytest
 import redis
 
-from livecheck_celery.errors import InvalidPayload, UnreadableData
+from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.store import Store
 
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
@@ -66,7 +66,11 @@ def test_snapshot_has_an_override_until_it_is_removed(store: Store) -> None:
     assert later.overrides == {}
 
 
-def test_unreadable_shared_configuration_is_an_error_with_its_key(store: Store, redis_client: redis.Redis) -> None:
-    redis_client.hset(store.keys.shared, mapping={"override:c": "junk", "revision": "1"})
-    with pytest.raises(UnreadableData, match=r"livecheck:\{cases\}:shared"):
-        store.registry.snapshot()
+def test_unreadable_part_of_the_shared_configuration_is_skipped(store: Store, redis_client: redis.Redis) -> None:
+    store.registry.override("c", {"active": False})
+    fields = {"override:probability:c": "junk", "override:max_history:c": '{"value": 1, "at": 1}', "revision": "1"}
+    redis_client.hset(store.keys.shared, mapping=fields)
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    assert snapshot.overrides == {"c": {"active": False}}
+    assert [place.rpartition(" ")[2] for place in store.unreadable.places] == list(fields)[:2]

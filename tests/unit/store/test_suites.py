@@ -5,7 +5,6 @@ import uuid
 import pytest
 import redis
 
-from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers.executions import claim, judge
@@ -119,11 +118,12 @@ def test_unreadable_case_does_not_hide_the_stall_of_another(
     store: Store, redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
 ) -> None:
     redis_client.set(store.keys.suite("broken"), "x")
-    with pytest.raises(RedisUnavailable):
-        store.suites.stalled({"broken": 0.1})
+    assert store.suites.stalled({"broken": 0.1}) == {}
     for _ in range(3):
         assert store.suites.stalled({"broken": 0.1, CASE: 60.0}) == {}
-    assert [line.partition(": ")[2][:12] for line in caplog.messages] == ["case broken:"], "once a minute"
+    assert [line[:46] for line in caplog.messages] == ["store: skipped Redis key livecheck:{broken}:su"], (
+        "once a minute"
+    )
     redis_client.hset(store.keys.suite(CASE), "expected_since", 1)
     assert list(store.suites.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
     redis_client.delete(store.keys.suite("broken"))
@@ -203,12 +203,20 @@ def test_statistics_of_an_unknown_case_are_empty(store: Store) -> None:
     assert store.suites.statistics("nobody").status is State.INIT
 
 
-def test_unreadable_statistics_are_an_error_with_the_key_and_affect_no_other_case(
+def test_unreadable_statistics_are_skipped_an_unreadable_status_is_error_and_no_other_case_is_affected(
     store: Store, redis_client: redis.Redis
 ) -> None:
-    redis_client.hset(store.keys.suite(CASE), "status", "FINE")
-    with pytest.raises(UnreadableData, match=r"livecheck:\{shop.test_order\}:suite"):
-        store.suites.statistics(CASE)
+    redis_client.hset(store.keys.suite(CASE), mapping={"status": "FINE", "last_fail": "nan", "total:PASS": 7})
+    redis_client.rpush(store.keys.runtime(CASE), "1", "x", "inf", "3")
+    found = store.suites.statistics(CASE)
+    assert (found.status, found.last_fail, found.total_by_state) == (State.ERROR, None, {State.PASS: 7})
+    assert found.runtime_history == [1.0, 3.0]
+    suite = store.keys.suite(CASE)
+    assert list(store.unreadable.places) == [
+        f"{suite}, field status",
+        f"{suite}, field last_fail",
+        store.keys.runtime(CASE),
+    ]
     assert store.suites.statistics("shop.test_other").status is State.INIT
 
 
@@ -238,4 +246,4 @@ def test_health_of_an_unreadable_case_is_an_error_of_it_alone(
     redis_client.hset(store.keys.suite("broken"), mapping={"status": "nonsense", "expected_since": "x"})
     health = store.suites.health({"broken": 60.0, CASE: 60.0})
     assert health.statuses == {"broken": State.ERROR, CASE: State.INIT}
-    assert "case broken: Redis key " in caplog.text
+    assert "skipped Redis key livecheck:{broken}:suite, field status" in caplog.text

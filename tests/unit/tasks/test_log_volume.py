@@ -96,7 +96,7 @@ def test_100_tests_that_cannot_be_read(case: Any, caplog: pytest.LogCaptureFixtu
     store.executions.make_due(CASE, [f"o-{number}" for number in range(100)])
     sweep(case)
     [line] = caplog.messages
-    assert line.startswith(f"recovery: {CASE}:o-")
+    assert line.startswith(f"store: skipped Redis key livecheck:{{{CASE}}}:test:o-")
 
 
 def test_signs_of_life_without_redis(

@@ -1,0 +1,60 @@
+"""Settings of registered cases, as readers use them: each option by itself, since any program can write to Redis."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Final
+
+from pydantic import Field, Strict, TypeAdapter
+
+#: Seconds that can be printed.
+_Number = Annotated[float, Strict(), Field(ge=0, le=1e11)]
+
+#: Options and other entries that readers use; all others are only shown.
+_TYPES: Final[dict[str, Any]] = {
+    "active": Annotated[bool, Strict()],
+    "probability": Annotated[_Number, Field(ge=0, le=1)],
+    "frequency": _Number | str | None,
+    "warn_stalled_after": _Number,
+    "signals": list[str],
+    "sources": dict[str, Any],
+}
+_ADAPTERS: Final = {name: TypeAdapter(hint) for name, hint in _TYPES.items()}
+_SOURCE: Final = TypeAdapter(tuple[str, str])
+
+#: Called with the name of an entry that cannot be used, and why.
+Skip = Callable[[str, ValueError], object]
+
+
+def checked(option: str, value: object) -> Any:
+    """Return the value of an option.
+
+    Raises:
+        ValueError: readers cannot use it.
+    """
+    adapter = _ADAPTERS.get(option)
+    return value if adapter is None else adapter.validate_python(value)
+
+
+def checked_settings(settings: Mapping[str, Any], skip: Skip) -> dict[str, Any]:
+    """Return the settings that readers can use; call ``skip`` for each other one."""
+    found = {}
+    for name, value in settings.items():
+        try:
+            found[name] = checked(name, value)
+        except ValueError as exc:
+            skip(name, exc)
+    if "sources" in found:
+        found["sources"] = {name: list(source) for name, source in checked_sources(found["sources"], skip).items()}
+    return found
+
+
+def checked_sources(sources: Mapping[str, Any], skip: Skip) -> dict[str, tuple[str, str]]:
+    """Return kind and name of the source of each signal; call ``skip`` for each that is not readable."""
+    found = {}
+    for signal, source in sources.items():
+        try:
+            found[signal] = _SOURCE.validate_python(source)
+        except ValueError as exc:
+            skip(f"source of {signal}", exc)
+    return found
