@@ -66,8 +66,9 @@ livecheck = LiveCheck(
     app,
     redis_url=os.environ["CHAOS_STATE_URL"],
     broker_url=os.environ["CHAOS_BROKER_URL"],
-    secret_key="of a run, which protects nothing at all",  # noqa: S106 - protects nothing
+    secret_key="of a run that protects nothing at all",  # noqa: S106 - protects nothing
     max_reports=100_000,
+    max_report_bytes=1024 * 1024 * 1024,
 )
 
 _OPTIONS: Final[dict[str, Any]] = {

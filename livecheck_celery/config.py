@@ -140,6 +140,9 @@ class Settings(_Resolved):
     enabled: bool = Field(default=True, description="Whether requests trigger tests and send signals.")
     send_reports: bool = Field(default=True, description="Whether reports are stored.")
     max_reports: int = Field(default=10_000, ge=1, le=_MOST_ITEMS, description="Reports stored for each case.")
+    max_report_bytes: int = Field(
+        default=16 * 1024 * 1024, ge=1, description="Bytes of the reports stored for each case, for 30 days at most."
+    )
     max_open: int = Field(
         default=100_000,
         ge=1,

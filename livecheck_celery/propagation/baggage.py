@@ -62,3 +62,9 @@ def plain(value: str) -> str:
 def entries(header: str, name: str = ENTRY) -> list[str]:
     """Return the values of all entries called ``name`` in a baggage ``header``, with their properties."""
     return _ENTRY_PATTERN[name].findall(header) if name in header else []
+
+
+def others(header: str) -> str:
+    """Return a baggage ``header`` without LiveCheck's entries."""
+    members = [member for member in header.split(",") if member.partition("=")[0].strip() not in (ENTRY, OUTER_ENTRY)]
+    return ",".join(members)

@@ -5,7 +5,7 @@ Imports OpenTelemetry, which the extra ``otel`` installs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final
 from urllib.parse import quote_plus, urlsplit
 
@@ -89,6 +89,7 @@ class _TestPropagator(TextMapPropagator):
         if (gate := self.gate) is not None:
             received, context = context, remove_baggage(baggage.OUTER_ENTRY, remove_baggage(baggage.ENTRY, context))
             with GUARD("baggage", "opentelemetry: failed to add the test to the baggage; continuing"):
+                _remove_entries(carrier)
                 if gate.lists(_host_in(received)):
                     context = _with_entries(gate.headers(), received)
         self.inner.inject(carrier, context, setter=setter)
@@ -96,6 +97,16 @@ class _TestPropagator(TextMapPropagator):
     @property
     def fields(self) -> set[str]:
         return self.inner.fields
+
+
+def _remove_entries(carrier: object) -> None:
+    """Remove LiveCheck's entries from a header that a client has copied, such as httpx for a redirect."""
+    if not isinstance(carrier, MutableMapping) or not isinstance(header := carrier.get(baggage.HEADER), str):
+        return
+    if (others := baggage.others(header)) != header:
+        carrier[baggage.HEADER] = others
+        if not others:
+            del carrier[baggage.HEADER]
 
 
 def _with_entries(headers: Mapping[str, str], received: Context | None) -> Context | None:

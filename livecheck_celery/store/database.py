@@ -31,6 +31,11 @@ KEEP: Final = 24 * 3600
 #: Seconds for which a record is kept after its verdict: longer than a worker retries to write the verdict.
 FORGET_AFTER: Final = 120
 
+#: Seconds for which a report is kept.
+REPORT_TTL: Final = 30 * 24 * 3600
+#: Arguments of the scripts that add a report: `Database.report_limits`.
+REPORT_LIMITS: Final = ("max_reports", "max_report_bytes", "report_ttl")
+
 READ: Final = Script("read", keys=("*stored",))
 
 T = TypeVar("T")
@@ -197,6 +202,13 @@ class Database:
                 self.unreadable.skip(key, f"it is a {kind}, not a {expected}")
             found.append(value if kind in (expected, "none") else None)
         return float(now), found
+
+    @property
+    def report_limits(self) -> dict[str, int]:
+        """Limits of the stream of reports of one case, by argument; no reports at all if reports are not kept."""
+        settings = self.settings
+        limits = settings.max_reports if settings.send_reports else 0, settings.max_report_bytes, REPORT_TTL
+        return dict(zip(REPORT_LIMITS, limits, strict=True))
 
     def report_json(self, report: TestReport) -> str | None:
         """Encode a report as JSON without ``at``, which the scripts add; return None if reports are not kept."""

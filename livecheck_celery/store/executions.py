@@ -11,7 +11,7 @@ from typing import Final
 from livecheck_celery import models
 from livecheck_celery.errors import DuplicateTest, TooManyTests, UnreadableData
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
-from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
+from livecheck_celery.store.database import FORGET_AFTER, KEEP, REPORT_LIMITS, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.replies import Claim, Recovery, Verdict
 from livecheck_celery.store.scripts import Call, Script
@@ -72,7 +72,7 @@ VERDICT: Final = Script(
         "max_history",
         "delay",
         "report",
-        "max_reports",
+        *REPORT_LIMITS,
         "forget_after",
         "remember",
         "max_consecutive_failures",
@@ -290,7 +290,7 @@ class Executions:
             max_history=max_history,
             delay=state_transition_delay,
             report=self._database.report_json(report),
-            max_reports=self._database.settings.max_reports,
+            **self._database.report_limits,
             forget_after=FORGET_AFTER,
             remember=REMEMBER,
             **limits._asdict(),

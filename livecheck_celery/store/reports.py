@@ -10,13 +10,13 @@ from typing import Any, Final, cast
 
 from livecheck_celery.errors import UnreadableKey
 from livecheck_celery.models import REPORT, TestReport
-from livecheck_celery.store.database import Database
+from livecheck_celery.store.database import REPORT_LIMITS, Database
 from livecheck_celery.store.encoding import is_left
 from livecheck_celery.store.keys import UNKNOWN_CASE
 from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.scripts import Script
 
-POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", "max_reports"))
+POST_REPORT: Final = Script("post_report", keys=("reports",), args=("report", *REPORT_LIMITS))
 
 #: Seconds between two reads of the streams of a cluster, where XREAD cannot block on several servers.
 _POLL: Final = 0.1
@@ -47,7 +47,7 @@ class Reports:
         call = POST_REPORT(
             reports=self._database.keys.reports(UNKNOWN_CASE if unknown_case else report.case_name),
             report=self._database.report_json(report),
-            max_reports=self._database.settings.max_reports,
+            **self._database.report_limits,
         )
         return replace(report, at=float(self._database.run(call)))
 

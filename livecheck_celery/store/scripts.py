@@ -26,11 +26,15 @@ Argument = str | int | float | bool | None
 #: A line such as ``-- ARGV[2]  token  of the claim``; the index ``2...`` or ``...`` names all following values.
 _HEADER_LINE: Final = re.compile(r"-- (KEYS|ARGV)\[(\d*)(\.\.\.)?\]\s+(\w+)")
 
+_INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
+
 #: Arguments that become limits of a list or stream, or times to live; a command refuses others, after earlier writes.
-_WHOLE: Final = frozenset({"forget_after", "limit", "max_history", "max_reports", "remember", "signal_ttl", "ttl"})
+_WHOLE: Final = frozenset(
+    {"forget_after", "limit", "max_history", "max_reports", "remember", "report_ttl", "signal_ttl", "ttl"}
+)
 #: Arguments that are added to times.
 _NUMBERS: Final = frozenset(
-    {"closing_lease", "delay", "early", "expires_in", "keep", "lease", "period", "resend_after"}
+    {"closing_lease", "delay", "early", "expires_in", "keep", "lease", "max_report_bytes", "period", "resend_after"}
 )
 #: Refuses an argument that is not a number, or too large for a time to live in milliseconds.
 _CHECK: Final = """
@@ -145,7 +149,10 @@ def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
 
 
 def _read(name: str) -> str:
-    return files("livecheck_celery.store").joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    """Read a file of ``lua/``; a line ``-- include add_report`` stands for that file of ``lua_parts/``."""
+    store = files("livecheck_celery.store")
+    text = store.joinpath("lua", f"{name}.lua").read_text(encoding="utf-8")
+    return _INCLUDE.sub(lambda line: store.joinpath("lua_parts", f"{line[1]}.lua").read_text(encoding="utf-8"), text)
 
 
 def _checked(source: str, args: Sequence[str]) -> str:

@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import ValidationError
 
 from livecheck_celery.models import EVENT, SignalEvent
-from livecheck_celery.store.database import FORGET_AFTER, Database, as_dict
+from livecheck_celery.store.database import FORGET_AFTER, REPORT_LIMITS, Database, as_dict
 from livecheck_celery.store.encoding import event_json, is_left
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.scripts import Call, Script
@@ -43,7 +43,7 @@ SEND_SIGNAL: Final = Script(
         "max_ids",
         "max_bytes",
         "case_name",
-        "max_reports",
+        *REPORT_LIMITS,
     ),
 )
 DROP_SIGNALS: Final = Script("drop_signals", keys=("signals", "test"))
@@ -122,7 +122,7 @@ class Signals:
 
     def send_call(self, event: SignalEvent, *, ttl: float) -> Call:
         """Build the call of `send`; the reply is a reason, or a list: ``received_at``, and ids for `drop`."""
-        keys, settings = self._database.keys, self._database.settings
+        keys = self._database.keys
         return SEND_SIGNAL(
             signals=keys.signals(event.case_name, event.key),
             test=keys.test(event.case_name, event.key),
@@ -141,7 +141,7 @@ class Signals:
             max_ids=MAX_UNRECORDED,
             max_bytes=MAX_UNRECORDED_BYTES,
             case_name=event.case_name,
-            max_reports=settings.max_reports if settings.send_reports else 0,
+            **self._database.report_limits,
         )
 
     def drop(self, case_name: str, test_ids: Sequence[str]) -> None:

@@ -7,7 +7,7 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from livecheck_celery.models import State, TestReport
-from livecheck_celery.store.database import Database, as_dict
+from livecheck_celery.store.database import REPORT_LIMITS, Database, as_dict
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.statistics import (
     STATUS_FIELDS,
@@ -19,7 +19,7 @@ from livecheck_celery.store.statistics import (
 )
 
 FAIL_SUITE: Final = Script(
-    "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", "max_reports", "token")
+    "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", *REPORT_LIMITS, "token")
 )
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
 STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report"))
@@ -68,7 +68,7 @@ class Suites:
             status=state.value,
             delay=state_transition_delay,
             report=self._database.report_json(report),
-            max_reports=self._database.settings.max_reports,
+            **self._database.report_limits,
             token=token,
         )
         return bool(self._database.run(call))

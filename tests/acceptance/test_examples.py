@@ -75,7 +75,7 @@ class System:
         self._urls = [f"http://127.0.0.1:{free_port()}" for _ in range(2)]
         self._env = {
             "PYTHONPATH": os.pathsep.join([str(REPOSITORY / "examples"), str(REPOSITORY)]),
-            "LIVECHECK_SECRET_KEY": "only for this test, which makes it long",
+            "LIVECHECK_SECRET_KEY": "only for this test and therefore long",
             "LIVECHECK_CASES": f"{name}.checks",
             "ORDERS_REDIS_URL": f"{programs.url.removesuffix('/0')}/1",
         }

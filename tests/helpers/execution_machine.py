@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Store
-from tests.helpers.execution_model import DELAY, OPEN, ExecutionModel
+from tests.helpers.execution_model import DELAY, OPEN, REPORTS, ExecutionModel
 from tests.helpers.execution_records import Message, stamp
 from tests.helpers.factories import CASE, make_report, make_test
 
@@ -83,6 +83,8 @@ class ServerAndModel(RuleBasedStateMachine):
     def _key(self, what: str, test_id: str) -> str:
         if what == OPEN:
             return self.keys.open(CASE)
+        if what == REPORTS:
+            return self.keys.reports(CASE)
         return self.keys.test(CASE, test_id) if what == "test" else self.keys.signals(CASE, test_id)
 
     def _move(self, seconds: float) -> None:
@@ -162,7 +164,7 @@ class ServerAndModel(RuleBasedStateMachine):
 
     def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
         keys = self.keys
-        lasting = {CLOCK, keys.suite(CASE), keys.reports(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
+        lasting = {CLOCK, keys.suite(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
         lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
         assert everything - lasting == set(timed)
         found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}

@@ -10,7 +10,7 @@ from math import ceil
 
 from livecheck_celery.models import State
 from livecheck_celery.store import executions as store_executions
-from livecheck_celery.store.database import FORGET_AFTER, KEEP
+from livecheck_celery.store.database import FORGET_AFTER, KEEP, REPORT_TTL
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.signals import SIGNAL_TTL
 from tests.helpers.execution_records import (
@@ -30,7 +30,7 @@ MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
 WINDOWS = [Window(2.0, 1.0), Window(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
-OPEN = "open"
+OPEN, REPORTS = "open", "reports"
 
 
 class ExecutionModel(ScheduleModel):
@@ -85,6 +85,8 @@ class ExecutionModel(ScheduleModel):
         self.gone_at.pop((what, test_id), None)
         if what == OPEN:
             self.open.clear()
+        elif what == REPORTS:
+            self.reports.clear()
         elif what == "test":
             self.executions.pop(test_id, None)
         else:
@@ -359,6 +361,7 @@ class ExecutionModel(ScheduleModel):
 
     def report(self, state: State, test_id: str | None) -> None:
         self.reports = [*self.reports, (str(state), test_id, self.now)][-MAX_REPORTS:]
+        self._keep_exactly(REPORTS, "", REPORT_TTL)
 
     def fail_suite(self, state: State, token: str) -> bool:
         is_new = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)

@@ -6,8 +6,6 @@ import re
 
 import redis
 
-from livecheck_celery.config import Settings
-
 
 def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
     """Return LiveCheck's keys that have neither a TTL nor a limit on their size.
@@ -15,12 +13,9 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
     Keys outside the prefix, such as Celery's and kombu's, are ignored.
     """
     kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|suite|runtime|latency|frequency))")
-    cap = Settings.model_fields["max_reports"].default
     found = []
     for key in client.scan_iter(match=f"{prefix}:*"):
         if client.ttl(key) != -1 or kept.fullmatch(key):
-            continue
-        if key.endswith("}:reports") and client.xlen(key) <= cap:
             continue
         found.append(key)
     return found

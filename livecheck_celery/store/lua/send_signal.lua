@@ -18,9 +18,12 @@
 -- ARGV[11] max_bytes         maximum bytes of their signals
 -- ARGV[12] case_name         of the case
 -- ARGV[13] max_reports       maximum length of the stream; 0 if reports are not kept
+-- ARGV[14] max_report_bytes  maximum bytes of its reports
+-- ARGV[15] report_ttl        seconds for which reports are kept
 -- Reply    {received_at, id, ...}: ids whose signals the caller must drop; or a refusal: "stale", the signal belongs to
 --          another test of this id; "overflow", the id has too many signals
 
+-- include add_report
 local signals, test, unrecorded, unrecorded_bytes, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local inbox, forget_after, max_fields = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -125,9 +128,9 @@ end
 local late
 if verdict and stored_as == name and arrivals > 1 and max_reports > 0
   and redis.call('HEXISTS', test, 'late:' .. name) == 0 then
-  local kind = redis.call('TYPE', reports).ok
-  if kind ~= 'none' and kind ~= 'stream' then
-    return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
+  local refusal = check_stream(reports)
+  if refusal then
+    return refusal
   end
   local limit = record[5] and cjson.decode(record[5])[name]
   local is_forbidden = limit and arrivals - of_next > limit
@@ -169,8 +172,7 @@ if not expires_at then
 end
 if late then
   redis.call('HSET', test, 'late:' .. name, arrivals)
-  redis.call('XADD', reports, 'MAXLEN', max_reports, '*', 'report',
-    string.sub(late, 1, -2) .. ',"at":' .. received_at .. '}')
+  add_report(reports, late, received_at, max_reports, ARGV[14], ARGV[15])
 end
 if stored_as == name then
   for _, field in ipairs(fields) do

@@ -15,23 +15,27 @@
 -- ARGV[7]  delay            seconds after a failure of the suite in which a pass does not change its status
 -- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
 -- ARGV[9]  max_reports      maximum length of the stream
--- ARGV[10] forget_after     seconds for which the record and the signals are kept from now on
--- ARGV[11] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
--- ARGV[12] max_consecutive_failures  failed tests in a row with which the suite fails
--- ARGV[13] max_failure_rate          share of failed tests in the window above which the suite fails
--- ARGV[14] failure_rate_window       minimum length of the window in seconds
--- ARGV[15] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
+-- ARGV[10] max_report_bytes maximum bytes of its reports
+-- ARGV[11] report_ttl       seconds for which reports are kept
+-- ARGV[12] forget_after     seconds for which the record and the signals are kept from now on
+-- ARGV[13] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
+-- ARGV[14] max_consecutive_failures  failed tests in a row with which the suite fails
+-- ARGV[15] max_failure_rate          share of failed tests in the window above which the suite fails
+-- ARGV[16] failure_rate_window       minimum length of the window in seconds
+-- ARGV[17] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
 --                                    five times as many, if that many were run
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status, change, failures, tests}
 --          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
 --          failures, tests: in the window
 
+-- include add_report
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
-local max_history, delay, report, max_reports = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8], ARGV[9]
-local forget_after, remember = tonumber(ARGV[10]), tonumber(ARGV[11])
-local max_consecutive_failures, max_failure_rate = tonumber(ARGV[12]), tonumber(ARGV[13])
-local window, rate_tests = tonumber(ARGV[14]), tonumber(ARGV[15])
+local max_history, delay, report = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
+local max_reports, max_report_bytes, report_ttl = ARGV[9], ARGV[10], ARGV[11]
+local forget_after, remember = tonumber(ARGV[12]), tonumber(ARGV[13])
+local max_consecutive_failures, max_failure_rate = tonumber(ARGV[14]), tonumber(ARGV[15])
+local window, rate_tests = tonumber(ARGV[16]), tonumber(ARGV[17])
 -- The window moves by whole buckets. A bucket is closed when it is old enough and has enough tests.
 local BUCKETS = 10
 local clock = redis.call('TIME')
@@ -134,9 +138,9 @@ local expire_signals = not is_awaited and redis.call('TTL', signals) > forget_af
 -- Every key is read before the first write, so that a key of another type changes nothing.
 redis.call('ZSCORE', open, id)
 redis.call('LRANGE', runtime_history, 0, 0)
-local kind = redis.call('TYPE', reports).ok
-if kind ~= 'none' and kind ~= 'stream' then
-  return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
+local refusal = check_stream(reports)
+if refusal then
+  return refusal
 end
 
 for at_field = 1, #changes, 2 do
@@ -155,8 +159,7 @@ if expire_signals then
   redis.call('EXPIRE', signals, forget_after)
 end
 if report ~= '' then
-  -- Spliced in, because decoding and encoding in Lua would turn empty lists into empty objects.
-  redis.call('XADD', reports, 'MAXLEN', max_reports, '*', 'report', string.sub(report, 1, -2) .. ',"at":' .. at .. '}')
+  add_report(reports, report, at, max_reports, max_report_bytes, report_ttl)
 end
 -- The record stays for a runner that did not receive this reply, and for a message that is delivered twice. A later
 -- message is recognized by its recorded_at; the message of an execution that a claim recorded has none.

@@ -7,6 +7,7 @@ import io
 import json
 import re
 from collections.abc import Iterator
+from copy import copy
 from dataclasses import replace
 from itertools import permutations
 from typing import Any
@@ -246,6 +247,26 @@ def test_third_party_gets_neither_the_current_nor_a_received_entry(attributes: d
     came_in = {"baggage": f"user=1,{ENTRY},{baggage.OUTER_ENTRY}=x" if received else "user=1"}
     with under_test(TEST):
         assert injected(propagate.extract(came_in, Context()), **attributes)["baggage"] == "user=1"
+
+
+@pytest.mark.parametrize(
+    "copied", [f"user=1,{ENTRY}; p=1 ,tenant=2", ENTRY, f"{ENTRY},{baggage.OUTER_ENTRY}=x", "user=1"]
+)
+def test_entries_that_a_client_has_copied_are_removed(copied: str) -> None:
+    instrument(make_gate("key", hosts=["shop"]))
+    others = {"baggage": baggage.others(copied)}
+    assert others["baggage"] in ("user=1,tenant=2", "user=1", "")
+    headers = {"baggage": copied}
+    propagate.inject(headers, Context())
+    assert headers == (others if others["baggage"] else {})
+
+
+@pytest.mark.parametrize("carrier", [[], {"baggage": 1}, {"baggage": b"livecheck-test=1"}, object()])
+def test_carrier_of_another_kind_is_left_to_its_setter(carrier: Any) -> None:
+    instrument(make_gate("key", hosts=["shop"]))
+    before = copy(carrier)
+    propagate.inject(carrier, Context())
+    assert carrier == before or type(carrier) is object
 
 
 @pytest.mark.parametrize("kind", [SpanKind.SERVER, SpanKind.INTERNAL, SpanKind.PRODUCER])

@@ -2,14 +2,16 @@
 
 import logging
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import redis
 
 from livecheck_celery.models import State
-from livecheck_celery.store import Store
+from livecheck_celery.store import Store, database
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_settings, make_signal, make_test
+from tests.helpers.waiting import wait_until
 
 OTHER = "shop.test_other"
 
@@ -77,6 +79,45 @@ def test_stream_is_capped_to_the_newest_reports(redis_client: redis.Redis) -> No
         CASE, state=State.FAIL, report=make_report(State.FAIL, error="7"), state_transition_delay=60, token="f"
     )
     assert errors(store, CASE) == ["5", "6", "7"]
+
+
+def stored_bytes(client: redis.Redis, store: Store) -> int:
+    entries: Any = client.xrange(store.keys.reports(CASE))
+    return sum(len(fields["report"]) for _, fields in entries)
+
+
+@pytest.mark.promise("Reports of a case are bounded by number, bytes and age.", theme="verdicts")
+def test_oldest_reports_over_the_limit_of_bytes_are_removed(redis_client: redis.Redis) -> None:
+    store = Store(make_settings("redis://fake", max_report_bytes=10_000), redis_client)
+    for number in range(60):
+        post(store, f"{number}" + "x" * (number % 3) * 900)
+        assert stored_bytes(redis_client, store) <= 10_000
+    assert stored_bytes(redis_client, store) > 8_000
+    kept = [str(error).rstrip("x") for error in errors(store, CASE)]
+    assert kept == [str(number) for number in range(60 - len(kept), 60)]
+    claim(store, make_test(test_args=["y" * 20_000]))
+    judge(store, make_test(test_args=["y" * 20_000]), State.FAIL, error="larger than all")
+    assert errors(store, CASE) == ["larger than all"]
+
+
+def test_old_reports_are_removed(store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    post(store, "old")
+    assert redis_client.ttl(store.keys.reports(CASE)) == pytest.approx(30 * 24 * 3600, abs=5)
+    monkeypatch.setattr(database, "REPORT_TTL", 1)
+
+    def is_left() -> bool:
+        post(store, "new")
+        return "old" in errors(store, CASE)
+
+    wait_until(lambda: not is_left(), 10, "old report removed")
+    assert set(errors(store, CASE)) == {"new"}
+
+
+def test_entries_of_others_do_not_prevent_reports(store: Store, redis_client: redis.Redis) -> None:
+    for fields in ({"other": "field"}, {"report": "{", "total": "x"}, {"report": "{", "total": "1e99"}):
+        redis_client.xadd(store.keys.reports(CASE), fields)
+        post(store, "1")
+    assert errors(store, CASE) == ["1"] * 3
 
 
 def test_disabled_reports_change_nothing_else(redis_client: redis.Redis) -> None:

@@ -83,6 +83,18 @@ def test_baggage_goes_to_listed_hosts_only(carries: Client, server: Server) -> N
 
 
 @pytest.mark.parametrize(
+    "carries", [(name, ALWAYS_ON) for name in ("httpx", "httpx-async")], ids=lambda it: it[0], indirect=True
+)
+def test_redirect_to_an_unlisted_host_carries_no_baggage_of_livecheck(carries: Client, server: Server) -> None:
+    hops = [server.url(), server.url("localhost"), server.url()]
+    with under_test(TEST):
+        carries.send("?to=".join(hops))
+    carried = [make_gate(KEY).accept(received.headers).test for received in server.received]
+    assert carried == [TEST, None, TEST]
+    assert "Baggage" not in dict(server.received[1].headers)
+
+
+@pytest.mark.parametrize(
     "carries",
     [(name, ALWAYS_OFF) for name in ("requests", "httpx", "httpx-async")],
     ids=lambda it: it[0],
