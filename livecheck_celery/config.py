@@ -27,11 +27,12 @@ from livecheck_celery.utils.option_types import (
     Expiry,
     Frequency,
     Hostnames,
-    HttpUrl,
     Keys,
     Names,
     Period,
     QueueName,
+    SecretHttpUrl,
+    SecretText,
     Timeout,
 )
 from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
@@ -90,8 +91,8 @@ class _Resolved(BaseModel):
             return cls(**values)
         except ValidationError as exc:
             raise ConfigurationError(f"{owner}: {explain_options(exc, cls.model_fields)}") from None
-        except Exception as exc:  # a value that raises when it is looked at
-            raise ConfigurationError(f"{owner}: a setting cannot be read: {type_and_message(exc)}") from exc
+        except Exception as exc:  # noqa: BLE001 - a value that raises when it is looked at
+            raise ConfigurationError(f"{owner}: a setting cannot be read: {type_and_message(exc)}") from None
 
     @classmethod
     def _is_given(cls, name: str, value: Any) -> bool:
@@ -107,11 +108,13 @@ def _is_empty(value: Any) -> bool:
 class Settings(_Resolved):
     """Settings of a `LiveCheck`."""
 
-    redis_url: str = Field(
+    redis_url: SecretText = Field(
         min_length=1,
         description="Redis, Sentinel or cluster URL of the state. Default: the broker, when it is Redis.",
     )
-    broker_url: str = Field(description="Celery broker, or several for failover. Default: the app's `broker_url`.")
+    broker_url: SecretText = Field(
+        description="Celery broker, or several for failover. Default: the app's `broker_url`."
+    )
     service: str = Field(
         default="",
         description="Name of this service in `livecheck doctor`. Default: the Celery app's name, and the host.",
@@ -183,7 +186,7 @@ class Settings(_Resolved):
         default=10.0,
         description="Grace period for running tests at shutdown; tests that still wait are handed back then.",
     )
-    heartbeat_url: HttpUrl | None = Field(
+    heartbeat_url: SecretHttpUrl | None = Field(
         default=None, description="URL requested every minute while all cases are healthy; None disables it."
     )
 
@@ -325,6 +328,15 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
     Raises:
         ConfigurationError: a setting is wrong, or the broker is not Redis and ``redis_url`` is missing.
     """
+    try:
+        return _resolve_settings(conf, environ, arguments)
+    except ConfigurationError as exc:
+        error = exc.with_traceback(None)
+    del conf, environ, arguments  # a traceback with local variables would show their secrets
+    raise error
+
+
+def _resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[str, Any]) -> Settings:
     sources = (from_conf(conf), from_environ(environ))
     known = {*Settings.model_fields, *CaseSettings.model_fields}
     for line in unknown_names(conf, environ, known):
@@ -334,22 +346,24 @@ def resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[s
         found = (value for source in (arguments.get, *sources) if (value := source(name)) and value is not NOT_GIVEN)
         try:
             return joined(next(found, ""))
-        except Exception as exc:
-            raise ConfigurationError(f"LiveCheck: {name}: must be text: {type_and_message(exc)}") from exc
+        except Exception as exc:  # noqa: BLE001 - as above
+            raise ConfigurationError(f"LiveCheck: {name}: must be text: {type_and_message(exc)}") from None
 
     broker_url, redis_url = given("broker_url") or joined(conf.broker_write_url or ""), given("redis_url")
-    if not broker_url:
-        broker_url = for_broker(redis_url or DEFAULT_URL)
+    try:
+        if redis_url:
+            parse(redis_url)  # before the broker's, which the shipped celeryconfig.py makes of it
+        broker_url = broker_url or for_broker(redis_url or DEFAULT_URL)
+    except ValueError as exc:
+        raise ConfigurationError(f"LiveCheck: {exc}") from None
     if any(scheme_of(url) in CLUSTER for url in failover_urls(broker_url)):
         raise ConfigurationError(
             "LiveCheck: broker_url: Celery cannot use a Redis Cluster as its broker; use another Redis or RabbitMQ as "
             "the broker, and the cluster for the state: livecheck_redis_url"
         )
     try:
-        if redis_url:
-            parse(redis_url)  # before the broker's, which the shipped celeryconfig.py makes of it
-        redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
         check_broker_url(broker_url, conf.broker_transport_options)
+        redis_url = redis_url or _redis_url_of_broker(broker_url, conf)
         url = parse(redis_url)
     except ValueError as exc:
         raise ConfigurationError(f"LiveCheck: {exc}") from None

@@ -16,10 +16,12 @@ from requests.exceptions import InvalidJSONError, InvalidSchema, InvalidURL, Mis
 from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
 
 from livecheck_celery.cases.http_body import PARTS, Body
-from livecheck_celery.cases.redirects import refusal, without_secrets
+from livecheck_celery.cases.redirects import refusal
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
 from livecheck_celery.utils.compat import shut_down
+from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.secrets import printed_url
 
 #: Size limit of a decoded response body, in bytes.
 MAX_BODY: Final = 10 * 1024 * 1024
@@ -82,7 +84,7 @@ def fetch(
         made = f"{attempts} attempt{'' if attempts == 1 else 's'}"
         if exc.retryable and not body.is_repeatable:
             made += ", since its body cannot be sent again"
-        raise ServiceDown(f"{method} {without_secrets(url)}: {exc} ({made})") from exc.__cause__
+        raise ServiceDown(f"{method} {printed_url(url)}: {exc} ({made})") from exc.__cause__
 
 
 @dataclass
@@ -201,4 +203,4 @@ def _explain(error: BaseException, root: BaseException, settings: UrlSettings) -
     if isinstance(root, TimeoutError) and root.errno is None:
         # The socket's timeout can expire just before the caller's.
         return _timed_out(settings)
-    return " ".join(str(getattr(root, "strerror", None) or root).split()) or type(root).__name__
+    return " ".join(str(getattr(root, "strerror", None) or message_of(root)).split()) or type(root).__name__

@@ -7,6 +7,8 @@ from urllib.parse import urljoin, urlsplit
 
 import requests
 
+from livecheck_celery.utils.secrets import printed_url
+
 _FOLLOWED: Final = frozenset({"GET", "HEAD"})
 #: Redirects after which method and body are sent again.
 _REPEATED: Final = frozenset({307, 308})
@@ -24,7 +26,7 @@ def refusal(response: requests.Response) -> str | None:
     redirected = f"redirected ({response.status_code})"
     try:
         target = urljoin(response.url, response.headers["location"])
-        redirected = f"{redirected} to {without_secrets(target)}"
+        redirected = f"{redirected} to {printed_url(target)}"
     except ValueError:
         return f"{redirected} to what is not a URL"
     if response.status_code not in _REPEATED:
@@ -36,9 +38,3 @@ def refusal(response: requests.Response) -> str | None:
     else:
         return None
     return f"{redirected}, {how}; request that URL, or pass allow_redirects=False to accept the redirect as the answer"
-
-
-def without_secrets(url: str) -> str:
-    """Return ``url`` without user, password, query and fragment."""
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -29,7 +29,9 @@ from livecheck_celery.store.redis.client import no_retry
 from livecheck_celery.utils.broker_urls import failover_urls
 from livecheck_celery.utils.compat import batch
 from livecheck_celery.utils.forks import renew_after_fork
-from livecheck_celery.utils.redis_urls import SENTINEL, each_server, scheme_of
+from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of
+from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.secrets import each_server
 
 EXECUTE: Final = "livecheck.execute"
 #: Keyword arguments of LiveCheck's messages; the prefix avoids clashes with the arguments of a test.
@@ -192,7 +194,7 @@ class Publisher:
         except self._errors as exc:
             self._disconnect()
             # After " : <" or " : Redis<", redis-py describes each sentinel.
-            reason = re.split(r" : (?:Redis)?<", str(exc), maxsplit=1)[0] or "no answer in time"
+            reason = re.split(r" : (?:Redis)?<", message_of(exc), maxsplit=1)[0] or "no answer in time"
             fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
                 fix = "every process that shares a queue must set the same task_create_missing_queue_type"

@@ -24,7 +24,7 @@ from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import OVERFLOW, STALE, Signals
 from livecheck_celery.store.suites import Suites
 from livecheck_celery.store.unreadable import Unreadable
-from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.secrets import printed_url
 
 #: Oldest Redis with every command that the scripts use.
 OLDEST: Final = (6, 2)
@@ -88,7 +88,7 @@ class Store:
         """
         version = str(self.server_info("server")["redis_version"])
         if tuple(int(part) for part in version.split(".")[:2]) < OLDEST:
-            url = without_password(self.settings.redis_url)
+            url = printed_url(self.settings.redis_url)
             raise RedisTooOld(f"Redis at {url} is {version}; LiveCheck needs 6.2 or newer")
 
     def server_info(self, section: str) -> Mapping[str, Any]:

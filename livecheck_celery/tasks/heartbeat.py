@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import logging
+import re
 from collections.abc import Iterator
+from contextvars import ContextVar
 from typing import Final
+
+from urllib3 import connection, connectionpool
 
 from livecheck_celery.cases.http import fetch
 from livecheck_celery.cases.session import Session
 from livecheck_celery.config import UrlSettings
-from livecheck_celery.errors import LiveCheckError
+from livecheck_celery.errors import LiveCheckError, ServiceDown
 from livecheck_celery.tasks.beat_schedule import HEARTBEAT_EVERY
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.secrets import printed_url
 
 logger = get_logger(__name__)
 
+#: A URL in an error of a redirect.
+_URL: Final = re.compile(r"\w[\w+.-]*://[^\s'\"]+")
+_pinging: ContextVar[bool] = ContextVar("livecheck_pinging", default=False)
 
 #: Seconds an execution can be overdue for the sweep, which runs every few seconds.
 OVERDUE: Final = 300.0
@@ -43,12 +52,33 @@ def ping(livecheck: Installed) -> None:
     if problems := list(_problems(livecheck)):
         logger.warning("heartbeat: skipped: %s", "; ".join(problems))
         return
+    _send(url)
+
+
+def _send(url: str) -> None:
+    token = _pinging.set(True)
     try:
         with Session() as session:
             fetch("GET", url, settings=_HTTP, session=session)
-    except (LiveCheckError, OSError, ValueError) as exc:
-        # The message begins with the URL, whose path is a secret.
-        logger.warning("heartbeat: heartbeat_url did not answer: %s", str(exc).rpartition(": ")[2])
+    except ServiceDown as exc:
+        reason = str(exc).rpartition(": ")[2]
+        _warn(url, _URL.sub(lambda found: printed_url(found[0], path=False), reason))
+    except (LiveCheckError, OSError, ValueError) as exc:  # the message has the URL
+        _warn(url, type(exc).__name__)
+    finally:
+        _pinging.reset(token)
+
+
+def _warn(url: str, reason: str) -> None:
+    logger.warning("heartbeat: heartbeat_url did not answer: %s: %s", printed_url(url, path=False), reason)
+
+
+def _is_not_ping(_: logging.LogRecord) -> bool:
+    return not _pinging.get()
+
+
+for _module in (connection, connectionpool):  # their lines have the path, or the whole URL
+    _module.log.addFilter(_is_not_ping)
 
 
 def _problems(livecheck: Installed) -> Iterator[str]:

@@ -9,6 +9,7 @@ from celery import Celery
 from livecheck_celery.tasks import handlers, lifecycle, message_filter
 from livecheck_celery.tasks.beat_schedule import BeatSchedule
 from livecheck_celery.tasks.protocols import Installed
+from livecheck_celery.utils.celery_report import hide_settings
 
 # By app, since the same tasks serve every LiveCheck on an app.
 _installations: WeakKeyDictionary[Celery, Installation] = WeakKeyDictionary()
@@ -23,6 +24,7 @@ class Installation:
     """
 
     def __init__(self, app: Celery) -> None:
+        hide_settings()
         self.livechecks: list[Installed] = []
         self.beat_schedule = BeatSchedule(app)
         handlers.install(app, self.livechecks)

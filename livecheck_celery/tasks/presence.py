@@ -14,8 +14,8 @@ from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.store import Store
 from livecheck_celery.store.liveness import SIGN_TTL, RunningProcess
 from livecheck_celery.tasks.protocols import Installed
-from livecheck_celery.utils.redis_urls import without_password
 from livecheck_celery.utils.sanitize import get_logger, sanitize
+from livecheck_celery.utils.secrets import printed_url
 from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
@@ -36,7 +36,7 @@ def banner(livecheck: Installed) -> str:
             f"LiveCheck {version('livecheck-celery')}",
             f"  cases   {listed or 'none: import the modules that declare them, or set livecheck_cases'}",
             f"  queues  {settings.queue}, {settings.schedule_queue}",
-            f"  state   {without_password(settings.redis_url)}, prefix {settings.prefix}",
+            f"  state   {printed_url(settings.redis_url)}, prefix {settings.prefix}",
         )
     )
 

@@ -8,8 +8,8 @@ from livecheck_celery.errors import UnreadableKey
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import retry_forever
 from livecheck_celery.tasks.protocols import Installed, stall_limits
-from livecheck_celery.utils.redis_urls import without_password
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.secrets import printed_url
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -48,7 +48,7 @@ def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -
     lost = f", overrides of {', '.join(sorted(shared_config.overrides))}" if shared_config.overrides else ""
     logger.warning(
         "registration: Redis at %s has lost its data: counters, histories, reports, open tests%s%s",
-        without_password(livecheck.settings.redis_url),
+        printed_url(livecheck.settings.redis_url),
         lost,
         registered,
     )

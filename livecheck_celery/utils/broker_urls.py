@@ -7,7 +7,8 @@ from typing import Any, Final
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from livecheck_celery.utils.redis_options import OF_BROKER_URLS
-from livecheck_celery.utils.redis_urls import SENTINEL, each_server, scheme_of
+from livecheck_celery.utils.redis_urls import SENTINEL, SOCKET, scheme_of
+from livecheck_celery.utils.secrets import Secret, each_server
 
 _DEFAULT_PORTS: Final = {"redis": 6379, "rediss": 6379, "amqp": 5672, "amqps": 5671, "sentinel": 26379}
 _SAME_SCHEME: Final = {"pyamqp": "amqp", "librabbitmq": "amqp", "": "amqp"}
@@ -19,13 +20,13 @@ _LOCAL: Final = frozenset({"", "localhost", "127.0.0.1", "::1"})
 def joined(value: Any) -> str:
     """Return the broker setting ``value``, text or a list of URLs, as one text: URLs separated by semicolons."""
     if isinstance(value, list | tuple):
-        return ";".join(str(url).strip().replace(";", "%3B") for url in value)
-    return str(value).strip()
+        return Secret(";".join(str(url).strip().replace(";", "%3B") for url in value))
+    return Secret(str(value).strip())
 
 
 def failover_urls(url: str) -> list[str]:
     """Return the URLs to try one after the other; the sentinels of one primary are one URL."""
-    return [url] if scheme_of(url) == SENTINEL else [one.strip() for one in url.split(";") if one.strip()]
+    return [url] if scheme_of(url) == SENTINEL else [Secret(one.strip()) for one in url.split(";") if one.strip()]
 
 
 def check_broker_url(url: str, transport_options: Mapping[str, Any]) -> None:
@@ -37,8 +38,9 @@ def check_broker_url(url: str, transport_options: Mapping[str, Any]) -> None:
     """
     for one in failover_urls(url):
         scheme, first = scheme_of(one), each_server(one)[0]
-        if scheme in _SAME_SCHEME.keys() | _DEFAULT_PORTS.keys():
-            _check_port(first)
+        if scheme in {*_SAME_SCHEME, *_DEFAULT_PORTS, *SOCKET}:
+            for server in each_server(one):
+                _check_form(server)
         if scheme in ("redis", "rediss", SENTINEL) and "@" not in (query := first.partition("?")[2]):
             for name, _ in parse_qsl(query):
                 if name not in OF_BROKER_URLS | _OF_CONNECTIONS:
@@ -50,12 +52,15 @@ def check_broker_url(url: str, transport_options: Mapping[str, Any]) -> None:
             raise ValueError("broker_url: Celery needs master_name in broker_transport_options for sentinel://")
 
 
-def _check_port(url: str) -> None:
-    """Check that the port is a number; in a URL with a special character in its password, it is a part of that."""
+def _check_form(url: str) -> None:
+    """Check that the login of ``url`` has a clear end: errors of other libraries would quote parts of the password."""
     try:
-        _ = urlsplit(url).port
+        parts = urlsplit(url)
+        is_clear = (parts.port is None or parts.port > 0) and ("@" in parts.netloc or "@" not in url)
     except ValueError:
-        raise ValueError("broker_url is not a URL; special characters in a password must be percent-encoded") from None
+        is_clear = False
+    if not is_clear:
+        raise ValueError("broker_url is not a URL; special characters in a password must be percent-encoded")
 
 
 def same_broker(one: str, other: str) -> bool:

@@ -39,8 +39,8 @@ class lazy(Generic[T]):  # noqa: N801 - a decorator
         if instance is None:
             return self
         with self._lock:
-            attributes = instance.__dict__
-            if self._name not in attributes:
-                attributes[self._name] = self._make(instance)
-            value: T = attributes[self._name]
+            # No local variable: a traceback that shows it would show the settings of a LiveCheck.
+            if self._name not in instance.__dict__:
+                instance.__dict__[self._name] = self._make(instance)
+            value: T = instance.__dict__[self._name]
             return value

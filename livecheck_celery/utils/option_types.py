@@ -11,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, InstanceOf
 
 from livecheck_celery.utils.durations import duration
 from livecheck_celery.utils.hosts import check_hosts
+from livecheck_celery.utils.secrets import Secret
 
 #: Longest duration in seconds: ten years. Longer ones overflow dates.
 LONGEST: Final = 3650 * 86400.0
@@ -39,12 +40,16 @@ def _keys(value: tuple[str, ...]) -> tuple[str, ...]:
     # A shorter one can be guessed: whoever sees one signature can try all keys.
     if any(len(key.encode()) < SHORTEST_KEY for key in value):
         raise ValueError(f"each key must have at least {SHORTEST_KEY} bytes; to make one, run: livecheck secret")
-    return value
+    return tuple(map(Secret, value))
 
 
 def _http_url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname:
+    try:
+        parts = urlsplit(value)
+        is_valid = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # its message quotes the URL
+        is_valid = False
+    if not is_valid:
         raise ValueError("it must be an http:// or https:// URL with a host")
     return value
 
@@ -70,7 +75,8 @@ def _test_expires(value: Any) -> timedelta:
 Delay = Annotated[float, BeforeValidator(duration), Field(ge=0, le=LONGEST)]
 Period = Annotated[float, BeforeValidator(duration), Field(gt=0, le=LONGEST)]
 Timeout = Annotated[float, Field(gt=0, le=LONGEST_TIMEOUT)]
-HttpUrl = Annotated[str, AfterValidator(_http_url)]
+SecretText = Annotated[str, AfterValidator(Secret)]
+SecretHttpUrl = Annotated[str, AfterValidator(_http_url), AfterValidator(Secret)]
 QueueName = Annotated[str, Field(min_length=1), AfterValidator(_queue)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
 Keys = Annotated[Names, AfterValidator(_keys)]

@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 from ssl import VerifyFlags
 from typing import Any, Final
 
+from livecheck_celery.utils.secrets import Secret
+
 _TRUE: Final = frozenset({"true", "t", "yes", "y", "on", "1"})
 _FALSE: Final = frozenset({"false", "f", "no", "n", "off", "0"})
 
@@ -58,7 +60,7 @@ _TLS: Final[dict[str, Callable[[str], Any]]] = {
     "ssl_include_verify_flags": _verify_flags,
     "ssl_keyfile": str,
     "ssl_min_version": _whole(0),
-    "ssl_password": str,
+    "ssl_password": Secret,
     "ssl_validate_ocsp": boolean,
     "ssl_validate_ocsp_stapled": boolean,
 }
@@ -69,7 +71,7 @@ _HONOURED: Final[dict[str, Callable[[str], Any]]] = {
     "db": _whole(0),
     "health_check_interval": _whole(0),
     "max_connections": _whole(1),
-    "password": str,
+    "password": Secret,
     "socket_keepalive": boolean,
     "socket_read_size": _whole(1),
     "username": str,

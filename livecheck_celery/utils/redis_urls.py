@@ -13,6 +13,7 @@ from typing import Any, Final, NamedTuple
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode, urlsplit
 
 from livecheck_celery.utils.redis_options import OF_BROKER_URLS, boolean, converted
+from livecheck_celery.utils.secrets import Secret, each_server
 
 SENTINEL: Final = "sentinel"
 CLUSTER: Final = ("redis+cluster", "rediss+cluster")
@@ -25,8 +26,6 @@ _SENTINEL_OPTION: Final = "sentinel_"
 _DEFAULT_PORTS: Final = {SENTINEL: 26379}
 #: Timeouts of the sentinels, for which LiveCheck has its own values.
 _BOUNDS: Final = ("socket_timeout", "socket_connect_timeout", "retry")
-#: Separates two hosts; a password may contain a semicolon.
-_NEXT_HOST: Final = re.compile(r";(?=[a-zA-Z+]+://)")
 
 _ENCODED: Final = "(special characters in a password must be percent-encoded)"
 _WANTED: Final = {
@@ -70,11 +69,6 @@ class _Malformed(Exception):
 def scheme_of(url: str) -> str:
     """Return the part of ``url`` before ``://``, in lower case."""
     return url.partition("://")[0].lower()
-
-
-def each_server(url: str) -> list[str]:
-    """Return the URL of each server in ``url``."""
-    return _NEXT_HOST.split(url)
 
 
 def parse(url: str) -> RedisUrl:
@@ -169,7 +163,7 @@ def _login(parts: Sequence[SplitResult]) -> dict[str, str]:
     with_login = next((part for part in parts if "@" in part.netloc), None)
     if with_login is None:
         return {}
-    login = {"username": unquote(with_login.username or ""), "password": unquote(with_login.password or "")}
+    login = {"username": unquote(with_login.username or ""), "password": Secret(unquote(with_login.password or ""))}
     return {name: value for name, value in login.items() if value}
 
 
@@ -223,15 +217,3 @@ def for_broker(url: str) -> str:
         return f"redis+socket://{part.netloc}{part.path}" + (f"?{urlencode(query)}" if query else "")
     path = f"/{given['db']}" if "db" in given else part.path
     return part._replace(path=path, query=urlencode(query)).geturl()
-
-
-def without_password(url: str) -> str:
-    """Return ``url`` without users, passwords and query."""
-    return ";".join(_shown(one) for one in each_server(url))
-
-
-def _shown(url: str) -> str:
-    scheme, separator, rest = url.partition("://")
-    place, _, query = rest.partition("?")
-    # The end of a password with a question mark cannot be determined.
-    return scheme + separator + ("..." if "@" in query else place.rpartition("@")[2])

@@ -1,4 +1,4 @@
-"""Mask secrets: in values by their names, in texts those of URLs."""
+"""Mask secrets: in values by their names, in texts those of URLs; and print URLs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,59 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 _LOGIN: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]+@")
+#: As `_LOGIN`, for servers: with a special character in the password, but not in the path.
+_SERVER_LOGIN: Final = re.compile(r"(\b(?!https?:)[a-z][\w+.-]*://)[^\s'\"<>]+@", re.IGNORECASE)
+#: Separates two servers in one setting; a password may contain a semicolon.
+_NEXT_SERVER: Final = re.compile(r";(?=[a-zA-Z+]+://)")
+_SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
+#: Host and port; a port that is no number is a part of a password.
+_HOST: Final = re.compile(r"(\[[\w:.%]*\]|[^\s:\[\]]*)(:\d{0,5})?")
 _PARAMETER: Final = re.compile(r"(?<=[?&;])([\w.%-]+)=([^\s&;#'\"<>)]+)")
+
+
+class Secret(str):
+    """A text that `repr` does not show, so neither do settings nor tracebacks with local variables."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return repr(MASK)
+
+
+def each_server(url: str) -> list[str]:
+    """Return the URL of each server in ``url``, which can name several, with ``;`` between them."""
+    return [Secret(one) for one in _NEXT_SERVER.split(url)]
+
+
+def printed_url(url: str, *, path: bool = True) -> str:
+    """Return ``url``, or several with ``;`` between them, without login, query and fragment.
+
+    A URL whose password has no clear end is ``scheme://...``.
+
+    Args:
+        url: URL of a server, a broker or a service.
+        path: whether the path is printed; that of a ping is a secret.
+    """
+    return ";".join(_printed(one, path) for one in each_server(url))
+
+
+def _printed(url: str, path: bool) -> str:
+    scheme, separator, rest = url.partition("://")
+    if not separator:
+        scheme, rest = "", url
+    elif not _SCHEME.fullmatch(scheme):
+        return "..."
+    place, _, query = rest.partition("?")
+    if scheme.lower() in ("http", "https"):
+        authority, slash, after = place.partition("#")[0].partition("/")
+        host = authority.rpartition("@")[2]
+        after = "..." if "@" in after else after
+    else:
+        host, slash, after = place.rpartition("@")[2].partition("#")[0].partition("/")
+        host = ":" if "@" in query else host
+    if not _HOST.fullmatch(host) or host == ":":
+        return f"{scheme}{separator}..."
+    return f"{scheme}{separator}{host}" + (slash + after if path else "")
 
 
 def is_secret(name: object) -> bool:
@@ -34,7 +86,8 @@ def masked(value: Any) -> Any:
 
 def without_url_secrets(text: str) -> str:
     """Return ``text`` with the user and the password of each URL, and its parameters that are secrets, replaced."""
-    return _PARAMETER.sub(_masked_parameter, _LOGIN.sub(f"{MASK}@", text))
+    text = _LOGIN.sub(f"{MASK}@", _SERVER_LOGIN.sub(rf"\g<1>{MASK}@", text))
+    return _PARAMETER.sub(_masked_parameter, text)
 
 
 def _masked_parameter(found: re.Match[str]) -> str:

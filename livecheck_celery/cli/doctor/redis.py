@@ -14,7 +14,7 @@ from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
 from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT
 from livecheck_celery.store.unreadable import UNREADABLE
-from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.secrets import printed_url
 
 #: Maximum seconds between the clocks of this machine, which sets the expiry of tests, and of Redis.
 MAX_CLOCK_DIFFERENCE: Final = 2.0
@@ -56,7 +56,7 @@ def check_redis(livecheck: LiveCheck) -> Finding:
         return Finding(False, "redis", str(exc))
     name = server.get("server_name", "redis").capitalize()
     version = server.get(f"{name.lower()}_version") or server.get("redis_version", "?")
-    return Finding(True, "redis", f"{name} {version} at {without_password(livecheck.settings.redis_url)}")
+    return Finding(True, "redis", f"{name} {version} at {printed_url(livecheck.settings.redis_url)}")
 
 
 def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:

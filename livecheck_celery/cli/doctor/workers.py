@@ -19,8 +19,8 @@ from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import UNLIMITED
 from livecheck_celery.tasks.presence import SIGN_EVERY
-from livecheck_celery.utils.redis_urls import without_password
 from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.secrets import printed_url
 
 #: Seconds to wait for the broker, even if a connection hangs.
 TIMEOUT: Final = 5.0
@@ -32,7 +32,7 @@ T = TypeVar("T")
 
 def check_broker(livecheck: LiveCheck) -> Finding:
     """Check that the Celery broker answers."""
-    url = without_password(livecheck.settings.broker_url)
+    url = printed_url(livecheck.settings.broker_url)
 
     def connect() -> None:
         with _connection(livecheck) as connection:

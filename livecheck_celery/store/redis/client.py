@@ -19,6 +19,7 @@ from livecheck_celery.store.redis.credentials import load_provider
 from livecheck_celery.store.redis.pool import BoundedPool, Connections, is_not_sent
 from livecheck_celery.store.redis.sentinel import sentinel_pool
 from livecheck_celery.utils import redis_urls as urls
+from livecheck_celery.utils.secrets import printed_url
 
 
 def connect(url: str, timeout: float, connections: Connections, *, wait: float) -> redis.Redis:
@@ -168,7 +169,7 @@ def errors_translated(url: str) -> Iterator[None]:
         yield
     except redis.RedisError as exc:
         kind, problem = _problem(exc)
-        error = kind(f"Redis at {urls.without_password(url)} {problem}")
+        error = kind(f"Redis at {printed_url(url)} {problem}")
         is_broken = isinstance(exc, redis.ConnectionError) and not isinstance(exc, _REPLIES)
         error.unconfirmed = (is_broken or isinstance(exc, redis.TimeoutError)) and not is_not_sent(exc)
         error.was_cut = error.unconfirmed and is_broken

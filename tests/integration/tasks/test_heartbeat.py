@@ -174,7 +174,7 @@ def test_error_response_is_logged(
     monkeypatch.setattr(switch.RequestHandlerClass, "do_GET", gone)
     ping(livecheck)
     assert [record.getMessage() for record in caplog.records] == [
-        "heartbeat: heartbeat_url did not answer: 404 Not Found (1 attempt)"
+        f"heartbeat: heartbeat_url did not answer: {switch.url(path='')}: 404 Not Found (1 attempt)"
     ]
 
 

@@ -11,7 +11,8 @@ from livecheck_celery import ConfigurationError, LiveCheck
 from livecheck_celery.store.redis.client import connect
 from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.redis.pool import Connections
-from livecheck_celery.utils.redis_urls import from_broker, parse, without_password
+from livecheck_celery.utils.redis_urls import from_broker, parse
+from livecheck_celery.utils.secrets import printed_url
 
 TWO = "sentinel://:p%40ss@one:1;sentinel://two/3?master_name=orders&sentinel_password=s%26cret"
 
@@ -82,7 +83,7 @@ def test_invalid_url_is_explained_in_one_line(url: str, problem: str) -> None:
     ],
 )
 def test_passwords_of_all_servers_are_hidden(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+    assert printed_url(url) == shown
 
 
 def settings_of(url: str, **conf: Any) -> Any:

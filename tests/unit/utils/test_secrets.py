@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from livecheck_celery.utils.sanitize import message_of, traceback_of
-from livecheck_celery.utils.secrets import is_secret, without_url_secrets
+from livecheck_celery.utils.secrets import Secret, is_secret, printed_url, without_url_secrets
 
 
 @pytest.mark.parametrize(
@@ -33,6 +33,7 @@ def test_other_names_are_not_secret(name: object) -> None:
         ("https://shop/orders?side=buy, by ann@shop", "https://shop/orders?side=buy, by ann@shop"),
         ("https://shop/?to=ann@shop", "https://shop/?to=ann@shop"),
         ("tokens=3", "tokens=3"),
+        ("no server at redis://u:hun/te#r?2@host:1/0", "no server at redis://********@host:1/0"),
     ],
 )
 def test_login_and_secret_parameters_of_urls_are_masked(text: str, shown: str) -> None:
@@ -48,3 +49,37 @@ def test_errors_are_shown_without_the_secrets_of_urls() -> None:
 def test_password_at_the_end_of_a_cut_message_is_masked() -> None:
     error = ValueError("x" * 1_980 + f" https://ann:{'hunter2' * 9}@shop/")
     assert "hunter2" not in message_of(error)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://ann:hunter2@shop:8000/orders/7?token=hunter2#x", "https://shop:8000/orders/7"),
+        ("https://shop/@ann", "https://shop/..."),
+        ("https://shop?to=ann@shop", "https://shop"),
+        ("https://ann:hunt/er2@shop/", "https://..."),
+        ("https://shop:port/", "https://..."),
+        ("amqp://ann:hunt#er2@mq:5672/vhost", "amqp://mq:5672/vhost"),
+        ("amqp://ann:hunter2", "amqp://..."),
+        ("amqp://a:hunter2@one//;amqp://b:hunter2@two//", "amqp://one//;amqp://two//"),
+        ("ann:hunter2@mq//", "mq//"),
+        ("hunter:2://host", "..."),
+        ("redis://[::1]:6379/0", "redis://[::1]:6379/0"),
+        ("redis://[hunter2/0", "redis://..."),
+        ("localhost", "localhost"),
+        ("", ""),
+    ],
+)
+def test_url_is_printed_without_secrets(url: str, shown: str) -> None:
+    assert printed_url(url) == shown
+
+
+def test_url_is_printed_without_its_path() -> None:
+    assert printed_url("https://hc-ping.com/b0a1?x=1", path=False) == "https://hc-ping.com"
+
+
+def test_secret_is_a_text_that_is_not_shown() -> None:
+    secret = Secret("hunter2")
+    assert secret == "hunter2"
+    assert f"{secret}/" == "hunter2/"
+    assert repr({"key": (secret,)}) == "{'key': ('********',)}"

@@ -7,7 +7,7 @@ from livecheck_celery.errors import ConfigurationError, RedisTooOld, RedisUnavai
 from livecheck_celery.store import Store
 from livecheck_celery.store.redis.client import connect, errors_translated
 from livecheck_celery.store.redis.pool import Connections
-from livecheck_celery.utils.redis_urls import without_password
+from livecheck_celery.utils.secrets import printed_url
 from tests.helpers.factories import make_settings
 
 URL = "redis://user:hunter2@redis.example:6379/0"
@@ -28,7 +28,7 @@ URL = "redis://user:hunter2@redis.example:6379/0"
     ],
 )
 def test_password_is_removed_from_a_url(url: str, shown: str) -> None:
-    assert without_password(url) == shown
+    assert printed_url(url) == shown
 
 
 def raised(error: redis.RedisError) -> str:
