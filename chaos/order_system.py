@@ -73,6 +73,7 @@ livecheck = LiveCheck(
 
 _OPTIONS: Final[dict[str, Any]] = {
     "probability": 1.0,
+    "max_rate": None,
     "test_expires": 3600.0,
     "max_history": 100_000,
     "max_consecutive_failures": 5,

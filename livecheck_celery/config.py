@@ -152,6 +152,11 @@ class Settings(_Resolved):
         le=_MOST_ITEMS,
         description="Tests of one case without a verdict; further triggers are refused.",
     )
+    max_open_bytes: int = Field(
+        default=64 * 1024 * 1024,
+        ge=1,
+        description="Bytes of the records of these tests, mostly their arguments; further triggers are refused.",
+    )
     max_payload: int = Field(
         default=64 * 1024,
         ge=1,
@@ -269,6 +274,13 @@ class CaseOptions(UrlOptions):
         BeforeValidator(optional_duration),
         Field(description="Time after which a `run()` that has not returned is a TIMEOUT."),
     ] = None
+    max_rate: Annotated[
+        Annotated[float, Field(gt=0, allow_inf_nan=False)] | None,
+        Field(
+            description="Tests a second, over ten seconds, for those of fake requests and for all others each; further "
+            "triggers are refused. None for no limit."
+        ),
+    ] = 100.0
     max_history: Annotated[int, Field(ge=1, le=_MOST_HISTORY, description="Items in each history.")] = 100
     max_consecutive_failures: Annotated[
         int, Field(ge=1, le=_MOST_ITEMS, description="Failed tests in a row with which the suite fails.")

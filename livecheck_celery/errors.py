@@ -9,7 +9,7 @@
     ├── TriggerRefused                  the test was not recorded, and will not run
     │   ├── InvalidPayload              a value is not JSON, does not fit its type, or is too large
     │   ├── DuplicateTest               a test of that id has no verdict yet
-    │   └── TooManyTests                max_open tests of the case have no verdict yet
+    │   └── TooManyTests                max_open, max_open_bytes or max_rate of the case is reached
     ├── UnreadableData                  Redis holds a value that LiveCheck did not write
     ├── ServerUnavailable               a server does not answer, refuses a call, or is too old
     │   ├── RedisUnavailable            Redis did not answer, or refused a command
@@ -61,7 +61,7 @@ class DuplicateTest(TriggerRefused):
 
 
 class TooManyTests(TriggerRefused):
-    """``max_open`` tests of the case were requested and have no verdict yet."""
+    """``max_open`` or ``max_open_bytes`` of the case is reached, by tests without a verdict; or ``max_rate`` is."""
 
 
 class UnreadableData(LiveCheckError):

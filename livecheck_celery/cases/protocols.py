@@ -71,6 +71,10 @@ class DeclaredCase(Protocol):
         """Share of requests that are tested."""
 
     @property
+    def max_rate(self) -> float | None:
+        """Tests a second; None for no limit."""
+
+    @property
     def test_expires(self) -> timedelta:
         """Time after the trigger from which a test is no longer run."""
 

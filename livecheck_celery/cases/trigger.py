@@ -54,7 +54,8 @@ class Trigger:
 
         Raises:
             DuplicateTest: an execution of that id has no verdict yet.
-            TooManyTests: ``max_open`` executions of the case have no verdict.
+            TooManyTests: ``max_open`` or ``max_open_bytes`` is reached by executions of the case without a verdict, or
+                ``max_rate`` is.
             InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
             RedisUnavailable: Redis did not answer within a second; whether the test is recorded is unknown.
             BrokerUnavailable: the broker did not answer within a second. The test is recorded, and runs when the
@@ -156,7 +157,9 @@ class Trigger:
         livecheck = self._case.app
         check_size(test, livecheck.settings.max_payload)
         collect(test)
-        return livecheck.runtime.request_store.executions.record(test, expires_in=expires_in, delay=delay)
+        return livecheck.runtime.request_store.executions.record(
+            test, expires_in=expires_in, delay=delay, max_rate=self._case.max_rate
+        )
 
 
 def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
@@ -228,7 +231,8 @@ class MaybeTrigger:
         test_id, args, kwargs = self._arguments
         test = build(case, test_id, args, kwargs)
         size = check_size(test, case.app.settings.max_payload)
-        accepted = case.app.runtime.outbox.put(RequestedTest(test, case.test_expires.total_seconds(), size))
+        item = RequestedTest(test, case.test_expires.total_seconds(), size, case.max_rate)
+        accepted = case.app.runtime.outbox.put(item)
         if not accepted:
             return None
         collect(test, lingers=True)

@@ -16,11 +16,13 @@ class RequestedTest:
         test: the execution.
         expires_in: seconds until it expires.
         size: approximate bytes of its arguments.
+        max_rate: tests of the case a second; None for no limit.
     """
 
     test: TestExecution
     expires_in: float
     size: int
+    max_rate: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,7 +26,7 @@ from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.delivery.writes import write
 from livecheck_celery.errors import BrokerUnavailable, LiveCheckError, RedisUnavailable, UnreadableKey
 from livecheck_celery.models import TestExecution
-from livecheck_celery.store.executions import BACKLOG, DUPLICATE
+from livecheck_celery.store.executions import BACKLOG, DUPLICATE, RATE
 from livecheck_celery.store.signals import OVERFLOW, STALE
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.compat import connect_method
@@ -53,7 +53,9 @@ FULL, REDIS, BROKER, PAYLOAD, ERROR = "full", "redis", "broker", "payload", "err
 UNCONFIRMED: Final = "unconfirmed"
 _REFUSED: Final = {
     DUPLICATE: "a test of that id has no verdict yet",
-    BACKLOG: "too many tests of the case have no verdict (livecheck_max_open); start more workers",
+    BACKLOG: "too many tests of the case have no verdict (livecheck_max_open, livecheck_max_open_bytes); start more "
+    "workers",
+    RATE: "too many tests of the case a second (max_rate)",
     STALE: "the signal belongs to another test of its id",
     OVERFLOW: "too many signals for ids that no test has",
 }

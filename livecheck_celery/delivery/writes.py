@@ -45,7 +45,7 @@ def write(items: Sequence[Item], store: Store, shared_config: SharedConfig) -> l
 
 def _queue(item: Item, batch: Batch, shared_config: SharedConfig) -> None:
     if isinstance(item, RequestedTest):
-        batch.record(item.test, expires_in=item.expires_in)
+        batch.record(item.test, expires_in=item.expires_in, max_rate=item.max_rate)
     elif isinstance(item, SentSignal):
         batch.signal(item.event, ttl=item.ttl)
     else:

@@ -11,10 +11,11 @@ from typing import Final
 from livecheck_celery import models
 from livecheck_celery.errors import DuplicateTest, TooManyTests, UnreadableData
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
-from livecheck_celery.store.database import FORGET_AFTER, KEEP, REPORT_LIMITS, Database, as_dict, readable
+from livecheck_celery.store import execution_scripts as scripts
+from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.replies import Claim, Recovery, Verdict
-from livecheck_celery.store.scripts import Call, Script
+from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
 from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Recent
 
@@ -27,68 +28,11 @@ MAX_ATTEMPTS: Final = 3
 #: Seconds for which a record that a claim created is kept, in case the message is delivered twice.
 REMEMBER: Final = 3600
 #: Why an execution was not recorded.
-DUPLICATE, BACKLOG = "duplicate", "backlog"
+DUPLICATE, BACKLOG, RATE = "duplicate", "backlog", "rate"
+#: Seconds for which tests can come at once, at ``max_rate``.
+BURST: Final = 10.0
 #: Seconds a sweeper has to write the verdict of an execution it closes.
 CLOSING_LEASE: Final = 30.0
-
-RECORD: Final = Script(
-    "record",
-    keys=("test", "open", "signals", "suite", "unrecorded", "unrecorded_bytes"),
-    args=("id", "payload", "expires_in", "delay", "resend_after", "keep", "max_open", "layout", "use"),
-)
-CLAIM: Final = Script(
-    "claim",
-    keys=("test", "open", "signals", "suite", "frequency", "latency"),
-    args=(
-        "id",
-        "payload",
-        "token",
-        "address",
-        "lease",
-        "active",
-        "period",
-        "max_history",
-        "expires_in",
-        "keep",
-        "signal_ttl",
-        "recorded_at",
-        "forget_after",
-        "layout",
-        "use",
-        "limits",
-    ),
-)
-RENEW: Final = Script("renew", keys=("test", "open"), args=("id", "token", "lease"))
-RELEASE: Final = Script("release", keys=("test", "open"), args=("id", "token"))
-VERDICT: Final = Script(
-    "verdict",
-    keys=("test", "open", "signals", "suite", "runtime_history", "reports"),
-    args=(
-        "id",
-        "token",
-        "address",
-        "verdict",
-        "runtime",
-        "max_history",
-        "delay",
-        "report",
-        *REPORT_LIMITS,
-        "forget_after",
-        "remember",
-        "max_consecutive_failures",
-        "max_failure_rate",
-        "failure_rate_window",
-        "failure_rate_tests",
-    ),
-)
-DUE: Final = Script("due", keys=("open",), args=("limit",))
-DISCARD: Final = Script("discard", keys=("test", "open"), args=("id",))
-REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease", "layout"))
-RECOVER: Final = Script(
-    "recover",
-    keys=("test", "open", "suite"),
-    args=("id", "token", "max_attempts", "resend_after", "max_resend", "closing_lease", "layout"),
-)
 
 
 class Executions:
@@ -97,35 +41,44 @@ class Executions:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> TestExecution:
+    def record(
+        self, test: TestExecution, *, expires_in: float, delay: float = 0.0, max_rate: float | None = None
+    ) -> TestExecution:
         """Record that ``test`` is requested, to run after ``delay`` seconds and within ``expires_in`` more.
+
+        Tests of fake requests have a ``max_rate`` of their own, so that others cannot use it up.
 
         Returns:
             The test, with ``recorded_at``.
 
         Raises:
             DuplicateTest: an execution with that id has no verdict yet.
-            TooManyTests: ``max_open`` executions of the case have no verdict yet.
+            TooManyTests: ``max_open`` or ``max_open_bytes`` of the case is reached by executions without a verdict, or
+                ``max_rate`` is.
             InvalidPayload: the arguments are not JSON.
             RedisUnavailable: Redis did not answer; the test may have been recorded.
         """
-        call = self.record_call(test, expires_in=expires_in, delay=delay)
+        call = self.record_call(test, expires_in=expires_in, delay=delay, max_rate=max_rate)
         outcome = self._database.repeat_if_cut(partial(self._database.run, call))
         if outcome == DUPLICATE:
             raise DuplicateTest(f"{test.ident}: a test of that id has no verdict yet")
         if outcome == BACKLOG:
-            limit = self._database.settings.max_open
-            raise TooManyTests(f"{test.ident}: {limit} tests of the case have no verdict yet (livecheck_max_open)")
+            raise TooManyTests(
+                f"{test.ident}: too many tests of the case have no verdict yet (livecheck_max_open, "
+                "livecheck_max_open_bytes)"
+            )
+        if outcome == RATE:
+            raise TooManyTests(f"{test.ident}: more than {max_rate:g} tests of the case a second (max_rate)")
         return replace(test, recorded_at=float(outcome))
 
-    def record_call(self, test: TestExecution, *, expires_in: float, delay: float) -> Call:
-        """Build the call of `record`; the reply is ``recorded_at``, or `DUPLICATE` or `BACKLOG`.
+    def record_call(self, test: TestExecution, *, expires_in: float, delay: float, max_rate: float | None) -> Call:
+        """Build the call of `record`; the reply is ``recorded_at``, or `DUPLICATE`, `BACKLOG` or `RATE`.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
         """
         keys, case, test_id = self._database.keys, test.case_name, test.id
-        return RECORD(
+        return scripts.RECORD(
             test=keys.test(case, test_id),
             open=keys.open(case),
             signals=keys.signals(case, test_id),
@@ -141,6 +94,10 @@ class Executions:
             max_open=self._database.settings.max_open,
             layout=models.LAYOUT,
             use=test.use,
+            max_open_bytes=self._database.settings.max_open_bytes,
+            max_rate=max_rate,
+            burst=BURST,
+            synthetic=test.synthetic,
         )
 
     def claim(
@@ -179,7 +136,7 @@ class Executions:
         """
         keys, case = self._database.keys, test.case_name
         signals_key = keys.signals(case, test.id)
-        call = CLAIM(
+        call = scripts.CLAIM(
             test=keys.test(case, test.id),
             open=keys.open(case),
             signals=signals_key,
@@ -218,7 +175,7 @@ class Executions:
         """
         keys = self._database.keys
         calls = [
-            RENEW(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token, lease=lease)
+            scripts.RENEW(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token, lease=lease)
             for case, test_id, token in leases
         ]
         replies = self._database.run_all(calls)
@@ -234,7 +191,7 @@ class Executions:
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
-        call = RELEASE(test=keys.test(case_name, test_id), open=keys.open(case_name), id=test_id, token=token)
+        call = scripts.RELEASE(test=keys.test(case_name, test_id), open=keys.open(case_name), id=test_id, token=token)
         return bool(self._database.run(call))
 
     def release_all(self, leases: Sequence[tuple[str, str, str]]) -> None:
@@ -246,7 +203,7 @@ class Executions:
         keys = self._database.keys
         self._database.run_all(
             [
-                RELEASE(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token)
+                scripts.RELEASE(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token)
                 for case, test_id, token in leases
             ]
         )
@@ -275,7 +232,7 @@ class Executions:
         if report.test is None:
             raise ValueError("the report of a verdict must have an execution; this one has none")
         keys, case, test_id = self._database.keys, report.case_name, report.test.id
-        call = VERDICT(
+        call = scripts.VERDICT(
             test=keys.test(case, test_id),
             open=keys.open(case),
             signals=keys.signals(case, test_id),
@@ -305,7 +262,7 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        return list(self._database.run(DUE(open=self._database.keys.open(case_name), limit=limit)))
+        return list(self._database.run(scripts.DUE(open=self._database.keys.open(case_name), limit=limit)))
 
     def cases_due(self, case_names: Sequence[str]) -> list[str]:
         """Return the cases with an execution that the sweep should check now, in one round trip.
@@ -313,7 +270,7 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        calls = {name: DUE(open=self._database.keys.open(name), limit=1) for name in case_names}
+        calls = {name: scripts.DUE(open=self._database.keys.open(name), limit=1) for name in case_names}
         return [name for name, ids in self._database.run_each(calls).items() if ids]
 
     def open_count(self, case_name: str) -> int:
@@ -341,7 +298,14 @@ class Executions:
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
-        self._database.run(DISCARD(test=keys.test(case_name, test_id), open=keys.open(case_name), id=test_id))
+        self._database.run(
+            scripts.DISCARD(
+                test=keys.test(case_name, test_id),
+                open=keys.open(case_name),
+                suite=keys.suite(case_name),
+                id=test_id,
+            )
+        )
 
     def revoke(self, test: TestExecution, token: str) -> bool:
         """Take over an execution whose task was revoked; return whether the caller must write its verdict.
@@ -350,7 +314,7 @@ class Executions:
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
-        call = REVOKE(
+        call = scripts.REVOKE(
             test=keys.test(test.case_name, test.id),
             open=keys.open(test.case_name),
             id=test.id,
@@ -369,7 +333,7 @@ class Executions:
             RedisUnavailable: Redis did not answer.
         """
         key = self._database.keys.test(case_name, test_id)
-        call = RECOVER(
+        call = scripts.RECOVER(
             test=key,
             open=self._database.keys.open(case_name),
             suite=self._database.keys.suite(case_name),

@@ -34,7 +34,10 @@ _WHOLE: Final = frozenset(
 )
 #: Arguments that are added to times.
 _NUMBERS: Final = frozenset(
-    {"closing_lease", "delay", "early", "expires_in", "keep", "lease", "max_report_bytes", "period", "resend_after"}
+    {
+        *("burst", "closing_lease", "delay", "early", "expires_in", "keep", "lease", "max_open_bytes"),
+        *("max_report_bytes", "period", "resend_after"),
+    }
 )
 #: Refuses an argument that is not a number, or too large for a time to live in milliseconds.
 _CHECK: Final = """

@@ -14,7 +14,7 @@ from livecheck_celery.errors import RedisTooOld, RedisUnavailable
 from livecheck_celery.models import SignalEvent, TestExecution
 from livecheck_celery.store.counters import Counters
 from livecheck_celery.store.database import PATIENCE, Database
-from livecheck_celery.store.executions import BACKLOG, DUPLICATE, Executions
+from livecheck_celery.store.executions import BACKLOG, DUPLICATE, RATE, Executions
 from livecheck_celery.store.liveness import Liveness
 from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.registry import Registry
@@ -126,8 +126,8 @@ class Batch:
     Leaving the block raises RedisUnavailable if Redis answered no write. A write that fails does not undo the others.
 
     Attributes:
-        outcomes: after the block, for each write in order: the Redis time; `DUPLICATE`, `BACKLOG`, `STALE` or
-            `OVERFLOW`; or the error.
+        outcomes: after the block, for each write in order: the Redis time; `DUPLICATE`, `BACKLOG`, `RATE`,
+            `STALE` or `OVERFLOW`; or the error.
     """
 
     def __init__(self, database: Database, executions: Executions, signals: Signals) -> None:
@@ -138,13 +138,16 @@ class Batch:
         self._calls: list[Call] = []
         self._cases: dict[int, str] = {}  # of the signals, by position
 
-    def record(self, test: TestExecution, *, expires_in: float, delay: float = 0.0) -> None:
+    def record(
+        self, test: TestExecution, *, expires_in: float, delay: float = 0.0, max_rate: float | None = None
+    ) -> None:
         """Queue `Executions.record`.
 
         Raises:
             InvalidPayload: the arguments are not JSON.
         """
-        self._calls.append(self._executions.record_call(test, expires_in=expires_in, delay=delay))
+        call = self._executions.record_call(test, expires_in=expires_in, delay=delay, max_rate=max_rate)
+        self._calls.append(call)
 
     def signal(self, event: SignalEvent, *, ttl: float) -> None:
         """Queue `Signals.send`."""
@@ -184,4 +187,4 @@ class Batch:
             return exc
         if isinstance(reply, list):
             return float(reply[0])
-        return reply if reply in (DUPLICATE, BACKLOG, STALE, OVERFLOW) else float(reply)
+        return reply if reply in (DUPLICATE, BACKLOG, RATE, STALE, OVERFLOW) else float(reply)

@@ -129,6 +129,8 @@ class ServerAndModel(RuleBasedStateMachine):
             self._compare_execution(test_id, stored[2 * at])
             self._compare_signals(test_id, stored[2 * at + 1])
         assert dict(open_) == model.open
+        open_bytes = int(state.pop("open_bytes", 0))
+        assert open_bytes > 0 or not model.open
         assert state == model.suite.fields()
         assert [float(one) for one in frequency] == model.frequency
         assert [float(one) for one in latency] == model.latency

@@ -26,6 +26,7 @@
 --          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals); a record of a newer layout
 --          is busy
 
+-- include open_bytes
 local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
 local lease, active, period, max_history = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -116,7 +117,7 @@ end
 if limits ~= '' then
   redis.call('HSET', test, 'limits', limits)
 end
-redis.call('ZADD', open, stamp(math.min(now + lease, expiry)), id)
+open_until(open, suite, stamp(math.min(now + lease, expiry)), id, redis.call('HSTRLEN', test, 'payload'))
 expire_at_least(open, math.max(1, math.ceil(expiry - now + keep)))
 
 -- Registered and read in one step: a signal is either in this reply or published to the address.

@@ -3,7 +3,8 @@
 -- KEYS[1]  test          hash, the execution
 -- KEYS[2]  open          zset, executions without a verdict
 -- KEYS[3]  signals       hash, signals of the execution
--- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded
+-- KEYS[4]  suite         hash, the suite; "since" is when the first of its executions was recorded; "rate" and
+--                        "rate:synthetic" are when the next one would come if they came evenly
 -- KEYS[5]  unrecorded        zset, ids with signals but without a record
 -- KEYS[6]  unrecorded_bytes  hash, id to the bytes of its signals; in "", their sum
 -- ARGV[1]  id            of the execution
@@ -15,13 +16,20 @@
 -- ARGV[7]  max_open      maximum number of executions without a verdict
 -- ARGV[8]  layout        version of the layout of the record
 -- ARGV[9]  use           identifies this use of the id
+-- ARGV[10] max_open_bytes  maximum bytes of their payloads
+-- ARGV[11] max_rate      executions per second; empty for no limit
+-- ARGV[12] burst         seconds for which they can come all at once
+-- ARGV[13] synthetic     1 if a fake request caused it: these have a rate of their own
 -- Reply    recorded_at, also if this call is repeated; or a refusal: "duplicate", an execution with this id has no
---          verdict yet; "backlog", max_open is reached
+--          verdict yet; "backlog", max_open or max_open_bytes is reached; "rate", max_rate is
 
+-- include open_bytes
 local test, open, signals, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local unrecorded, unrecorded_bytes = KEYS[5], KEYS[6]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local resend_after, keep, max_open, use = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
+local max_open_bytes, max_rate, burst = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
+local rate = ARGV[13] == '1' and 'rate:synthetic' or 'rate'
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local not_before = now + delay
@@ -42,10 +50,21 @@ end
 if is_reused and not earlier[1] then
   return 'duplicate'
 end
-if redis.call('ZCARD', open) >= max_open then
+local stored = redis.call('HMGET', suite, 'since', 'open_bytes', rate)
+local open_count, open_bytes = redis.call('ZCARD', open), tonumber(stored[2] or 0)
+if open_count >= max_open or (open_count > 0 and open_bytes + #payload > max_open_bytes) then
   return 'backlog'
 end
-local has_since = redis.call('HEXISTS', suite, 'since') == 1
+-- The generic cell rate algorithm. A time further in the future than a burst is that of a clock that was set back.
+local next_at
+if max_rate then
+  burst = math.max(burst, 1 / max_rate)
+  next_at = tonumber(stored[3]) or 0
+  next_at = (next_at > now + burst + 1 and now or math.max(now, next_at)) + 1 / max_rate
+  if next_at - now > burst + 0.000001 then
+    return 'rate'
+  end
+end
 local is_unrecorded = redis.call('ZSCORE', unrecorded, id)
 local bytes = redis.call('HMGET', unrecorded_bytes, id, '')
 local other_bytes = tonumber(bytes[2] or 0) - tonumber(bytes[1] or 0)
@@ -99,11 +118,17 @@ if redis.call('TTL', signals) < expires_at - now then
   redis.call('EXPIRE', signals, math.max(1, math.ceil(expires_at - now)))
 end
 -- The sweep checks an execution that expires before a resend is due when it expires.
-redis.call('ZADD', open, stamp(math.min(not_before + resend_after, expires_at)), id)
+if open_count == 0 then
+  redis.call('HSET', suite, 'open_bytes', 0)
+end
+open_until(open, suite, stamp(math.min(not_before + resend_after, expires_at)), id, #payload)
 if redis.call('TTL', open) < ttl then
   redis.call('EXPIRE', open, ttl)
 end
-if not has_since then
+if next_at then
+  redis.call('HSET', suite, rate, stamp(next_at))
+end
+if not stored[1] then
   redis.call('HSET', suite, 'since', stamp(now))
 end
 return stamp(now)

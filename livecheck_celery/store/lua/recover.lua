@@ -16,6 +16,7 @@
 --          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time), revoked;
 --          or unreadable, if LiveCheck did not write the record
 
+-- include open_bytes
 local test, open, suite, id, token = KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2]
 local max_attempts, resend_after, max_resend = tonumber(ARGV[3]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local closing_lease = tonumber(ARGV[6])
@@ -47,7 +48,7 @@ local taken, sent_at = record[10], tonumber(record[12] or record[11] or recorded
 local claimed_up_to = tonumber(redis.call('HGET', suite, 'claimed_up_to') or 0) or 0
 local score = redis.call('ZSCORE', open, id)
 if record[1] or not record[5] then
-  redis.call('ZREM', open, id)
+  remove_open(open, suite, test, id)
   return {'none', '', ''}
 end
 if closing and record[2] == token then

@@ -29,6 +29,7 @@
 --          failures, tests: in the window
 
 -- include add_report
+-- include open_bytes
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
 local max_history, delay, report = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
@@ -153,7 +154,7 @@ if verdict == 'PASS' and runtime ~= '' then
   redis.call('RPUSH', runtime_history, runtime)
   redis.call('LTRIM', runtime_history, -max_history, -1)
 end
-redis.call('ZREM', open, id)
+remove_open(open, suite, test, id)
 redis.call('HDEL', signals, listener)
 if expire_signals then
   redis.call('EXPIRE', signals, forget_after)

@@ -131,7 +131,7 @@ def small(redis_url: str) -> Store:
 def test_test_over_max_open_is_refused_until_one_has_its_verdict(small: Store) -> None:
     first = small.executions.record(make_test("1"), expires_in=60)
     small.executions.record(make_test("2"), expires_in=60)
-    with pytest.raises(TooManyTests, match=r"shop.test_order:3: 2 tests .* \(livecheck_max_open\)"):
+    with pytest.raises(TooManyTests, match=r"shop.test_order:3: too many tests .* \(livecheck_max_open, "):
         small.executions.record(make_test("3"), expires_in=60)
     small.executions.record(make_test("1", case_name="shop.test_other"), expires_in=60)
     finish(small, first)
@@ -158,7 +158,7 @@ def test_trigger_of_a_request_over_max_open_is_dropped_and_counted(
             pass
     assert livecheck.runtime.outbox.flush()
     assert livecheck.runtime.outbox.counts == {"backlog": 2}
-    assert "too many tests of the case have no verdict (livecheck_max_open)" in caplog.text
+    assert "too many tests of the case have no verdict (livecheck_max_open, livecheck_max_open_bytes)" in caplog.text
     assert redis_client.llen("livecheck") == 1
 
 

@@ -55,7 +55,10 @@ def triggered(case: Any, monkeypatch: pytest.MonkeyPatch) -> list[Triggered]:
     calls: list[Triggered] = []
     recorded: list[tuple[float, float]] = []
 
-    def record(test: TestExecution, *, expires_in: float, delay: float = 0.0) -> TestExecution:
+    def record(
+        test: TestExecution, *, expires_in: float, delay: float = 0.0, max_rate: float | None = None
+    ) -> TestExecution:
+        assert max_rate == 100.0
         recorded.append((expires_in, delay))
         return test
 

@@ -1,0 +1,19 @@
+-- The bytes of the open executions of a case are in the field open_bytes of its suite.
+
+-- Adds an execution to the open ones, or changes when the sweep should check it.
+local function open_until(open, suite, time, id, bytes)
+  if redis.call('ZADD', open, time, id) == 1 then
+    redis.call('HINCRBY', suite, 'open_bytes', bytes)
+  end
+end
+
+-- Removes an execution from the open ones. If its record is gone, it counts with the mean of all, so that the sum is
+-- right again when none is open.
+local function remove_open(open, suite, test, id)
+  local count, bytes = redis.call('ZCARD', open), tonumber(redis.call('HGET', suite, 'open_bytes') or 0)
+  local own = redis.call('HSTRLEN', test, 'payload')
+  if redis.call('ZREM', open, id) == 1 then
+    own = own > 0 and own or math.ceil(bytes / count)
+    redis.call('HSET', suite, 'open_bytes', count == 1 and 0 or math.max(0, bytes - own))
+  end
+end
