@@ -33,6 +33,7 @@ from livecheck_celery.utils.option_types import (
     QueueName,
     SecretHttpUrl,
     SecretText,
+    Sources,
     Timeout,
 )
 from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
@@ -182,6 +183,11 @@ class Settings(_Resolved):
         default=("localhost", "127.0.0.1", "::1"),
         description="Hosts to which tests are propagated over HTTP: names, `*.example.com`, networks such as "
         "`10.0.0.0/8`, or URLs.",
+    )
+    allow_sources: Sources = Field(
+        default=("task:*", "request:*"),
+        description="Automatic signals that this service sends, besides those of cases that it imports: `task:NAME`, "
+        "`request:METHOD PATH`, `django:SIGNAL SENDER FIELDS` and `span:NAME`, in which `*` is any text.",
     )
     cases: Names = Field(default=(), description="Modules that declare cases, for LiveCheck's own Celery app.")
     recover_within: Period = Field(

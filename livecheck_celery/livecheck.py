@@ -156,7 +156,7 @@ class LiveCheck:
         case = declaration.create(cls, app=self, name=name, **options)
         self.cases[name] = case
         if self._runtime is not None:
-            case.apply_overrides(self._runtime.shared_config.overrides.get(name, {}))
+            case.apply_overrides(self._runtime.shared_config.case_added(name))
         if is_configured(self.app):
             self._schedule_early([case])
         return case
@@ -215,7 +215,8 @@ class LiveCheck:
             ConfigurationError: a setting is wrong.
         """
         sentry.connect(identity_here)  # imported since, perhaps
-        runtime = Runtime(self.app, self.settings, partial(restore_after_data_loss, self))
+        lost = partial(restore_after_data_loss, self)
+        runtime = Runtime(self.app, self.settings, lost, cases=self.cases, service=self.service)
         runtime.shared_config.listen(self._apply_shared_config)
         self._runtime = runtime
         return runtime

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any, Final
 
@@ -18,7 +18,9 @@ from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
 from livecheck_celery.execution.runnable import Resources
+from livecheck_celery.propagation.allowed_sources import AllowedSources
 from livecheck_celery.store import Store
+from livecheck_celery.store.counters import ServiceCount
 from livecheck_celery.store.redis.pool import Connections
 from livecheck_celery.store.retry import Retry
 from livecheck_celery.store.unreadable import Unreadable
@@ -39,6 +41,8 @@ class Runtime:
         app: the Celery app.
         settings: the settings in force.
         on_data_loss: called with the shared configuration when Redis has lost its data.
+        cases: the cases that this process declares, by name, which can still grow.
+        service: name of this service, for counters.
 
     Attributes:
         store: the state in Redis, for workers.
@@ -58,7 +62,15 @@ class Runtime:
         ConfigurationError: ``redis_url`` is not a Redis URL.
     """
 
-    def __init__(self, app: Celery, settings: Settings, on_data_loss: Callable[[SharedConfig], object]) -> None:
+    def __init__(
+        self,
+        app: Celery,
+        settings: Settings,
+        on_data_loss: Callable[[SharedConfig], object],
+        *,
+        cases: Mapping[str, Any] | None = None,
+        service: str = "",
+    ) -> None:
         shared: Any = {
             "connections": Connections(settings.redis_max_connections),
             "unreadable": Unreadable(self._count),
@@ -68,7 +80,12 @@ class Runtime:
         self.publisher = Publisher(
             app, settings.broker_url, settings.queue, timeout=REQUEST_TIMEOUT, prefix=settings.prefix
         )
-        self.shared_config = SharedConfig(self.request_store, on_data_loss)
+        self.shared_config = SharedConfig(
+            self.request_store,
+            on_data_loss,
+            AllowedSources(settings.allow_sources, {} if cases is None else cases),
+            lambda what, detail: self.outbox.count(ServiceCount(what, service, detail).field),
+        )
         threaded = Servers(
             Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared),
             Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix),

@@ -7,7 +7,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from livecheck_celery.propagation.sources import SourceIndex
+from livecheck_celery.propagation.sources import Source, SourceIndex
+from livecheck_celery.store.counters import REFUSED
 from livecheck_celery.store.registry import Snapshot
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils import clock
@@ -18,6 +19,9 @@ logger = get_logger(__name__)
 
 #: Seconds between two measurements of the clock.
 _MEASURE_EVERY: Final = 60.0
+#: Refused sources that are counted by name, and characters of each: the names come from Redis.
+_MAX_REFUSED: Final = 10
+_MAX_NAME: Final = 200
 
 
 class SharedConfig:
@@ -27,13 +31,21 @@ class SharedConfig:
         store: the store that holds the configuration.
         on_data_loss: called with this object when Redis has lost its data, before the new configuration is applied;
             if the callback raises, it is called again at the next refresh.
+        allows: whether this process sends automatic signals of a source; None for all.
+        count: counts what is refused, by reason, once a minute.
 
     Attributes:
         overrides: overrides of settings, by case.
         sources: the automatic signals of each source; None until read for the first time.
     """
 
-    def __init__(self, store: Store, on_data_loss: Callable[[SharedConfig], object]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_data_loss: Callable[[SharedConfig], object],
+        allows: Callable[[Source], bool] | None = None,
+        count: Callable[[str, str], object] | None = None,
+    ) -> None:
         self.overrides: Mapping[str, Mapping[str, Any]] = {}
         self.sources: SourceIndex | None = None
         self._store = store
@@ -41,6 +53,9 @@ class SharedConfig:
         self._since = ""
         self._measure_at = 0.0
         self._on_data_loss = on_data_loss
+        self._allows = allows
+        self._count = count
+        self._wired: Mapping[str, Mapping[str, tuple[str, str]]] = {}
         self._listeners: list[Callable[[SharedConfig], object]] = []
         self.after_fork()
         renew_after_fork(self)
@@ -62,12 +77,35 @@ class SharedConfig:
             RedisUnavailable: Redis did not answer.
         """
         with self._lock:  # else an older snapshot could be applied after a newer one
-            if time.monotonic() >= self._measure_at:
+            is_due = time.monotonic() >= self._measure_at
+            if is_due:
                 clock.adjust(self._store.liveness.clock_offset())
                 self._measure_at = time.monotonic() + _MEASURE_EVERY
             snapshot = self._store.registry.snapshot(self._revision)
             if snapshot is not None:
                 self._apply(snapshot)
+            if is_due:
+                self._count_refused()
+
+    def case_added(self, name: str) -> Mapping[str, Any]:
+        """Allow the sources of a case that is declared after the configuration was read; return its overrides."""
+        if self.sources is not None:
+            self.sources = SourceIndex(self._wired, self._allows)
+        return self.overrides.get(name, {})
+
+    def _count_refused(self) -> None:
+        """Count and log what is refused, again while it is, so that ``doctor`` knows that it still is."""
+        refused = sorted(f"{kind}:{name}" for kind, name in self.sources.refused) if self.sources else []
+        for name in refused[:_MAX_REFUSED]:
+            if self._count is not None:
+                self._count(REFUSED, name[:_MAX_NAME])
+        if refused:
+            logger.warning(
+                "shared configuration: %d sources of automatic signals refused, such as %s; "
+                "name those of your cases in livecheck_allow_sources",
+                len(refused),
+                refused[0][:_MAX_NAME],
+            )
 
     def _apply(self, snapshot: Snapshot) -> None:
         is_lost = bool(self._since) and snapshot.since != self._since
@@ -76,7 +114,8 @@ class SharedConfig:
         self._revision, self._since = snapshot.revision, snapshot.since
         self.overrides = snapshot.overrides
         if snapshot.since or not is_lost:  # else no worker has registered the cases again yet
-            self.sources = SourceIndex(snapshot.sources)
+            self._wired = snapshot.sources
+            self.sources = SourceIndex(snapshot.sources, self._allows)
         for listener in self._listeners:
             try:
                 listener(self)

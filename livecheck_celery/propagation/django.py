@@ -111,10 +111,7 @@ class Receivers:
         for name in self._disconnect.keys() - names:
             self._disconnect.pop(name)()
         for name in names - self._disconnect.keys():
-            # Only loaded modules are searched: data from Redis must never cause an import.
-            module, _, attribute = name.partition(" ")[0].rpartition(".")
-            signal = getattr(sys.modules.get(module), attribute, None)
-            if hasattr(signal, "connect"):
+            if (signal := _signal(name.partition(" ")[0])) is not None:
                 self._connect(name, signal)
 
     def _connect(self, name: str, signal: Any) -> None:
@@ -146,6 +143,18 @@ class Receivers:
         except Exception:  # for example, Django has no settings
             logger.debug("django: no transaction for %s", name, exc_info=True)
             report()
+
+
+def _signal(path: str) -> Any:
+    """Return the Django signal with this import path, in a loaded module; None if there is none.
+
+    The path can come from Redis: nothing is imported, no attribute is computed, and no other object is connected to.
+    """
+    kind = getattr(sys.modules.get("django.dispatch"), "Signal", None)
+    name, _, attribute = path.rpartition(".")
+    module = sys.modules.get(name)
+    found = vars(module).get(attribute) if isinstance(module, ModuleType) else None
+    return found if kind is not None and isinstance(found, kind) else None
 
 
 def _loaded_modules() -> Iterator[tuple[str, dict[str, Any]]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, NamedTuple, Protocol
 
 from livecheck_celery.models import TestExecution
@@ -56,15 +56,24 @@ class SourceIndex:
 
     Args:
         sources: by case name and signal name, the kind and the name of the signal's source.
+        allows: whether this process sends automatic signals of a source; None for all.
+
+    Attributes:
+        refused: the other ones.
     """
 
-    def __init__(self, sources: Mapping[str, Mapping[str, tuple[str, str]]]) -> None:
+    def __init__(
+        self, sources: Mapping[str, Mapping[str, tuple[str, str]]], allows: Callable[[Source], bool] | None = None
+    ) -> None:
+        self.refused: set[Source] = set()
         self._exact: dict[Source, list[Target]] = defaultdict(list)
         self._routes: list[tuple[Route, Target]] = []
         for case_name, signals in sources.items():
             for signal_name, (kind, name) in signals.items():
                 target = Target(case_name, signal_name)
-                if kind == REQUEST and "{" in name:
+                if allows is not None and not allows(Source(kind, name)):
+                    self.refused.add(Source(kind, name))
+                elif kind == REQUEST and "{" in name:
                     self._routes.append((Route(*name.split(" ", 1)), target))
                 else:
                     self._exact[Source(kind, name)].append(target)

@@ -22,6 +22,8 @@ _LAST: Final = "@"
 _SINCE: Final = "since"
 #: What a service counts of the tests that others sent; for those that it sent, see `UNACKNOWLEDGED` and `OLD_MARK`.
 IGNORED: Final = "ignored"
+#: What a service counts of the automatic signals in Redis: sources that it does not allow.
+REFUSED: Final = "refused"
 
 #: Reason: messages of another environment, which came to this one's queues.
 FOREIGN: Final = "foreign messages"

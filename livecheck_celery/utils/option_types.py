@@ -59,6 +59,16 @@ def _hosts(value: tuple[str, ...]) -> tuple[str, ...]:
     return value
 
 
+def _sources(value: tuple[str, ...]) -> tuple[str, ...]:
+    for pattern in value:
+        kind, _, name = pattern.partition(":")
+        if kind not in ("task", "request", "django", "span") or not name:
+            raise ValueError(
+                f"{pattern!r:.100} must be task:NAME, request:METHOD PATH, django:SIGNAL SENDER FIELDS or span:NAME"
+            )
+    return value
+
+
 def _queue(value: str) -> str:
     if value == "celery":  # workers of LiveCheck would take the messages of an app
         raise ValueError("must not be Celery's default queue, 'celery'")
@@ -79,6 +89,7 @@ SecretText = Annotated[str, AfterValidator(Secret)]
 SecretHttpUrl = Annotated[str, AfterValidator(_http_url), AfterValidator(Secret)]
 QueueName = Annotated[str, Field(min_length=1), AfterValidator(_queue)]
 Names = Annotated[tuple[str, ...], BeforeValidator(_names)]
+Sources = Annotated[Names, AfterValidator(_sources)]
 Keys = Annotated[Names, AfterValidator(_keys)]
 Hostnames = Annotated[tuple[str, ...], BeforeValidator(_names), AfterValidator(_hosts)]
 Frequency = Annotated[

@@ -48,6 +48,7 @@ def doctor(ctx: click.Context) -> None:
     http       whether tests are sent and accepted over HTTP
     headers    services that ignored the headers of tests, and why
     hop        services that did not accept the tests that others sent them
+    sources    automatic signals that services do not allow
     outbox     what all processes dropped or ignored
     data       values in Redis that LiveCheck did not write
 

@@ -12,7 +12,7 @@ from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
-from livecheck_celery.store.counters import FOREIGN, IGNORED, RESENT
+from livecheck_celery.store.counters import FOREIGN, IGNORED, REFUSED, RESENT, ServiceCount
 from livecheck_celery.store.unreadable import UNREADABLE
 from livecheck_celery.utils.secrets import printed_url
 
@@ -39,6 +39,10 @@ HEADER_FIXES: Final = {
 RESENT_FIX: Final = (
     "if no worker was killed and the broker was available, another program consumes the queue: stop that program, or "
     "set livecheck_queue"
+)
+REFUSED_FIX: Final = (
+    "if a case of yours declares that signal, add it to livecheck_allow_sources of that service; else somebody wrote "
+    "it to Redis; see docs/following.md#limit-automatic-signals"
 )
 OLD_MARK_FIX: Final = "let fake requests end sooner, or raise livecheck_max_hop_age in all services"
 HOP_FIX: Final = (
@@ -148,18 +152,7 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
         return
     since = f"in the last {console.rounded(counted.age)}"
     for each in counted.services:
-        if each.what == IGNORED:
-            found = f"{each.service} ignored the headers of {_requests(each.times)} {since} ({each.detail})"
-            yield _counted("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"), each.age)
-        elif each.what == UNACKNOWLEDGED:
-            found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
-            yield _counted("hop", found, HOP_FIX, each.age)
-        elif each.what == OLD_MARK:
-            found = (
-                f"{each.detail} took {_requests(each.times)} of {each.service} for real {since}: the fake request that "
-                "caused them began over livecheck_max_hop_age before"
-            )
-            yield _counted("hop", found, OLD_MARK_FIX, each.age)
+        yield from _of_service(each, since)
     named = {f"headers ignored: {each.detail}" for each in counted.services if each.what == IGNORED}
     if again := counted.counts.get(RESENT):
         found = f"{again} messages of tests were sent again {since}: no worker of LiveCheck had them"
@@ -182,6 +175,24 @@ def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
         yield Finding(
             True, "outbox", "nothing dropped in the last day" if named else "nothing dropped or ignored in the last day"
         )
+
+
+def _of_service(each: ServiceCount, since: str) -> Iterator[Finding]:
+    if each.what == IGNORED:
+        found = f"{each.service} ignored the headers of {_requests(each.times)} {since} ({each.detail})"
+        yield _counted("headers", found, HEADER_FIXES.get(each.detail, "see docs/following.md#trust"), each.age)
+    elif each.what == UNACKNOWLEDGED:
+        found = f"{each.detail} did not accept the tests in {_requests(each.times)} of {each.service} {since}"
+        yield _counted("hop", found, HOP_FIX, each.age)
+    elif each.what == REFUSED:
+        found = f"{each.service} refuses to send an automatic signal for {each.detail}, as it does not allow it"
+        yield _counted("sources", found, REFUSED_FIX, each.age)
+    elif each.what == OLD_MARK:
+        found = (
+            f"{each.detail} took {_requests(each.times)} of {each.service} for real {since}: the fake request that "
+            "caused them began over livecheck_max_hop_age before"
+        )
+        yield _counted("hop", found, OLD_MARK_FIX, each.age)
 
 
 def _counted(subject: str, found: str, fix: str, age: float) -> Finding:

@@ -42,7 +42,9 @@ def case(livecheck: LiveCheck) -> Any:
 @pytest.fixture
 def bank(redis_url: str, spans: Spans) -> Iterator[LiveCheck]:
     """Another service, without the case."""
-    bank = install(Celery("bank", broker=redis_url, set_as_current=False), secret_key=KEY)
+    bank = install(
+        Celery("bank", broker=redis_url, set_as_current=False), secret_key=KEY, allow_sources=["span:charge"]
+    )
     bank.instrument("otel")
     yield bank
     bank.close()

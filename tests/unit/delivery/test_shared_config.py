@@ -1,10 +1,14 @@
 """The cache of the shared configuration."""
 
+from types import SimpleNamespace
+
 import pytest
 import redis
 
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.propagation.allowed_sources import AllowedSources
+from livecheck_celery.propagation.sources import Source
 from livecheck_celery.store import Store
 
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
@@ -91,3 +95,37 @@ def test_data_loss_is_reported_again_if_its_handler_failed(store: Store, redis_c
     shared_config.refresh()
     shared_config.refresh()
     assert len(tries) == 2
+
+
+def test_source_that_is_not_allowed_is_refused_counted_each_minute_and_logged(
+    store: Store, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted: list[tuple[str, str]] = []
+    shared_config = SharedConfig(store, print, AllowedSources(["task:*"], {}), lambda *count: counted.append(count))
+    sources = {"a": ["task", "orders.store"], "b": ["django", "celery.signals.before_task_publish"]}
+    store.registry.register("c", {"sources": sources})
+    for _ in range(3):
+        shared_config.refresh()
+    assert shared_config.sources is not None
+    assert shared_config.sources.names("task") == {"orders.store"}
+    assert shared_config.sources.names("django") == set()
+    assert counted == [("refused", "django:celery.signals.before_task_publish")]
+    [line] = caplog.messages
+    assert "1 sources of automatic signals refused, such as django:celery.signals.before_task_publish" in line
+    monkeypatch.setattr(shared_config, "_measure_at", 0.0)
+    shared_config.refresh()
+    assert len(counted) == 2, "doctor must know that it still is"
+
+
+def test_source_of_a_case_that_is_declared_later_is_allowed(store: Store) -> None:
+    cases: dict[str, object] = {}
+    shared_config = SharedConfig(store, print, AllowedSources([], cases))
+    shared_config.case_added("c")
+    assert shared_config.sources is None, "not read yet"
+    store.registry.register("c", SETTINGS)
+    shared_config.refresh()
+    assert shared_config.sources is not None
+    assert shared_config.sources.refused
+    cases["c"] = SimpleNamespace(signals={"stored": SimpleNamespace(source=Source("task", "orders.store"))})
+    shared_config.case_added("c")
+    assert shared_config.sources.names("task") == {"orders.store"}

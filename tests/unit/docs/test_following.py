@@ -13,6 +13,8 @@ import pytest
 import livecheck_celery
 from livecheck_celery import LiveCheck, is_synthetic
 from livecheck_celery.context import fake_request, under_test
+from livecheck_celery.propagation.allowed_sources import AllowedSources
+from livecheck_celery.propagation.sources import Source
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, METHODS, methods_of
 from tests.helpers.http_server import KEY, Server
@@ -132,6 +134,13 @@ def test_synthetic_tests_are_recognized(example: dict[str, Any]) -> None:
         assert example["charge"]("an order") == "not charged"
 
 
+@pytest.mark.parametrize("example", ["Limit automatic signals"], indirect=True)
+def test_service_allows_a_model_and_no_other(example: dict[str, Any]) -> None:
+    allows, saved = AllowedSources(example["livecheck_allow_sources"], {}), "django.db.models.signals.post_save"
+    assert allows(Source("django", f"{saved} shop.Order id,status"))
+    assert not allows(Source("django", f"{saved} auth.User"))
+
+
 @pytest.mark.parametrize("example", ["Trust"], indirect=True)
 def test_service_accepts_headers_for_each_of_its_names(example: dict[str, Any]) -> None:
     sender, receiver = make_gate(KEY, hosts=["orders", "stock"]), make_gate(KEY, audience=example["livecheck_audience"])
@@ -141,7 +150,7 @@ def test_service_accepts_headers_for_each_of_its_names(example: dict[str, Any]) 
 
 
 def test_every_example_on_the_page_is_tested() -> None:
-    assert len(EXAMPLES) == PAGE.count("```python") == 8
+    assert len(EXAMPLES) == PAGE.count("```python") == 9
 
 
 def test_every_client_is_documented() -> None:

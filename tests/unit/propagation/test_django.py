@@ -1,5 +1,6 @@
 """Django signals as sources: their names, and the values that they report."""
 
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,6 +10,7 @@ from typing import Any
 from uuid import UUID
 
 import pytest
+from celery import signals as celery_signals
 from django.contrib.auth.signals import user_logged_in
 from django.core.signals import request_finished
 from django.db.models import F
@@ -244,3 +246,37 @@ def test_signal_without_import_path_is_rejected(loaded: dict[str, ModuleType]) -
     vars(loaded["__main__"])["paid"] = signal
     with pytest.raises(ConfigurationError, match="cannot be imported"):
         name_of(signal)
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "celery.signals.before_task_publish",
+        "celery.signals.task_success",
+        "django.dispatch.Signal",
+        "django.db.models.signals.ModelSignal",
+        "django.db.models.signals.nothing",
+        "tests.unit.propagation.lazy_module.anything",
+        "os.livecheck_connectable",
+        "sys",
+        "",
+        ".",
+    ],
+)
+def test_only_real_django_signals_of_loaded_modules_are_connected(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Lazy(ModuleType):
+        def __getattr__(self, name: str) -> Any:
+            raise AssertionError(f"{name} was computed")
+
+    class Connectable:
+        def connect(self, *args: Any, **options: Any) -> None:
+            raise AssertionError("connected")
+
+    monkeypatch.setitem(sys.modules, "tests.unit.propagation.lazy_module", Lazy("lazy_module"))
+    monkeypatch.setattr(os, "livecheck_connectable", Connectable(), raising=False)
+    finished: list[Any] = []
+    receivers = Receivers(lambda *args, **options: finished.append(args))
+    before = list(celery_signals.before_task_publish.receivers or ())
+    receivers.follow({path, f"{path} shop.Order", f"{path} * password"})
+    assert receivers._disconnect == {}
+    assert list(celery_signals.before_task_publish.receivers or ()) == before
