@@ -38,7 +38,7 @@ def check_broker_url(url: str, transport_options: Mapping[str, Any]) -> None:
     """
     for one in failover_urls(url):
         scheme, first = scheme_of(one), each_server(one)[0]
-        if scheme in {*_SAME_SCHEME, *_DEFAULT_PORTS, *SOCKET}:
+        if scheme in {*_SAME_SCHEME, *_DEFAULT_PORTS, *SOCKET} or "://" not in one:
             for server in each_server(one):
                 _check_form(server)
         if scheme in ("redis", "rediss", SENTINEL) and "@" not in (query := first.partition("?")[2]):
@@ -57,6 +57,7 @@ def _check_form(url: str) -> None:
     try:
         parts = urlsplit(url)
         is_clear = (parts.port is None or parts.port > 0) and ("@" in parts.netloc or "@" not in url)
+        is_clear = is_clear and (parts.scheme not in SOCKET or len(parts.path) > 1)
     except ValueError:
         is_clear = False
     if not is_clear:
