@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from livecheck_celery.propagation.sources import Source, SourceIndex
-from livecheck_celery.store.counters import REFUSED
+from livecheck_celery.store.counters import REFUSED, UNTRUSTED
 from livecheck_celery.store.registry import Snapshot
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils import clock
@@ -56,6 +56,7 @@ class SharedConfig:
         self._allows = allows
         self._count = count
         self._wired: Mapping[str, Mapping[str, tuple[str, str]]] = {}
+        self._ignored: Mapping[str, str] = {}
         self._listeners: list[Callable[[SharedConfig], object]] = []
         self.after_fork()
         renew_after_fork(self)
@@ -95,16 +96,24 @@ class SharedConfig:
 
     def _count_refused(self) -> None:
         """Count and log what is refused, again while it is, so that ``doctor`` knows that it still is."""
-        refused = sorted(f"{kind}:{name}" for kind, name in self.sources.refused) if self.sources else []
-        for name in refused[:_MAX_REFUSED]:
-            if self._count is not None:
-                self._count(REFUSED, name[:_MAX_NAME])
-        if refused:
+        sources = sorted(f"{kind}:{name}" for kind, name in self.sources.refused) if self.sources else []
+        fields = sorted(f"{reason} {field}" for field, reason in self._ignored.items())
+        for what, names in ((REFUSED, sources), (UNTRUSTED, fields)):
+            for name in names[:_MAX_REFUSED]:
+                if self._count is not None:
+                    self._count(what, name[:_MAX_NAME])
+        if sources:
             logger.warning(
                 "shared configuration: %d sources of automatic signals refused, such as %s; "
                 "name those of your cases in livecheck_allow_sources",
-                len(refused),
-                refused[0][:_MAX_NAME],
+                len(sources),
+                sources[0][:_MAX_NAME],
+            )
+        if fields:
+            logger.warning(
+                "shared configuration: %d fields ignored, such as %s; is livecheck_secret_key the same everywhere?",
+                len(fields),
+                fields[0][:_MAX_NAME],
             )
 
     def _apply(self, snapshot: Snapshot) -> None:
@@ -112,7 +121,7 @@ class SharedConfig:
         if is_lost:
             self._on_data_loss(self)
         self._revision, self._since = snapshot.revision, snapshot.since
-        self.overrides = snapshot.overrides
+        self.overrides, self._ignored = snapshot.overrides, snapshot.refused
         if snapshot.since or not is_lost:  # else no worker has registered the cases again yet
             self._wired = snapshot.sources
             self.sources = SourceIndex(snapshot.sources, self._allows)

@@ -2,53 +2,42 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, TypeGuard
 
-from itsdangerous import Signer
-
 from livecheck_celery.models import HEADER_AUDIENCE, HEADER_LAYOUT, HEADER_OUTER, HEADER_SIGNATURE
 from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER
+from livecheck_celery.utils.signing import Signatures
 
 #: What the signature covers, if it is there. The signature of the outer tests is in their value, so that receivers can
 #: ignore them.
 _SIGNED: Final = (*HEADERS, HEADER_AUDIENCE, HEADER_LAYOUT)
 _SALT: Final = "livecheck-celery.headers"
-_ID_OF_KEY: Final = b"livecheck-celery.key-id"
-_ID_LENGTH: Final = 8
-
-
-def key_id(key: str) -> str:
-    """Return the public name of a key, which tells nothing about it: 8 hexadecimal digits."""
-    return hmac.new(key.encode(), _ID_OF_KEY, hashlib.sha256).hexdigest()[:_ID_LENGTH]
 
 
 class Keyring:
     """Secret keys: the first one signs, and signatures by any of them are accepted.
 
-    A signature begins with the `key_id` of its key.
+    A signature begins with the id of its key.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
-        self._signers = {key_id(key): Signer(key, salt=_SALT, digest_method=hashlib.sha256) for key in keys}
-        self._own_id = next(iter(self._signers), "")
+        self._signatures = Signatures(keys, _SALT)
 
     def __bool__(self) -> bool:
-        return bool(self._signers)
+        return bool(self._signatures)
 
     def knows(self, signature: str) -> bool:
         """Return whether ``signature`` names one of the keys."""
-        return signature.partition(".")[0] in self._signers
+        return self._signatures.knows(signature)
 
     def sign(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return ``headers`` with a signature made with the first key."""
-        signature = self._signature(self._own_id, _text(headers))
+        signature = self._signatures.sign(_text(headers))
         signed = {**headers, HEADER_SIGNATURE: signature}
         if HEADER_OUTER in headers:
-            signed[HEADER_OUTER] += "." + self._signature(self._own_id, _outer_text(headers[HEADER_OUTER], signature))
+            signed[HEADER_OUTER] += "." + self._signatures.sign(_outer_text(headers[HEADER_OUTER], signature))
         return signed
 
     def verify(self, headers: Mapping[str, Any]) -> Mapping[str, str] | None:
@@ -60,21 +49,14 @@ class Keyring:
         carried = {name: headers[name] for name in _SIGNED if name in headers}
         if not carried or not _is_plausible(signature) or not all(map(_is_plausible, carried.values())):
             return None
-        if not self._is_genuine(signature, _text(carried)):
+        if not self._signatures.is_genuine(signature, _text(carried)):
             return None
         outer = headers.get(HEADER_OUTER)
         if _is_plausible(outer):
             packed, _, rest = outer.partition(".")
-            if self._is_genuine(rest, _outer_text(packed, signature)):
+            if self._signatures.is_genuine(rest, _outer_text(packed, signature)):
                 carried[HEADER_OUTER] = packed
         return carried
-
-    def _signature(self, name: str, text: str) -> str:
-        return f"{name}.{self._signers[name].get_signature(text).decode()}"
-
-    def _is_genuine(self, signature: str, text: str) -> bool:
-        name, _, value = signature.partition(".")
-        return name in self._signers and self._signers[name].verify_signature(text, value)
 
 
 def _is_plausible(value: object) -> TypeGuard[str]:

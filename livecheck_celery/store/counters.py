@@ -24,6 +24,8 @@ _SINCE: Final = "since"
 IGNORED: Final = "ignored"
 #: What a service counts of the automatic signals in Redis: sources that it does not allow.
 REFUSED: Final = "refused"
+#: What a service counts of the shared configuration: fields that no key of the service has signed.
+UNTRUSTED: Final = "untrusted"
 
 #: Reason: messages of another environment, which came to this one's queues.
 FOREIGN: Final = "foreign messages"

@@ -15,6 +15,7 @@ from livecheck_celery.store.database import Database, as_dict
 from livecheck_celery.store.registered import checked, checked_settings, checked_sources
 from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.unreadable import parse
+from livecheck_celery.utils.signing import Signatures
 
 REGISTER: Final = Script("register", keys=("cases", "shared"), args=("name", "settings", "field", "sources"))
 OVERRIDE: Final = Script("override", keys=("shared",), args=("name", "merge", "expires_at", "*overrides"))
@@ -23,6 +24,10 @@ SNAPSHOT: Final = Script("snapshot", keys=("shared",), args=("revision",))
 
 _OVERRIDE: Final = "override:"
 _SOURCES: Final = "sources:"
+_SALT: Final = "livecheck-celery.shared"
+
+#: Why a process with a `secret_key` ignores a field: nobody signed it, or none of its keys did.
+UNSIGNED, FORGED = "unsigned", "forged"
 #: Keys deleted in one round trip.
 _BATCH: Final = 500
 
@@ -53,6 +58,7 @@ class Snapshot(NamedTuple):
         overrides: settings that were changed at run time, by case.
         sources: kind and name of the source of each automatic signal, by case and signal.
         notes: who set each override, by case and option.
+        refused: why a field is ignored, by its name: it is `UNSIGNED` or `FORGED`.
     """
 
     revision: str
@@ -60,6 +66,7 @@ class Snapshot(NamedTuple):
     overrides: dict[str, dict[str, Any]]
     sources: dict[str, dict[str, tuple[str, str]]]
     notes: dict[str, dict[str, Note]]
+    refused: dict[str, str]
 
 
 class Registry:
@@ -67,6 +74,7 @@ class Registry:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._signatures = Signatures(database.settings.secret_key, _SALT)
 
     def register(self, case_name: str, settings: Mapping[str, Any]) -> None:
         """Make a case and its settings known to processes that have not imported it.
@@ -86,7 +94,7 @@ class Registry:
             name=case_name,
             settings=text,
             field=_SOURCES + case_name,
-            sources=json.dumps(sources) if sources else None,
+            sources=self._signed(_SOURCES + case_name, json.dumps(sources)) if sources else None,
         )
         self._database.run(call)
 
@@ -136,11 +144,10 @@ class Registry:
         """
         at = self._now() if settings else 0.0
         note = Note(at, by, reason, None if expires_in is None else at + expires_in)
-        stored = [
-            text
-            for option, value in settings.items()
-            for text in (f"{_OVERRIDE}{option}:{case_name}", json.dumps({"value": value, **note._asdict()}))
-        ]
+        stored = []
+        for option, value in settings.items():
+            field = f"{_OVERRIDE}{option}:{case_name}"
+            stored += [field, self._signed(field, json.dumps({"value": value, **note._asdict()}))]
         call = OVERRIDE(
             shared=self._database.keys.shared,
             name=case_name,
@@ -149,6 +156,23 @@ class Registry:
             overrides=stored,
         )
         self._database.run(call)
+
+    def _signed(self, field: str, text: str) -> str:
+        """Return the value to store in a field: with a signature, if this process has a key."""
+        return f"{self._signatures.sign(self._signed_text(field, text))} {text}" if self._signatures else text
+
+    def _signed_text(self, field: str, text: str) -> str:
+        # With the key and the field, so that no value can be moved to another environment, case or option.
+        return json.dumps([self._database.keys.shared, field, text])
+
+    def _verified(self, field: str, stored: str) -> tuple[str, str]:
+        """Return the text in the value of a field, and why it is refused; a process without a key refuses none."""
+        signature, _, text = ("", "", stored) if stored.startswith("{") else stored.partition(" ")
+        if not self._signatures:
+            return text, ""
+        if not signature:
+            return text, UNSIGNED
+        return text, "" if self._signatures.is_genuine(signature, self._signed_text(field, text)) else FORGED
 
     def _now(self) -> float:
         with self._database.errors_translated():
@@ -195,13 +219,19 @@ class Registry:
 
     def _parse(self, fields: dict[str, str]) -> Snapshot:
         key = self._database.keys.shared
-        snapshot = Snapshot(fields.pop("revision", ""), fields.pop("since", ""), {}, {}, {})
-        for field, text in fields.items():
+        snapshot = Snapshot(fields.pop("revision", ""), fields.pop("since", ""), {}, {}, {}, {})
+        for field, stored in fields.items():
+            if not field.startswith((_OVERRIDE, _SOURCES)):
+                continue
+            text, refused = self._verified(field, stored)
+            if refused:
+                snapshot.refused[field] = refused
+                continue
             try:
                 if field.startswith(_SOURCES):
                     sources = checked_sources(dict(parse(text)), partial(self._skip, key, field))
                     snapshot.sources[field.removeprefix(_SOURCES)] = sources
-                elif field.startswith(_OVERRIDE):
+                else:
                     option, _, name = field.removeprefix(_OVERRIDE).partition(":")
                     value, note = _override(option, parse(text))
                     snapshot.overrides.setdefault(name, {})[option] = value

@@ -18,7 +18,7 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
 from livecheck_celery.livecheck import LiveCheck
-from livecheck_celery.propagation.signatures import key_id
+from livecheck_celery.utils.signing import key_id
 
 _STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
 _NO_REDIS = "not checked: Redis is not available"
@@ -49,6 +49,7 @@ def doctor(ctx: click.Context) -> None:
     headers    services that ignored the headers of tests, and why
     hop        services that did not accept the tests that others sent them
     sources    automatic signals that services do not allow
+    signed     overrides and sources in Redis that are not signed with secret_key
     outbox     what all processes dropped or ignored
     data       values in Redis that LiveCheck did not write
 

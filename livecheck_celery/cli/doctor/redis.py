@@ -12,7 +12,7 @@ from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
-from livecheck_celery.store.counters import FOREIGN, IGNORED, REFUSED, RESENT, ServiceCount
+from livecheck_celery.store.counters import FOREIGN, IGNORED, REFUSED, RESENT, UNTRUSTED, ServiceCount
 from livecheck_celery.store.unreadable import UNREADABLE
 from livecheck_celery.utils.secrets import printed_url
 
@@ -43,6 +43,11 @@ RESENT_FIX: Final = (
 REFUSED_FIX: Final = (
     "if a case of yours declares that signal, add it to livecheck_allow_sources of that service; else somebody wrote "
     "it to Redis; see docs/following.md#limit-automatic-signals"
+)
+_UNTRUSTED: Final = {"unsigned": "it has no signature", "forged": "no key of the service has signed it"}
+UNTRUSTED_FIX: Final = (
+    "set the same livecheck_secret_key in the workers, and where you run `livecheck override`, and do that again; if "
+    "nobody of you wrote it, see docs/following.md#limit-automatic-signals"
 )
 OLD_MARK_FIX: Final = "let fake requests end sooner, or raise livecheck_max_hop_age in all services"
 HOP_FIX: Final = (
@@ -187,6 +192,10 @@ def _of_service(each: ServiceCount, since: str) -> Iterator[Finding]:
     elif each.what == REFUSED:
         found = f"{each.service} refuses to send an automatic signal for {each.detail}, as it does not allow it"
         yield _counted("sources", found, REFUSED_FIX, each.age)
+    elif each.what == UNTRUSTED:
+        reason, _, field = each.detail.partition(" ")
+        found = f"{each.service} ignores {field} in Redis: {_UNTRUSTED.get(reason, reason)}"
+        yield _counted("signed", found, UNTRUSTED_FIX, each.age)
     elif each.what == OLD_MARK:
         found = (
             f"{each.detail} took {_requests(each.times)} of {each.service} for real {since}: the fake request that "

@@ -76,7 +76,7 @@ PLACES: dict[str, Callable[[redis.Redis, bytes], object]] = {
         for field in (
             *("status", "received_at", "expected_since", "failing_since", "last_fail", "total_failures", "recent"),
             *("consecutive_failures", "total:PASS", "total:X", "claimed_up_to", "checked_at", "last_test_received"),
-            *("lease_until", "next_run"),
+            *("lease_until", "next_run", "open_bytes"),
         )
     },
     **{

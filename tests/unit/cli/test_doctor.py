@@ -24,10 +24,10 @@ from livecheck_celery.cli.doctor import workers
 from livecheck_celery.cli.doctor.redis import check_clocks
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
 from livecheck_celery.propagation import gate
-from livecheck_celery.propagation.signatures import key_id
 from livecheck_celery.store import Store
 from livecheck_celery.store.counters import FOREIGN, IGNORED, ServiceCount
 from livecheck_celery.store.liveness import RunningProcess
+from livecheck_celery.utils.signing import key_id
 from tests.helpers.cli_runner import invoke
 from tests.helpers.factories import make_settings
 from tests.helpers.http_server import KEY

@@ -10,6 +10,7 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.propagation.allowed_sources import AllowedSources
 from livecheck_celery.propagation.sources import Source
 from livecheck_celery.store import Store
+from tests.helpers.factories import make_settings
 
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
 
@@ -129,3 +130,16 @@ def test_source_of_a_case_that_is_declared_later_is_allowed(store: Store) -> Non
     cases["c"] = SimpleNamespace(signals={"stored": SimpleNamespace(source=Source("task", "orders.store"))})
     shared_config.case_added("c")
     assert shared_config.sources.names("task") == {"orders.store"}
+
+
+def test_field_that_no_key_has_signed_is_ignored_counted_and_logged(
+    redis_client: redis.Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    counted: list[tuple[str, str]] = []
+    store = Store(make_settings("redis://fake:6379/0", secret_key="k" * 32), redis_client)
+    redis_client.hset(store.keys.shared, "override:probability:c", '{"value": 1.0, "at": 1}')
+    shared_config = SharedConfig(store, print, None, lambda *count: counted.append(count))
+    shared_config.refresh()
+    assert shared_config.overrides == {}
+    assert counted == [("untrusted", "unsigned override:probability:c")]
+    assert "1 fields ignored, such as unsigned override:probability:c; is livecheck_secret_key" in caplog.text

@@ -1,5 +1,6 @@
 """The registry of cases, and the shared configuration that every process reads."""
 
+import json
 import logging
 
 import pytest
@@ -7,6 +8,9 @@ import redis
 
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.store import Store
+from livecheck_celery.store.registry import Snapshot
+from livecheck_celery.utils.signing import key_id
+from tests.helpers.factories import make_settings
 
 SETTINGS = {"probability": 0.5, "sources": {"stored": ["task", "orders.store"]}}
 
@@ -74,3 +78,98 @@ def test_unreadable_part_of_the_shared_configuration_is_skipped(store: Store, re
     assert snapshot is not None
     assert snapshot.overrides == {"c": {"active": False}}
     assert [place.rpartition(" ")[2] for place in store.unreadable.places] == list(fields)[:2]
+
+
+# -- signed values
+
+KEY, OTHER_KEY = "k" * 32, "o" * 32
+EVIL = {"value": 1.0, "at": 1.0}
+
+
+def store_with(client: redis.Redis, *keys: str, prefix: str = "livecheck") -> Store:
+    return Store(make_settings("redis://fake:6379/0", secret_key=keys, prefix=prefix), client)
+
+
+def read(store: Store) -> Snapshot:
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    return snapshot
+
+
+def test_sources_and_overrides_are_signed_and_read_with_any_of_the_keys(redis_client: redis.Redis) -> None:
+    writer = store_with(redis_client, KEY)
+    writer.registry.register("c", SETTINGS)
+    writer.registry.override("c", {"active": False, "probability": 0.25}, by="ada", expires_in=60)
+    stored = redis_client.hgetall(writer.keys.shared)
+    signed = [field for field, value in stored.items() if value.startswith(f"{key_id(KEY)}.")]
+    assert sorted(signed) == ["override:active:c", "override:probability:c", "sources:c"]
+    for reader in (writer, store_with(redis_client, OTHER_KEY, KEY), store_with(redis_client)):
+        found = read(reader)
+        assert found.sources == {"c": {"stored": ("task", "orders.store")}}
+        assert found.overrides == {"c": {"active": False, "probability": 0.25}}
+        assert found.notes["c"]["active"].by == "ada"
+        assert found.refused == {}
+
+
+def test_reader_with_a_key_ignores_what_is_unsigned_or_signed_with_another_key(redis_client: redis.Redis) -> None:
+    reader = store_with(redis_client, KEY)
+    store_with(redis_client).registry.override("a", {"probability": 1.0})
+    store_with(redis_client, OTHER_KEY).registry.override("b", {"probability": 1.0})
+    store_with(redis_client, OTHER_KEY).registry.register("c", SETTINGS)
+    reader.registry.override("d", {"active": False})
+    found = read(reader)
+    assert (found.overrides, found.sources) == ({"d": {"active": False}}, {})
+    assert found.refused == {
+        "override:probability:a": "unsigned",
+        "override:probability:b": "forged",
+        "sources:c": "forged",
+    }
+
+
+def test_value_cannot_be_moved_changed_or_brought_back_after_its_end(redis_client: redis.Redis) -> None:
+    """The ways to make another value of a signed one."""
+    store = store_with(redis_client, KEY)
+    shared = store.keys.shared
+    store.registry.override("c", {"probability": 0.5}, expires_in=60)
+    signed = redis_client.hget(shared, "override:probability:c")
+    assert signed is not None
+    signature, _, text = signed.partition(" ")
+    other = store_with(redis_client, KEY, prefix="staging")
+    redis_client.hset(other.keys.shared, "override:probability:c", signed)
+    assert read(other).refused == {"override:probability:c": "forged"}
+    redis_client.delete(other.keys.shared)
+    forgeries = {
+        "override:probability:d": signed,
+        "override:active:c": signed,
+        "sources:c": signed,
+        "override:probability:e": f"{signature} {json.dumps(EVIL)}",
+        "override:probability:f": f"{signature.partition('.')[0]}. {text}",
+        "override:probability:g": f"{signature}{signed}",
+        "override:probability:i": f"\u00e9.x {text}",
+        "override:probability:j": f" {text}",
+        "override:probability:k": "",
+    }
+    redis_client.hset(shared, mapping={**forgeries, "revision": "1"})
+    found = read(store)
+    assert found.overrides == {"c": {"probability": 0.5}}
+    assert found.refused.keys() == forgeries.keys()
+
+    past = json.dumps({"value": 1.0, "at": 1.0, "by": "", "reason": "", "expires_at": 2.0})
+    redis_client.hset(shared, "override:probability:c", store.registry._signed("override:probability:c", past))
+    redis_client.hset(shared, "revision", "2")
+    redis_client.hdel(shared, "next_expiry")
+    assert read(store).overrides == {}, "an override that has expired stays so, also if somebody writes it again"
+
+
+def test_scripts_merge_remove_and_forget_signed_overrides_without_the_key(redis_client: redis.Redis) -> None:
+    store = store_with(redis_client, KEY)
+    store.registry.register("c", SETTINGS)
+    store.registry.override("c", {"active": False})
+    store.registry.override("a:c", {"active": False})
+    store.registry.override("c", {"probability": 0.5}, merge=True)
+    assert read(store).overrides["c"] == {"active": False, "probability": 0.5}
+    store.registry.override("c", {"active": True})
+    assert read(store).overrides == {"c": {"active": True}, "a:c": {"active": False}}
+    store.registry.forget("c", [])
+    assert read(store).overrides == {"a:c": {"active": False}}
+    assert read(store).refused == {}
