@@ -54,8 +54,9 @@ def fetch(
 
     A failed attempt is retried as ``settings`` says, except after a 4xx response other than 408, 425 and 429, and after
     a body over ``max_body`` bytes. A request that is not idempotent, such as POST, is retried only if no response
-    began; a request whose body is a generator is not retried. GET and HEAD follow redirects; other methods only to the
-    same host, and if the method stays. ``kwargs`` are those of `requests.request`, without ``timeout`` and ``stream``.
+    began; a request whose body is a generator is not retried. GET and HEAD without a body follow redirects; other
+    requests only to the same host, and if method and body can be sent again. ``kwargs`` are those of
+    `requests.request`, without ``timeout`` and ``stream``.
 
     Raises:
         ServiceDown: all attempts failed; the message has their number, and the reason of the last failure.
@@ -141,9 +142,16 @@ class _Attempt:
         response.raw.enforce_content_length = True  # the default from urllib3 2 on
         if self.given_up.is_set():
             response.close()
-        if self.kwargs.get("allow_redirects", True) and (reason := refusal(response)):
+        if reason := self._refusal(response):
             response.close()
             raise _Failed(reason, retryable=False)
+
+    def _refusal(self, response: requests.Response) -> str | None:
+        if response.history and not self.body.is_repeatable:  # HTTPDigestAuth has sent an empty body
+            return f"the body cannot be sent again after {response.history[0].status_code}"
+        if not self.kwargs.get("allow_redirects", True):
+            return None
+        return refusal(response, is_repeatable=self.body.is_repeatable)
 
     def _work(self, body: futures.Future[bytes]) -> None:
         try:

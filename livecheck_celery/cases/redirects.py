@@ -14,14 +14,18 @@ _FOLLOWED: Final = frozenset({"GET", "HEAD"})
 _REPEATED: Final = frozenset({307, 308})
 
 
-def refusal(response: requests.Response) -> str | None:
+def refusal(response: requests.Response, *, is_repeatable: bool) -> str | None:
     """Return why the redirect in ``response`` is not followed; None if it is followed, or there is none.
 
-    A redirect of GET or HEAD is followed anywhere. That of another method is followed if method and body are sent
-    again, to the same host, and not from https to http.
+    A redirect of GET or HEAD without a body is followed anywhere. That of another request is followed if method and
+    body are sent again, to the same host, and not from https to http.
+
+    Args:
+        response: the answer, perhaps a redirect.
+        is_repeatable: whether the body of the request can be sent again.
     """
-    method = response.request.method or ""
-    if not response.is_redirect or method in _FOLLOWED:
+    request = response.request
+    if not response.is_redirect or (request.method in _FOLLOWED and not request.body):
         return None
     redirected = f"redirected ({response.status_code})"
     try:
@@ -35,6 +39,8 @@ def refusal(response: requests.Response) -> str | None:
         how = "which is another host"
     elif response.url.startswith("https:") and not target.startswith("https:"):
         how = "which is not encrypted"
+    elif not is_repeatable:
+        how = "but the body cannot be sent again"
     else:
         return None
     return f"{redirected}, {how}; request that URL, or pass allow_redirects=False to accept the redirect as the answer"

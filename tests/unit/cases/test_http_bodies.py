@@ -12,7 +12,7 @@ import pytest
 import requests
 
 from livecheck_celery.cases.http import fetch
-from tests.helpers.scripted_http import QUICK, failure, ok, running, status
+from tests.helpers.scripted_http import QUICK, Answer, failure, ok, redirect, running, status
 
 CONTENT = b"order " * 1000
 
@@ -52,8 +52,9 @@ REPEATABLE: dict[str, Callable[[BinaryIO], tuple[dict[str, Any], bytes]]] = {
 
 @pytest.mark.promise("A request of a case is sent again with its whole body, or not sent again.", theme="cases")
 @pytest.mark.parametrize("make", REPEATABLE.values(), ids=REPEATABLE.keys())
-def test_retry_sends_the_whole_body(session: requests.Session, path: Path, make: Any) -> None:
-    with running(status(503), ok()) as server, path.open("rb") as file:
+@pytest.mark.parametrize("answer", [status(503), redirect("/orders", 308)], ids=["503", "308"])
+def test_retry_sends_the_whole_body(session: requests.Session, path: Path, make: Any, answer: Answer) -> None:
+    with running(answer, ok()) as server, path.open("rb") as file:
         arguments, expected = make(file)
         assert fetch("PUT", server.url, settings=QUICK, session=session, **arguments) == b"fine"
         first, second = server.bodies
@@ -108,6 +109,25 @@ def test_body_that_cannot_be_repeated_is_sent_once(session: requests.Session, pi
         assert server.bodies == [CONTENT]
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+@pytest.mark.parametrize("code", [307, 308])
+@pytest.mark.parametrize("make", UNREPEATABLE.values(), ids=UNREPEATABLE.keys())
+def test_body_that_cannot_be_repeated_is_not_redirected(
+    session: requests.Session, pipe: BinaryIO, make: Any, code: int, method: str
+) -> None:
+    with running(redirect("/orders", code), ok()) as server:
+        message = failure(method, server.url, session, data=make(pipe))
+        assert f"redirected ({code}) to {server.url}orders, but the body cannot be sent again; request that" in message
+        assert server.bodies == [CONTENT]
+
+
+@pytest.mark.parametrize("code", [301, 302, 303])
+def test_body_of_get_does_not_get_lost_by_a_redirect(session: requests.Session, code: int) -> None:
+    with running(redirect("/orders", code), ok()) as server:
+        assert f"redirected ({code}) to " in failure("GET", server.url, session, json={"side": "buy"})
+        assert len(server.hits) == 1
+
+
 def test_parameters_of_an_iterator_are_sent_each_time(session: requests.Session) -> None:
     with running(status(503), ok()) as server:
         fetch("GET", server.url, settings=QUICK, session=session, params={"id": iter(["1", "2"])})
@@ -122,11 +142,19 @@ def test_content_type_of_the_caller_is_kept(session: requests.Session) -> None:
         assert [each["Content-Type"] for each in server.headers] == ["application/vnd.order", "application/json"]
 
 
-def test_digest_authentication_repeats_the_request(session: requests.Session) -> None:
-    def challenge(handler: Any) -> None:
-        handler.reply(401, WWW_Authenticate='Digest realm="r", nonce="n", qop="auth"')
+def challenge(handler: Any) -> None:
+    handler.reply(401, WWW_Authenticate='Digest realm="r", nonce="n", qop="auth"')
 
+
+def test_digest_authentication_repeats_the_request(session: requests.Session) -> None:
     with running(challenge, ok()) as server:
         auth = requests.auth.HTTPDigestAuth("me", "secret")
         assert fetch("PUT", server.url, settings=QUICK, session=session, auth=auth, data=CONTENT) == b"fine"
         assert server.bodies == [CONTENT, CONTENT]
+
+
+def test_digest_authentication_cannot_repeat_a_generator(session: requests.Session) -> None:
+    with running(challenge, ok()) as server:
+        auth = requests.auth.HTTPDigestAuth("me", "secret")
+        message = failure("PUT", server.url, session, auth=auth, data=iter([CONTENT]))
+        assert message == f"PUT {server.url}: the body cannot be sent again after 401 (1 attempt)"
