@@ -346,7 +346,6 @@ class TestRunner:
             process.store.executions.verdict,
             report,
             self._token,
-            address=process.inbox.address,
             max_history=case.max_history,
             state_transition_delay=case.state_transition_delay,
             limits=FailureLimits.of(case),

@@ -56,7 +56,6 @@ VERDICT: Final = Script(
     args=(
         "id",
         "token",
-        "address",
         "verdict",
         "runtime",
         "max_history",

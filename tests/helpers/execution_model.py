@@ -225,7 +225,7 @@ class ExecutionModel(ScheduleModel):
         if test_id in self.open:
             self.open[test_id] = at
 
-    def verdict(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> VerdictReply:
+    def verdict(self, test_id: str, token: str, state: State, runtime: float | None) -> VerdictReply:
         """Return accepted, at, consecutive_failures, status, change, recent."""
         one = self.executions.get(test_id)
         if one is not None and one.verdict_by == token and one.answer is not None:
@@ -249,7 +249,7 @@ class ExecutionModel(ScheduleModel):
             suite.total_failures += 1
         change, recent = suite.count(state, self.now)
         self._close(test_id)
-        self._stop_listening(test_id, address)
+        self._end_claims(test_id)
         self.report(state, test_id)
         answer = (True, self.now, suite.consecutive_failures or 0, suite.status or State.INIT, change, recent)
         held.judge(state, token, answer)
@@ -261,10 +261,10 @@ class ExecutionModel(ScheduleModel):
         if not self.open:
             self._forget(OPEN, "")
 
-    def _stop_listening(self, test_id: str, address: str) -> None:
+    def _end_claims(self, test_id: str) -> None:
         stored = self.signals.get(test_id)
         if stored is not None:
-            stored.listeners.discard(address)
+            stored.listeners &= stored.awaiting
             if not stored.listeners and not stored.arrived:
                 self._forget("signals", test_id)
             elif not stored.listeners and self.gone_at["signals", test_id] > self.now + FORGET_AFTER:
@@ -350,6 +350,7 @@ class ExecutionModel(ScheduleModel):
     def listen(self, key: str, address: str, ttl: float) -> dict[str, tuple[str, float]]:
         """Register a listener; return the signals that have arrived."""
         self._register(key, address, ttl)
+        self.signals[key].awaiting.add(address)
         self._outlive_signals(key)
         return self.signals[key].readable
 

@@ -253,6 +253,8 @@ class StoredSignals:
     arrived: dict[str, tuple[str, float]] = field(default_factory=dict)
     counted: dict[str, tuple[int, float]] = field(default_factory=dict)
     listeners: set[str] = field(default_factory=set)
+    #: Those of other tests, which stay after the verdict.
+    awaiting: set[str] = field(default_factory=set)
 
     def arrive(self, name: str, value: str, now: float, *, counts: bool = True) -> bool:
         """Store a signal; return whether it had arrived before."""

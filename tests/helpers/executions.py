@@ -18,7 +18,7 @@ def claim(store: Store, test: TestExecution, token: str = "t1", **options: Any) 
 
 def judge(store: Store, test: TestExecution, state: State = State.PASS, token: str = "t1", **options: Any) -> Verdict:
     """Write a verdict; ``options`` are of `Executions.verdict`, the others fields of the report."""
-    values = {"address": "here", "max_history": 3, "state_transition_delay": 60.0}
+    values = {"max_history": 3, "state_transition_delay": 60.0}
     given = {name: options.pop(name) for name in (values.keys() | {"limits"}) & options.keys()}
     return store.executions.verdict(make_report(state, test, **options), token, **{**values, **given})
 

@@ -75,7 +75,6 @@ def judge(
     store.executions.verdict(
         make_report(state, test, runtime=0.125, **fields),
         f"token-of-{test.id:->23}",
-        address="f" * 32,
         max_history=max_history,
         state_transition_delay=60.0,
     )

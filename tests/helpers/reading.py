@@ -26,7 +26,7 @@ def play(store: Store, state: State, test_id: str = "id-1", runtime: float = 0.2
         test, token="t", address="a", lease=30, active=True, frequency=None, max_history=100, expires_in=60
     )
     report = make_report(state, test, runtime=runtime, error=None if state is State.PASS else "it\nbroke")
-    store.executions.verdict(report, "t", address="a", max_history=100, state_transition_delay=60)
+    store.executions.verdict(report, "t", max_history=100, state_transition_delay=60)
 
 
 def run_a_worker(store: Store, *cases: str) -> None:

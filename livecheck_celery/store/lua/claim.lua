@@ -121,7 +121,8 @@ open_until(open, suite, stamp(math.min(now + lease, expiry)), id, redis.call('HS
 expire_at_least(open, math.max(1, math.ceil(expiry - now + keep)))
 
 -- Registered and read in one step: a signal is either in this reply or published to the address.
-redis.call('HSET', signals, listener, 1)
+-- The verdict ends the registrations of claims, also of those whose worker died; not those of other tests.
+redis.call('HSETNX', signals, listener, 'claim')
 expire_at_least(signals, math.max(signal_ttl, math.ceil(expiry - now)))
 
 if is_first then

@@ -9,7 +9,7 @@
 local signals, test, ttl = KEYS[1], KEYS[2], tonumber(ARGV[2])
 local is_judged = redis.call('HEXISTS', test, 'verdict') == 1
 
-redis.call('HSET', signals, '>' .. ARGV[1], 1)
+redis.call('HSET', signals, '>' .. ARGV[1], 'listen')
 if redis.call('TTL', signals) < ttl then
   redis.call('EXPIRE', signals, ttl)
 end

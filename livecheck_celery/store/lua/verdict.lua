@@ -8,21 +8,20 @@
 -- KEYS[6]  reports          stream
 -- ARGV[1]  id               of the execution
 -- ARGV[2]  token            fencing token of the claim
--- ARGV[3]  address          of the claimer's process
--- ARGV[4]  verdict          PASS, FAIL, ERROR, TIMEOUT or SKIP
--- ARGV[5]  runtime          seconds, or empty
--- ARGV[6]  max_history      maximum length of the list
--- ARGV[7]  delay            seconds after a failure of the suite in which a pass does not change its status
--- ARGV[8]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
--- ARGV[9]  max_reports      maximum length of the stream
--- ARGV[10] max_report_bytes maximum bytes of its reports
--- ARGV[11] report_ttl       seconds for which reports are kept
--- ARGV[12] forget_after     seconds for which the record and the signals are kept from now on
--- ARGV[13] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
--- ARGV[14] max_consecutive_failures  failed tests in a row with which the suite fails
--- ARGV[15] max_failure_rate          share of failed tests in the window above which the suite fails
--- ARGV[16] failure_rate_window       minimum length of the window in seconds
--- ARGV[17] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
+-- ARGV[3]  verdict          PASS, FAIL, ERROR, TIMEOUT or SKIP
+-- ARGV[4]  runtime          seconds, or empty
+-- ARGV[5]  max_history      maximum length of the list
+-- ARGV[6]  delay            seconds after a failure of the suite in which a pass does not change its status
+-- ARGV[7]  report           the TestReport as a JSON object without "at"; empty if reports are not kept
+-- ARGV[8]  max_reports      maximum length of the stream
+-- ARGV[9]  max_report_bytes maximum bytes of its reports
+-- ARGV[10] report_ttl       seconds for which reports are kept
+-- ARGV[11] forget_after     seconds for which the record and the signals are kept from now on
+-- ARGV[12] remember         seconds for which the record is kept if a claim created it, or that of an earlier execution
+-- ARGV[13] max_consecutive_failures  failed tests in a row with which the suite fails
+-- ARGV[14] max_failure_rate          share of failed tests in the window above which the suite fails
+-- ARGV[15] failure_rate_window       minimum length of the window in seconds
+-- ARGV[16] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
 --                                    five times as many, if that many were run
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status, change, failures, tests}
 --          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
@@ -31,12 +30,12 @@
 -- include add_report
 -- include open_bytes
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
-local id, token, listener, verdict, runtime = ARGV[1], ARGV[2], '>' .. ARGV[3], ARGV[4], ARGV[5]
-local max_history, delay, report = tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[8]
-local max_reports, max_report_bytes, report_ttl = ARGV[9], ARGV[10], ARGV[11]
-local forget_after, remember = tonumber(ARGV[12]), tonumber(ARGV[13])
-local max_consecutive_failures, max_failure_rate = tonumber(ARGV[14]), tonumber(ARGV[15])
-local window, rate_tests = tonumber(ARGV[16]), tonumber(ARGV[17])
+local id, token, verdict, runtime = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local max_history, delay, report = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
+local max_reports, max_report_bytes, report_ttl = ARGV[8], ARGV[9], ARGV[10]
+local forget_after, remember = tonumber(ARGV[11]), tonumber(ARGV[12])
+local max_consecutive_failures, max_failure_rate = tonumber(ARGV[13]), tonumber(ARGV[14])
+local window, rate_tests = tonumber(ARGV[15]), tonumber(ARGV[16])
 -- The window moves by whole buckets. A bucket is closed when it is old enough and has enough tests.
 local BUCKETS = 10
 local clock = redis.call('TIME')
@@ -129,10 +128,16 @@ if verdict ~= 'SKIP' then
   change('consecutive_passes', consecutive_passes)
 end
 local reply = {1, at, consecutive_failures, status, suite_change, failures, tests}
--- Other tests can wait for signals of this one.
-local is_awaited = false
+-- Other tests can wait for signals of this one. Its own claims end, also those of workers that died.
+local is_awaited, claims = false, {}
 for _, field in ipairs(redis.call('HKEYS', signals)) do
-  is_awaited = is_awaited or (string.sub(field, 1, 1) == '>' and field ~= listener)
+  if string.sub(field, 1, 1) == '>' then
+    if redis.call('HGET', signals, field) == 'claim' then
+      table.insert(claims, field)
+    else
+      is_awaited = true
+    end
+  end
 end
 local expire_signals = not is_awaited and redis.call('TTL', signals) > forget_after
 
@@ -155,7 +160,9 @@ if verdict == 'PASS' and runtime ~= '' then
   redis.call('LTRIM', runtime_history, -max_history, -1)
 end
 remove_open(open, suite, test, id)
-redis.call('HDEL', signals, listener)
+for _, field in ipairs(claims) do
+  redis.call('HDEL', signals, field)
+end
 if expire_signals then
   redis.call('EXPIRE', signals, forget_after)
 end

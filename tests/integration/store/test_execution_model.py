@@ -94,7 +94,7 @@ class Machine(ServerAndModel):
         message, token = self.messages[-1], self._token("t")
         options: dict[str, Any] = {"lease": 60.0, "active": True, "period": None, "expires_in": 600.0}
         self._claim(message, token, address, **options)
-        self._judge(test_id, token, address, state, 0.5)
+        self._judge(test_id, token, state, 0.5)
         if late is not None:
             self._move(late)
             self._claim(message, self._token("t"), address, **options)
@@ -195,27 +195,27 @@ class Machine(ServerAndModel):
         current = {one.held_by for one in self.model.executions.values() if one.verdict is None}
         held = [one for one in self.claims if one[1] in current]
         if held:
-            message, token, address = data.draw(st.sampled_from(held))
-            self._judge(message.test_id, token, address, state, runtime)
+            message, token, _ = data.draw(st.sampled_from(held))
+            self._judge(message.test_id, token, state, runtime)
 
     @precondition(lambda self: self.claims)
-    @rule(back=tokens, address=processes, state=st.sampled_from(VERDICTS))
-    def some_runner_finishes(self, back: int, address: str, state: State) -> None:
+    @rule(back=tokens, state=st.sampled_from(VERDICTS))
+    def some_runner_finishes(self, back: int, state: State) -> None:
         message, token, _ = self.claims[-1 - back % len(self.claims)]
-        self._judge(message.test_id, token, address, state, 2.5)
+        self._judge(message.test_id, token, state, 2.5)
 
     @precondition(lambda self: self.sweeps)
     @rule(back=tokens, state=st.sampled_from([State.ERROR, State.TIMEOUT, State.SKIP]))
     def some_sweeper_closes(self, back: int, state: State) -> None:
         test_id, token = self.sweeps[-1 - back % len(self.sweeps)]
-        self._judge(test_id, token, "sweeper", state, 0.0)
+        self._judge(test_id, token, state, 0.0)
 
-    def _judge(self, test_id: str, token: str, address: str, state: State, runtime: float | None) -> None:
+    def _judge(self, test_id: str, token: str, state: State, runtime: float | None) -> None:
         report = make_report(state, make_test(test_id), runtime=runtime)
         found = self.store.executions.verdict(
-            report, token, address=address, max_history=MAX_HISTORY, state_transition_delay=DELAY, limits=LIMITS
+            report, token, max_history=MAX_HISTORY, state_transition_delay=DELAY, limits=LIMITS
         )
-        assert found == self.model.verdict(test_id, token, address, state, runtime)
+        assert found == self.model.verdict(test_id, token, state, runtime)
 
     # -- the sweep
 

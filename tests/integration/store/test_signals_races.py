@@ -81,7 +81,7 @@ def test_listener_still_receives_signals_after_the_verdict_of_another(
     store, test = stores[0], make_test()
     claim(store, test, address="runner")
     store.signals.listen(CASE, "id-1", "watcher", ttl=60)
-    judge(store, test, address="runner")
+    judge(store, test)
     store.signals.send(make_signal(), ttl=60)
     assert next(first) == []
     assert [event.signal_name for event in next(second)] == ["order_sent"]

@@ -36,7 +36,7 @@ def judge(store: Store, test_id: str, state: State, **fields: object) -> None:
         test, token=test_id, address="here", lease=30, active=True, frequency=None, max_history=10, expires_in=60
     )
     report = make_report(state, test, runtime=0.5, **fields)
-    store.executions.verdict(report, test_id, address="here", max_history=10, state_transition_delay=60)
+    store.executions.verdict(report, test_id, max_history=10, state_transition_delay=60)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import redis
 from livecheck_celery.errors import DuplicateTest, InvalidPayload
 from livecheck_celery.models import State
 from livecheck_celery.store import Store, Verdict
+from livecheck_celery.store.executions import FORGET_AFTER
 from tests.helpers.executions import claim, due, judge
 from tests.helpers.factories import CASE, make_report, make_signal, make_test
 from tests.helpers.waiting import wait_until
@@ -281,15 +282,33 @@ def test_verdict_without_a_claim_or_a_record_is_refused(store: Store) -> None:
 
 def test_verdict_without_an_execution_is_an_error(store: Store) -> None:
     with pytest.raises(ValueError, match="must have an execution"):
-        store.executions.verdict(make_report(), "t1", address="here", max_history=3, state_transition_delay=60)
+        store.executions.verdict(make_report(), "t1", max_history=3, state_transition_delay=60)
 
 
 def test_report_of_a_verdict_is_stored_unchanged_with_its_time(store: Store) -> None:
     test = make_test(test_args=[], test_kwargs={"empty": [], "nested": {"a": []}, "number": 0.1})
     claim(store, test)
     report = make_report(State.FAIL, test, runtime=0.5, signal_latency={"a": 1e-07}, error="Straße \"}'", traceback="…")
-    verdict = store.executions.verdict(report, "t1", address="here", max_history=3, state_transition_delay=60)
+    verdict = store.executions.verdict(report, "t1", max_history=3, state_transition_delay=60)
     assert store.reports.latest([CASE], count=10) == [make_report(**{**vars(report), "at": verdict.at})]
+
+
+def test_verdict_removes_the_listeners_of_workers_that_died(store: Store, redis_client: redis.Redis) -> None:
+    test = make_test()
+    store.executions.record(test, expires_in=600)
+    claim(store, test, "t1", address="died", lease=0.01)
+    wait_until(lambda: claim(store, test, "t2", address="here").outcome == "run")
+    judge(store, test, token="t2")
+    assert redis_client.hgetall(store.keys.signals(CASE, test.id)) == {}
+    assert redis_client.ttl(store.keys.test(CASE, test.id)) <= FORGET_AFTER
+
+
+def test_verdict_keeps_the_registration_of_another_test_in_its_process(store: Store, redis_client: redis.Redis) -> None:
+    test = make_test()
+    store.signals.listen(CASE, test.id, "here", ttl=600)
+    claim(store, test, address="here")
+    judge(store, test)
+    assert list(redis_client.hgetall(store.keys.signals(CASE, test.id))) == [">here"]
 
 
 def test_verdict_closes_the_execution_and_removes_its_listener(store: Store, redis_client: redis.Redis) -> None:
