@@ -116,5 +116,11 @@ class Keys:
         """Stream: reports."""
         return self._of(case_name, "reports")
 
+    def of_case(self, case_name: str) -> list[str]:
+        """Return the keys of a case, without those of each test; the indexes of tests are last."""
+        named = self.suite, self.runtime, self.latency, self.frequency, self.reports
+        indexes = self.open, self.unrecorded, self.unrecorded_bytes
+        return [key(case_name) for key in (*named, *indexes)]
+
     def _of(self, case_name: str, what: str) -> str:
         return f"{self.prefix}:{{{case_name}}}:{what}"

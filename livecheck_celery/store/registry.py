@@ -180,21 +180,25 @@ class Registry:
         return float(seconds + microseconds / 1_000_000)
 
     def forget(self, case_name: str, test_ids: Iterable[str]) -> None:
-        """Remove a case from the registry, and all its keys; a key of a test that is not in ``test_ids`` has a TTL.
+        """Remove a case from the registry, and its keys.
 
-        Takes several round trips. A process that declares the case registers it again when it starts.
+        Its tests are those of ``test_ids``, those that are open, and those that have signals only. Records of others
+        have their verdict, and expire after two minutes. Takes several round trips. A process that declares the case
+        registers it again when it starts.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
         self._database.run(FORGET(cases=keys.cases, shared=keys.shared, name=case_name))
-        with self._database.errors_translated():
-            is_open = self._database.client.zrangebyscore(keys.open(case_name), "-inf", "+inf")
-        ids = list(dict.fromkeys([*is_open, *test_ids]))
+        indexes = [keys.open(case_name), keys.unrecorded(case_name)]
+        pipeline = self._database.pipeline()
+        for index in indexes:
+            pipeline.zrange(index, 0, -1)
+        found = self._database.execute_each(pipeline, indexes)
+        ids = {*test_ids, *(test_id for members in found for test_id in members or ())}
         doomed = [key(case_name, test_id) for test_id in ids for key in (keys.test, keys.signals)]
-        doomed += [key(case_name) for key in (keys.open, keys.suite, keys.runtime, keys.latency, keys.frequency)]
-        doomed.append(keys.reports(case_name))
+        doomed += keys.of_case(case_name)  # last, so that a call that fails can be repeated
         for start in range(0, len(doomed), _BATCH):
             pipeline = self._database.pipeline()
             for key in doomed[start : start + _BATCH]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import sys
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import redis
 from livecheck_celery import State, cli
 from livecheck_celery.cli.known_cases import complete_case
 from livecheck_celery.store import Store
+from livecheck_celery.store.keys import Keys
 from tests.helpers.factories import make_signal, make_test
 from tests.helpers.reading import CASE, play, run, run_a_worker
 
@@ -23,10 +25,11 @@ def test_forget_removes_a_case_and_all_its_keys(declared: Any, store: Store, red
     for number, state in enumerate([State.PASS, State.FAIL]):
         play(store, state, f"id-{number}", case_name="shop.test_gone")
     store.executions.record(make_test("open", "shop.test_gone"), expires_in=60)
-    store.signals.send(make_signal(key="open", case_name="shop.test_gone"), ttl=60)
+    for key in ("open", "never"):
+        store.signals.send(make_signal(key=key, case_name="shop.test_gone"), ttl=60)
     play(store, State.PASS)
     kept = set(redis_client.keys("*{" + CASE + "}*"))
-    assert len(redis_client.keys("*{shop.test_gone}*")) >= 7
+    assert len(redis_client.keys("*{shop.test_gone}*")) >= 10
     result = run("forget", "test_gone", "--yes")
     assert (result.exit_code, result.stdout) == (0, "shop.test_gone: removed\n")
     assert redis_client.keys("*{shop.test_gone}*") == []
@@ -37,6 +40,16 @@ def test_forget_removes_a_case_and_all_its_keys(declared: Any, store: Store, red
     assert set(redis_client.keys("*{" + CASE + "}*")) == kept
     assert "test_gone" not in run("status").stdout
     assert run("forget", "test_gone", "--yes").exit_code == 2
+
+
+def test_forget_knows_the_keys_of_every_kind(declared: Any, store: Store, redis_client: redis.Redis) -> None:
+    store.registry.register(CASE, {})
+    for key in (value for name, value in vars(Keys).items() if name != "of_case" and inspect.isfunction(value)):
+        if list(inspect.signature(key).parameters) == ["self", "case_name"]:
+            redis_client.set(key(store.keys, CASE), "of another type")
+    assert len(redis_client.keys("*{" + CASE + "}*")) >= 8
+    assert run("forget", CASE, "--yes").exit_code == 0
+    assert redis_client.keys("*{" + CASE + "}*") == []
 
 
 def test_forget_asks_first(declared: Any, store: Store) -> None:
