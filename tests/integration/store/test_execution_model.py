@@ -388,6 +388,6 @@ def test_message_of_an_earlier_use_runs_if_the_record_of_the_later_one_is_lost(c
     clocked.executions.discard(CASE, "a")
     machine.model.discard("a")
     machine.message(1, "here", lease=60.0, active=True, period=None, expires_in=600.0)
-    machine.some_runner_finishes(0, "here", State.PASS)
+    machine.some_runner_finishes(0, State.PASS)
     machine.server_agrees_with_the_model()
     machine.teardown()
