@@ -61,7 +61,7 @@ test: lint
 endif
 
 # The acceptance tests of the core: a worker, hops between tasks, triggers, recovery, and the command line.
-CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py triggering.py recovery.py cli.py)
+CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py triggering.py recovery.py cli.py demo.py examples.py)
 
 .venv-oldest/installed: pyproject.toml tools/oldest.py
 	$(PYTHON) -m venv .venv-oldest

@@ -1,6 +1,7 @@
 """The Celery worker: stores, indexes and executes an order."""
 
 import os
+from typing import Any
 
 import redis
 from celery import Celery
@@ -15,8 +16,9 @@ app.conf.update(task_default_queue="orders", task_ignore_result=True)
 database = redis.Redis.from_url(REDIS_URL, decode_responses=True)
 
 
-@app.task(pydantic=True)
-def store_order(order: Order) -> None:
+@app.task
+def store_order(fields: dict[str, Any]) -> None:
+    order = Order.model_validate(fields)
     put("store", order)
     test_order.order_stored.send(get("store", order.id))
     index_order.delay(order.id)

@@ -4,6 +4,7 @@ celery -A orders.tasks worker -P threads -c 20
 """
 
 import time
+from typing import Any
 
 from celery import Celery
 
@@ -20,8 +21,9 @@ app.conf.update(
 )
 
 
-@app.task(pydantic=True)
-def store_order(order: Order) -> None:
+@app.task
+def store_order(fields: dict[str, Any]) -> None:
+    order = Order.model_validate(fields)
     side = order.side.other() if broken("side") else order.side
     storage.add(StoredOrder(**order.model_dump(exclude={"side"}), side=side, stored_at=time.time()))
     test_order.order_stored.send(storage.get(order.id))
