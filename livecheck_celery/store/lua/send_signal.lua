@@ -140,7 +140,8 @@ if verdict and stored_as == name and arrivals > 1 and max_reports > 0
     state = is_forbidden and 'FAIL' or verdict,
     error = 'test ' .. id .. ': ' .. name .. ' arrived ' .. times .. ', the last time '
       .. string.format('%.1f', now - tonumber(record[4] or now)) .. ' s after the verdict ' .. verdict
-      .. (is_forbidden and ' (times=' .. limit .. ')' or ''),
+      .. (is_forbidden and ' (times=' .. limit .. ')' or '')
+      .. (early and '; sent with key=, so it can be early for the next test of this id' or ''),
   })
 end
 

@@ -118,6 +118,7 @@ def test_signal_that_can_be_early_for_the_next_test_is_no_failure_of_the_earlier
     [report] = [report for report in store.reports.latest([CASE], count=10) if report.test is None]
     assert report.state == state
     assert str(report.error).startswith("test id-1: stored arrived twice")
+    assert ("it can be early for the next test of this id" in str(report.error)) == (use == "")
 
 
 def test_writes_that_are_repeated_after_the_next_trigger_count_once(store: Store) -> None:
