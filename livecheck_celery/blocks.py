@@ -99,12 +99,20 @@ class Block:
             self._expires = False
 
     def __enter__(self) -> Self:
-        around = () if self._isolated else _surrounding(_open.get())
-        self._token = _open.set((*around, self))
+        try:
+            around = () if self._isolated else _surrounding(_open.get())
+            self._token = _open.set((*around, self))
+        except BaseException:  # of a signal handler
+            self._close()
+            raise
         return self
 
     def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
-        self._leave()
+        try:
+            self._close()
+        except BaseException:  # of a signal handler
+            self._close()
+            raise
 
     @property
     def tests(self) -> Iterator[Any]:
@@ -117,11 +125,13 @@ class Block:
         mark = self._mark
         return None if mark is None or (self._left and mark.is_expired) else mark
 
-    def _leave(self) -> tuple[Block, ...]:
-        """Leave the block, in any context; return the blocks that were open in this context."""
+    def _close(self) -> tuple[Block, ...]:
+        """Close the block, in any context; return the blocks that were open in this context."""
         opened = _open.get()
         token, self._token = self._token, None
         if token is None:
+            # Open only if a signal handler raised while the block was entered or left.
+            _open.set(tuple(block for block in opened if block is not self))
             return opened
         if not self._expires:
             self._expires = True  # for the work that the block started
@@ -149,14 +159,18 @@ class ReentrantBlock(Block):
     _inside: tuple[Block, ...] | None = None
 
     def __enter__(self) -> Self:
-        inside, self._inside = self._inside, None  # not kept, since it contains this object
-        if self._left:
-            self._left = False
-        self._token = _open.set(inside or (self,))
+        try:
+            inside, self._inside = self._inside, None  # not kept, since it contains this object
+            if self._left:
+                self._left = False
+            self._token = _open.set(inside or (self,))
+        except BaseException:  # of a signal handler
+            self._close()
+            raise
         return self
 
-    def _leave(self) -> tuple[Block, ...]:
-        opened = super()._leave()
+    def _close(self) -> tuple[Block, ...]:
+        opened = super()._close()
         if len(opened) > 1 and not self.ended:
             inside = tuple(block for block in opened if not block.ended)
             self._inside = inside if len(inside) > 1 else None

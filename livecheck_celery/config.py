@@ -38,6 +38,7 @@ from livecheck_celery.utils.option_types import (
 )
 from livecheck_celery.utils.redis_urls import BROKER_SCHEMES, CLUSTER, for_broker, from_broker, parse, scheme_of
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.validation import explain_options, unknown_names
 
 logger = get_logger(__name__)
@@ -93,6 +94,7 @@ class _Resolved(BaseModel):
         except ValidationError as exc:
             raise ConfigurationError(f"{owner}: {explain_options(exc, cls.model_fields)}") from None
         except Exception as exc:  # noqa: BLE001 - a value that raises when it is looked at
+            reraise_from_handler(exc)
             raise ConfigurationError(f"{owner}: a setting cannot be read: {type_and_message(exc)}") from None
 
     @classmethod
@@ -366,6 +368,7 @@ def _resolve_settings(conf: Any, environ: Mapping[str, str], arguments: Mapping[
         try:
             return joined(next(found, ""))
         except Exception as exc:  # noqa: BLE001 - as above
+            reraise_from_handler(exc)
             raise ConfigurationError(f"LiveCheck: {name}: must be text: {type_and_message(exc)}") from None
 
     broker_url, redis_url = given("broker_url") or joined(conf.broker_write_url or ""), given("redis_url")

@@ -7,13 +7,13 @@ of Celery's and Django's signals. The application's own code is never in one, so
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from functools import wraps
 from types import TracebackType
 from typing import Any, Final, ParamSpec, TypeVar, cast
 
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import errors_ignored, reraise_from_handler
 from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
@@ -25,7 +25,8 @@ R = TypeVar("R")
 class Guard:
     """Log failures, one line a minute for each kind and each wrong setting, and continue.
 
-    Catches errors only: KeyboardInterrupt, SystemExit, GeneratorExit and cancellations propagate.
+    Catches errors only: KeyboardInterrupt, SystemExit, GeneratorExit and cancellations propagate, and so does what a
+    signal handler raises, such as Celery's SoftTimeLimitExceeded.
 
     Attributes:
         throttle: limits the log lines.
@@ -42,8 +43,12 @@ class Guard:
         """Log ``line % args`` and ``error``, with its traceback unless it is one of LiveCheck's, which say it all.
 
         A wrong setting fails every part of a request; it is logged once, by the first of them.
+
+        Raises:
+            Exception: a signal handler raised ``error``.
         """
-        with suppress(Exception):  # a handler or filter of the application's logging
+        reraise_from_handler(error)
+        with errors_ignored():  # a handler or filter of the application's logging
             if self.throttle(str(error) if isinstance(error, ConfigurationError) else kind):
                 if isinstance(error, LiveCheckError):
                     logger.error(f"{line}: %s", *args, error)  # noqa: G004 - line is a constant

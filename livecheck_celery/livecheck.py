@@ -254,10 +254,9 @@ class LiveCheck:
 
     def _apply_shared_config(self, shared_config: SharedConfig) -> None:
         for case in list(self.cases.values()):
-            try:
+            line = "shared configuration: case %s: failed to apply its overrides"
+            with self.guard(f"{case.name} overrides", line, case.name):
                 case.apply_overrides(shared_config.overrides.get(case.name, {}))
-            except Exception:
-                logger.exception("shared configuration: case %s: failed to apply its overrides", case.name)
         self._django.follow(django_sources(self.cases.values(), shared_config.sources))
 
     def operation_finished(

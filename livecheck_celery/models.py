@@ -22,6 +22,7 @@ from livecheck_celery.blocks import Mark
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 #: Version of the layout of records, messages, headers and stored JSON. Two versions run side by side during an upgrade:
 #: a reader leaves what has a newer layout to processes of the newer version.
@@ -72,6 +73,7 @@ def id_of(value: object) -> str | None:
     try:
         return None if value is None else encodable(str(value)) or None
     except Exception as exc:
+        reraise_from_handler(exc)
         raise InvalidPayload(
             f"the id is of class {type(value).__name__}, whose str() raises {type_and_message(exc)}; give it as text"
         ) from exc

@@ -13,6 +13,7 @@ from livecheck_celery.models import SignalEvent, times_in_words
 from livecheck_celery.propagation.sources import Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.type_adapters import adapter_of
 from livecheck_celery.utils.validation import explain
 
@@ -115,6 +116,7 @@ class BaseSignal(Generic[T]):
         try:
             text = encode(self.adapter, value, limit)
         except Exception as exc:
+            reraise_from_handler(exc)
             raise InvalidPayload(f"{self.described}: value cannot be sent as JSON: {message_of(exc)}") from exc
         if len(text) > limit:
             raise InvalidPayload(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
-from contextlib import suppress
 from typing import Any
 
 from livecheck_celery.execution.runner import current_execution
+from livecheck_celery.utils.signal_handlers import errors_ignored
 
 
 class CaseLog(logging.LoggerAdapter[logging.Logger]):
@@ -21,7 +21,7 @@ class CaseLog(logging.LoggerAdapter[logging.Logger]):
         """Log ``msg % args``, at once or with the other lines of the running test."""
         runner = current_execution()
         if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
-            with suppress(Exception):  # of handlers and filters: logging decides no verdict
+            with errors_ignored():  # of handlers and filters: logging decides no verdict
                 super().log(level, msg, *args, **kwargs)
         else:
             runner.log(level, msg, *args)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import TypeAdapter
-from pydantic_core import PydanticSerializationError
+from pydantic_core import to_json
 
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.sanitize import message_of
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 
 def as_json(value: Any, limit: int) -> Any:
@@ -25,6 +26,7 @@ def as_json(value: Any, limit: int) -> Any:
     try:
         return strict_json.as_json_types(value, limit)
     except Exception as exc:  # unknown types, cycles, and objects that raise when read
+        reraise_from_handler(exc)
         raise InvalidPayload(f"arguments of a test must be JSON: {message_of(exc)}") from exc
 
 
@@ -32,8 +34,9 @@ def encode(adapter: TypeAdapter[Any], value: Any, limit: int) -> bytes:
     """Convert ``value`` to JSON by ``adapter``; see `livecheck_celery.utils.strict_json.encode`."""
     if not strict_json.check(value, limit):
         try:
-            return adapter.serializer.to_json(value, warnings=False)
-        except PydanticSerializationError as exc:
+            # Not the adapter's to_json(), whose errors do not have those of an application's serializer as their cause.
+            return to_json(adapter.serializer.to_python(value, mode="json", warnings=False))
+        except ValueError as exc:  # of pydantic, or a UnicodeEncodeError
             if "surrogates not allowed" not in message_of(exc):
                 raise
     plain = adapter.serializer.to_python(strict_json.escaped(value), mode="json", warnings=False)

@@ -204,19 +204,25 @@ class MaybeTrigger:
 
     def __enter__(self) -> TestExecution | None:
         livecheck, name = self._case.app, self._case.name
-        with livecheck.guard(name, _FAILED, name):
-            try:
-                return self._enter()
-            except InvalidPayload as exc:
-                livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
+        try:
+            with livecheck.guard(name, _FAILED, name):
+                try:
+                    return self._enter()
+                except InvalidPayload as exc:
+                    livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
+        except BaseException:  # of a signal handler; the block is then not left by its caller
+            self._leave()
+            raise
         return None
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._entered:
-            with self._case.app.guard(f"{self._case.name} exit", _FAILED, self._case.name):
-                self._entered.pop().__exit__()
+        try:
+            self._leave()
+        except BaseException:  # of a signal handler
+            self._leave()
+            raise
 
     async def __aenter__(self) -> TestExecution | None:
         return self.__enter__()
@@ -225,6 +231,12 @@ class MaybeTrigger:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.__exit__(kind, error, trace)
+
+    def _leave(self) -> None:
+        if self._entered:
+            with self._case.app.guard(f"{self._case.name} exit", _FAILED, self._case.name):
+                self._entered[-1].__exit__()
+                self._entered.pop()
 
     def _enter(self) -> TestExecution | None:
         case = self._case
@@ -237,7 +249,8 @@ class MaybeTrigger:
             return None
         collect(test, lingers=True)
         follow_frameworks()
-        self._entered.append(Block((test,)).__enter__())
+        self._entered.append(Block((test,)))
+        self._entered[-1].__enter__()
         return test
 
 

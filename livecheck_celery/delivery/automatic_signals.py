@@ -13,6 +13,7 @@ from livecheck_celery.propagation.sources import SPAN, Source
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.sanitize import message_of
 from livecheck_celery.utils.secrets import masked
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 
 class AutomaticSignals:
@@ -49,6 +50,7 @@ class AutomaticSignals:
         try:
             text = strict_json.encode(value, self._max_payload)
         except Exception as exc:  # noqa: BLE001 - the value is an application's; the test gets the error
+            reraise_from_handler(exc)
             return "null", f"{source.kind} {source.name}: its value cannot be sent as JSON: {message_of(exc)}"
         if len(text) > self._max_payload:
             limit = f"over the limit of {self._max_payload} (livecheck_max_payload)"

@@ -15,6 +15,7 @@ from kombu.utils.uuid import uuid
 
 from livecheck_celery.errors import ConfigurationError, InvalidPayload, UnreadableData
 from livecheck_celery.utils.sanitize import message_of, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 #: Options that a worker reads in the message.
 _MESSAGE: Final = frozenset(
@@ -117,6 +118,7 @@ class MessageOptions:
             found = loads(text)
             message, sending = (dict(found[name]) for name in ("message", "sending"))
         except Exception as exc:
+            reraise_from_handler(exc)
             raise UnreadableData(f"the message options are unreadable: {type_and_message(exc)}") from exc
         return cls(message, sending)
 
@@ -157,6 +159,7 @@ def prepare(app: Celery, options: Mapping[str, Any], *, owner: str, limit: int) 
     try:
         text = prepared.as_json()
     except Exception as exc:  # any object can be in a linked task
+        reraise_from_handler(exc)
         raise InvalidPayload(f"{owner}: the options of apply_async are not JSON: {message_of(exc)}") from exc
     if len(text) > limit:
         raise InvalidPayload(

@@ -32,6 +32,7 @@ from livecheck_celery.store.store import Store
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.forks import at_exit_of_child, renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import Throttle
 
 logger = get_logger(__name__)
@@ -231,7 +232,8 @@ class Outbox:
             self._shared_config.refresh()
         except LiveCheckError as exc:
             logger.debug("outbox: %s", exc)
-        except Exception:
+        except Exception as exc:
+            reraise_from_handler(exc)
             if self._throttle("refresh"):
                 logger.exception("outbox: failed to refresh the shared configuration")
         with self._lock:
@@ -252,6 +254,7 @@ class Outbox:
             self._drop_unavailable(len(items), exc)
             return False
         except Exception as exc:  # noqa: BLE001 - one failed batch must not end the thread
+            reraise_from_handler(exc)
             outcomes = [(item, exc) for item in items]
         recorded, accepted = [], 0
         for item, outcome in outcomes:
@@ -314,6 +317,7 @@ class Outbox:
         except BrokerUnavailable:
             raise
         except Exception as exc:  # noqa: BLE001 - one failed message must not end the thread
+            reraise_from_handler(exc)
             self._log_error("failed to encode a message", exc)
             # A message that was sent twice is executed once.
             return 1 if len(tests) == 1 else sum(self._execute_all([test]) for test in tests)

@@ -14,6 +14,7 @@ from livecheck_celery.store.store import Store
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 logger = get_logger(__name__)
 
@@ -128,5 +129,6 @@ class SharedConfig:
         for listener in self._listeners:
             try:
                 listener(self)
-            except Exception:
+            except Exception as exc:
+                reraise_from_handler(exc)
                 logger.exception("shared configuration: failed to apply a change")

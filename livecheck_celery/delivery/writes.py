@@ -9,6 +9,7 @@ from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import SignalEvent
 from livecheck_celery.store.store import Batch, Store
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 #: Redis time of the write, the reason why Redis refused it, or the error.
 Outcome = float | str | Exception
@@ -35,6 +36,7 @@ def write(items: Sequence[Item], store: Store, shared_config: SharedConfig) -> l
             except RedisUnavailable:  # for all items; each attempt can take a second
                 raise
             except Exception as exc:  # noqa: BLE001 - the outcome of this item
+                reraise_from_handler(exc)
                 queued.append((item, exc))
             else:
                 queued.append((item, slice(first, len(batch))))

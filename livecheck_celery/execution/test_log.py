@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from contextlib import suppress
 from typing import Any, Final
 
 from livecheck_celery.utils.sanitize import sanitize
+from livecheck_celery.utils.signal_handlers import errors_ignored, reraise_from_handler
 
 #: Longest line, in characters; the number of lines kept of a test, and their characters in all.
 MAX_LINE: Final = 2_000
@@ -24,13 +24,14 @@ def formatted(msg: object, args: tuple[object, ...]) -> str:
             is_mapping = len(args) == 1 and isinstance(args[0], Mapping) and args[0]
             text %= args[0] if is_mapping else args
     except Exception as exc:  # noqa: BLE001 - __str__ and __repr__ of user code can raise anything
+        reraise_from_handler(exc)
         text = f"{_shown(msg)} % {_shown(args)} ({type(exc).__name__}: cannot be formatted)"
     return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}… ({len(text)} characters)"
 
 
 def write(logger: logging.Logger, level: int, msg: str, *args: object, **options: Any) -> None:
     """Log to ``logger``; ignore what its handlers and filters raise, since logging decides no verdict."""
-    with suppress(Exception):
+    with errors_ignored():
         logger.log(level, msg, *args, stacklevel=2, **options)  # the caller's line
 
 
@@ -71,5 +72,6 @@ class TestLog:
 def _shown(value: object) -> str:
     try:
         return repr(value)[:MAX_LINE]
-    except Exception:  # noqa: BLE001 - see above
+    except Exception as exc:  # noqa: BLE001 - see above
+        reraise_from_handler(exc)
         return f"<{type(value).__name__}>"

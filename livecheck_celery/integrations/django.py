@@ -25,6 +25,7 @@ from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.request import RequestScope
 from livecheck_celery.propagation.wsgi import known_headers
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import EVERY
 
 logger = get_logger(__name__)
@@ -120,7 +121,8 @@ def _import_views() -> None:
     # the LiveCheck to find.
     try:
         _ = get_resolver().url_patterns
-    except Exception:  # Django raises the same error itself, when it resolves the request
+    except Exception as exc:  # Django raises the same error itself, when it resolves the request
+        reraise_from_handler(exc)
         logger.debug("django: failed to import the views", exc_info=True)
 
 

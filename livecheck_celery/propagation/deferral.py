@@ -18,6 +18,7 @@ from livecheck_celery.blocks import Block, current_work, mark_in_force, tests_in
 from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 logger: Final = get_logger(__name__)
 
@@ -44,7 +45,8 @@ def follow_frameworks() -> None:
         if _followed.setdefault(name, replacements) is replacements:
             try:
                 follow(module, replacements)
-            except Exception:
+            except Exception as exc:
+                reraise_from_handler(exc)
                 logger.warning("deferral: %s: work that it runs later carries no test", name, exc_info=True)
 
 

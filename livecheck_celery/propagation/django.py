@@ -16,6 +16,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.django_values import value_of
 from livecheck_celery.propagation.sources import DJANGO, OperationFinished
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 logger = get_logger(__name__)
 
@@ -130,6 +131,7 @@ class Receivers:
                 try:
                     outcome = {"value": value_of(kwargs, fields)}
                 except Exception as exc:  # noqa: BLE001 - reported to the test
+                    reraise_from_handler(exc)
                     outcome = {"error": f"{name}: failed to read its value: {type_and_message(exc)}"}
                 self._report(name, tests, outcome, kwargs.get("using"))
 
@@ -140,7 +142,8 @@ class Receivers:
         report = partial(self._operation_finished, DJANGO, name, tests, **outcome)
         try:
             after_commit(report, using if isinstance(using, str) else None)
-        except Exception:  # for example, Django has no settings
+        except Exception as exc:  # for example, Django has no settings
+            reraise_from_handler(exc)
             logger.debug("django: no transaction for %s", name, exc_info=True)
             report()
 

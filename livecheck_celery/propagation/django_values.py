@@ -9,6 +9,7 @@ from pydantic_core import to_jsonable_python
 
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.secrets import masked
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 #: Parts of one value; the size of the whole is limited where it is sent.
 _MAX_PARTS: Final = 100_000
@@ -68,7 +69,8 @@ def _field(value: Any) -> Any:
     try:
         strict_json.check(value, _MAX_PARTS)
         return to_jsonable_python(value, bytes_mode="base64")
-    except ValueError:  # an expression, a file, a value that contains itself
+    except ValueError as exc:  # an expression, a file, a value that contains itself
+        reraise_from_handler(exc)
         return str(value)
 
 
@@ -78,7 +80,8 @@ def _argument(value: Any) -> Any:
         return keys[0] if len(keys) == 1 else keys
     try:
         return strict_json.as_json_types(value, _MAX_PARTS)
-    except ValueError:  # a request, a query, a connection: nothing of it runs
+    except ValueError as exc:  # a request, a query, a connection: nothing of it runs
+        reraise_from_handler(exc)
         return f"<{type(value).__name__}>"
 
 

@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 
 from livecheck_celery.errors import LiveCheckError, ServerUnavailable, UnreadableKey
 from livecheck_celery.utils.sanitize import get_logger
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -38,7 +39,8 @@ def each(component: str, case_names: Iterable[str], act: Callable[[str], object]
             throttled.error("%s: case %s: %s", component, name, exc, key=f"{component} {type(exc).__name__}")
             if isinstance(exc, ServerUnavailable) and not isinstance(exc, UnreadableKey):
                 unavailable, in_a_row = exc, in_a_row + 1
-        except Exception:  # noqa: BLE001 - a hook of the case raised
+        except Exception as exc:  # noqa: BLE001 - a hook of the case raised
+            reraise_from_handler(exc)
             throttled.exception("%s: case %s: failed; continuing with the others", component, name)
         if in_a_row == GIVE_UP_AFTER:
             break
@@ -76,6 +78,7 @@ def all_of(livechecks: Iterable[T], act: Callable[[T], object]) -> None:
         try:
             act(livecheck)
         except Exception as exc:
+            reraise_from_handler(exc)
             if first is None:
                 first = exc
             else:

@@ -9,6 +9,7 @@ import unicodedata
 from typing import Any, Final
 
 from livecheck_celery.utils.secrets import without_url_secrets
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
 #: Characters of an error's message that are kept.
 _MAX_MESSAGE: Final = 2_000
@@ -56,7 +57,8 @@ def message_of(error: BaseException) -> str:
     """
     try:
         return encodable(without_url_secrets(str(error)[: 2 * _MAX_MESSAGE])[:_MAX_MESSAGE])
-    except BaseException:  # noqa: BLE001 - as the traceback module does
+    except BaseException as exc:  # noqa: BLE001 - as the traceback module does
+        reraise_from_handler(exc)
         return ""
 
 
@@ -73,7 +75,8 @@ def traceback_of(error: BaseException) -> str:
     """
     try:
         lines = traceback.format_exception(error)
-    except BaseException:  # noqa: BLE001 - see above
+    except BaseException as exc:  # noqa: BLE001 - see above
+        reraise_from_handler(exc)
         lines = [*traceback.format_tb(error.__traceback__), f"{type_and_message(error)}\n"]
     return encodable(without_url_secrets("".join(lines)[-2 * _MAX_TRACEBACK :])[-_MAX_TRACEBACK:])
 

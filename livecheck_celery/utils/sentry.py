@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, Final
 
 from livecheck_celery.utils.sanitize import get_logger, sanitize
+from livecheck_celery.utils.signal_handlers import errors_ignored
 
 logger = get_logger(__name__)
 
@@ -47,7 +47,7 @@ def connect(identity: Callable[[], tuple[str, str] | None]) -> None:
 def remember(error: BaseException, case_name: str, test_id: str) -> None:
     """Note on ``error`` the test in which it was raised, for code outside of the test that captures it."""
     if _is_connected:
-        with suppress(Exception):  # an exception can refuse attributes
+        with errors_ignored():  # an exception can refuse attributes
             error.__livecheck_test__ = (case_name, test_id)  # type: ignore[attr-defined] # ours, on any error
 
 
