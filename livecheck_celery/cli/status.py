@@ -122,6 +122,7 @@ def remarks(name: str, case: KnownCase, statistics: Statistics) -> list[str]:
 def as_record(name: str, case: KnownCase, statistics: Statistics) -> dict[str, Any]:
     """Return all fields of a case, named as the attributes of ``Case``."""
     return {
+        **case.settings,  # first, since Redis can hold entries with any name
         "name": name,
         "status": statistics.status,
         "last_test_received": statistics.last_test_received,
@@ -141,7 +142,6 @@ def as_record(name: str, case: KnownCase, statistics: Statistics) -> dict[str, A
         "frequency_history": statistics.frequency_history,
         "latency_history": statistics.latency_history,
         "runtime_history": statistics.runtime_history,
-        **case.settings,
         "declared": case.declared,
         "overrides": {option: note._asdict() for option, note in case.notes.items()},
     }

@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
 import redis
-from pydantic import ValidationError
 from redis.client import Pipeline
 
 from livecheck_celery.config import Settings
@@ -228,5 +227,5 @@ def readable(key: str, read: Callable[[], T]) -> T:
     """
     try:
         return read()
-    except (ValidationError, ValueError, TypeError) as exc:
+    except (ValueError, TypeError, OverflowError, OSError) as exc:  # the last two of dates
         raise UnreadableData(f"Redis key {key} holds something LiveCheck did not write: {type(exc).__name__}") from exc

@@ -134,6 +134,7 @@ class Executions:
 
         Raises:
             InvalidPayload: the arguments are not JSON.
+            UnreadableData: LiveCheck did not write the record.
             RedisUnavailable: Redis did not answer; the claim may have succeeded.
         """
         keys, case = self._database.keys, test.case_name
@@ -164,7 +165,12 @@ class Executions:
         )
         outcome, attempt, recorded_at, expires_at, signals, now, use = self._database.run(call)
         arrived = read_signals(signals_key, case, test.id, as_dict(signals))
-        return Claim(outcome, attempt, float(recorded_at), float(expires_at), arrived, float(now), use)
+
+        def parse() -> Claim:
+            test.used_at(use)
+            return Claim(outcome, attempt, float(recorded_at), float(expires_at), arrived, float(now), use)
+
+        return readable(keys.test(case, test.id), parse)
 
     def renew(self, leases: Sequence[tuple[str, str, str]], lease: float) -> list[tuple[str, str, str]]:
         """Renew leases, each (case name, test id, token), to ``lease`` seconds from now, in one round trip.

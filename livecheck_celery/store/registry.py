@@ -131,6 +131,8 @@ class Registry:
     ) -> None:
         """Override settings of a case in every process; with empty ``settings``, remove the override.
 
+        Takes two round trips, since the time is part of what is signed.
+
         Args:
             case_name: full name of the case.
             settings: values of the options.

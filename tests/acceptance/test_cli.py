@@ -99,11 +99,12 @@ def test_doctor_finds_no_errors(desk: Terminal) -> None:
     levels = {line.split()[1]: line.split()[0] for line in lines}
     assert {subject for subject, level in levels.items() if level != "ok"} == {"storage", "http"}
     assert levels["storage"] == levels["http"] == "warn", "the server keeps nothing, and there is no secret_key"
-    assert len(lines) == 11
+    assert len(lines) == 12
     assert sum("consumed by tests@" in line for line in lines) == 2
     assert any("Valkey 9" in line for line in lines)
-    assert lines[-2].startswith("warn   http        secret_key is not set: no test is sent or accepted over HTTP; ")
-    assert lines[-1] == "ok     outbox      nothing dropped or ignored in the last day"
+    assert lines[-3].startswith("warn   http        secret_key is not set: no test is sent or accepted over HTTP; ")
+    assert lines[-2] == "ok     outbox      nothing dropped or ignored in the last day"
+    assert lines[-1] == "ok     data        every value in Redis can be read"
 
 
 def test_doctor_finds_an_unsuitable_worker(desk: Terminal) -> None:

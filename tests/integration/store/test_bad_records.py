@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from types import ModuleType
 from typing import Any
 
 import pytest
 import redis
 from celery import Celery
+from celery.exceptions import Ignore
 
 from livecheck_celery import Case, LiveCheck, Signal, State
+from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.registration import register_cases
@@ -122,7 +125,9 @@ def livecheck(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> LiveCheck:
     app = Celery("shop", broker=redis_url, set_as_current=False)
     livecheck = LiveCheck(app, redis_url=redis_url)
     for name in (GOOD, BAD, LAST):
-        livecheck.add_case(type("test_case", (Case,), {}), name=name, signals=[Signal("stored")])
+        livecheck.add_case(
+            type("test_case", (Case,), {"run": lambda self: None}), name=name, signals=[Signal("stored")]
+        )
     register_cases(livecheck)
     store = livecheck.runtime.store
     for name in (GOOD, BAD, LAST):
@@ -258,3 +263,22 @@ def test_worker_registers_the_other_cases_when_keys_have_another_type(
     plain_client.delete(KEYS.cases)
     register_cases(livecheck)
     assert list(livecheck.runtime.store.registry.cases()) == [GOOD, BAD, LAST]
+
+
+@pytest.mark.parametrize("field", ["use", "recorded_at", "expires_at", "lease_until", "attempts", "layout", "closing"])
+@pytest.mark.parametrize("value", [b"x", b"1e300", b"\xff", b"nan"])
+def test_message_of_a_test_whose_record_is_bad_is_one_log_line(
+    livecheck: LiveCheck, plain_client: redis.Redis, caplog: pytest.LogCaptureFixture, field: str, value: bytes
+) -> None:
+    plain_client.hset(KEYS.test(BAD, "open"), field, value)
+    task: Any = livecheck.app.tasks[EXECUTE]
+    with suppress(Ignore):
+        task.run(**{CASE_KEYWORD: BAD, TEST_KEYWORD: make_test("open", BAD).as_message()})
+    assert "Traceback" not in caplog.text
+    assert task.run(**{CASE_KEYWORD: LAST, TEST_KEYWORD: make_test("next", LAST).as_message()}) == "PASS"
+
+
+def test_entries_of_settings_in_redis_replace_no_result(livecheck: LiveCheck, plain_client: redis.Redis) -> None:
+    plain_client.hset(KEYS.cases, BAD, '{"status": "FAIL", "name": "evil", "total_failures": 7, "declared": 3}')
+    [case] = [case for case in json.loads(run("status", "--json").stdout)["cases"] if case["name"] == BAD]
+    assert (case["status"], case["total_failures"], case["declared"]) == ("PASS", 0, True)

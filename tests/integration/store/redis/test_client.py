@@ -42,7 +42,8 @@ def test_operation_is_one_round_trip(counted: Store, name: str) -> None:
     counted.client.flushdb()
     Counting.sent = 0
     OPERATIONS[name](counted)
-    assert Counting.sent == 1
+    # The time of an override is part of what is signed.
+    assert Counting.sent == (2 if name.startswith("registry.override") else 1)
 
 
 @pytest.mark.parametrize("act", [renew, cases_due, batch])
