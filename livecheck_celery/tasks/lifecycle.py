@@ -85,8 +85,9 @@ class Lifecycle:
         if sender is self._app:
             # A worker or beat exits with one line; a command shows the error as its own.
             with _refusing_to_start() if self._app.loader.worker_initialized else nullcontext():
-                for livecheck in list(self._livechecks):
+                for livecheck in self._livechecks:  # not a copy: a module can make another LiveCheck
                     import_cases(livecheck)
+                for livecheck in self._livechecks:
                     # Repeated, since the host may have assigned its own beat_schedule after declaring cases.
                     livecheck.schedule_all()
                 self._check_names()
@@ -194,7 +195,8 @@ class Lifecycle:
         self._beats = [Presence(livecheck, "beat", socket.gethostname()) for livecheck in self._livechecks]
         for task in (RECOVER, STALLED):
             connect_method(after_task_publish, self.beat_alive, sender=task, weak=False)
-        self._delete_stale_entries(sender.scheduler)
+        with _refusing_to_start():  # a bare beat imports the cases after Celery's signal `import_modules`
+            self._delete_stale_entries(sender.scheduler)
         self._reset_future_entries(sender.scheduler)
         for livecheck in self._livechecks:
             try:

@@ -73,6 +73,30 @@ def test_case_of_two_livechecks_on_one_app_is_an_error_of_one_line(livecheck: Li
         make_lifecycle(livecheck, other).load_cases(livecheck.app)
 
 
+def test_wrong_setting_of_a_livecheck_that_a_module_makes_is_an_error(
+    livecheck: LiveCheck, module: str, tmp_path: Path
+) -> None:
+    livechecks = [livecheck]
+    livecheck.settings = livecheck.settings.model_copy(update={"cases": (module,)})
+    (tmp_path / f"{module}.py").write_text(f"from {__name__} import MADE\nMADE()\n")
+
+    def make() -> None:
+        made = LiveCheck(livecheck.app)
+        made.refuse_settings(ConfigurationError("case t: test_expires: wrong"))
+        livechecks.append(made)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys.modules[__name__], "MADE", make, raising=False)
+        with pytest.raises(ConfigurationError, match="case t: test_expires: wrong"):
+            Lifecycle(livecheck.app, livechecks).load_cases(sender=livecheck.app)
+
+
+def test_beat_refuses_to_start_with_a_wrong_setting(livecheck: LiveCheck) -> None:
+    livecheck.refuse_settings(ConfigurationError("case t: test_expires: wrong"))
+    with pytest.raises(SystemExit, match="^LiveCheck: case t: test_expires: wrong$"):
+        make_lifecycle(livecheck).start_beat(sender=SimpleNamespace(app=livecheck.app, scheduler=None))
+
+
 def test_modules_are_not_imported_for_another_app(livecheck: LiveCheck, module: str) -> None:
     livecheck.settings = livecheck.settings.model_copy(update={"cases": (module,)})
     make_lifecycle(livecheck).load_cases(sender=Celery("another", set_as_current=False))
