@@ -22,6 +22,7 @@ from livecheck_celery.utils.sanitize import is_printable, type_and_message
 F = TypeVar("F", bound=Callable[..., None])
 C = TypeVar("C")
 
+_PACKAGE: Final = f"{__name__.partition('.')[0]}."
 #: Longest name of a case, in characters.
 MAX_NAME: Final = 512
 
@@ -159,7 +160,7 @@ def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
     An annotation can refer to ``local_names`` of the function that declares the class, which are not available later.
     Text that cannot be evaluated stays; `declared_signals` reports it.
     """
-    for one in cls.__mro__:
+    for one in _application_classes(cls):
         annotations = _annotations(one)
         resolved = {
             name: hint
@@ -189,7 +190,7 @@ def declared_signals(cls: type, case_name: str) -> dict[str, BaseSignal[Any]]:
         ConfigurationError: the annotation of a signal cannot be evaluated.
     """
     found: dict[str, BaseSignal[Any]] = {}
-    for one in reversed(cls.__mro__):
+    for one in reversed(_application_classes(cls)):
         found |= dict(_annotated(one, case_name))
         found |= {name: signal for name, signal in _assigned(one) if name not in found}
     return found
@@ -210,6 +211,11 @@ def bound_signals(
             raise ConfigurationError(f"case {case.name}: signal {attribute}: another signal is named {signal.name}")
         names.add(signal.name)
         yield attribute, signal.clone(case=case, index=len(names))
+
+
+def _application_classes(cls: type) -> list[type]:
+    """Return ``cls`` and its bases without those of LiveCheck, which have no signals but slow annotations."""
+    return [one for one in cls.__mro__ if not one.__module__.startswith(_PACKAGE)]
 
 
 def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:

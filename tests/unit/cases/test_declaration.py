@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import gc
+import typing
 import weakref
 from datetime import datetime
 from decimal import Decimal
@@ -12,6 +13,7 @@ from typing import Any, ClassVar
 import pytest
 
 from livecheck_celery import BaseSignal, Case, ConfigurationError, LiveCheck, Signal
+from livecheck_celery.cases import declaration
 
 
 @dataclasses.dataclass
@@ -19,6 +21,24 @@ class Order:
     id: int
     price: Decimal
     at: datetime
+
+
+def test_declaration_does_not_evaluate_the_annotations_of_livecheck(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    evaluated = set()
+
+    def get_type_hints(holder: type, **kwargs: Any) -> dict[str, Any]:
+        evaluated.add(holder.__module__)
+        return typing.get_type_hints(holder, **kwargs)
+
+    monkeypatch.setattr(declaration, "get_type_hints", get_type_hints)
+
+    @livecheck.case()
+    class test_order(Case):
+        stored: Signal[str]
+
+    assert evaluated == {__name__}, "those of Case took most of the time of a declaration"
 
 
 def test_signals_are_numbered_annotated_ones_first(livecheck: LiveCheck) -> None:
