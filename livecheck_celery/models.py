@@ -37,6 +37,7 @@ HEADER_ID: Final = "LiveCheck-Test-Id"
 HEADER_NAME: Final = "LiveCheck-Test-Name"
 HEADER_TIMESTAMP: Final = "LiveCheck-Test-Timestamp"
 HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
+HEADER_NONCE: Final = "LiveCheck-Test-Nonce"
 #: The mark of a fake request.
 HEADER_SYNTHETIC: Final = "LiveCheck-Synthetic"
 #: Host of the service for which the headers were signed; absent for any service.
@@ -116,6 +117,8 @@ class TestExecution:
         recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
             chain, group or link requests by a message alone.
         message_options: options of its Celery message as JSON, such as the task id; None for the defaults.
+        nonce: random, so that two tests of one id that are triggered at the same time differ; empty if another program
+            sent the headers.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -130,6 +133,7 @@ class TestExecution:
     traceparent: str | None = None
     recorded_at: float | None = field(default=None, compare=False)
     message_options: str | None = field(default=None, compare=False, repr=False)
+    nonce: Annotated[str, Field(pattern=r"^[0-9a-f]{0,32}$")] = ""
 
     @property
     def synthetic(self) -> bool:
@@ -144,18 +148,23 @@ class TestExecution:
             HEADER_TIMESTAMP: self.timestamp.isoformat(),
             HEADER_EXPIRES: self.expires.isoformat(),
         }
+        if self.nonce:
+            headers[HEADER_NONCE] = self.nonce
         if LAYOUT > 1:
             headers[HEADER_LAYOUT] = str(LAYOUT)
         return headers
 
     @property
     def use(self) -> str:
-        """Identifies this use of the id, among all tests that have the id: the time of the trigger in seconds."""
-        return f"{self.timestamp.timestamp():.6f}"
+        """Identifies this use of the id, among all tests that have the id: the time of the trigger, and the nonce."""
+        return f"{self.timestamp.timestamp():.6f}-{self.nonce}"
 
     def used_at(self, use: str) -> TestExecution:
         """Return the test as that of another use of its id."""
-        return self if use == self.use else replace(self, timestamp=datetime.fromtimestamp(float(use), UTC))
+        if use == self.use:
+            return self
+        seconds, _, nonce = use.partition("-")
+        return replace(self, timestamp=datetime.fromtimestamp(float(seconds), UTC), nonce=nonce)
 
     def as_message(self) -> dict[str, Any]:
         """Return the execution as JSON types, for a Celery message; nan and the infinities stay floats."""
@@ -179,6 +188,7 @@ class TestExecution:
                     "test_args": [],
                     "test_kwargs": {},
                     "expires": headers[HEADER_EXPIRES],
+                    "nonce": headers.get(HEADER_NONCE, ""),
                 }
             )
         except (KeyError, TypeError, AttributeError, ValidationError):

@@ -14,7 +14,7 @@ from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.context import mark_in_force
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.models import MAX_ID, TestExecution, id_of
+from livecheck_celery.models import MAX_ID, TestExecution, id_of, new_send_id
 from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import message_of
@@ -56,6 +56,7 @@ def build(
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         mark=mark_in_force(),
         traceparent=traceparent(),
+        nonce=new_send_id(),
     )
 
 

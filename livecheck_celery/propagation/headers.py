@@ -21,6 +21,7 @@ from livecheck_celery.models import (
     HEADER_ID,
     HEADER_LAYOUT,
     HEADER_NAME,
+    HEADER_NONCE,
     HEADER_OUTER,
     HEADER_SYNTHETIC,
     HEADER_TIMESTAMP,
@@ -31,7 +32,7 @@ from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import encodable
 
 #: Every header of the innermost test and of the mark.
-HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_SYNTHETIC)
+HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_NONCE, HEADER_SYNTHETIC)
 #: Every header of a Celery message.
 DATA_HEADERS: Final = (*HEADERS, HEADER_LAYOUT, HEADER_OUTER)
 

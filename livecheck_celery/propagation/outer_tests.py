@@ -17,7 +17,7 @@ MAX_OUTER: Final = 4
 #: Maximum characters of their value; a signature makes it longer.
 _MAX_LENGTH: Final = 4000
 
-_FIELDS: Final = ("id", "case_name", "timestamp", "expires")
+_FIELDS: Final = ("id", "case_name", "timestamp", "expires", "nonce")
 
 
 def pack(tests: Sequence[TestExecution]) -> str:
@@ -25,7 +25,7 @@ def pack(tests: Sequence[TestExecution]) -> str:
     rows: list[list[Any]] = []
     value = ""
     for test in tests[:MAX_OUTER]:
-        rows.append([test.id, test.case_name, test.timestamp.isoformat(), test.expires.isoformat()])
+        rows.append([test.id, test.case_name, test.timestamp.isoformat(), test.expires.isoformat(), test.nonce])
         longer = base64_encode(json.dumps(rows, separators=(",", ":"))).decode()
         if len(longer) > _MAX_LENGTH:
             break

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import contextvars
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.trace import build_tracer
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, LiveCheckTestFailed, Signal, State
+from livecheck_celery.blocks import Work
 from livecheck_celery.cases.arguments import build
-from livecheck_celery.context import under_test
+from livecheck_celery.context import current_tests, under_test
 from livecheck_celery.integrations.celery import install
+from livecheck_celery.propagation.headers import outgoing
+from livecheck_celery.utils import clock
+from tests.helpers.factories import make_gate
 from tests.helpers.order_case import execute, reports
 
 
@@ -120,12 +127,53 @@ def test_times_must_be_a_number(livecheck: LiveCheck, times: Any) -> None:
         declare(livecheck, lambda _: None, stored=Signal(times=times))
 
 
-def test_signal_of_a_dropped_duplicate_does_not_count(livecheck: LiveCheck) -> None:
+def directly(send: Callable[[], None]) -> None:
+    send()
+
+
+def over_celery(send: Callable[[], None]) -> None:
+    orders = Celery("orders", broker="redis://nowhere", set_as_current=False)
+    sent: list[bool] = []
+
+    @orders.task(name="orders.store", shared=False)
+    def store() -> None:
+        send()
+        sent.append(bool(current_tests()))
+
+    execute_message: Any = build_tracer(store.name, store, app=orders)  # as a worker does
+    contextvars.Context().run(execute_message, "task-1", (), {}, request=outgoing())
+    assert sent == [True]
+
+
+def over_http(send: Callable[[], None]) -> None:
+    gate = make_gate("k" * 32, hosts=["shop"])
+    headers = gate.headers_for("shop")
+
+    def serve() -> None:
+        assert not current_tests()
+        carried = gate.accept(headers.items())
+        with Work(*carried):
+            assert current_tests()
+            send()
+
+    contextvars.Context().run(serve)
+
+
+@pytest.mark.promise("A signal of one test never counts for another test of the same id.", theme="signals")
+@pytest.mark.parametrize("hop", [directly, over_celery, over_http])
+@pytest.mark.parametrize("at_once", [True, False])
+def test_signal_of_a_dropped_duplicate_does_not_count(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, hop: Callable[[Callable[[], None]], None], at_once: bool
+) -> None:
     case = declare(livecheck, lambda self: self.stored.wait(timeout=0.05), stored=Signal())
+    if at_once:
+        now = clock.now()
+        monkeypatch.setattr(clock, "now", lambda: now)
     test = case.trigger("o-1")
     with case.maybe_trigger("o-1") as dropped:
         assert dropped is not None
-        case.stored.send("of the second test")
+        hop(lambda: case.stored.send("of the second test"))
+    monkeypatch.undo()
     assert case.app.flush()
     assert case.app.runtime.outbox.counts == {"duplicate": 1, "stale": 1}
     assert case.execute(test).state is State.TIMEOUT

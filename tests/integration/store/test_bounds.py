@@ -43,8 +43,8 @@ def bulk(redis_url: str) -> Iterator[BulkStore]:
 
 def fill(store: BulkStore) -> None:
     """Store more of everything than is kept of one case."""
-    finished = [make_test(f"finished-{number:023}") for number in range(FINISHED)]
-    waiting = [make_test(f"open-{number:027}", test_args=["x" * SIZE]) for number in range(OPEN)]
+    finished = [make_test(f"finished-{number:023}", nonce="0" * 12) for number in range(FINISHED)]
+    waiting = [make_test(f"open-{number:027}", test_args=["x" * SIZE], nonce="0" * 12) for number in range(OPEN)]
     for tests in (finished, waiting):
         store.send(lambda one=one: store.executions.record(one, expires_in=3600) for one in tests)
         signals = [make_signal(f"signal_{at}", f'"{"x" * SIZE}"', one.id) for one in tests for at in range(SIGNALS)]

@@ -111,7 +111,7 @@ def test_baggage_over_the_w3c_limit_is_ignored() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [None, 1, {}, [], "text", [1] * 6, [None] * 5, [None] * 7, [["x"]] * 6, [{}] * 6],
+    [None, 1, {}, [], "text", [1] * 7, [None] * 6, [None] * 8, [["x"]] * 7, [{}] * 7],
     ids=json.dumps,
 )
 def test_entry_with_other_json_is_malformed(fields: Any) -> None:

@@ -51,10 +51,11 @@ executions = st.builds(
     test_args=st.just([]),
     test_kwargs=st.just({}),
     expires=st.just(NOW + timedelta(days=1)),
+    nonce=st.text("0123456789abcdef", max_size=32),
     mark=st.none() | st.builds(Mark, case_name=st.text(), since=moments, expires=moments),
 )
 names = st.sampled_from([*HEADERS, HEADER_SIGNATURE])
-GOOD_TEST = make_test(synthetic=True)
+GOOD_TEST = make_test(synthetic=True, nonce="0123456789ab")
 good = headers_of(GOOD_TEST)
 junk_values = st.one_of(
     st.text(),
