@@ -62,8 +62,8 @@ class Undecorated:
 class PerCase(Generic[V_co]):
     """An attribute that is created for each case when first read; a subclass can override it, and use super().
 
-    On the class it is an object of an `Undecorated` case: type checkers take a decorated class for the class itself,
-    and would otherwise reject ``test_order.trigger(...)``.
+    On the class it can be called with a case, as a method of the class; else it is an object of an `Undecorated` case:
+    type checkers take a decorated class for the class itself, and would otherwise reject ``test_order.trigger(...)``.
     """
 
     def __init__(self, make: Callable[[DeclaredCase], V_co]) -> None:
@@ -73,10 +73,34 @@ class PerCase(Generic[V_co]):
     def __set_name__(self, owner: type, name: str) -> None:
         self._name = name
 
+    def make(self, case: DeclaredCase) -> V_co:
+        """Return the attribute of ``case``."""
+        return self._make(case)
+
     def __get__(self, case: DeclaredCase | None, owner: type | None = None) -> V_co:
         if case is None:
-            return self._make(cast("DeclaredCase", Undecorated(cast("type", owner))))
+            return cast("V_co", _OfClass(self, cast("type", owner)))
         made = self._make(case)
         if inspect.getattr_static(type(case), self._name) is self:  # else super() reads it
             case.__dict__[self._name] = made
         return made
+
+
+class _OfClass:
+    """A `PerCase` attribute that is read from a class."""
+
+    def __init__(self, attribute: PerCase[Any], owner: type) -> None:
+        self._attribute = attribute
+        self._owner = owner
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if args and issubclass(type(args[0]), self._owner):
+            return self._attribute.make(args[0])(*args[1:], **kwargs)
+        return self._undecorated(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._undecorated, name)
+
+    @property
+    def _undecorated(self) -> Any:
+        return self._attribute.make(cast("DeclaredCase", Undecorated(self._owner)))

@@ -316,17 +316,20 @@ def test_private_loop_of_run_may_wait(livecheck: LiveCheck) -> None:
 # -- overrides of trigger
 
 
-def test_overridden_trigger_and_maybe_trigger_are_always_called(livecheck: LiveCheck) -> None:
+@pytest.mark.parametrize("by_name", [False, True])
+def test_overridden_trigger_and_maybe_trigger_are_always_called(livecheck: LiveCheck, by_name: bool) -> None:
     class Counted(Case):
         called: list[str]
 
         def trigger(self, *args: Any, **kwargs: Any) -> TestExecution:
             self.called.append("trigger")
-            return super().trigger(*args, **kwargs)
+            base: Any = Case
+            return base.trigger(self, *args, **kwargs) if by_name else super().trigger(*args, **kwargs)
 
         def maybe_trigger(self, *args: Any, **kwargs: Any) -> Any:
             self.called.append("maybe_trigger")
-            return super().maybe_trigger(*args, **kwargs)
+            base: Any = Case
+            return base.maybe_trigger(self, *args, **kwargs) if by_name else super().maybe_trigger(*args, **kwargs)
 
     case: Any = declare(livecheck, lambda self: None, base=Counted, probability=1.0)
     case.called = []
