@@ -7,7 +7,7 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.deadlines import Deadlines, Watched
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.results import is_generator
@@ -37,8 +37,8 @@ def call_hook(
             raise error
         write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
 
-    with deadlines.watched(f"case {case_name}: {name}"):
-        _call(hook, args, f"case {case_name}: {name}", event_loop, failed)
+    with deadlines.watched(f"case {case_name}: {name}") as watched:
+        _call(hook, args, watched, event_loop, failed)
 
 
 def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) -> None:
@@ -53,7 +53,7 @@ def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) ->
 def _call(
     hook: Callable[..., Any],
     args: tuple[Any, ...],
-    owner: str,
+    watched: Watched,
     event_loop: EventLoop,
     failed: Callable[[BaseException], object],
 ) -> None:
@@ -64,4 +64,5 @@ def _call(
     except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
         failed(exc)
     else:
-        event_loop.complete(result, owner, failed)
+        watched.awaitable = result
+        event_loop.complete(result, watched.what, failed)

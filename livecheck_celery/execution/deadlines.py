@@ -8,10 +8,11 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Final
 
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.execution.places import Place, current_place, place_inside
+from livecheck_celery.execution.places import Place, awaiting_place, current_place, place_inside
 from livecheck_celery.execution.running import RunningTest
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
@@ -32,12 +33,21 @@ SLOW: Final = 30.0
 _MAX_THREADS: Final = 16
 
 
-class _Block(NamedTuple):
-    """A block of user code that is watched."""
+@dataclass(eq=False)
+class Watched:
+    """A block of user code that is watched.
+
+    Attributes:
+        what: names it in log lines.
+        thread_id: the thread that runs the block.
+        started: monotonic time.
+        awaitable: what the thread waits for, if the event loop runs the code.
+    """
 
     what: str
     thread_id: int
     started: float
+    awaitable: Any = None
 
 
 class Deadlines:
@@ -51,7 +61,7 @@ class Deadlines:
         """Forget the parent's tests."""
         self._lock = threading.Lock()
         self._due: dict[RunningTest, float] = {}
-        self._blocks: dict[_Block, float] = {}
+        self._blocks: dict[Watched, float] = {}
         self._threads = threading.Semaphore(_MAX_THREADS)
         self._thread: threading.Thread | None = None
         self._closed = threading.Event()
@@ -70,15 +80,15 @@ class Deadlines:
             throttled.warning("deadlines: %s: run() has returned; its slot is free again", test.test.ident)
 
     @contextmanager
-    def watched(self, what: str) -> Iterator[None]:
+    def watched(self, what: str) -> Iterator[Watched]:
         """Log ``what``, with the line of code, when the block has taken half a minute, and every minute after that."""
-        block = _Block(what, threading.get_ident(), time.monotonic())
+        block = Watched(what, threading.get_ident(), time.monotonic())
         with self._lock:
             self._blocks[block] = block.started + SLOW
             with suppress(RuntimeError):  # no thread can be started; the block matters more
                 self._start_thread()
         try:
-            yield
+            yield block
         finally:
             with self._lock:
                 self._blocks.pop(block, None)
@@ -105,7 +115,7 @@ class Deadlines:
                 slow = [block for block, at in self._blocks.items() if at <= now]
                 self._blocks.update(dict.fromkeys(slow, now + REMIND))
             for block in slow:
-                place = current_place(block.thread_id)
+                place = awaiting_place(block.awaitable) or current_place(block.thread_id)
                 logger.warning("deadlines: %s has taken %.0f s%s", block.what, now - block.started, place)
             for test in late:
                 if not self._threads.acquire(blocking=False):

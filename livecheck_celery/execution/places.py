@@ -70,7 +70,20 @@ def current_place(thread_id: int | None) -> str:
     frame = sys._current_frames().get(thread_id or 0)  # noqa: SLF001 - documented API despite its name
     if frame is None:
         return ""
-    place = _innermost(_stack(frame))
+    # What called LiveCheck is Celery's worker, another installed package.
+    return _described(_innermost(dropwhile(lambda place: not place.code.co_filename.startswith(_OURS), _stack(frame))))
+
+
+def awaiting_place(awaitable: Any) -> str:
+    """Describe the line at which a coroutine waits, as `current_place` does; empty if unknown."""
+    places = []
+    while (frame := getattr(awaitable, "cr_frame", None) or getattr(awaitable, "gi_frame", None)) is not None:
+        places.append(Place(frame, frame.f_lineno))
+        awaitable = getattr(awaitable, "cr_await", None) or getattr(awaitable, "gi_yieldfrom", None)
+    return _described(_innermost(places))
+
+
+def _described(place: Place | None) -> str:
     if place is None:
         return ""
     code = place.code

@@ -10,6 +10,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -221,3 +222,67 @@ def test_hook_that_hangs_is_named_with_its_line(
     assert line.startswith("deadlines: case shop.test_order: on_test_pass() has taken 0 s, at ")
     assert "end.wait(10)" in line
     assert not livecheck.runtime.deadlines._blocks
+
+
+@pytest.mark.parametrize("waits_for", ["a coroutine of the module", "asyncio"])
+def test_async_hook_that_hangs_is_named_with_the_line_at_which_it_waits(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits_for: str
+) -> None:
+    monkeypatch.setattr(deadlines, "SLOW", 0.1)
+    monkeypatch.setattr(deadlines, "TICK", 0.05)
+    end = threading.Event()
+
+    async def wait() -> None:
+        await asyncio.to_thread(end.wait, 10)  # in a coroutine
+
+    class Slow(Case):
+        async def on_test_pass(self, runner: Any) -> None:
+            if waits_for == "asyncio":
+                await asyncio.to_thread(end.wait, 10)  # in the hook
+            else:
+                await wait()
+
+    case = declare_order(livecheck, lambda self: None, Slow)
+    with ThreadPoolExecutor(1) as pool:
+        test = pool.submit(case.execute, build(case, "o-1"))
+
+        def lines() -> list[str]:
+            return [line for line in caplog.messages if line.startswith("deadlines: ")]
+
+        wait_until(lines, what="a log line")
+        end.set()
+        assert test.result(10).state is State.PASS
+    place = "in on_test_pass(): await asyncio" if waits_for == "asyncio" else "in wait(): await asyncio"
+    assert f"{Path(__file__).name}:" in lines()[0]
+    assert place in lines()[0]
+
+
+class HangingAwaitable:
+    """An awaitable of a library, whose place is unknown."""
+
+    def __init__(self, end: threading.Event) -> None:
+        self.end = end
+
+    def __await__(self) -> Any:
+        yield from asyncio.to_thread(self.end.wait, 10).__await__()
+
+
+def test_place_in_the_code_that_called_livecheck_is_not_that_of_a_hook(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(deadlines, "SLOW", 0.1)
+    monkeypatch.setattr(deadlines, "TICK", 0.05)
+    end = threading.Event()
+    case = declare_order(
+        livecheck, lambda self: None, type("Slow", (Case,), {"on_test_pass": lambda self, _: HangingAwaitable(end)})
+    )
+
+    def worker() -> Any:
+        return case.execute(build(case, "o-1"))  # as celery/app/trace.py does
+
+    with ThreadPoolExecutor(1) as pool:
+        test = pool.submit(worker)
+        wait_until(lambda: [line for line in caplog.messages if line.startswith("deadlines: ")], what="a log line")
+        end.set()
+        assert test.result(10).state is State.PASS
+    assert not any("in worker()" in line for line in caplog.messages)
