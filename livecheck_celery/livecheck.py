@@ -216,7 +216,7 @@ class LiveCheck:
         """
         sentry.connect(identity_here)  # imported since, perhaps
         lost = partial(restore_after_data_loss, self)
-        runtime = Runtime(self.app, self.settings, lost, cases=self.cases, service=self.service)
+        runtime = Runtime(self.app, self.settings, lost, cases=self.cases, service=lambda: self.service)
         runtime.shared_config.listen(self._apply_shared_config)
         self._runtime = runtime
         return runtime

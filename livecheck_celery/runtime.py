@@ -42,7 +42,7 @@ class Runtime:
         settings: the settings in force.
         on_data_loss: called with the shared configuration when Redis has lost its data.
         cases: the cases that this process declares, by name, which can still grow.
-        service: name of this service, for counters.
+        service: returns the name of this service, for counters; called by the outbox's thread, since it can be slow.
 
     Attributes:
         store: the state in Redis, for workers.
@@ -69,7 +69,7 @@ class Runtime:
         on_data_loss: Callable[[SharedConfig], object],
         *,
         cases: Mapping[str, Any] | None = None,
-        service: str = "",
+        service: Callable[[], str] = str,
     ) -> None:
         shared: Any = {
             "connections": Connections(settings.redis_max_connections),
@@ -84,7 +84,7 @@ class Runtime:
             self.request_store,
             on_data_loss,
             AllowedSources(settings.allow_sources, {} if cases is None else cases),
-            lambda what, detail: self.outbox.count(ServiceCount(what, service, detail).field),
+            lambda what, detail: self.outbox.count(ServiceCount(what, service(), detail).field),
         )
         threaded = Servers(
             Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared),
