@@ -280,13 +280,16 @@ class Executions:
         return [name for name, ids in self._database.run_each(calls).items() if ids]
 
     def open_count(self, case_name: str) -> int:
-        """Count the executions of a case without a verdict.
+        """Count the executions of a case without a verdict; those of a key of another type are none.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        with self._database.errors_translated():
-            return int(self._database.client.zcard(self._database.keys.open(case_name)))
+        key = self._database.keys.open(case_name)
+        pipeline = self._database.pipeline()
+        pipeline.zcard(key)
+        [count] = self._database.execute_each(pipeline, [key])
+        return count or 0
 
     def make_due(self, case_name: str, test_ids: Sequence[str]) -> None:
         """Make executions due for the next sweep, since this one could not act on them.

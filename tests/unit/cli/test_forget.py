@@ -48,7 +48,7 @@ def test_forget_knows_the_keys_of_every_kind(declared: Any, store: Store, redis_
         if list(inspect.signature(key).parameters) == ["self", "case_name"]:
             redis_client.set(key(store.keys, CASE), "of another type")
     assert len(redis_client.keys("*{" + CASE + "}*")) >= 8
-    assert run("forget", CASE, "--yes").exit_code == 0
+    assert run("forget", CASE, stdin="y\n").exit_code == 0
     assert redis_client.keys("*{" + CASE + "}*") == []
 
 
