@@ -15,8 +15,9 @@ from celery.schedules import BaseSchedule
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_signal
 from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
-from livecheck_celery.config import CaseSettings, seconds
+from livecheck_celery.config import CaseSettings
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.durations import seconds
 from livecheck_celery.utils.sanitize import is_printable, type_and_message
 
 F = TypeVar("F", bound=Callable[..., None])

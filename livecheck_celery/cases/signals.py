@@ -11,7 +11,7 @@ from datetime import timedelta
 from typing import Any, TypeVar, cast
 
 from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal
-from livecheck_celery.config import NOT_GIVEN, seconds
+from livecheck_celery.config import NOT_GIVEN
 from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
@@ -29,6 +29,7 @@ from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.routes import check_route
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
+from livecheck_celery.utils.durations import seconds
 from livecheck_celery.utils.sanitize import get_logger, message_of
 
 logger = get_logger(__name__)

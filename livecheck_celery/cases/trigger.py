@@ -17,7 +17,6 @@ from livecheck_celery.blocks import Block
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
-from livecheck_celery.config import seconds
 from livecheck_celery.context import collect, mark_in_force
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
@@ -26,6 +25,7 @@ from livecheck_celery.delivery.publisher import EXECUTE, addressed
 from livecheck_celery.errors import BrokerUnavailable, InvalidPayload
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
+from livecheck_celery.utils.durations import seconds
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)

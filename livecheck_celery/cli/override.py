@@ -13,8 +13,9 @@ from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
 from livecheck_celery.cli.errors import CliError
 from livecheck_celery.cli.known_cases import complete_case, full_case_name, known_cases
-from livecheck_celery.config import CaseSettings, seconds
+from livecheck_celery.config import CaseSettings
 from livecheck_celery.store import Store
+from livecheck_celery.utils.durations import seconds
 
 
 @click.command()

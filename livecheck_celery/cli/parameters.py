@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from livecheck_celery.config import seconds
+from livecheck_celery.utils.durations import seconds
 
 if TYPE_CHECKING:
     _Float = click.ParamType[float]

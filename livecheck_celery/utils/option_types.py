@@ -17,6 +17,8 @@ from livecheck_celery.utils.secrets import Secret
 LONGEST: Final = 3650 * 86400.0
 #: Longest timeout in seconds of a socket, which counts milliseconds in 31 bits.
 LONGEST_TIMEOUT: Final = 24 * 86400.0
+#: Limit of lists and streams in Redis.
+MOST_ITEMS: Final = 10_000_000
 #: Bytes of the shortest secret key: as many as the signatures have.
 SHORTEST_KEY: Final = 32
 

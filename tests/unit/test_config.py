@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from livecheck_celery import ConfigurationError, LiveCheck
-from livecheck_celery.config import seconds
+from livecheck_celery.utils.durations import seconds
 from tests.helpers.http_server import KEY
 
 
