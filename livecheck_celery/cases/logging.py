@@ -4,10 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
 from typing import Any
 
 from livecheck_celery.execution.runner import current_execution
+from livecheck_celery.execution.test_log import EXITS
 from livecheck_celery.utils.signal_handlers import errors_ignored
+
+
+def _method(level: int, **options: Any) -> Callable[..., None]:
+    def method(self: CaseLog, msg: object = "", *args: object, **kwargs: Any) -> None:
+        self.log(level, msg, *args, **{**options, **kwargs})
+
+    return method
 
 
 class CaseLog(logging.LoggerAdapter[logging.Logger]):
@@ -17,11 +26,19 @@ class CaseLog(logging.LoggerAdapter[logging.Logger]):
         super().__init__(logger, {"case": case_name})
         self.case_name = case_name
 
-    def log(self, level: int, msg: object, *args: object, **kwargs: Any) -> None:
+    # A call without a message is an empty line, and not a verdict.
+    debug = _method(logging.DEBUG)
+    info = _method(logging.INFO)
+    warning = _method(logging.WARNING)
+    error = _method(logging.ERROR)
+    critical = _method(logging.CRITICAL)
+    exception = _method(logging.ERROR, exc_info=True)
+
+    def log(self, level: int = logging.INFO, msg: object = "", *args: object, **kwargs: Any) -> None:
         """Log ``msg % args``, at once or with the other lines of the running test."""
         runner = current_execution()
         if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
-            with errors_ignored():  # of handlers and filters: logging decides no verdict
+            with errors_ignored(*(EXITS if runner else ())):  # of handlers and filters: logging decides no verdict
                 super().log(level, msg, *args, **kwargs)
         else:
             runner.log(level, msg, *args)

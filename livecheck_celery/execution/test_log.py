@@ -13,6 +13,8 @@ from livecheck_celery.utils.signal_handlers import errors_ignored, reraise_from_
 MAX_LINE: Final = 2_000
 MAX_LINES: Final = 1_000
 MAX_CHARACTERS: Final = 64 * 1024
+#: What else user code raises that logging ignores; not what a pool raises in it, such as the timeouts of gevent.
+EXITS: Final = (SystemExit, KeyboardInterrupt)
 
 
 def formatted(msg: object, args: tuple[object, ...]) -> str:
@@ -23,7 +25,7 @@ def formatted(msg: object, args: tuple[object, ...]) -> str:
             # As logging does: a single mapping holds the values by name.
             is_mapping = len(args) == 1 and isinstance(args[0], Mapping) and args[0]
             text %= args[0] if is_mapping else args
-    except Exception as exc:  # noqa: BLE001 - __str__ and __repr__ of user code can raise anything
+    except (Exception, *EXITS) as exc:  # noqa: BLE001 - __str__ and __repr__ of user code can raise anything
         reraise_from_handler(exc)
         text = f"{_shown(msg)} % {_shown(args)} ({type(exc).__name__}: cannot be formatted)"
     return text if len(text) <= MAX_LINE else f"{text[:MAX_LINE]}… ({len(text)} characters)"
@@ -31,7 +33,7 @@ def formatted(msg: object, args: tuple[object, ...]) -> str:
 
 def write(logger: logging.Logger, level: int, msg: str, *args: object, **options: Any) -> None:
     """Log to ``logger``; ignore what its handlers and filters raise, since logging decides no verdict."""
-    with errors_ignored():
+    with errors_ignored(*EXITS):
         logger.log(level, msg, *args, stacklevel=2, **options)  # the caller's line
 
 
@@ -72,6 +74,6 @@ class TestLog:
 def _shown(value: object) -> str:
     try:
         return repr(value)[:MAX_LINE]
-    except Exception as exc:  # noqa: BLE001 - see above
+    except (Exception, *EXITS) as exc:  # noqa: BLE001 - see above
         reraise_from_handler(exc)
         return f"<{type(value).__name__}>"

@@ -26,11 +26,11 @@ def reraise_from_handler(error: BaseException) -> None:
 
 
 @contextmanager
-def errors_ignored() -> Iterator[None]:
-    """Suppress the errors of the block, but not the exceptions of signal handlers."""
+def errors_ignored(*others: type[BaseException]) -> Iterator[None]:
+    """Suppress the errors of the block, and exceptions of the types ``others``; but not those of signal handlers."""
     try:
         yield
-    except Exception as exc:  # noqa: BLE001 - of handlers and filters of a host, for example
+    except (Exception, *others) as exc:  # type: ignore[misc] # noqa: BLE001 - of user code; mypy does not know the tuple
         reraise_from_handler(exc)
 
 

@@ -18,20 +18,27 @@ from tests.helpers.order_case import declare, execute
 
 
 class Unprintable:
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
     def __repr__(self) -> str:
-        raise ZeroDivisionError
+        raise self.error
 
     __str__ = __repr__
 
 
 class Broken(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        raise ValueError("I/O operation on closed file")
+        raise self.error
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error = error
 
 
-@pytest.fixture
-def broken_handler() -> Iterator[None]:
-    handler = Broken()
+@pytest.fixture(params=[ValueError("I/O operation on closed file"), SystemExit(3)], ids=repr)
+def broken_handler(request: pytest.FixtureRequest) -> Iterator[None]:
+    handler = Broken(request.param)
     logger = logging.getLogger("livecheck_celery")
     logger.addHandler(handler)
     yield
@@ -48,8 +55,11 @@ def test_wrong_arguments_of_a_log_line_decide_nothing(
         self.log.info("%s %s", *["one"])
         self.log.info("by name %(side)s", {"side": "buy"})
         self.log.info("no arguments", *["surplus"])
-        self.log.info("%s", Unprintable())
-        self.log.info(Unprintable())
+        for error in (ZeroDivisionError(), SystemExit(3), KeyboardInterrupt()):
+            self.log.info("%r", Unprintable(error))
+            self.log.info(Unprintable(error))
+        for method in ("debug", "info", "warning", "error", "critical", "exception", "log"):
+            getattr(self.log, method)()
         self.log.info("%s", "x" * 1_000_000)
         self.log.info("100 %")
         self.log.log("INFO", "a level of text")
@@ -81,6 +91,16 @@ def test_handler_that_raises_decides_nothing(livecheck: LiveCheck, broken_handle
     case = declare(livecheck, run, base=base)
     assert execute(case).state is State.PASS
     assert case.total_by_state == Counter(PASS=1)
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError(), SystemExit(3), KeyboardInterrupt()], ids=repr)
+def test_exception_that_is_logged_with_an_unprintable_value_decides_nothing(
+    livecheck: LiveCheck, error: BaseException, broken_handler: None
+) -> None:
+    def run(self: Case) -> None:
+        self.log.error("%r", Unprintable(error), exc_info=ValueError())
+
+    assert execute(declare(livecheck, run)).state is State.PASS
 
 
 def test_closed_stderr_decides_nothing(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
