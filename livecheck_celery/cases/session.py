@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from ipaddress import ip_address
+from contextlib import suppress
+from ipaddress import IPv4Address
+from socket import inet_aton
 from typing import Any, Final
 from urllib.parse import urlsplit
 from urllib.request import getproxies
@@ -12,6 +14,7 @@ import requests
 from requests import PreparedRequest, Response
 from requests.utils import get_auth_from_url
 
+from livecheck_celery.utils.hosts import address_of
 from livecheck_celery.utils.secrets import is_secret
 
 _LOCALHOST: Final = "localhost"
@@ -58,13 +61,13 @@ class Session(requests.Session):  # types-requests leaves the methods below unty
 
 def is_loopback(url: Any) -> bool:
     """Return whether the host of ``url`` is this machine, by name or address."""
-    host = urlsplit(str(url)).hostname or ""
+    host = (urlsplit(str(url)).hostname or "").rstrip(".")
     if host == _LOCALHOST or host.endswith(f".{_LOCALHOST}"):
         return True
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return False
+    address = address_of(host)
+    with suppress(OSError, ValueError):  # it is a name
+        address = address or IPv4Address(inet_aton(host))  # 127.1, as the system reads it
+    return address is not None and (address.is_loopback or address.is_unspecified)
 
 
 def _has_authorization(headers: Mapping[Any, Any] | MutableMapping[Any, Any] | None) -> bool:

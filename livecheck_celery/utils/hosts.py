@@ -71,7 +71,7 @@ class Hosts:
     def name(self, host: object) -> str | None:
         """Return ``host`` as a name that one of the entries is; None for addresses, ``localhost``, and other hosts."""
         name = _normalized(host.strip()) if isinstance(host, str) else None
-        if name is None or name not in self._names or _address(name) or name.rstrip(".") == "localhost":
+        if name is None or name not in self._names or address_of(name) or name.rstrip(".") == "localhost":
             return None
         return name.rstrip(".")
 
@@ -81,7 +81,7 @@ class Hosts:
             return False
         if name in self._names:
             return True
-        address = _address(name)
+        address = address_of(name)
         if address is not None:
             return any(address in network for network in self._networks)
         return any(name.endswith(domain) for domain in self._domains)
@@ -126,7 +126,7 @@ def _network(entry: str) -> IPv4Network | IPv6Network:
 
 def _normalized(host: str) -> str | None:
     """Return ``host`` in the form in which hosts are compared; None if it is not a host."""
-    if address := _address(host.removeprefix("[").removesuffix("]").rstrip(".")):
+    if address := address_of(host.removeprefix("[").removesuffix("]").rstrip(".")):
         return str(address)
     name = host.lower()
     if len(name) > _LONGEST:  # idna takes long for long names
@@ -139,7 +139,8 @@ def _normalized(host: str) -> str | None:
     return name if _NAME.fullmatch(name.removesuffix(".")) else None
 
 
-def _address(text: str) -> IPv4Address | IPv6Address | None:
+def address_of(text: str) -> IPv4Address | IPv6Address | None:
+    """Return the IP address that ``text`` is, without its zone; an IPv4 address that is mapped to IPv6 as IPv4."""
     try:
         address = ip_address(text.partition("%")[0])
     except ValueError:
