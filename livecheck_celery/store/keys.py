@@ -116,9 +116,13 @@ class Keys:
         """Stream: reports."""
         return self._of(case_name, "reports")
 
+    def late(self, case_name: str) -> str:
+        """Stream: reports of signals that arrived again after the verdict, to which services add."""
+        return self._of(case_name, "late")
+
     def of_case(self, case_name: str) -> list[str]:
         """Return the keys of a case, without those of each test; the indexes of tests are last."""
-        named = self.suite, self.runtime, self.latency, self.frequency, self.reports
+        named = self.suite, self.runtime, self.latency, self.frequency, self.reports, self.late
         indexes = self.open, self.unrecorded, self.unrecorded_bytes
         return [key(case_name) for key in (*named, *indexes)]
 

@@ -75,8 +75,8 @@ class Reports:
 
         Args:
             case_names: names of the cases; None for all.
-            positions: stream id of the last report read, by case name; updated by each call. If it is empty, reading
-                starts at the end of the streams; of a case that appears in a later call, all reports are read.
+            positions: id of the last report read, by case name or key of a stream; updated by each call. If it is
+                empty, reading starts at the end of the streams; of a case that appears in a later call, all are read.
             block: seconds.
 
         Raises:
@@ -123,13 +123,15 @@ class Reports:
             time.sleep(_POLL)
 
     def _streams(self, case_names: Sequence[str] | None) -> dict[str, str]:
-        """Return the name of each case by the key of its stream."""
+        """Return the name of the position in each stream, by key: that of the case, or for late reports the key."""
         if case_names is None:
             pipeline = self._database.pipeline()
             pipeline.hkeys(self._database.keys.cases)
             [registered] = self._database.execute_each(pipeline, [self._database.keys.cases])
             case_names = [*(registered or ()), UNKNOWN_CASE]
-        return {self._database.keys.reports(name): name for name in case_names}
+        keys = self._database.keys
+        late = {key: key for key in map(keys.late, case_names)}
+        return {**{keys.reports(name): name for name in case_names}, **late}
 
     def _ends(self, streams: Mapping[str, str]) -> dict[str, str]:
         """Return the id of the last entry of each stream, by case name."""

@@ -30,7 +30,7 @@ _INCLUDE: Final = re.compile(r"^-- include (\w+)\n", re.MULTILINE)
 
 #: Arguments that become limits of a list or stream, or times to live; a command refuses others, after earlier writes.
 _WHOLE: Final = frozenset(
-    {"forget_after", "limit", "max_history", "max_reports", "remember", "report_ttl", "signal_ttl", "ttl"}
+    {"forget_after", "limit", "max_history", "max_late", "max_reports", "remember", "report_ttl", "signal_ttl", "ttl"}
 )
 #: Arguments that are added to times.
 _NUMBERS: Final = frozenset(

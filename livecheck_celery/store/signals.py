@@ -11,7 +11,7 @@ from typing import Any, Final, Literal, NamedTuple
 from pydantic import ValidationError
 
 from livecheck_celery.models import EVENT, SignalEvent
-from livecheck_celery.store.database import FORGET_AFTER, REPORT_LIMITS, Database, as_dict
+from livecheck_celery.store.database import FORGET_AFTER, REPORT_TTL, Database, as_dict
 from livecheck_celery.store.encoding import event_json, is_left
 from livecheck_celery.store.keys import inbox
 from livecheck_celery.store.scripts import Call, Script
@@ -26,10 +26,12 @@ MAX_UNRECORDED: Final = 10_000
 MAX_UNRECORDED_BYTES: Final = 32 * 1024 * 1024
 #: Maximum number of fields of the signals of one id; each signal has two, each process that listens has one.
 MAX_FIELDS: Final = 1_000
+#: Reports of a case about signals that arrived again after the verdict.
+MAX_LATE: Final = 1_000
 
 SEND_SIGNAL: Final = Script(
     "send_signal",
-    keys=("signals", "test", "unrecorded", "unrecorded_bytes", "reports"),
+    keys=("signals", "test", "unrecorded", "unrecorded_bytes", "late"),
     args=(
         "id",
         "name",
@@ -43,7 +45,8 @@ SEND_SIGNAL: Final = Script(
         "max_ids",
         "max_bytes",
         "case_name",
-        *REPORT_LIMITS,
+        "max_late",
+        "report_ttl",
     ),
 )
 DROP_SIGNALS: Final = Script("drop_signals", keys=("signals", "test"))
@@ -128,7 +131,7 @@ class Signals:
             test=keys.test(event.case_name, event.key),
             unrecorded=keys.unrecorded(event.case_name),
             unrecorded_bytes=keys.unrecorded_bytes(event.case_name),
-            reports=keys.reports(event.case_name),
+            late=keys.late(event.case_name),
             id=event.key,
             name=event.signal_name,
             event=event_json(event),
@@ -141,7 +144,8 @@ class Signals:
             max_ids=MAX_UNRECORDED,
             max_bytes=MAX_UNRECORDED_BYTES,
             case_name=event.case_name,
-            **self._database.report_limits,
+            max_late=min(self._database.report_limits["max_reports"], MAX_LATE),
+            report_ttl=REPORT_TTL,
         )
 
     def drop(self, case_name: str, test_ids: Sequence[str]) -> None:

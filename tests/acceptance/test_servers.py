@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,8 +15,9 @@ import pytest
 from livecheck_celery import Case, RedisUnavailable, State
 from livecheck_celery.store import Store
 from livecheck_celery.store.schedule_runs import Window
+from tests.helpers import redis_users
 from tests.helpers.livecheck_client import Client, report_of, send_all
-from tests.helpers.programs import REPOSITORY, Program, Programs
+from tests.helpers.programs import Program, Programs
 from tests.helpers.redis_servers import (
     HOST,
     MASTER_NAME,
@@ -31,7 +31,6 @@ from tests.helpers.redis_servers import (
 from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
-USERS = dict(re.findall(r"^ACL SETUSER (\w+) (.+)$", (REPOSITORY / "docs" / "servers.md").read_text(), re.MULTILINE))
 
 Conf = dict[str, Any]
 
@@ -63,16 +62,16 @@ def with_tls(directory: Path) -> Iterator[Conf]:
 @contextmanager
 def with_an_acl_user(directory: Path) -> Iterator[Conf]:
     with server(directory) as redis:
-        for name, rights in USERS.items():
-            redis.client.execute_command("ACL", "SETUSER", name, *rights.replace("<password>", PASSWORD).split())
+        for name in ("worker", "celery"):
+            redis.client.execute_command("ACL", "SETUSER", name, *redis_users.rights(name, PASSWORD).split())
         yield {
             "broker_url": f"redis://celery:{SECRET}@{HOST}:{redis.port}/0",
-            "broker_transport_options": {"global_keyprefix": "livecheck:"},
-            "livecheck_redis_url": f"redis://livecheck:{SECRET}@{HOST}:{redis.port}/0",
+            "broker_transport_options": {"global_keyprefix": "celery:"},
+            "livecheck_redis_url": f"redis://worker:{SECRET}@{HOST}:{redis.port}/0",
         }
         refused = {(one["object"], one["username"]) for one in redis.client.acl_log()}
         # redis-py sends its name and version, and ignores a refusal; Redis 7.0 does not know the command.
-        assert refused <= {("client|setinfo", "livecheck")}
+        assert refused <= {("client|setinfo", "worker")}
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant
 
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store import Store
-from tests.helpers.execution_model import DELAY, OPEN, REPORTS, ExecutionModel
+from tests.helpers.execution_model import DELAY, LATE, OPEN, REPORTS, ExecutionModel
 from tests.helpers.execution_records import Message, stamp
 from tests.helpers.factories import CASE, make_report, make_test
 
@@ -85,6 +85,8 @@ class ServerAndModel(RuleBasedStateMachine):
             return self.keys.open(CASE)
         if what == REPORTS:
             return self.keys.reports(CASE)
+        if what == LATE:
+            return self.keys.late(CASE)
         return self.keys.test(CASE, test_id) if what == "test" else self.keys.signals(CASE, test_id)
 
     def _move(self, seconds: float) -> None:
@@ -119,12 +121,13 @@ class ServerAndModel(RuleBasedStateMachine):
         pipeline.hgetall(keys.suite(CASE))
         for key in (keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)):
             pipeline.lrange(key, 0, -1)
-        pipeline.xrange(keys.reports(CASE))
+        for key in (keys.reports(CASE), keys.late(CASE)):
+            pipeline.xrange(key)
         pipeline.keys("*")
         for key in timed:
             pipeline.pttl(key)
         replies = pipeline.execute()
-        *stored, open_, state, frequency, latency, runtime, reports, everything = replies[: 2 * len(IDS) + 7]
+        *stored, open_, state, frequency, latency, runtime, reports, late, everything = replies[: 2 * len(IDS) + 8]
         for at, test_id in enumerate(IDS):
             self._compare_execution(test_id, stored[2 * at])
             self._compare_signals(test_id, stored[2 * at + 1])
@@ -135,9 +138,8 @@ class ServerAndModel(RuleBasedStateMachine):
         assert [float(one) for one in frequency] == model.frequency
         assert [float(one) for one in latency] == model.latency
         assert [float(one) for one in runtime] == model.runtime
-        found = [json.loads(fields["report"]) for _, fields in reports]
-        assert [(one["state"], (one.get("test") or {}).get("id"), one["at"]) for one in found] == model.reports
-        self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 7 :])
+        assert {REPORTS: _reports(reports), LATE: _reports(late)} == model.reports
+        self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 8 :])
         self._check_invariants(dict(open_), state)
 
     def _compare_execution(self, test_id: str, stored: dict[str, str]) -> None:
@@ -182,3 +184,8 @@ class ServerAndModel(RuleBasedStateMachine):
         assert int(state.get("total_failures", 0)) == sum(not verdict.is_ok() for _, _, verdict in verdicts)
         waiting = {test_id for test_id, one in self.model.executions.items() if one.verdict is None}
         assert waiting <= set(open_), "without a verdict and not open"
+
+
+def _reports(entries: list[tuple[str, dict[str, str]]]) -> list[tuple[str, str | None, float]]:
+    found = [json.loads(fields["report"]) for _, fields in entries]
+    return [(one["state"], (one.get("test") or {}).get("id"), one["at"]) for one in found]

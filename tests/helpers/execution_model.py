@@ -30,7 +30,7 @@ MAX_OPEN = 2
 DELAY = 30.0  # state_transition_delay
 WINDOWS = [Window(2.0, 1.0), Window(30.0, 5.0)]
 STALLED_AFTER = [5.0, 30.0]
-OPEN, REPORTS = "open", "reports"
+OPEN, REPORTS, LATE = "open", "reports", "late"
 
 
 class ExecutionModel(ScheduleModel):
@@ -56,7 +56,7 @@ class ExecutionModel(ScheduleModel):
         self.frequency: list[float] = []
         self.latency: list[float] = []
         self.runtime: list[float] = []
-        self.reports: list[tuple[str, str | None, float]] = []
+        self.reports: dict[str, list[tuple[str, str | None, float]]] = {REPORTS: [], LATE: []}
         #: Kind of key and test id, to when the key expires.
         self.gone_at: dict[tuple[str, str], float] = {}
 
@@ -85,8 +85,8 @@ class ExecutionModel(ScheduleModel):
         self.gone_at.pop((what, test_id), None)
         if what == OPEN:
             self.open.clear()
-        elif what == REPORTS:
-            self.reports.clear()
+        elif what in self.reports:
+            self.reports[what] = []
         elif what == "test":
             self.executions.pop(test_id, None)
         else:
@@ -343,7 +343,7 @@ class ExecutionModel(ScheduleModel):
             self._keep("signals", key, FORGET_AFTER)
             if again and name not in one.late:
                 one.late.add(name)
-                self.report(one.verdict, None)
+                self.report(one.verdict, None, LATE)
         self._outlive_signals(key)
         return set(stored.listeners)
 
@@ -360,9 +360,9 @@ class ExecutionModel(ScheduleModel):
 
     # -- the suite
 
-    def report(self, state: State, test_id: str | None) -> None:
-        self.reports = [*self.reports, (str(state), test_id, self.now)][-MAX_REPORTS:]
-        self._keep_exactly(REPORTS, "", REPORT_TTL)
+    def report(self, state: State, test_id: str | None, stream: str = REPORTS) -> None:
+        self.reports[stream] = [*self.reports[stream], (str(state), test_id, self.now)][-MAX_REPORTS:]
+        self._keep_exactly(stream, "", REPORT_TTL)
 
     def fail_suite(self, state: State, token: str) -> bool:
         is_new = self.suite.is_ok or not self.suite.failed_within(DELAY, self.now)

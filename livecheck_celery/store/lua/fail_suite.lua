@@ -11,6 +11,7 @@
 -- ARGV[7]  token             unique to this failure
 -- Reply    1 reported, also if this call is repeated; 0 not reported
 
+-- include check_stream
 -- include add_report
 local suite, reports, report, token = KEYS[1], KEYS[2], ARGV[3], ARGV[7]
 local clock = redis.call('TIME')

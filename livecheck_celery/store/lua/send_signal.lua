@@ -4,7 +4,7 @@
 -- KEYS[2]  test              hash, the execution
 -- KEYS[3]  unrecorded        zset, ids with signals but without a record, by the time at which the signals expire
 -- KEYS[4]  unrecorded_bytes  hash, id to the bytes of its signals; in "", their sum
--- KEYS[5]  reports           stream
+-- KEYS[5]  late              stream, reports of signals that arrive again after the verdict; a service can add to it only
 -- ARGV[1]  id                of the execution
 -- ARGV[2]  name              of the signal
 -- ARGV[3]  event             the SignalEvent as a JSON object without the fields that are added here
@@ -17,17 +17,16 @@
 -- ARGV[10] max_ids           maximum number of ids without a record
 -- ARGV[11] max_bytes         maximum bytes of their signals
 -- ARGV[12] case_name         of the case
--- ARGV[13] max_reports       maximum length of the stream; 0 if reports are not kept
--- ARGV[14] max_report_bytes  maximum bytes of its reports
--- ARGV[15] report_ttl        seconds for which reports are kept
+-- ARGV[13] max_late          maximum length of the stream; 0 if reports are not kept
+-- ARGV[14] report_ttl        seconds for which reports are kept
 -- Reply    {received_at, id, ...}: ids whose signals the caller must drop; or a refusal: "stale", the signal belongs to
 --          another test of this id; "overflow", the id has too many signals
 
--- include add_report
-local signals, test, unrecorded, unrecorded_bytes, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- include check_stream
+local signals, test, unrecorded, unrecorded_bytes, late_reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local inbox, forget_after, max_fields = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
-local max_ids, max_bytes, case_name, max_reports = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
+local max_ids, max_bytes, case_name, max_late = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
 -- Ids that are dropped at once; sends that are remembered, which are all that one pass of the outbox can repeat.
 local EVICTIONS, SENDS = 20, 501
 local clock = redis.call('TIME')
@@ -126,9 +125,9 @@ end
 
 -- A signal that arrives again after the verdict is reported, once for each signal.
 local late
-if verdict and stored_as == name and arrivals > 1 and max_reports > 0
+if verdict and stored_as == name and arrivals > 1 and max_late > 0
   and redis.call('HEXISTS', test, 'late:' .. name) == 0 then
-  local refusal = check_stream(reports)
+  local refusal = check_stream(late_reports)
   if refusal then
     return refusal
   end
@@ -173,7 +172,10 @@ if not expires_at then
 end
 if late then
   redis.call('HSET', test, 'late:' .. name, arrivals)
-  add_report(reports, late, received_at, max_reports, ARGV[14], ARGV[15])
+  local text = string.sub(late, 1, -2) .. ',"at":' .. received_at .. '}'
+  local new_id = redis.call('XADD', late_reports, 'MAXLEN', max_late, '*', 'report', text)
+  redis.call('XTRIM', late_reports, 'MINID', math.max(0, tonumber(string.match(new_id, '%d+')) - ARGV[14] * 1000))
+  redis.call('EXPIRE', late_reports, ARGV[14])
 end
 if stored_as == name then
   for _, field in ipairs(fields) do

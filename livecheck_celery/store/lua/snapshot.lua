@@ -1,4 +1,5 @@
--- Reads the shared configuration, if it changed; removes the overrides that have expired.
+-- Reads the shared configuration, if it changed, without the overrides that have expired; removes those, if the caller's
+-- user may write.
 --
 -- KEYS[1]  shared    hash, the shared configuration
 -- ARGV[1]  revision  of the caller's copy; "none" if it has no copy
@@ -14,8 +15,9 @@ if not is_due and (stored[1] or '') == ARGV[1] then
 end
 
 -- Overrides are removed, but not edited, since they can be signed.
-local fields, next_expiry, removed = redis.call('HGETALL', shared), nil, 0
+local fields, live, expired, next_expiry = redis.call('HGETALL', shared), {}, {}, nil
 for at = 1, #fields, 2 do
+  local is_expired = false
   if string.sub(fields[at], 1, 9) == 'override:' then
     -- A signature and a space precede the JSON object, if it is signed.
     local is_read, override = pcall(cjson.decode, string.match(fields[at + 1], '{.*') or '')
@@ -23,20 +25,30 @@ for at = 1, #fields, 2 do
     if expires_at and expires_at >= 1e12 or expires_at ~= expires_at then
       expires_at = nil
     end
-    if expires_at and expires_at <= now then
-      removed = removed + redis.call('HDEL', shared, fields[at])
-    elseif expires_at then
+    is_expired = expires_at and expires_at <= now
+    if expires_at and not is_expired then
       next_expiry = math.min(next_expiry or expires_at, expires_at)
     end
   end
+  if is_expired then
+    table.insert(expired, fields[at])
+  else
+    table.insert(live, fields[at])
+    table.insert(live, fields[at + 1])
+  end
 end
-if removed == 0 and not is_due then
-  return fields
+if #expired == 0 and not is_due then
+  return live
+end
+if type(redis.pcall('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])) == 'table' then
+  return live -- refused: the user may only read
+end
+for _, field in ipairs(expired) do
+  redis.call('HDEL', shared, field)
 end
 if next_expiry then
   redis.call('HSET', shared, 'next_expiry', string.format('%.6f', next_expiry))
 else
   redis.call('HDEL', shared, 'next_expiry')
 end
-redis.call('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])
 return redis.call('HGETALL', shared)

@@ -27,6 +27,7 @@
 --          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
 --          failures, tests: in the window
 
+-- include check_stream
 -- include add_report
 -- include open_bytes
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]

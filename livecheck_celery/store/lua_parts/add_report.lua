@@ -1,11 +1,3 @@
--- Refuses a key that is not a stream; before the first write of a script.
-local function check_stream(reports)
-  local kind = redis.call('TYPE', reports).ok
-  if kind ~= 'none' and kind ~= 'stream' then
-    return redis.error_reply('WRONGTYPE ' .. reports .. ' holds a ' .. kind .. ', not a stream')
-  end
-end
-
 -- The text of an entry of the stream, and the bytes of all texts so far.
 local function text_and_total(entry)
   local fields = entry and entry[2] or {}

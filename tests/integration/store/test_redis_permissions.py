@@ -1,4 +1,4 @@
-"""Redis users with exactly the rights of docs/servers.md, TLS, and the errors where something is refused."""
+"""Redis users with exactly the rights of deploy/redis.acl, TLS, and the errors where something is refused."""
 
 from __future__ import annotations
 
@@ -15,16 +15,14 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.store import Store
 from livecheck_celery.utils.interruption import Interruption
+from tests.helpers import redis_users
 from tests.helpers.factories import CASE, make_settings
-from tests.helpers.programs import REPOSITORY
 from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
 from tests.helpers.store_operations import OPERATIONS, batch, renew
 from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
-PAGE = (REPOSITORY / "docs" / "servers.md").read_text()
-[LINE] = re.findall(r"^ACL SETUSER livecheck (.+)$", PAGE, re.MULTILINE)
-ALLOWED = set(re.findall(r"\+(\S+)", LINE))
+ALLOWED = set(re.findall(r"\+(\S+)", redis_users.rights("worker")))
 #: Commands that are sent outside scripts.
 CALLED = {"del", "eval", "evalsha", "hgetall", "hkeys", "hmget", "info", "ping", "subscribe"}
 CALLED |= {"xread", "xrevrange", "zrem"}
@@ -54,14 +52,38 @@ ACTS: dict[str, Callable[[Store], Any]] = {
 }
 
 
-def user(redis_server: RedisServer, *changes: str) -> Store:
-    """A store of a new user with the documented rights, and ``changes``."""
+#: What the processes of each limited user do, and what they must not.
+LIMITED = {
+    "service": (
+        {"executions.record", "signals.send", "signals.drop", "registry.snapshot", "counters.add", "time", "batch"},
+        {"reports.latest", "reports.post", "registry.cases", "registry.register", "suites.statistics", "suites.fail"}
+        | {"executions.claim", "executions.verdict", "liveness.read", "follow", "listen", "check"},
+    ),
+    "viewer": (
+        {"suites.statistics", "suites.health", "registry.cases", "registry.snapshot", "counters.read", "liveness.read"}
+        | {"reports.latest", "time", "check", "follow"},
+        {
+            "executions.record",
+            "executions.claim",
+            "signals.send",
+            "signals.awaited",
+            "registry.override",
+            "counters.add",
+        }
+        | {"registry.register", "reports.post", "suites.fail", "liveness.beat_seen", "executions.make_due"}
+        | {"counters.add", "listen"},
+    ),
+}
+
+
+def user(redis_server: RedisServer, *changes: str, name: str = "worker") -> Store:
+    """A store of a new user with the shipped rights of ``name``, and ``changes``."""
     redis_server.client.flushall()
     redis_server.client.script_flush()
-    redis_server.client.execute_command("ACL", "DELUSER", "livecheck")
-    rights = LINE.replace("<password>", PASSWORD).split()
-    redis_server.client.execute_command("ACL", "SETUSER", "livecheck", *rights, *changes)
-    return Store(make_settings(f"redis://livecheck:{SECRET}@{HOST}:{redis_server.port}/0"))
+    redis_server.client.execute_command("ACL", "DELUSER", name)
+    rights = redis_users.rights(name, PASSWORD).split()
+    redis_server.client.execute_command("ACL", "SETUSER", name, *rights, *changes)
+    return Store(make_settings(f"redis://{name}:{SECRET}@{HOST}:{redis_server.port}/0"))
 
 
 def test_documented_rights_are_sufficient(redis_server: RedisServer) -> None:
@@ -74,10 +96,41 @@ def test_documented_rights_are_sufficient(redis_server: RedisServer) -> None:
     store.client.close()
 
 
+@pytest.mark.parametrize("name", LIMITED)
+def test_limited_user_can_do_what_its_processes_do(redis_server: RedisServer, name: str) -> None:
+    store = user(redis_server, name=name)
+    for what in LIMITED[name][0]:
+        ACTS[what](store)
+    store.client.close()
+
+
+@pytest.mark.parametrize(("name", "what"), [(name, what) for name in LIMITED for what in sorted(LIMITED[name][1])])
+def test_limited_user_cannot_do_what_others_do(redis_server: RedisServer, name: str, what: str) -> None:
+    store = user(redis_server, name=name)
+    with pytest.raises(RedisUnavailable, match="refused a command|No permissions"):
+        ACTS[what](store)
+    assert redis_server.client.keys() == []
+    store.client.close()
+
+
+def test_viewer_reads_no_expired_override_though_it_cannot_remove_it(redis_server: RedisServer) -> None:
+    worker = user(redis_server)
+    worker.registry.override(CASE, {"active": False}, expires_in=0.0)
+    worker.registry.override(CASE, {"probability": 0.5}, merge=True)
+    rights = redis_users.rights("viewer", PASSWORD).split()
+    redis_server.client.execute_command("ACL", "SETUSER", "viewer", *rights)
+    store = Store(make_settings(f"redis://viewer:{SECRET}@{HOST}:{redis_server.port}/0"))
+    snapshot = store.registry.snapshot()
+    assert snapshot is not None
+    assert snapshot.overrides == {CASE: {"probability": 0.5}}
+    for each in (worker, store):
+        each.client.close()
+
+
 def test_documented_rights_name_exactly_the_commands_used() -> None:
     store = files("livecheck_celery.store")
     scripts = [path.read_text() for part in ("lua", "lua_parts") for path in store.joinpath(part).iterdir()]
-    of_scripts = {name.lower() for text in scripts for name in re.findall(r"redis\.call\('([A-Z]+)'", text)}
+    of_scripts = {name.lower() for text in scripts for name in re.findall(r"redis\.p?call\('([A-Z]+)'", text)}
     assert of_scripts | CALLED == ALLOWED
 
 

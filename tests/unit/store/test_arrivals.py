@@ -195,6 +195,25 @@ def test_forbidden_duplicate_after_the_verdict_is_reported_as_a_failure(store: S
     assert str(error).endswith("after the verdict PASS (times=1)")
 
 
+def test_reports_of_late_duplicates_are_bounded_and_followed(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(store_signals, "MAX_LATE", 2)
+    positions: dict[str, str] = {}
+    assert store.reports.follow([CASE], positions, block=0) == []
+    test = record(store, make_test())
+    claim(store, test)
+    judge(store, test)
+    for name in ("a", "b", "c"):
+        send(store, test, name=name)
+        send(store, test, name=name)
+    followed = store.reports.follow([CASE], positions, block=0)
+    errors = [report.error for report in followed if report.error and "after the verdict" in report.error]
+    assert [str(error).split()[2] for error in errors] == ["b", "c"]
+    assert store.reports.follow([CASE], positions, block=0) == []
+    assert redis_client.ttl(store.keys.late(CASE)) == pytest.approx(30 * 24 * 3600, abs=5)
+
+
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(store_signals, "MAX_UNRECORDED", 3)

@@ -17,6 +17,7 @@ def all_of(case: str) -> list[str]:
         keys.test(case, "id"),
         keys.signals(case, "id"),
         keys.reports(case),
+        keys.late(case),
     ]
 
 
@@ -37,6 +38,7 @@ def test_key_names_are_those_documented() -> None:
         "p:{c}:test:id",
         "p:{c}:signals:id",
         "p:{c}:reports",
+        "p:{c}:late",
     ]
     assert (Keys("p").cases, Keys("p").shared) == ("p:{cases}:settings", "p:{cases}:shared"), "one script writes both"
     assert (Keys("p").beat, Keys("p").schedules) == ("p:beat", "p:schedules")
