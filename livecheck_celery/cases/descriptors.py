@@ -102,5 +102,9 @@ class _OfClass:
         return getattr(self._undecorated, name)
 
     @property
+    def __signature__(self) -> inspect.Signature:
+        return inspect.signature(self._undecorated)
+
+    @property
     def _undecorated(self) -> Any:
         return self._attribute.make(cast("DeclaredCase", Undecorated(self._owner)))
