@@ -43,7 +43,8 @@ def check_arrivals(case: RunnableCase, test: TestExecution) -> None:
 def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
     """Call ``run()`` with the arguments of ``test``, each converted to the type of its annotation; return its result.
 
-    An argument without an annotation, or with one that cannot be evaluated or read from JSON, stays as JSON types.
+    An argument without an annotation, or with one that cannot be evaluated or read from JSON, stays as JSON types; so
+    does the default value of an argument, if it is not of the type.
 
     Raises:
         InvalidPayload: an argument is not of its type; the message names it.
@@ -56,13 +57,14 @@ def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
     for name, adapter in _adapters(run, signature):
         if name not in bound.arguments:
             continue
-        value, kind = bound.arguments[name], signature.parameters[name].kind
+        value, parameter = bound.arguments[name], signature.parameters[name]
+        kind = parameter.kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             bound.arguments[name] = tuple(_typed(name, adapter, each) for each in value)
         elif kind is inspect.Parameter.VAR_KEYWORD:
             bound.arguments[name] = {each: _typed(each, adapter, value[each]) for each in value}
         else:
-            bound.arguments[name] = _typed(name, adapter, value)
+            bound.arguments[name] = _typed(name, adapter, value, parameter.default)
     return run(*bound.args, **bound.kwargs)
 
 
@@ -87,10 +89,12 @@ async def awaited(awaitable: Awaitable[Any], started: float, deadline: float) ->
         raise
 
 
-def _typed(name: str, adapter: TypeAdapter[Any], value: Any) -> Any:
+def _typed(name: str, adapter: TypeAdapter[Any], value: Any, default: Any = inspect.Parameter.empty) -> Any:
     try:
         return adapter.validate_json(to_json(value, inf_nan_mode="constants"))
     except ValidationError as exc:
+        if type(value) is type(default) and value == default:  # as in: side: str = None
+            return value
         raise InvalidPayload(f"run(): argument {name}: {explain(exc)}") from exc
 
 
