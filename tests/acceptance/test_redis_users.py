@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -19,6 +20,7 @@ from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, redis_progr
 from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
+KEY = "k" * 40
 ADMIN = f"user default on >{PASSWORD} ~* &* +@all"
 SERVICE = """
 import sys
@@ -61,10 +63,25 @@ def env_of(redis_with_users: tuple[RedisServer, int], tmp_path: Path) -> Callabl
             "broker_url": f"rediss://celery:{end}&ssl_cert_reqs=required",
             "broker_transport_options": {"global_keyprefix": "celery:"},
             "livecheck_redis_url": f"rediss://{user}:{end}",
+            "livecheck_secret_key": KEY,
         }
         return {"ANYWHERE": json.dumps(conf), "LIVECHECK_BROKER_URL": ""}
 
     return env
+
+
+def stored(client: redis.Redis) -> Iterator[str]:
+    """Yield all values."""
+    reads: dict[str, Callable[[str], Any]] = {
+        "hash": client.hgetall,
+        "string": client.get,
+        "list": lambda key: client.lrange(key, 0, -1),
+        "zset": lambda key: client.zrange(key, 0, -1),
+        "set": client.smembers,
+        "stream": client.xrange,
+    }
+    for key in client.keys("livecheck:*"):
+        yield str(reads[client.type(key)](key))
 
 
 def test_each_user_can_do_its_work_and_no_other(
@@ -93,6 +110,8 @@ def test_each_user_can_do_its_work_and_no_other(
         assert (code, "anywhere.test_order" in text) == (0, True), text
     assert "early arrived twice" in run("livecheck -A anywhere reports", "viewer")[1]
     assert {entry["object"] for entry in admin.acl_log()} <= {"client|setinfo"}
+
+    assert not any(secret in value for value in stored(admin) for secret in (KEY, SECRET, PASSWORD))
 
     for command, user in (("override test_order --probability 0.5", "viewer"), ("reports", "service")):
         code, text = run(f"livecheck -A anywhere {command}", user)
