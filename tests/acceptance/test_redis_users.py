@@ -109,6 +109,9 @@ def test_each_user_can_do_its_work_and_no_other(
         code, text = run(f"livecheck -A anywhere {command}", "viewer")
         assert (code, "anywhere.test_order" in text) == (0, True), text
     assert "early arrived twice" in run("livecheck -A anywhere reports", "viewer")[1]
+    doctor = run("livecheck -A anywhere doctor", "viewer")[1]
+    assert "storage     appendonly is off" in doctor
+    assert "refused" not in doctor
     assert {entry["object"] for entry in admin.acl_log()} <= {"client|setinfo"}
 
     assert not any(secret in value for value in stored(admin) for secret in (KEY, SECRET, PASSWORD))
