@@ -21,9 +21,7 @@ from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Rec
 
 #: Seconds after which the message of an unclaimed execution is re-sent; the delay doubles each time.
 RESEND_AFTER: Final = 30.0
-#: Seconds after which the message of an execution that was put off is re-sent; this delay doubles, too.
-PUT_OFF_FOR: Final = 5.0
-#: Maximum of these delays, in seconds.
+#: Maximum of that delay, in seconds.
 MAX_RESEND: Final = 600.0
 #: An execution whose worker died this many times is not retried.
 MAX_ATTEMPTS: Final = 3
@@ -315,23 +313,6 @@ class Executions:
                 id=test_id,
             )
         )
-
-    def put_off(self, test: TestExecution) -> bool:
-        """Have a recorded execution that no worker runs sent again later; return False if it is not such a one.
-
-        Raises:
-            RedisUnavailable: Redis did not answer.
-        """
-        keys = self._database.keys
-        call = scripts.PUT_OFF(
-            test=keys.test(test.case_name, test.id),
-            open=keys.open(test.case_name),
-            id=test.id,
-            recorded_at=test.recorded_at,
-            resend_after=PUT_OFF_FOR,
-            max_resend=MAX_RESEND,
-        )
-        return bool(self._database.run(call))
 
     def revoke(self, test: TestExecution, token: str) -> bool:
         """Take over an execution whose task was revoked; return whether the caller must write its verdict.

@@ -10,9 +10,8 @@ from functools import partial
 from typing import Any
 
 from celery import Celery, current_task
-from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.exceptions import Ignore
-from celery.signals import task_revoked, worker_ready
+from celery.signals import task_revoked
 from pydantic import ValidationError
 
 from livecheck_celery.cases.arguments import build, check_size, split_id
@@ -28,12 +27,10 @@ from livecheck_celery.errors import (
     TestOutcome,
     UnknownCase,
 )
-from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
-from livecheck_celery.store.counters import FOREIGN, PUT_OFF
+from livecheck_celery.store.counters import FOREIGN
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.each import all_of, each, each_at_once
-from livecheck_celery.tasks.fair_share import FairShare
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.own_task import OwnTask
@@ -66,12 +63,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
         if sender.name == EXECUTE and sender.app is app and not expired:
             tasks.revoked(request)
 
-    def on_ready(sender: Any, **_: Any) -> None:
-        if sender.app is app:
-            tasks.worker_ready(sender.controller)
-
     task_revoked.connect(on_revoked, weak=False)
-    worker_ready.connect(on_ready, weak=False)
 
 
 class ForeignMessage(LiveCheckError):
@@ -83,12 +75,6 @@ class Tasks:
 
     def __init__(self, livechecks: Sequence[Installed]) -> None:
         self._livechecks = livechecks
-        self._share = FairShare()
-
-    def worker_ready(self, worker: Any) -> None:
-        """Note how many tests this process runs at a time; a process of a prefork pool runs one."""
-        if not isinstance(worker.pool, ProcessPool):
-            self._share.slots = worker.concurrency
 
     def execute(self, *args: Any, **kwargs: Any) -> str:
         """Execute a test; return the name of its verdict."""
@@ -98,7 +84,7 @@ class Tasks:
             case = self._case(name, prefix)
             if _is_eager():
                 case.app.runtime.request_store.time()  # raises soon; a worker would retry for a minute
-            runner = self._run(case, _parse(case, carried, args, kwargs))
+            runner = case.execute(_parse(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
@@ -110,27 +96,6 @@ class Tasks:
         if _is_eager() and not runner.state.is_ok():
             _propagate(case, runner.error)
         return runner.state.value
-
-    def _run(self, case: Case, test: TestExecution) -> TestRunner:
-        """Run a test, unless its case runs more than its share, so that it has to wait.
-
-        A test that its message alone requests does not wait: it has no record from which it could be sent again.
-
-        Raises:
-            Ignore: it has to wait.
-        """
-        party, can_wait = (case.name, test.synthetic), test.recorded_at is not None and not _is_eager()
-        with self._share.running(party):
-            has_to_wait = can_wait and not self._share.allows(party, self._count_parties)
-            if has_to_wait and case.app.runtime.store.executions.put_off(test):
-                case.app.runtime.outbox.count(PUT_OFF)
-                raise Ignore
-            return case.execute(test)
-
-    def _count_parties(self) -> int:
-        """Count the active cases, and those that make fake requests once more."""
-        cases = [case for livecheck in self._livechecks for case in list(livecheck.cases.values()) if case.active]
-        return sum(2 if case.frequency else 1 for case in cases)
 
     def revoked(self, request: Any) -> None:
         """Record SKIP for the test of a task that was revoked, so that the verdict agrees with the task's state."""

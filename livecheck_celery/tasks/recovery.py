@@ -25,7 +25,6 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store.counters import RESENT
-from livecheck_celery.store.replies import Recovery
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
 from livecheck_celery.utils.throttle import ThrottledLogger
 
@@ -76,17 +75,17 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
     sent: set[str] = set()
     left: set[str] = set()
     while due := [one for one in case.app.runtime.store.executions.due(case.name, BATCH) if one not in left]:
-        to_send: list[Recovery] = []
+        to_send: list[TestExecution] = []
         try:
             for test_id in due:
                 try:
-                    found = _recover(case, test_id, token, queues)
+                    test = _recover(case, test_id, token, queues)
                 except UnreadableKey as exc:
                     left.add(test_id)
                     throttled.error("recovery: %s:%s left: %s", case.name, test_id, exc, key=f"left {case.name}")
                     continue
-                if found is not None and test_id not in sent:  # the queues were asked before this pass sent
-                    to_send.append(found)
+                if test is not None and test_id not in sent:  # the queues were asked before this pass sent
+                    to_send.append(test)
                     sent.add(test_id)
         finally:
             # No other sweep handles these for a while, so they are sent even if recovering another one failed.
@@ -94,23 +93,22 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
                 _resend(case, to_send)
 
 
-def _resend(case: Case, found: list[Recovery]) -> None:
-    runtime, tests = case.app.runtime, [one.test for one in found if one.test is not None]
+def _resend(case: Case, tests: list[TestExecution]) -> None:
+    runtime = case.app.runtime
     try:
         runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
         runtime.store.executions.make_due(case.name, [test.id for test in tests])
         raise
-    if lost := sum(one.action != "again" for one in found):
-        runtime.outbox.count(RESENT, lost)
+    runtime.outbox.count(RESENT, len(tests))
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 
-def _recover(case: Case, test_id: str, token: str, queues: Queues) -> Recovery | None:
+def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecution | None:
     """Return the execution if its message must be re-sent; record its verdict if it must be closed."""
     store = case.app.runtime.store
     try:
-        action, test = found = store.executions.recover(case.name, test_id, token)
+        action, test = store.executions.recover(case.name, test_id, token)
         if test is not None:
             MessageOptions.parse(test.message_options)
     except UnreadableKey:  # not of the execution alone
@@ -120,13 +118,11 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> Recovery |
         store.executions.discard(case.name, test_id)
         store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
         return None
-    if test is None:
-        return None
-    if action in ("send", "again"):
-        return found
+    if test is None or action == "send":
+        return test
     if action == "resend":
         try:
-            return None if queues.may_have(test) else found
+            return None if queues.may_have(test) else test
         except BrokerUnavailable:
             store.executions.make_due(case.name, [test_id])
             raise

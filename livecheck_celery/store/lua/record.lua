@@ -51,7 +51,7 @@ if is_reused and not earlier[1] then
   return 'duplicate'
 end
 local stored = redis.call('HMGET', suite, 'since', 'open_bytes', rate)
-local open_count, open_bytes = redis.call('ZCARD', open), tonumber(stored[2] or 0) or 0
+local open_count, open_bytes = redis.call('ZCARD', open), tonumber(stored[2] or 0)
 if open_count >= max_open or (open_count > 0 and open_bytes + #payload > max_open_bytes) then
   return 'backlog'
 end
