@@ -87,14 +87,14 @@ def test_argument_of_another_type_is_an_error_that_names_it(livecheck: LiveCheck
 def test_default_of_an_argument_is_accepted_though_it_is_not_of_the_type(livecheck: LiveCheck) -> None:
     seen: list[Any] = []
 
-    def run(self: Case, side: str = None, count: Decimal = "", rows: list[Row] = 0, flag: Row = False) -> None:  # type: ignore[assignment] # noqa: RUF013
-        seen.append((side, count, rows, flag))
+    def run(self: Case, side: str = None, count: Decimal = "", orders: list[Order] = 0, last: Order = False) -> None:  # type: ignore[assignment] # noqa: RUF013
+        seen.append((side, count, orders, last))
 
     case = declare(livecheck, run)
-    for number, arguments in enumerate([(), (None, "", 0, False), ("buy", Decimal(1), [], {"amount": 1})]):
+    for number, arguments in enumerate([(), (None, "", 0, False), ("buy", Decimal(1), [], ORDER)]):
         runner = execute(case, *arguments, id=f"o-{number}")
         assert runner.state is State.PASS, runner.error
-    assert seen == [(None, "", 0, False), (None, "", 0, False), ("buy", Decimal(1), [], {"amount": 1})]
+    assert seen == [(None, "", 0, False), (None, "", 0, False), ("buy", Decimal(1), [], ORDER)]
     assert execute(case, "buy", "", False, id="o-4").state is State.ERROR
 
 
