@@ -24,10 +24,11 @@ def check_attributes(cls: type, case_name: str, base: type) -> None:
     """Check that ``cls`` overrides of ``base``, the class of all cases, only options and methods.
 
     Raises:
-        ConfigurationError: a method has a ``yield``, or is replaced by something that cannot be called; or an attribute
-            hides a live value or a private attribute of the case, or would be replaced by the case.
+        ConfigurationError: a method has a ``yield`` or other arguments than LiveCheck gives it, or is replaced by
+            something that cannot be called; or an attribute hides a live value or a private attribute of the case, or
+            would be replaced by the case.
     """
-    check_methods(cls, case_name)
+    check_methods(cls, case_name, base)
     for one in _own_classes(cls, base):
         for name, value in vars(one).items():
             if isinstance(value, BaseSignal):

@@ -52,3 +52,64 @@ def test_generator_of_a_base_class_is_refused(livecheck: LiveCheck) -> None:
 
 def test_other_generators_of_a_case_are_accepted(livecheck: LiveCheck) -> None:
     livecheck.add_case(type("test_order", (Case,), {"orders": generator}), name="shop.test_order")
+
+
+HOOKS = {
+    "make_fake_request": "make_fake_request()",
+    "on_suite_fail": "on_suite_fail(exc, new_state)",
+    "on_test_error": "on_test_error(runner, exc)",
+    "on_test_failed": "on_test_failed(runner, exc)",
+    "on_test_pass": "on_test_pass(runner)",
+    "on_test_skipped": "on_test_skipped(runner)",
+    "on_test_start": "on_test_start(runner)",
+    "on_test_timeout": "on_test_timeout(runner, exc)",
+    "post_report": "post_report(report)",
+}
+
+
+@pytest.mark.parametrize("name", HOOKS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda: None,
+        lambda self, one, two, three: None,
+        lambda self, *, runner: None,
+        staticmethod(lambda one, two, three: None),
+        classmethod(lambda cls, one, two, three: None),
+    ],
+)
+def test_hook_that_cannot_take_its_arguments_is_refused(livecheck: LiveCheck, name: str, method: Any) -> None:
+    cls = type("test_order", (Case,), {name: method})
+    with pytest.raises(ConfigurationError, match=rf"^case shop\.test_order: {name}\(\) is called as ") as caught:
+        livecheck.add_case(cls, name="shop.test_order")
+    assert HOOKS[name] in str(caught.value)
+
+
+def adapted(function: Any) -> Any:
+    @functools.wraps(function)
+    def call(*args: Any) -> Any:
+        return function(*args, "session")
+
+    return call
+
+
+def on_test_pass(self: Any, runner: Any, session: str) -> None: ...
+
+
+@pytest.mark.parametrize(
+    "method",
+    [
+        lambda self, test: None,
+        lambda self, runner, more=None: None,
+        lambda *args: None,
+        staticmethod(lambda runner: None),
+        staticmethod(print),
+        classmethod(lambda cls, runner: None),
+        functools.partialmethod(on_test_pass, session="s"),
+        adapted(on_test_pass),
+        print,
+    ],
+)
+def test_hook_that_takes_its_arguments_under_any_name_is_accepted(livecheck: LiveCheck, method: Any) -> None:
+    livecheck.add_case(type("test_order", (Case,), {"on_test_pass": method}), name="shop.test_order")
+    livecheck.add_case(type("test_other", (Case,), {"on_order": lambda self, a, b, c: None}), name="shop.test_other")
