@@ -27,7 +27,8 @@ class Spans:
 def recording() -> Iterator[Spans]:
     """Set a tracer provider for the block, and restore the provider and the propagators after it.
 
-    Uses a private attribute, because OpenTelemetry allows a process to set its provider only once.
+    Uses a private attribute, because OpenTelemetry allows a process to set its provider only once. The provider is not
+    shut down: tracers that the block has made keep it, and would log a warning for each span of a later test.
     """
     provider = TracerProvider(shutdown_on_exit=False)
     propagator, before = propagate.get_global_textmap(), trace._TRACER_PROVIDER
@@ -37,4 +38,3 @@ def recording() -> Iterator[Spans]:
     finally:
         trace._TRACER_PROVIDER = before
         propagate.set_global_textmap(propagator)
-        provider.shutdown()
