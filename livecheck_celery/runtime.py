@@ -71,8 +71,9 @@ class Runtime:
         cases: Mapping[str, Any] | None = None,
         service: Callable[[], str] = str,
     ) -> None:
+        self._connections = Connections(settings.redis_max_connections)
         shared: Any = {
-            "connections": Connections(settings.redis_max_connections),
+            "connections": self._connections,
             "unreadable": Unreadable(self._count),
         }
         self.store = Store(settings, **shared)
@@ -86,9 +87,11 @@ class Runtime:
             AllowedSources(settings.allow_sources, {} if cases is None else cases),
             lambda what, detail: self.outbox.count(ServiceCount(what, service(), detail).field),
         )
+        self._outbox_publisher = Publisher(
+            app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix
+        )
         threaded = Servers(
-            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared),
-            Publisher(app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix),
+            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared), self._outbox_publisher
         )
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
         self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)
@@ -113,8 +116,14 @@ class Runtime:
         self.deadlines.reopen()
 
     def close(self) -> None:
-        """Close in order: outbox, inbox, leases, deadlines, event loop; tests that still wait are interrupted."""
+        """Close in order: outbox, inbox, leases, deadlines, event loop, connections.
+
+        Tests that still wait are interrupted.
+        """
         with ExitStack() as closing:  # last first; closes the rest if one of them raises
+            closing.callback(self._connections.close)
+            closing.callback(self.publisher.close)
+            closing.callback(self._outbox_publisher.close)
             closing.callback(self.event_loop.close)
             closing.callback(self.deadlines.close)
             closing.callback(self.leases.close)

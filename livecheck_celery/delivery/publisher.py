@@ -263,6 +263,14 @@ class Publisher:
             bounds["sentinel_kwargs"] = {**given, **asking}
         return bounds
 
+    def close(self) -> None:
+        """Close the connection to the broker, unless it is in use; a later message opens another."""
+        if self._lock.acquire(timeout=self._timeout):
+            try:
+                self._disconnect()
+            finally:
+                self._lock.release()
+
     def _disconnect(self) -> None:
         connection, self._connection, self._producer = self._connection, None, None
         if connection is not None:

@@ -62,7 +62,7 @@ def test_lease_is_a_share_of_recover_within() -> None:
     assert runtime.leases.lease == 30.0
 
 
-def test_close_closes_the_outbox_first_and_the_event_loop_last(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_close_closes_the_outbox_first_and_the_connections_last(monkeypatch: pytest.MonkeyPatch) -> None:
     runtime = make_runtime()
     closed: list[str] = []
 
@@ -77,10 +77,11 @@ def test_close_closes_the_outbox_first_and_the_event_loop_last(monkeypatch: pyte
 
     note("inbox", "stop")
     note("inbox", "join")
-    for part in ("outbox", "leases", "deadlines", "event_loop"):
+    for part in ("outbox", "leases", "deadlines", "event_loop", "publisher", "_connections"):
         note(part, "close")
     runtime.close()
-    assert closed == ["outbox.close", "inbox.stop", "inbox.join", "leases.close", "deadlines.close", "event_loop.close"]
+    others = ["inbox.stop", "inbox.join", "leases.close", "deadlines.close", "event_loop.close"]
+    assert closed == ["outbox.close", *others, "publisher.close", "_connections.close"]
 
 
 def test_close_closes_the_rest_if_a_part_raises(monkeypatch: pytest.MonkeyPatch) -> None:

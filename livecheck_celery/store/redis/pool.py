@@ -37,6 +37,11 @@ class Connections:
         """Return the connections to ``server``."""
         return self._servers.get(server) or self._servers.setdefault(server, ServerConnections(self._limit))
 
+    def close(self) -> None:
+        """Close the idle connections; a later command opens one again."""
+        for connections in list(self._servers.values()):
+            connections.close()
+
 
 class ServerConnections:
     """The connections to one server, which several pools share.
@@ -93,11 +98,11 @@ class ServerConnections:
             self._open -= 1
             self._changed.notify()
 
-    def close(self, pool: BoundedPool) -> None:
-        """Close the idle connections of ``pool``."""
+    def close(self, pool: BoundedPool | None = None) -> None:
+        """Close the idle connections of ``pool``, or of all pools."""
         with self._changed:
-            mine = [one for one in self._idle if one.pool is pool]
-            self._idle = [one for one in self._idle if one.pool is not pool]
+            mine = [one for one in self._idle if pool in (None, one.pool)]
+            self._idle = [one for one in self._idle if pool not in (None, one.pool)]
             self._open -= len(mine)
             self._changed.notify(len(mine))
         for one in mine:
