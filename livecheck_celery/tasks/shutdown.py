@@ -22,6 +22,8 @@ from celery.worker import state
 
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.propagation.celery import OWN_TASKS
+from livecheck_celery.runtime import REQUEST_TIMEOUT
+from livecheck_celery.store import Store
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.native import native
 from livecheck_celery.utils.sanitize import get_logger
@@ -175,9 +177,10 @@ def owns_process(worker: Any) -> bool:
 
 def _release(livecheck: Installed) -> None:
     """Release all executions of this process in Redis, for the sweep to re-send."""
-    runtime = livecheck.runtime
+    # On gevent, an open connection belongs to the thread that opened it.
+    store = Store(livecheck.settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT)
     try:
-        runtime.request_store.executions.release_all(runtime.leases.held)
+        store.executions.release_all(livecheck.runtime.leases.held)
     except LiveCheckError as exc:
         logger.warning("shutdown: tests not handed back, recovery takes over: %s", exc)
 

@@ -63,6 +63,7 @@ def process(monkeypatch: pytest.MonkeyPatch, livecheck: LiveCheck) -> Iterator[P
     monkeypatch.setattr(shutdown, "native", of_process)
     monkeypatch.setattr(shutdown, "owns_process", lambda _: True)
     monkeypatch.setattr(shutdown, "active_children", list)
+    monkeypatch.setattr(shutdown, "Store", lambda *_, **__: livecheck.runtime.request_store)  # of its fake server
     monkeypatch.setattr(os, "_exit", process.exits.append)
     for name, seconds in (("EXIT_WITHIN", 0.1), ("_GIVE_BACK", 0.1), ("_TICK", 0.01)):
         monkeypatch.setattr(shutdown, name, seconds)
