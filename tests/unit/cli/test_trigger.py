@@ -36,6 +36,9 @@ class Publisher:
         self.published.append(test)
         self.then(test)
 
+    def close(self) -> None:
+        """There is no connection."""
+
 
 @pytest.fixture
 def publisher() -> Publisher:

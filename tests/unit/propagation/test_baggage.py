@@ -250,7 +250,9 @@ def test_third_party_gets_neither_the_current_nor_a_received_entry(attributes: d
 
 
 @pytest.mark.parametrize(
-    "copied", [f"user=1,{ENTRY}; p=1 ,tenant=2", ENTRY, f"{ENTRY},{baggage.OUTER_ENTRY}=x", "user=1"]
+    "copied",
+    [f"user=1,{ENTRY}; p=1 ,tenant=2", ENTRY, f"{ENTRY},{baggage.OUTER_ENTRY}=x", "user=1"],
+    ids=["between others", "alone", "with outer tests", "none"],
 )
 def test_entries_that_a_client_has_copied_are_removed(copied: str) -> None:
     instrument(make_gate("key", hosts=["shop"]))

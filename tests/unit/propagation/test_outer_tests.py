@@ -64,7 +64,11 @@ def test_receiver_that_does_not_know_the_header_accepts_the_innermost_test() -> 
     assert accepted(known) == [ORDER]
 
 
-@pytest.mark.parametrize("outer", ["", "x", "x.y", pack([PAYMENT]), sign(nested(), ("other key",))[HEADER_OUTER]])
+@pytest.mark.parametrize(
+    "outer",
+    ["", "x", "x.y", pack([PAYMENT]), sign(nested(), ("other key",))[HEADER_OUTER]],
+    ids=["empty", "one part", "two parts", "unsigned", "another key"],
+)
 def test_outer_tests_that_are_not_signed_are_ignored_and_counted(outer: str) -> None:
     ignored: list[str] = []
     assert accepted(sign(nested(), KEY) | {HEADER_OUTER: outer}, ignored) == [ORDER]
