@@ -47,7 +47,7 @@ class Resolved(BaseModel):
         values = {name: value for name, value in arguments.items() if cls._is_given(name, value)}
         for name in cls.model_fields.keys() - values.keys():
             for source in sources:
-                value = source(name)
+                value = cls._none_or(name, source(name))
                 if cls._is_given(name, value) and not _is_empty(value):
                     values[name] = value
                     break
@@ -60,9 +60,19 @@ class Resolved(BaseModel):
             raise ConfigurationError(f"{owner}: a setting cannot be read: {type_and_message(exc)}") from None
 
     @classmethod
+    def _none_or(cls, name: str, value: Any) -> Any:
+        """Return None for the text ``none``, which a variable of the environment has in its place."""
+        is_none = isinstance(value, str) and value.strip().lower() == "none"
+        return None if is_none and cls._can_be_none(name) else value
+
+    @classmethod
+    def _can_be_none(cls, name: str) -> bool:
+        return NoneType in get_args(cls.model_fields[name].annotation)
+
+    @classmethod
     def _is_given(cls, name: str, value: Any) -> bool:
         if value is None and name in cls.model_fields:
-            return NoneType in get_args(cls.model_fields[name].annotation)
+            return cls._can_be_none(name)
         return value is not None and value is not NOT_GIVEN
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, MutableMapping
 from typing import Final
 from urllib.parse import unquote_plus
 
@@ -62,6 +62,22 @@ def plain(value: str) -> str:
 def entries(header: str, name: str = ENTRY) -> list[str]:
     """Return the values of all entries called ``name`` in a baggage ``header``, with their properties."""
     return _ENTRY_PATTERN[name].findall(header) if name in header else []
+
+
+def is_withheld(headers: Mapping[str, str], is_listed: Callable[[], bool]) -> bool:
+    """Return whether ``headers`` have LiveCheck's entries, which their receiver must not get."""
+    header = headers.get(HEADER)
+    return isinstance(header, str) and "livecheck-" in header and others(header) != header and not is_listed()
+
+
+def remove_entries(headers: MutableMapping[str, str]) -> None:
+    """Remove LiveCheck's entries from the baggage in ``headers``."""
+    if not isinstance(header := headers.get(HEADER), str):
+        return
+    if (rest := others(header)) != header:
+        headers[HEADER] = rest
+        if not rest:
+            del headers[HEADER]
 
 
 def others(header: str) -> str:

@@ -6,6 +6,7 @@ Imports OpenTelemetry, which the extra ``otel`` installs.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, MutableMapping
+from importlib import import_module
 from typing import Final
 from urllib.parse import quote_plus, urlsplit
 
@@ -28,6 +29,7 @@ from livecheck_celery.context import operation_tests
 from livecheck_celery.guard import GUARD
 from livecheck_celery.models import HEADER_OUTER
 from livecheck_celery.propagation import baggage
+from livecheck_celery.propagation.clients.registry import is_installed
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -36,6 +38,12 @@ logger = get_logger(__name__)
 #: Attributes of a client's span, of the current and the earlier semantic conventions: the URL, and the host.
 _URLS: Final = ("url.full", "http.url")
 _HOSTS: Final = ("server.address", "net.peer.name")
+#: Clients that copy the baggage of a request to all hops of a redirect, and OpenTelemetry's modules for them.
+_COPY_BAGGAGE: Final = {
+    "aiohttp": "opentelemetry.instrumentation.aiohttp_client",
+    "requests": "opentelemetry.instrumentation.requests",
+}
+_CLIENTS: Final = "livecheck_celery.propagation.clients"
 
 
 def instrument(gate: Gate) -> Callable[[], None]:
@@ -56,6 +64,7 @@ def instrument(gate: Gate) -> Callable[[], None]:
         add_span_processor(processor)
     else:
         logger.warning("opentelemetry: the tracer provider accepts no span processors; spans send no signals")
+    release = [import_module(module).withhold_baggage(gate) for module in _copying_clients()]
 
     def undo() -> None:
         # Disabled, not only removed: a provider keeps its processors, and others may have wrapped the propagator.
@@ -64,8 +73,15 @@ def instrument(gate: Gate) -> Callable[[], None]:
         while isinstance(top, _TestPropagator) and top.gate is None:
             top = top.inner
         set_global_textmap(top)
+        for undo_client in release:
+            undo_client()
 
     return undo
+
+
+def _copying_clients() -> list[str]:
+    """Return LiveCheck's modules for the clients that copy the baggage, and that OpenTelemetry can instrument."""
+    return [f"{_CLIENTS}.{name}" for name, tracing in _COPY_BAGGAGE.items() if is_installed(tracing)]
 
 
 class _TestPropagator(TextMapPropagator):
@@ -89,7 +105,8 @@ class _TestPropagator(TextMapPropagator):
         if (gate := self.gate) is not None:
             received, context = context, remove_baggage(baggage.OUTER_ENTRY, remove_baggage(baggage.ENTRY, context))
             with GUARD("baggage", "opentelemetry: failed to add the test to the baggage; continuing"):
-                _remove_entries(carrier)
+                if isinstance(carrier, MutableMapping):  # a client can have copied them, such as httpx for a redirect
+                    baggage.remove_entries(carrier)
                 if gate.lists(_host_in(received)):
                     context = _with_entries(gate.headers(), received)
         self.inner.inject(carrier, context, setter=setter)
@@ -97,16 +114,6 @@ class _TestPropagator(TextMapPropagator):
     @property
     def fields(self) -> set[str]:
         return self.inner.fields
-
-
-def _remove_entries(carrier: object) -> None:
-    """Remove LiveCheck's entries from a header that a client has copied, such as httpx for a redirect."""
-    if not isinstance(carrier, MutableMapping) or not isinstance(header := carrier.get(baggage.HEADER), str):
-        return
-    if (others := baggage.others(header)) != header:
-        carrier[baggage.HEADER] = others
-        if not others:
-            del carrier[baggage.HEADER]
 
 
 def _with_entries(headers: Mapping[str, str], received: Context | None) -> Context | None:

@@ -176,12 +176,21 @@ class Database:
         """
         with self.errors_translated():
             replies: list[Any] = pipeline.execute(raise_on_error=False)
+        return self.without_unreadable(keys, replies)
+
+    def without_unreadable(self, keys: Sequence[str], replies: Sequence[Any]) -> list[Any]:
+        """Return the replies about ``keys``, with None for an error because of what the key holds.
+
+        Raises:
+            RedisUnavailable: a reply is another error.
+        """
+        found = list(replies)
         for at, (key, reply) in enumerate(zip(keys, replies, strict=True)):
             if isinstance(reply, redis.RedisError) and is_unreadable(reply):
                 self.unreadable.skip(key, reply)
-                replies[at] = None
-        self.raise_first_error(replies)
-        return replies
+                found[at] = None
+        self.raise_first_error(found)
+        return found
 
     def read(self, keys: Mapping[str, str]) -> tuple[float, list[Any]]:
         """Read keys of one cluster slot atomically; return the Redis time, and the values as ``read.lua`` replies them.

@@ -6,18 +6,18 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from livecheck_celery import models
 from livecheck_celery.errors import DuplicateTest, TooManyTests, UnreadableData
-from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+from livecheck_celery.models import EXECUTION, TestExecution, TestReport
 from livecheck_celery.store import execution_scripts as scripts
 from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
-from livecheck_celery.store.replies import Claim, Recovery, Verdict
+from livecheck_celery.store.replies import Claim, Recovery, Verdict, read_verdict
 from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
-from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits, Recent
+from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits
 
 #: Seconds after which the message of an unclaimed execution is re-sent; the delay doubles each time.
 RESEND_AFTER: Final = 30.0
@@ -184,8 +184,8 @@ class Executions:
             scripts.RENEW(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token, lease=lease)
             for case, test_id, token in leases
         ]
-        replies = self._database.run_all(calls)
-        return [held for held, renewed in zip(leases, replies, strict=True) if not renewed]
+        replies = self._run_for_each(calls)
+        return [held for held, renewed in zip(leases, replies, strict=True) if renewed == 0]
 
     def release(self, case_name: str, test_id: str, token: str) -> bool:
         """Release an execution, for the sweep to re-send at once; this attempt does not count.
@@ -207,12 +207,21 @@ class Executions:
             RedisUnavailable: Redis did not answer.
         """
         keys = self._database.keys
-        self._database.run_all(
+        self._run_for_each(
             [
                 scripts.RELEASE(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token)
                 for case, test_id, token in leases
             ]
         )
+
+    def _run_for_each(self, calls: Sequence[Call]) -> list[Any]:
+        """Run scripts in one round trip; the reply is None for a record that LiveCheck did not write.
+
+        Raises:
+            RedisUnavailable: Redis did not answer, or refused a script, not because of what its keys hold.
+        """
+        replies = self._database.run_all(calls, raise_on_error=False)
+        return self._database.without_unreadable([call.keys[0] for call in calls], replies)
 
     def verdict(
         self,
@@ -256,9 +265,8 @@ class Executions:
             remember=REMEMBER,
             **limits._asdict(),
         )
-        accepted, at, consecutive_failures, status, change, *recent = self._database.run(call)
-        suite = readable(keys.suite(case), lambda: State(status))
-        return Verdict(bool(accepted), float(at), int(consecutive_failures), suite, change, Recent(*map(int, recent)))
+        reply = self._database.run(call)
+        return readable(keys.suite(case), lambda: read_verdict(reply))
 
     def due(self, case_name: str, limit: int) -> list[str]:
         """Return the ids of at most ``limit`` executions that the sweep should check now, longest overdue first.

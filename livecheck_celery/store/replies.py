@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from livecheck_celery.models import SignalEvent, State, TestExecution
 from livecheck_celery.store.statistics import Recent
@@ -50,6 +51,17 @@ class Verdict(NamedTuple):
     status: State
     change: str = ""
     recent: Recent = Recent(0, 0)
+
+
+def read_verdict(reply: Sequence[Any]) -> Verdict:
+    """Parse the reply to a verdict.
+
+    Raises:
+        ValueError, TypeError: a part of it was not written by LiveCheck.
+    """
+    accepted, at, consecutive_failures, status, change, *recent = reply
+    counts = Recent(*map(int, recent))
+    return Verdict(bool(accepted), float(at), int(consecutive_failures), State(status), str(change), counts)
 
 
 class Recovery(NamedTuple):

@@ -9,7 +9,7 @@ from celery import Celery
 from hypothesis import given
 from hypothesis import strategies as st
 
-from livecheck_celery import ConfigurationError, LiveCheck
+from livecheck_celery import Case, ConfigurationError, LiveCheck
 from livecheck_celery.utils.durations import seconds
 from tests.helpers.http_server import KEY
 
@@ -211,3 +211,21 @@ def test_none_in_the_configuration_is_a_value_only_of_settings_that_can_be_none(
     livecheck.app.conf.livecheck_prefix = None
     assert livecheck.settings.heartbeat_url is None
     assert livecheck.settings.prefix == "environment"
+
+
+@pytest.mark.parametrize("name", ["frequency", "max_rate", "max_runtime", "url_timeout_connect", "url_timeout_total"])
+@pytest.mark.parametrize("text", ["none", "None", " NONE "])
+def test_every_setting_that_can_be_none_can_be_none_in_the_environment(
+    monkeypatch: pytest.MonkeyPatch, name: str, text: str
+) -> None:
+    monkeypatch.setenv(f"LIVECHECK_{name.upper()}", text)
+    case = make("redis://b/0").add_case(type("test_case", (Case,), {"run": lambda self: None}), name="shop.test_case")
+    assert getattr(case, name) is None
+
+
+def test_none_in_the_environment_is_a_text_of_settings_that_cannot_be_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIVECHECK_PREFIX", "none")
+    monkeypatch.setenv("LIVECHECK_HEARTBEAT_URL", "none")
+    livecheck = make("redis://b/0")
+    assert livecheck.settings.prefix == "none"
+    assert livecheck.settings.heartbeat_url is None

@@ -12,6 +12,7 @@ from weakref import WeakKeyDictionary
 
 from aiohttp import ClientRequest, ClientResponse, hdrs
 
+from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
 from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
@@ -52,6 +53,39 @@ def instrument(gate: Gate) -> Callable[[], None]:
     instrumentation.replace(ClientRequest, "send", make)
     instrumentation.replace(ClientResponse, "start", make_start)
     return instrumentation.undo
+
+
+def withhold_baggage(gate: Gate) -> Callable[[], None]:
+    """Send LiveCheck's entries in the baggage to listed hosts only; return a function that reverts this.
+
+    OpenTelemetry adds the baggage once, and aiohttp copies it to all hops of a redirect.
+    """
+    instrumentation = Instrumentation(gate)
+
+    def make(send: Callable[..., Awaitable[ClientResponse]]) -> Callable[..., Awaitable[ClientResponse]]:
+        async def send_without_entries(self: ClientRequest, *args: Any, **kwargs: Any) -> ClientResponse:
+            headers = instrumentation.apply(lambda gate: _without_entries(self, gate), always=True)
+            if headers is None:
+                return await send(self, *args, **kwargs)
+            original = self.headers
+            self.headers = headers
+            try:
+                return await send(self, *args, **kwargs)
+            finally:
+                self.headers = original
+
+        return send_without_entries
+
+    instrumentation.replace(ClientRequest, "send", make)
+    return instrumentation.undo
+
+
+def _without_entries(request: ClientRequest, gate: Gate) -> CIMultiDict[str] | None:
+    if not baggage.is_withheld(request.headers, lambda: gate.lists(request.url.raw_host)):
+        return None
+    headers = request.headers.copy()
+    baggage.remove_entries(headers)
+    return headers
 
 
 def _merged(request: ClientRequest, gate: Gate) -> CIMultiDict[str] | None:

@@ -40,13 +40,14 @@ class Instrumentation(Replacements):
         with GUARD("answer", "instrument: failed to note the answer to a request; continuing"):
             gate.answered(*read())
 
-    def apply(self, add: Callable[[Gate], T | None]) -> T | None:
+    def apply(self, add: Callable[[Gate], T | None], *, always: bool = False) -> T | None:
         """Return ``add(gate)``, or None if the request must be sent unchanged.
 
-        Outside a test this costs one context variable look-up. An error in ``add`` is logged, never raised.
+        Outside a test this costs one context variable look-up, unless ``add`` is ``always`` called. An error in ``add``
+        is logged, never raised.
         """
         gate = self._gate
-        if gate is None or not is_anything_in_force():
+        if gate is None or not (always or is_anything_in_force()):
             return None
         with GUARD("instrument", "instrument: failed to add headers to a request; sending it without them"):
             return add(gate)

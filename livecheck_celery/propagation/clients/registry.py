@@ -47,7 +47,7 @@ def instrument(name: str, gate: Gate) -> Callable[[], None]:
     client = CLIENTS.get(name)
     if client is None:
         raise ConfigurationError(f"instrument: unknown client {name!r}; choose from {', '.join(CLIENTS)}")
-    if not _is_installed(client.requires):
+    if not is_installed(client.requires):
         raise ConfigurationError(f"instrument: {name} is not installed; run: pip install {client.package}")
     undo: Callable[[], None] = import_module(client.module).instrument(gate)
     return undo
@@ -69,7 +69,8 @@ def checked_hosts(name: str, hosts: Iterable[str]) -> tuple[str, ...]:
     return hosts
 
 
-def _is_installed(module: str) -> bool:
+def is_installed(module: str) -> bool:
+    """Return whether the module ``module`` can be imported, without importing it."""
     try:
         return find_spec(module) is not None
     except (ModuleNotFoundError, ValueError):  # its parent package is missing, or the module has no spec

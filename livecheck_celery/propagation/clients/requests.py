@@ -16,6 +16,7 @@ import requests
 from requests import PreparedRequest, Response
 from requests.adapters import BaseAdapter, HTTPAdapter
 
+from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation, has_all
 from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
 
@@ -39,6 +40,28 @@ def instrument(gate: Gate) -> Callable[[], None]:
             return _send(instrumentation, partial(send, self), request, *args, **kwargs)
 
         return send_with_headers
+
+    instrumentation.replace(HTTPAdapter, "send", make)
+    return instrumentation.undo
+
+
+def withhold_baggage(gate: Gate) -> Callable[[], None]:
+    """Send LiveCheck's entries in the baggage to listed hosts only; return a function that reverts this.
+
+    OpenTelemetry adds the baggage once, and requests copies it to all hops of a redirect.
+    """
+    instrumentation = Instrumentation(gate)
+
+    def make(send: Callable[..., Response]) -> Callable[..., Response]:
+        def send_without_entries(self: HTTPAdapter, request: PreparedRequest, *args: Any, **kwargs: Any) -> Response:
+            without = instrumentation.apply(lambda gate: _without_entries(request, gate), always=True)
+            if without is None:
+                return send(self, request, *args, **kwargs)
+            response = send(self, without, *args, **kwargs)
+            response.request = request
+            return response
+
+        return send_without_entries
 
     instrumentation.replace(HTTPAdapter, "send", make)
     return instrumentation.undo
@@ -82,6 +105,15 @@ def _send(
 
 def _authority(request: PreparedRequest) -> str:
     return urlsplit(request.url or "").netloc.rpartition("@")[2]  # without a password
+
+
+def _without_entries(request: PreparedRequest, gate: Gate) -> PreparedRequest | None:
+    if not baggage.is_withheld(request.headers, lambda: gate.lists(urlsplit(request.url or "").hostname)):
+        return None
+    without = copy(request)
+    without.headers = request.headers.copy()
+    baggage.remove_entries(without.headers)
+    return without
 
 
 def _with_headers(request: PreparedRequest, gate: Gate) -> PreparedRequest | None:

@@ -26,6 +26,7 @@
 --          outcome: run, expired, inactive (claimed); done, busy (not claimed, no signals); a record of a newer layout
 --          is busy
 
+-- include number
 -- include open_bytes
 local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
@@ -50,7 +51,7 @@ local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'att
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
 local stored = redis.call('HMGET', suite, 'since', 'received_at', 'claimed_up_to')
-local since, received_at, claimed_up_to = tonumber(stored[1]), tonumber(stored[2]), tonumber(stored[3] or 0)
+local since, received_at, claimed_up_to = number(stored[1]), number(stored[2]), number(stored[3]) or 0
 
 -- A message of a chain that is delivered again was built at another time than the record.
 use = record[11] or use
@@ -92,7 +93,7 @@ end
 redis.call('ZSCORE', open, id)
 local arrived = redis.call('HGETALL', signals)
 -- Messages are delivered in order: one that was sent much earlier, and has not been delivered, is lost.
-local is_newest = tonumber(recorded_at) > claimed_up_to
+local is_newest = tonumber(recorded_at) > claimed_up_to or claimed_up_to > now + 86400
 -- A second attempt at an execution is not a second test.
 local is_first = outcome == 'run' and not record[9]
 if is_first and received_at then

@@ -8,13 +8,14 @@
 -- ARGV[5]  max_attempts  maximum number of claims of one run
 -- Reply    number of this attempt at the run, from 1; 0 the run is claimed or finished
 
+-- include number
 local suite, token = KEYS[1], ARGV[3]
 local period, early, lease, max_attempts = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[4]), tonumber(ARGV[5])
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local stored = redis.call('HMGET', suite, 'tat', 'run', 'run_until', 'run_over', 'run_attempts')
-local tat, run, run_until = tonumber(stored[1] or now), stored[2], tonumber(stored[3] or 0)
-local run_over, attempts = tonumber(stored[4] or 0), tonumber(stored[5] or 0)
+local tat, run, run_until = number(stored[1]) or now, stored[2], number(stored[3]) or 0
+local run_over, attempts = number(stored[4]) or 0, number(stored[5]) or 0
 
 local function stamp(time)
   return string.format('%.6f', time)

@@ -11,6 +11,7 @@
 -- ARGV[7]  token             unique to this failure
 -- Reply    1 reported, also if this call is repeated; 0 not reported
 
+-- include number
 -- include check_stream
 -- include add_report
 local suite, reports, report, token = KEYS[1], KEYS[2], ARGV[3], ARGV[7]
@@ -22,7 +23,7 @@ if stored[3] == token then
   -- The caller repeats a call whose reply was lost.
   return 1
 end
-local status, last_fail = stored[1] or 'INIT', tonumber(stored[2])
+local status, last_fail = stored[1] or 'INIT', number(stored[2])
 local was_ok = status == 'INIT' or status == 'PASS' or status == 'SKIP'
 local is_reported = was_ok or not last_fail or now - last_fail > tonumber(ARGV[2])
 local refusal = check_stream(reports)

@@ -23,6 +23,7 @@
 -- Reply    recorded_at, also if this call is repeated; or a refusal: "duplicate", an execution with this id has no
 --          verdict yet; "backlog", max_open or max_open_bytes is reached; "rate", max_rate is
 
+-- include number
 -- include open_bytes
 local test, open, signals, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local unrecorded, unrecorded_bytes = KEYS[5], KEYS[6]
@@ -51,7 +52,7 @@ if is_reused and not earlier[1] then
   return 'duplicate'
 end
 local stored = redis.call('HMGET', suite, 'since', 'open_bytes', rate)
-local open_count, open_bytes = redis.call('ZCARD', open), tonumber(stored[2] or 0)
+local open_count, open_bytes = redis.call('ZCARD', open), number(stored[2]) or 0
 if open_count >= max_open or (open_count > 0 and open_bytes + #payload > max_open_bytes) then
   return 'backlog'
 end
@@ -59,7 +60,7 @@ end
 local next_at
 if max_rate then
   burst = math.max(burst, 1 / max_rate)
-  next_at = tonumber(stored[3]) or 0
+  next_at = number(stored[3]) or 0
   next_at = (next_at > now + burst + 1 and now or math.max(now, next_at)) + 1 / max_rate
   if next_at - now > burst + 0.000001 then
     return 'rate'
@@ -67,7 +68,7 @@ if max_rate then
 end
 local is_unrecorded = redis.call('ZSCORE', unrecorded, id)
 local bytes = redis.call('HMGET', unrecorded_bytes, id, '')
-local other_bytes = tonumber(bytes[2] or 0) - tonumber(bytes[1] or 0)
+local other_bytes = math.max(0, (number(bytes[2]) or 0) - (number(bytes[1]) or 0))
 
 -- Signals can arrive before the trigger. Those of another use of the id do not count for this one. Where the sender did
 -- not know the use, those count that were kept for the next one.

@@ -22,6 +22,7 @@
 -- Reply    {received_at, id, ...}: ids whose signals the caller must drop; or a refusal: "stale", the signal belongs to
 --          another test of this id; "overflow", the id has too many signals
 
+-- include number
 -- include check_stream
 local signals, test, unrecorded, unrecorded_bytes, late_reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
@@ -80,14 +81,14 @@ for at = 4, #before do
     return {received_at}
   end
 end
-local arrivals = tonumber(before[1] or 0) + 1
+local arrivals = (number(before[1]) or 0) + 1
 local event, info = with_this(before, arrivals)
 
 -- Sent with key=, after the verdict: late for that test, or early for the next one of this id, which takes it over. It is
 -- counted for one of them: for the next one, unless that test has not had the signal.
 local early, early_event, early_info = verdict and use == '' and '~- ' .. name
 local early_before = arrivals_of('~- ' .. name)
-local of_next = tonumber(early_before[1] or 0)
+local of_next = number(early_before[1]) or 0
 if early then
   of_next = of_next + (arrivals > 1 and 1 or 0)
   early_event, early_info = with_this(early_before, of_next)
@@ -106,8 +107,8 @@ local expired, dropped, bytes, total = {}, {}, 0, 0
 if not expires_at then
   local counted = redis.call('HMGET', unrecorded_bytes, id, '')
   local more = #event + #info - redis.call('HSTRLEN', signals, stored_as) - redis.call('HSTRLEN', signals, '+' .. stored_as)
-  bytes = tonumber(counted[1] or 0) + more
-  total = tonumber(counted[2] or 0) + more
+  bytes = math.max(0, (number(counted[1]) or 0) + more)
+  total = math.max(0, (number(counted[2]) or 0) + more)
   local count = redis.call('ZCARD', unrecorded) + (redis.call('ZSCORE', unrecorded, id) and 0 or 1)
   local oldest = redis.call('ZRANGE', unrecorded, 0, EVICTIONS - 1, 'WITHSCORES')
   for at = 1, #oldest, 2 do
@@ -115,7 +116,7 @@ if not expires_at then
     if oldest[at] ~= id and (is_expired or count > max_ids or total > max_bytes) then
       table.insert(is_expired and expired or dropped, oldest[at])
       count = count - 1
-      total = total - tonumber(redis.call('HGET', unrecorded_bytes, oldest[at]) or 0)
+      total = math.max(0, total - (number(redis.call('HGET', unrecorded_bytes, oldest[at])) or 0))
     end
   end
   if total > max_bytes or count > max_ids then
@@ -131,14 +132,15 @@ if verdict and stored_as == name and arrivals > 1 and max_late > 0
   if refusal then
     return refusal
   end
-  local limit = record[5] and cjson.decode(record[5])[name]
+  local is_read, limits = pcall(cjson.decode, record[5] or '{}')
+  local limit = is_read and type(limits) == 'table' and tonumber(limits[name])
   local is_forbidden = limit and arrivals - of_next > limit
   local times = arrivals == 2 and 'twice' or arrivals .. ' times'
   late = cjson.encode({
     case_name = case_name,
     state = is_forbidden and 'FAIL' or verdict,
     error = 'test ' .. id .. ': ' .. name .. ' arrived ' .. times .. ', the last time '
-      .. string.format('%.1f', now - tonumber(record[4] or now)) .. ' s after the verdict ' .. verdict
+      .. string.format('%.1f', now - (number(record[4]) or now)) .. ' s after the verdict ' .. verdict
       .. (is_forbidden and ' (times=' .. limit .. ')' or '')
       .. (early and '; sent with key=, so it can be early for the next test of this id' or ''),
   })

@@ -27,6 +27,7 @@
 --          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
 --          failures, tests: in the window
 
+-- include number
 -- include check_stream
 -- include add_report
 -- include open_bytes
@@ -50,12 +51,15 @@ local by_message = record[7] or not record[6]
 
 if judged_by == token then
   -- The runner repeats a verdict whose reply was lost: the reply is the same, and nothing counts twice.
-  return cjson.decode(record[3])
+  local is_read, reply = pcall(cjson.decode, record[3] or '')
+  if is_read and type(reply) == 'table' then
+    return reply
+  end
 end
 local stored = redis.call('HMGET', suite, 'consecutive_failures', 'status', 'last_fail', 'total_failures',
   'total:' .. verdict, 'failing_since', 'consecutive_passes', 'recent')
-local consecutive_failures, status = tonumber(stored[1] or 0), stored[2] or 'INIT'
-local failing_since, consecutive_passes = stored[6], tonumber(stored[7] or 0)
+local consecutive_failures, status = number(stored[1]) or 0, stored[2] or 'INIT'
+local failing_since, consecutive_passes, last_fail = stored[6], number(stored[7]) or 0, number(stored[3])
 if held_by ~= token then
   return {0, at, consecutive_failures, status, '', 0, 0}
 end
@@ -83,7 +87,7 @@ local function rate_exceeds(limit)
   return tests >= rate_tests and failures > limit * tests
 end
 
-local changes = {'total:' .. verdict, tonumber(stored[5] or 0) + 1}
+local changes = {'total:' .. verdict, (number(stored[5]) or 0) + 1}
 local function change(field, value)
   table.insert(changes, field)
   table.insert(changes, value)
@@ -98,7 +102,7 @@ if verdict == 'PASS' then
       buckets = {}
     end
   end
-  if not stored[3] or now - tonumber(stored[3]) > delay then
+  if not last_fail or now - last_fail > delay then
     status = verdict
     change('status', status)
   end
@@ -118,7 +122,7 @@ elseif verdict ~= 'SKIP' then
   end
   change('status', status)
   change('consecutive_failures', consecutive_failures)
-  change('total_failures', tonumber(stored[4] or 0) + 1)
+  change('total_failures', (number(stored[4]) or 0) + 1)
 end
 if verdict ~= 'SKIP' then
   local packed = {}

@@ -188,6 +188,8 @@ _UNREADABLE: Final = (
     "attempt to ",
     "bad argument",
     "hash value is not",
+    "invalid expire time",
+    "would overflow",
     "is not a valid float",
     "value is not an integer",
 )

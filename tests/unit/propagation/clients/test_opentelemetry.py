@@ -83,7 +83,7 @@ def test_baggage_goes_to_listed_hosts_only(carries: Client, server: Server) -> N
 
 
 @pytest.mark.parametrize(
-    "carries", [(name, ALWAYS_ON) for name in ("httpx", "httpx-async")], ids=lambda it: it[0], indirect=True
+    "carries", [(name, ALWAYS_ON) for name in ("requests", "httpx", "httpx-async")], ids=lambda it: it[0], indirect=True
 )
 def test_redirect_to_an_unlisted_host_carries_no_baggage_of_livecheck(carries: Client, server: Server) -> None:
     hops = [server.url(), server.url("localhost"), server.url()]
