@@ -22,19 +22,26 @@ class Spans:
     def named(self, name: str) -> list[ReadableSpan]:
         return [span for span in self._exporter.get_finished_spans() if span.name == name]
 
+    def stop(self) -> None:
+        """Keep no more spans."""
+        self._exporter.shutdown()
+
 
 @contextmanager
 def recording() -> Iterator[Spans]:
     """Set a tracer provider for the block, and restore the provider and the propagators after it.
 
     Uses a private attribute, because OpenTelemetry allows a process to set its provider only once. The provider is not
-    shut down: tracers that the block has made keep it, and would log a warning for each span of a later test.
+    shut down: tracers that the block has made keep it, and would log a warning for each span of a later test. Its spans
+    are no longer kept, so that they do not count as memory of a later test.
     """
     provider = TracerProvider(shutdown_on_exit=False)
     propagator, before = propagate.get_global_textmap(), trace._TRACER_PROVIDER
     trace._TRACER_PROVIDER = provider
+    spans = Spans(provider)
     try:
-        yield Spans(provider)
+        yield spans
     finally:
+        spans.stop()
         trace._TRACER_PROVIDER = before
         propagate.set_global_textmap(propagator)
