@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import redis
@@ -84,12 +85,12 @@ def run_executions(store: BulkStore, first: int, count: int, expires_in: float =
     """Run ``count`` executions from trigger to verdict, each with one signal."""
     for start in range(first, first + count, BATCH):
         tests = [make_test(f"{number:032}") for number in range(start, min(start + BATCH, first + count))]
-        stamps = store.send(lambda test=test: store.executions.record(test, expires_in=expires_in) for test in tests)
+        stamps = store.send(partial(store.executions.record, test, expires_in=expires_in) for test in tests)
         tests = [make_test(test.id, recorded_at=float(at)) for test, at in zip(tests, stamps, strict=True)]
-        store.send(lambda test=test: store.signals.send(make_signal(key=test.id), ttl=0.0) for test in tests)
-        claims = store.send(lambda test=test: claim(store, test) for test in tests)
+        store.send(partial(store.signals.send, make_signal(key=test.id), ttl=0.0) for test in tests)
+        claims = store.send(partial(claim, store, test) for test in tests)
         assert {outcome for outcome, *_ in claims} == {"run"}
-        verdicts = store.send(lambda test=test: judge(store, test) for test in tests)
+        verdicts = store.send(partial(judge, store, test) for test in tests)
         assert {accepted for accepted, *_ in verdicts} == {1}
 
 
