@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
@@ -40,3 +42,24 @@ def reports(livecheck: LiveCheck) -> list[TestReport]:
 def outcomes(case: Any) -> list[tuple[State, str | None]]:
     """Return state and error of each report of ``case``, the newest first."""
     return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=100)]
+
+
+def still_works(livecheck: LiveCheck) -> None:
+    """Fail unless coroutines still run, and `LiveCheck.close` returns."""
+
+    async def run(self: Case) -> None:
+        await asyncio.sleep(0)
+
+    case = livecheck.add_case(type("later", (Case,), {"run": run}), name="later")
+    assert execute(case).state is State.PASS
+    livecheck.close()
+
+
+class CallableRun:
+    """A method ``run`` that is an object of its own."""
+
+    def __init__(self, run: Callable[..., Any]) -> None:
+        self._run = run
+
+    def __call__(self, *args: Any) -> Any:
+        return self._run(*args)

@@ -1,4 +1,4 @@
-"""Triggers: synchronous ones raise errors, those in a request never do."""
+"""Triggers: synchronous ones raise errors, those in a request never do, and a case may override both."""
 
 from __future__ import annotations
 
@@ -10,13 +10,15 @@ from celery import Celery
 
 from livecheck_celery import (
     BrokerUnavailable,
+    Case,
     DuplicateTest,
     InvalidPayload,
     LiveCheck,
     RedisUnavailable,
+    TestExecution,
     current_test,
 )
-from tests.helpers.order_case import make_order_case
+from tests.helpers.order_case import declare, make_order_case
 from tests.helpers.unavailable_redis import OUTAGES
 
 WITHIN_A_SECOND = 1.0
@@ -161,3 +163,27 @@ def test_request_is_unaffected_by_an_invalid_redis_url(redis_url: str) -> None:
     case.sent.send("x", key="o-1", force=True)
     assert current_test() is None
     assert case.app.gate.accept([("LiveCheck-Test-Id", "forged")]).test is None
+
+
+@pytest.mark.parametrize("by_name", [False, True])
+def test_overridden_trigger_and_maybe_trigger_are_always_called(livecheck: LiveCheck, by_name: bool) -> None:
+    class Counted(Case):
+        called: list[str]
+
+        def trigger(self, *args: Any, **kwargs: Any) -> TestExecution:
+            self.called.append("trigger")
+            base: Any = Case
+            return base.trigger(self, *args, **kwargs) if by_name else super().trigger(*args, **kwargs)
+
+        def maybe_trigger(self, *args: Any, **kwargs: Any) -> Any:
+            self.called.append("maybe_trigger")
+            base: Any = Case
+            return base.maybe_trigger(self, *args, **kwargs) if by_name else super().maybe_trigger(*args, **kwargs)
+
+    case: Any = declare(livecheck, lambda self: None, base=Counted, probability=1.0)
+    case.called = []
+    for number in range(3):
+        assert case.trigger(f"t-{number}").id == f"t-{number}"
+        with case.maybe_trigger(f"m-{number}") as test:
+            assert test.id == f"m-{number}"
+    assert case.called == ["trigger", "maybe_trigger"] * 3

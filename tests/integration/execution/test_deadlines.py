@@ -21,6 +21,8 @@ from livecheck_celery.execution import deadlines
 from tests.helpers.order_case import declare as declare_order
 from tests.helpers.waiting import wait_until
 
+LogOfHanging = Callable[[type[Case], threading.Event], list[str]]
+
 
 @pytest.fixture
 def stop() -> Iterator[threading.Event]:
@@ -197,28 +199,41 @@ def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: Thr
     assert pool.submit(case.execute, test).result(10).state is State.PASS
 
 
-def test_hook_that_hangs_is_named_with_its_line(
+@pytest.fixture
+def log_of_hanging(
     livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+) -> LogOfHanging:
+    """Execute a test with a base whose hook hangs until ``end``, which is set once it is logged; return the log."""
     monkeypatch.setattr(deadlines, "SLOW", 0.1)
     monkeypatch.setattr(deadlines, "TICK", 0.05)
+
+    def lines() -> list[str]:
+        return [line for line in caplog.messages if line.startswith("deadlines: ")]
+
+    def execute(base: type[Case], end: threading.Event) -> list[str]:
+        case = declare_order(livecheck, lambda self: None, base)
+
+        def worker() -> Any:
+            return case.execute(build(case, "o-1"))  # as celery/app/trace.py does
+
+        with ThreadPoolExecutor(1) as pool:
+            test = pool.submit(worker)
+            wait_until(lines, what="a log line")
+            end.set()
+            assert test.result(10).state is State.PASS
+        return lines()
+
+    return execute
+
+
+def test_hook_that_hangs_is_named_with_its_line(livecheck: LiveCheck, log_of_hanging: LogOfHanging) -> None:
     end = threading.Event()
 
     class Slow(Case):
         def on_test_pass(self, runner: Any) -> None:
             end.wait(10)
 
-    case = declare_order(livecheck, lambda self: None, Slow)
-    with ThreadPoolExecutor(1) as pool:
-        test = pool.submit(case.execute, build(case, "o-1"))
-
-        def lines() -> list[str]:
-            return [line for line in caplog.messages if line.startswith("deadlines: ")]
-
-        wait_until(lines, what="a log line")
-        end.set()
-        assert test.result(10).state is State.PASS
-    [line] = lines()
+    [line] = log_of_hanging(Slow, end)
     assert line.startswith("deadlines: case shop.test_order: on_test_pass() has taken 0 s, at ")
     assert "end.wait(10)" in line
     assert not livecheck.runtime.deadlines._blocks
@@ -226,10 +241,8 @@ def test_hook_that_hangs_is_named_with_its_line(
 
 @pytest.mark.parametrize("waits_for", ["a coroutine of the module", "asyncio"])
 def test_async_hook_that_hangs_is_named_with_the_line_at_which_it_waits(
-    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, waits_for: str
+    log_of_hanging: LogOfHanging, waits_for: str
 ) -> None:
-    monkeypatch.setattr(deadlines, "SLOW", 0.1)
-    monkeypatch.setattr(deadlines, "TICK", 0.05)
     end = threading.Event()
 
     async def wait() -> None:
@@ -242,19 +255,10 @@ def test_async_hook_that_hangs_is_named_with_the_line_at_which_it_waits(
             else:
                 await wait()
 
-    case = declare_order(livecheck, lambda self: None, Slow)
-    with ThreadPoolExecutor(1) as pool:
-        test = pool.submit(case.execute, build(case, "o-1"))
-
-        def lines() -> list[str]:
-            return [line for line in caplog.messages if line.startswith("deadlines: ")]
-
-        wait_until(lines, what="a log line")
-        end.set()
-        assert test.result(10).state is State.PASS
+    line, *_ = log_of_hanging(Slow, end)
     place = "in on_test_pass(): await asyncio" if waits_for == "asyncio" else "in wait(): await asyncio"
-    assert f"{Path(__file__).name}:" in lines()[0]
-    assert place in lines()[0]
+    assert f"{Path(__file__).name}:" in line
+    assert place in line
 
 
 class HangingAwaitable:
@@ -267,22 +271,7 @@ class HangingAwaitable:
         yield from asyncio.to_thread(self.end.wait, 10).__await__()
 
 
-def test_place_in_the_code_that_called_livecheck_is_not_that_of_a_hook(
-    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(deadlines, "SLOW", 0.1)
-    monkeypatch.setattr(deadlines, "TICK", 0.05)
+def test_place_in_the_code_that_called_livecheck_is_not_that_of_a_hook(log_of_hanging: LogOfHanging) -> None:
     end = threading.Event()
-    case = declare_order(
-        livecheck, lambda self: None, type("Slow", (Case,), {"on_test_pass": lambda self, _: HangingAwaitable(end)})
-    )
-
-    def worker() -> Any:
-        return case.execute(build(case, "o-1"))  # as celery/app/trace.py does
-
-    with ThreadPoolExecutor(1) as pool:
-        test = pool.submit(worker)
-        wait_until(lambda: [line for line in caplog.messages if line.startswith("deadlines: ")], what="a log line")
-        end.set()
-        assert test.result(10).state is State.PASS
-    assert not any("in worker()" in line for line in caplog.messages)
+    hooks = {"on_test_pass": lambda self, _: HangingAwaitable(end)}
+    assert not any("in worker()" in line for line in log_of_hanging(type("Slow", (Case,), hooks), end))

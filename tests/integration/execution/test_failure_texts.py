@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import requests
 
-from livecheck_celery import LiveCheck, State
+from livecheck_celery import Case, LiveCheck, State
 from tests.helpers import plain_cases
 from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_cases import Plain
@@ -156,3 +156,41 @@ def test_error_names_the_last_received_signal(livecheck: LiveCheck) -> None:
 
 def test_assertion_without_a_source_has_its_type_and_place(livecheck: LiveCheck) -> None:
     assert error_of(livecheck, "compare_executed_text") == "AssertionError (<string>:2)"
+
+
+def test_error_has_no_place_in_livecheck(livecheck: LiveCheck) -> None:
+    def run(self: Case, side: str) -> None: ...
+
+    execute(declare(livecheck, run))
+    [report] = reports(livecheck)
+    assert str(report.error).endswith("missing 1 required positional argument: 'side'")
+
+
+async def stop_iteration(self: Case) -> None:
+    raise StopIteration
+
+
+def of_unreadable_cause(self: Case) -> None:
+    class Unreadable(Exception):
+        def __getattribute__(self, name: str) -> Any:
+            raise ZeroDivisionError(name)
+
+    raise ValueError("no price") from Unreadable()
+
+
+def raise_group(self: Case) -> None:
+    raise ExceptionGroup("prices", [ValueError("no price"), ValueError("no side")])
+
+
+@pytest.mark.parametrize(
+    ("run", "text"),
+    [
+        (stop_iteration, "RuntimeError: coroutine raised StopIteration ("),
+        (of_unreadable_cause, "ValueError: no price ("),
+        (raise_group, "ValueError: no price ("),
+    ],
+)
+def test_error_that_user_code_did_not_raise_itself_has_a_place(livecheck: LiveCheck, run: Any, text: str) -> None:
+    execute(declare(livecheck, run))
+    [report] = reports(livecheck)
+    assert str(report.error).startswith(f"{text}{Path(__file__).name}:")

@@ -1,7 +1,7 @@
-"""The ASGI middleware: the test of a request is current while it is served, and its outcome is reported."""
+"""The ASGI middleware: the test of a request is current while it is served."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from contextvars import Context, copy_context
 from typing import Any
 
@@ -14,59 +14,22 @@ from livecheck_celery.context import collect, current_test, fake_request, under_
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
 from livecheck_celery.propagation.headers import outgoing
+from tests.helpers.asgi import (
+    ACCEPTED,
+    BODY,
+    CARRIES,
+    START,
+    Headers,
+    context_here,
+    raw,
+    receive,
+    respond,
+    scope_of,
+    serve,
+)
 from tests.helpers.factories import make_gate, make_test
-from tests.helpers.marks import synthetic_case
 from tests.helpers.signing import sign
-from tests.helpers.web import KEY, OTHER, PATH, SIGNED, TEST, failed, succeeded, trigger
-
-App = Callable[[Any, Any, Any], Awaitable[None]]
-Headers = list[tuple[bytes, bytes]]
-START = {"type": "http.response.start", "status": 201, "headers": []}
-BODY = {"type": "http.response.body", "body": b"whole"}
-
-
-@pytest.fixture
-def finished() -> list[dict[str, Any]]:
-    return []
-
-
-def raw(headers: dict[str, str]) -> Headers:
-    return [(name.lower().encode(), value.encode()) for name, value in headers.items()]
-
-
-CARRIES, ACCEPTED = raw(SIGNED), (b"livecheck-accepted", b"1")
-
-
-def scope_of(headers: Headers, **others: Any) -> dict[str, Any]:
-    scope = {"type": "http", "method": "POST", "path": PATH, "root_path": "/shop", "query_string": b"side=buy"}
-    return scope | {"headers": [(b"host", b"shop"), *headers]} | others
-
-
-async def receive() -> dict[str, Any]:
-    return {"type": "http.request", "body": b""}
-
-
-async def serve(
-    app: App, scope: dict[str, Any], finished: list[dict[str, Any]] | None = None, key: tuple[str, ...] = KEY
-) -> list[Any]:
-    """Serve one request by ``app`` behind the middleware; returns the messages that the server gets."""
-    sent: list[Any] = []
-
-    async def send(message: Any) -> None:
-        await asyncio.sleep(0)
-        sent.append(message)
-
-    await LiveCheckMiddleware(app, make_gate(*key, finished=finished))(scope, receive, send)
-    return sent
-
-
-async def respond(scope: Any, receive: Any, send: Any) -> None:
-    await send(START)
-    await send(BODY)
-
-
-def context_here() -> list[object]:
-    return [current_test(), synthetic_case()]
+from tests.helpers.web import KEY, OTHER, SIGNED, TEST, succeeded, trigger
 
 
 def seen_by(scope: dict[str, Any], key: tuple[str, ...] = KEY) -> list[object]:
@@ -174,93 +137,6 @@ def test_messages_pass_unchanged_and_unbuffered() -> None:
     assert sent == [{"type": "http.response.body", "more_body": True, "number": number} for number in range(3)]
 
 
-@pytest.mark.parametrize(
-    "last", [BODY, {**BODY, "more_body": False}, {"type": "http.response.pathsend", "path": "/etc/motd"}]
-)
-def test_request_finishes_when_the_last_part_is_sent(finished: list[dict[str, Any]], last: dict[str, Any]) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        for message in (START, *[{"type": "http.response.body", "body": b"part", "more_body": True}] * 2):
-            await send(message)
-            assert finished == []
-        trigger(OTHER)
-        await send(last)
-        assert finished == [succeeded(TEST, OTHER)]
-        trigger(make_test("too late"))
-
-    asyncio.run(serve(app, scope_of(CARRIES), finished))
-    assert finished == [succeeded(TEST, OTHER)]
-
-
-def test_request_outside_a_test_is_not_reported(finished: list[dict[str, Any]]) -> None:
-    asyncio.run(serve(respond, scope_of([]), finished))
-    assert finished == []
-
-
-@pytest.mark.parametrize(
-    ("path", "root", "full"),
-    [
-        ("/", "", "/"),
-        ("/shop/order/", "/shop", "/shop/order/"),
-        ("/shop/order/", "/shop/", "/shop/order/"),
-        ("/shop", "/shop", "/shop"),
-        ("/order/", "/shop", "/shop/order/"),
-        ("/shopping/", "/shop", "/shop/shopping/"),
-        ("*", "", "*"),
-        ("/été/", "", "/été/"),
-    ],
-)
-def test_reported_path_is_the_full_path(finished: list[dict[str, Any]], path: str, root: str, full: str) -> None:
-    asyncio.run(serve(respond, scope_of(CARRIES, path=path, root_path=root), finished))
-    assert finished == [succeeded(TEST, path=full)]
-
-
-@pytest.mark.parametrize("error", [ValueError("no such side"), asyncio.CancelledError("no such side")])
-def test_application_errors_propagate_and_are_reported(finished: list[dict[str, Any]], error: BaseException) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send(START)
-        raise error
-
-    async def run() -> None:
-        with pytest.raises(type(error), match="no such side") as raised:
-            await serve(app, scope_of(CARRIES), finished)
-        assert raised.value is error
-        assert context_here() == [None, None]
-
-    asyncio.run(run())
-    assert finished == [failed(f"raised {type(error).__name__}: no such side", TEST)]
-
-
-def test_error_after_the_response_is_not_reported(finished: list[dict[str, Any]]) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await respond(scope, receive, send)
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(serve(app, scope_of(CARRIES), finished))
-    assert finished == [succeeded(TEST)]
-
-
-def test_server_error_status_is_reported_as_an_error(finished: list[dict[str, Any]]) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        await send({**START, "status": 503})
-        await send(BODY)
-
-    asyncio.run(serve(app, scope_of(CARRIES), finished))
-    assert finished == [failed("returned status 503", TEST)]
-
-
-def test_websocket_is_not_reported(finished: list[dict[str, Any]]) -> None:
-    async def app(scope: Any, receive: Any, send: Any) -> None:
-        assert current_work() is None
-        await send({"type": "websocket.accept"})
-        assert current_test() == TEST
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        asyncio.run(serve(app, scope_of(CARRIES, type="websocket"), finished))
-    assert finished == []
-
-
 def test_tasks_started_by_a_request_are_part_of_its_test() -> None:
     async def run() -> None:
         proceed = asyncio.Event()
@@ -356,19 +232,6 @@ def test_test_of_outer_middleware_stays_current(finished: list[dict[str, Any]]) 
     asyncio.run(run())
     assert seen == [[OTHER, None]] * 2
     assert finished == [succeeded(OTHER)] * 2
-
-
-@pytest.mark.parametrize("kind", ["http", "websocket"])
-def test_abandoned_request_is_closed_without_error(finished: list[dict[str, Any]], kind: str) -> None:
-    async def app(*_: object) -> None:
-        await asyncio.Future(loop=loop)
-
-    loop = asyncio.new_event_loop()
-    request = serve(app, scope_of(CARRIES, type=kind), finished)
-    copy_context().run(request.send, None)
-    request.close()
-    loop.close()
-    assert finished == []
 
 
 @pytest.mark.parametrize("steps", [["start"], [], ["start", "part"]])

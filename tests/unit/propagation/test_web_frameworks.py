@@ -29,11 +29,6 @@ def livecheck() -> LiveCheck:
 
 
 @pytest.fixture
-def finished() -> list[dict[str, Any]]:
-    return []
-
-
-@pytest.fixture
 def seen() -> list[object]:
     return []
 

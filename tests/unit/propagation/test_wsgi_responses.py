@@ -22,11 +22,6 @@ from tests.helpers.web import KEY, OTHER, SIGNED, TEST, environ_of, failed, succ
 App = Callable[..., Iterable[bytes]]
 
 
-@pytest.fixture
-def finished() -> list[dict[str, Any]]:
-    return []
-
-
 def request(app: App, finished: list[dict[str, Any]], headers: dict[str, Any] = SIGNED, **environ: Any) -> Any:
     """The body of the response to a POST to /order/create/, by ``app`` mounted at /shop."""
     made = environ_of(

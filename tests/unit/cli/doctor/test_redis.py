@@ -1,4 +1,4 @@
-"""The checks of ``doctor`` that read Redis: lost data, refused connections, and failures in between."""
+"""``doctor`` on Redis: lost data, refused connections, beat and schedules, clocks, and failures in between."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
+import redis
 
 from livecheck_celery import LiveCheck, RedisUnavailable
 from livecheck_celery.cli.celery_commands import Commands, Program
@@ -19,6 +20,8 @@ from livecheck_celery.cli.doctor.redis import (
     judge_storage,
 )
 from livecheck_celery.store import Store
+from livecheck_celery.store.liveness import RunningProcess
+from tests.helpers.doctor import lines, run
 
 KEEPING: dict[str, Any] = {"aof_enabled": 1}
 
@@ -98,3 +101,56 @@ def test_redis_without_connections_for_one_more_process_is_a_warning() -> None:
     assert len(list(judge_clients({"maxclients": 24, "connected_clients": 1}, 20))) == 1, "two processes are too many"
     assert list(judge_clients({"maxclients": 10000, "connected_clients": 12}, 20)) == []
     assert list(judge_clients({"connected_clients": 12}, 20)) == [], "a server that does not report its limit"
+
+
+def test_clock_of_a_worker_or_beat_that_is_off_is_an_error_that_names_it(livecheck: LiveCheck, store: Store) -> None:
+    for kind, name, offset in (("worker", "celery@a", 0.01), ("worker", "celery@b", 10800.0), ("beat", "c", -10.0)):
+        store.liveness.sign_in(RunningProcess(name, kind, name, f"host-{name[-1]}", 7, clock_offset=offset))
+    result = run()
+    assert result.exit_code == 1
+    this, beat, worker = lines(result)["clock"]
+    assert this.startswith("ok: this machine differs from Redis by 0.")
+    assert beat.startswith("error: beat c on host-c is 10.0 s behind Redis")
+    assert worker.startswith("error: worker celery@b on host-b is 3 h ahead of Redis")
+    assert worker.endswith("; synchronise both with NTP")
+
+
+def test_beat_without_any_sign_of_life_is_an_error(livecheck: LiveCheck, redis_client: redis.Redis) -> None:
+    redis_client.flushall()
+    result = run()
+    assert result.exit_code == 1
+    assert lines(result)["beat"] == ["error: not seen in the last 2 minutes; start beat: celery -A shop_app beat"]
+
+
+def test_silent_beat_is_an_error(livecheck: LiveCheck, store: Store, redis_client: redis.Redis) -> None:
+    redis_client.set(store.keys.beat, store.time() - 61, ex=9)
+    result = run()
+    assert result.exit_code == 1
+    assert lines(result)["beat"] == ["error: last seen 61 s ago; start beat: celery -A shop_app beat"]
+    assert lines(result)["schedules"] == ["ok: last executed 0 s ago"]
+
+
+def test_schedules_without_worker_are_an_error(livecheck: LiveCheck, store: Store, redis_client: redis.Redis) -> None:
+    redis_client.delete(store.keys.schedules)
+    result = run()
+    assert result.exit_code == 1
+    assert lines(result)["schedules"] == [
+        "error: not executed in the last 2 minutes; start beat, and a worker that consumes livecheck.schedule"
+    ]
+
+
+def test_outdated_redis_is_an_error(
+    livecheck: LiveCheck, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(redis_client, "info", lambda _: {"redis_version": "5.0.7"})
+    assert lines(run())["redis"] == ["error: Redis at redis://fake:6379/0 is 5.0.7; LiveCheck needs 6.2 or newer"]
+
+
+@pytest.mark.parametrize(("skew", "words"), [(30.0, "30.0 s behind Redis"), (-30.0, "30.0 s ahead of Redis")])
+def test_clock_difference_is_an_error(
+    livecheck: LiveCheck, store: Store, monkeypatch: pytest.MonkeyPatch, skew: float, words: str
+) -> None:
+    monkeypatch.setattr(store.liveness, "clock_offset", lambda: -skew)
+    [finding] = check_clocks(livecheck)
+    assert not finding.ok
+    assert words in finding.found
