@@ -10,6 +10,7 @@ from celery import Celery
 from celery.backends.rpc import RPCBackend
 from celery.utils.functional import maybe_list
 from kombu import Exchange, Queue
+from kombu.compression import get_encoder
 from kombu.utils.json import dumps, loads
 from kombu.utils.uuid import uuid
 
@@ -89,6 +90,8 @@ _OVERRULED: Final = frozenset(
         "create_sent_event",
     ]
 )
+#: Options that are text, as LiveCheck uses them itself.
+_NAMES: Final = ("task_id", "queue")
 _MAX_PRIORITY: Final = 255
 
 
@@ -117,6 +120,9 @@ class MessageOptions:
         try:
             found = loads(text)
             message, sending = (dict(found[name]) for name in ("message", "sending"))
+            if not all(isinstance(one.get(name, ""), str) for one in (message, sending) for name in _NAMES):
+                raise TypeError("a name is not text")  # noqa: TRY301 - as all that is not as_json's
+            _check_compression(sending)
         except Exception as exc:
             reraise_from_handler(exc)
             raise UnreadableData(f"the message options are unreadable: {type_and_message(exc)}") from exc
@@ -199,11 +205,21 @@ def _check(app: Celery, options: MessageOptions, owner: str) -> None:
     priority = options.sending.get("priority", 0)
     try:
         app.amqp.create_task_message(name="", **options.message)
+        _check_compression(options.sending)
         if not isinstance(priority, int) or not 0 <= priority <= _MAX_PRIORITY:
             raise TypeError(f"priority must be an integer from 0 to {_MAX_PRIORITY}, not {priority!r:.40}")  # noqa: TRY301 - as all wrong options
         dict(options.sending.get("headers", {}))
     except (TypeError, ValueError, AttributeError, KeyError) as exc:
         raise ConfigurationError(f"{owner}: apply_async: {message_of(exc)}") from exc
+
+
+def _check_compression(sending: Mapping[str, Any]) -> None:
+    # The error of an unknown one looks like that of a broker.
+    if (name := sending.get("compression")) is not None:
+        try:
+            get_encoder(name)
+        except (KeyError, TypeError):
+            raise ValueError(f"unknown compression {name!r:.40}") from None
 
 
 def from_request(request: Any) -> str | None:

@@ -17,6 +17,7 @@ from livecheck_celery.store.encoding import execution_json
 from livecheck_celery.store.replies import Claim, Recovery, Verdict, read_verdict
 from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
+from livecheck_celery.store.signed_options import SignedOptions
 from livecheck_celery.store.statistics import DEFAULT_LIMITS, FailureLimits
 
 #: Seconds after which the message of an unclaimed execution is re-sent; the delay doubles each time.
@@ -40,6 +41,7 @@ class Executions:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self._options = SignedOptions(database)
 
     def record(
         self, test: TestExecution, *, expires_in: float, delay: float = 0.0, max_rate: float | None = None
@@ -86,7 +88,7 @@ class Executions:
             unrecorded=keys.unrecorded(case),
             unrecorded_bytes=keys.unrecorded_bytes(case),
             id=test_id,
-            payload=execution_json(test),
+            payload=execution_json(self._options.signed(test)),
             expires_in=expires_in,
             delay=delay,
             resend_after=RESEND_AFTER,
@@ -145,7 +147,7 @@ class Executions:
             frequency=keys.frequency(case),
             latency=keys.latency(case),
             id=test.id,
-            payload=execution_json(test),
+            payload=execution_json(self._options.signed(test)),
             token=token,
             address=address,
             lease=lease,
@@ -368,4 +370,4 @@ class Executions:
         test = readable(key, lambda: replace(EXECUTION.validate_json(payload), recorded_at=float(recorded_at)))
         if (test.case_name, test.id) != (case_name, test_id):
             raise UnreadableData(f"Redis key {key} holds the record of another test: {test.ident:.200}")
-        return Recovery(action, test)
+        return Recovery(action, self._options.verified(test, is_sent=action in ("send", "resend")))

@@ -26,6 +26,7 @@ from livecheck_celery.errors import (
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store.counters import RESENT
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -55,6 +56,11 @@ class Queues:
         """
         options = MessageOptions.parse(test.message_options).sending
         return "exchange" not in options and self._has_messages(options.get("queue"))
+
+    @staticmethod
+    def has_exchange(test: TestExecution) -> bool:
+        """Return whether the message of ``test`` is sent to an exchange of the caller's."""
+        return "exchange" in MessageOptions.parse(test.message_options).sending
 
 
 def sweep(case: Case, queues: Queues | None = None) -> None:
@@ -89,8 +95,10 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
                     sent.add(test_id)
         finally:
             # No other sweep handles these for a while, so they are sent even if recovering another one failed.
-            if to_send:
-                _resend(case, to_send)
+            # Those with an exchange last: if it is gone, the broker refuses the whole batch.
+            for has_exchange in (False, True):
+                if batch := [test for test in to_send if Queues.has_exchange(test) == has_exchange]:
+                    _resend(case, batch)
 
 
 def _resend(case: Case, tests: list[TestExecution]) -> None:
@@ -100,6 +108,14 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     except BrokerUnavailable:
         runtime.store.executions.make_due(case.name, [test.id for test in tests])
         raise
+    except Exception as exc:  # noqa: BLE001 - the options of one message cannot be used
+        reraise_from_handler(exc)
+        if len(tests) == 1:
+            _discard(case, tests[0].id, type_and_message(exc))
+        else:  # a message that was sent twice is executed once
+            for test in tests:
+                _resend(case, [test])
+        return
     runtime.outbox.count(RESENT, len(tests))
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
@@ -114,9 +130,7 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     except UnreadableKey:  # not of the execution alone
         raise
     except UnreadableData as exc:
-        store.unreadable.skip(store.keys.test(case.name, test_id), f"discarded: {exc}")
-        store.executions.discard(case.name, test_id)
-        store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {exc}"))
+        _discard(case, test_id, str(exc))
         return None
     if test is None or action == "send":
         return test
@@ -134,12 +148,20 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     return None
 
 
+def _discard(case: Case, test_id: str, problem: str) -> None:
+    """Delete an execution that cannot get a verdict because of what Redis holds, and report it."""
+    store = case.app.runtime.store
+    store.unreadable.skip(store.keys.test(case.name, test_id), f"discarded: {problem}")
+    store.executions.discard(case.name, test_id)
+    store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {problem}"))
+
+
 def _store_result(case: Case, test: TestExecution, state: State) -> None:
     """Store the verdict as the result of the task, for a caller who waits for it."""
     options = MessageOptions.parse(test.message_options).message
-    if options.get("ignore_result"):
+    task_id, app = options.get("task_id"), case.app.app
+    if task_id is None or options.get("ignore_result"):
         return
-    task_id, app = options["task_id"], case.app.app
     request = Context(id=task_id, correlation_id=task_id, reply_to=options.get("reply_to"), task=EXECUTE)
     try:
         app.backend.store_result(task_id, state.value, states.SUCCESS, request=request)
