@@ -87,8 +87,8 @@ class Settings(Resolved):
     )
     secret_key: Keys = Field(
         default=(),
-        description="Key that signs HTTP headers, and in Redis overrides, automatic signals and options of messages, of at "
-        "least 32 bytes; `livecheck secret` makes one. Without one, no test crosses HTTP. For rotation: several, "
+        description="Key that signs HTTP headers, and in Redis overrides, automatic signals and options of messages, of "
+        "at least 32 bytes; `livecheck secret` makes one. Without one, no test crosses HTTP. For rotation: several, "
         "separated by commas; the first signs, all verify.",
     )
     audience: Hostnames = Field(
