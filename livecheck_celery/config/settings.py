@@ -87,7 +87,7 @@ class Settings(Resolved):
     )
     secret_key: Keys = Field(
         default=(),
-        description="Key that signs HTTP headers, and in Redis overrides, automatic signals and options of messages, of "
+        description="Key that signs HTTP headers, and overrides, automatic signals and message options in Redis, of "
         "at least 32 bytes; `livecheck secret` makes one. Without one, no test crosses HTTP. For rotation: several, "
         "separated by commas; the first signs, all verify.",
     )
