@@ -1,5 +1,6 @@
 """The gate: which headers are accepted, and which are sent."""
 
+from contextlib import suppress
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from hypothesis import strategies as st
 
 from livecheck_celery.context import under_test
 from livecheck_celery.models import HEADER_AUDIENCE, HEADER_EXPIRES, HEADER_ID, HEADER_SIGNATURE
-from livecheck_celery.propagation.gate import KNOWN_HEADERS
+from livecheck_celery.propagation.gate import KNOWN_HEADERS, _Ignored
 from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING
 from tests.helpers.factories import BrokenStr, make_gate, make_test
 from tests.helpers.signing import sign
@@ -94,9 +95,10 @@ values = st.one_of(
 gate_of_the_fuzz = make_gate("another key", "and one more")
 
 
-@settings(max_examples=10_000, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=1_000, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.tuples(names, values), max_size=4), st.sampled_from([[], [*SIGNED.items()], [*EXPIRED.items()]]))
 def test_random_headers_are_never_accepted_and_never_raise(
     some: list[tuple[str, Any]], more: list[tuple[str, Any]]
 ) -> None:
-    assert gate_of_the_fuzz.accept(some + more) == NOTHING
+    with suppress(_Ignored):  # `accept` itself would log an error, and not raise it
+        assert gate_of_the_fuzz._accept(some + more, has_audience=True) == NOTHING
