@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ARGS ?=
+# A file at a time, in the order of tests/conftest.py.
+SPREAD := --dist loadfile --no-loadscope-reorder
 
 .PHONY: help install demo lint audit test test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
 
@@ -50,14 +52,14 @@ audit: install .venv-release/installed ## look up known vulnerabilities of all d
 
 ifeq ($(strip $(ARGS)),)
 test: lint ## run lint and all tests, and measure the branch coverage; ARGS="tests/unit" runs a part
-	$(BIN)/pytest -n 2 --dist loadfile --cov --cov-report= --cov-fail-under=0 tests/unit tests/integration
-	$(BIN)/pytest -n 3 --dist loadfile tests/acceptance
+	$(BIN)/pytest -n 2 $(SPREAD) --cov --cov-report= --cov-fail-under=0 tests/integration tests/unit
+	$(BIN)/pytest -n 3 $(SPREAD) tests/acceptance
 	@echo "Branch coverage of unit and integration tests; files below 90 %:"
 	@$(BIN)/coverage report --fail-under=0 | awk '/^TOTAL/ || /\.py/ && $$NF + 0 < 90'
 	@$(BIN)/coverage report --format=total >/dev/null || { echo "the total is below fail_under in pyproject.toml"; exit 1; }
 else
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/pytest -n 2 $(SPREAD) $(ARGS)
 endif
 
 # The acceptance tests of the core: a worker, hops between tasks, triggers, recovery, and the command line.
@@ -72,11 +74,11 @@ CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py trigger
 # Deprecations are those of old releases; anyio's plugin for pytest is one of them.
 ifeq ($(strip $(ARGS)),)
 test-oldest: .venv-oldest/installed ## run the tests with the oldest versions of all dependencies
-	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile tests/unit tests/integration
-	$(OLDEST)/pytest -p no:anyio -n 3 --dist loadfile $(CORE)
+	$(OLDEST)/pytest -p no:anyio -n 2 $(SPREAD) tests/integration tests/unit
+	$(OLDEST)/pytest -p no:anyio -n 3 $(SPREAD) $(CORE)
 else
 test-oldest: .venv-oldest/installed
-	$(OLDEST)/pytest -p no:anyio -n 2 --dist loadfile $(ARGS)
+	$(OLDEST)/pytest -p no:anyio -n 2 $(SPREAD) $(ARGS)
 endif
 
 wheel: .venv-release/installed ## build a wheel into dist/, and its SBOM: the versions that a clean environment gets

@@ -19,6 +19,30 @@ from tests.helpers.rabbitmq import RabbitMQ, rabbitmq, rabbitmq_program
 from tests.helpers.redis_keys import unbounded_keys
 from tests.helpers.valkey import embedded
 
+#: Files that take longest, the longest first: each is run by one worker, so that one that begins late is waited for.
+LONGEST = [
+    "tests/integration/store/test_execution_model.py",
+    "tests/integration/store/test_bad_records.py",
+    "tests/integration/delivery/test_requests_during_outages.py",
+    "tests/integration/test_secrets_stay.py",
+    "tests/acceptance/test_celery_hops.py",
+    "tests/acceptance/test_brokers.py",
+    "tests/acceptance/test_servers.py",
+    "tests/acceptance/test_chaos.py",
+    "tests/acceptance/test_examples.py",
+    "tests/acceptance/test_hostile_messages.py",
+    "tests/acceptance/test_redis_users.py",
+    "tests/acceptance/test_redis_writers.py",
+    "tests/acceptance/test_stopping.py",
+    "tests/acceptance/test_recovery.py",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest files; the others stay in their order."""
+    ranks = {name: rank for rank, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
