@@ -5,6 +5,8 @@ PYTHON ?= python3
 BIN := .venv/bin
 OLDEST := .venv-oldest/bin
 ARGS ?=
+# On all cores; pip uses one. Some packages have templates that are not Python.
+COMPILE := python -W ignore -m compileall -qq -j 0
 # A file at a time, in the order of tests/conftest.py.
 SPREAD := --dist loadfile --no-loadscope-reorder
 
@@ -18,7 +20,8 @@ install: .venv/installed ## create .venv and install the package and its develop
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "LiveCheck needs Python 3.11 or newer; see PYTHON in the Makefile")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/pip install --quiet --disable-pip-version-check -e ".[dev]"
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-compile -e ".[dev]"
+	$(BIN)/$(COMPILE) .venv/lib || true
 	touch $@
 
 .venv/installed-docs: .venv/installed
@@ -68,7 +71,8 @@ CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py trigger
 .venv-oldest/installed: pyproject.toml tools/oldest.py
 	$(PYTHON) -m venv .venv-oldest
 	$(PYTHON) -m tools.oldest hosts > .venv-oldest/constraints.txt
-	$(OLDEST)/pip install --quiet --disable-pip-version-check -c .venv-oldest/constraints.txt -e ".[tests]"
+	$(OLDEST)/pip install --quiet --disable-pip-version-check --no-compile -c .venv-oldest/constraints.txt -e ".[tests]"
+	$(OLDEST)/$(COMPILE) .venv-oldest/lib || true
 	touch $@
 
 # Deprecations are those of old releases; anyio's plugin for pytest is one of them.
