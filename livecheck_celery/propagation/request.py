@@ -50,11 +50,7 @@ class RequestScope(Work):
         self._path = path
 
     def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
-        try:
-            self._close()
-        except BaseException:  # of a signal handler
-            self._close()
-            raise
+        super().__exit__(kind, error, trace)
         # An abandoned coroutine, closed by the garbage collector in another context, has no outcome.
         if error is not None and not self.ended:
             for test in (*self.tests, *self.triggered)[:1]:

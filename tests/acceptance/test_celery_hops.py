@@ -20,9 +20,11 @@ from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.propagation import celery as livecheck_signals
 from tests.helpers.factories import make_test
 from tests.helpers.marks import make_mark
+from tests.helpers.programs import REPOSITORY, Program
 from tests.helpers.waiting import wait_until
 
-REPOSITORY = Path(__file__).parents[2]
+#: Seconds in which a worker starts, also where its seconds of imports get a tenth of a processor.
+START = 60.0
 SLOTS = {"solo": 1, "threads": 2, "prefork": 2, "gevent": 2}
 #: Pools, and tracing tools beside LiveCheck that put headers of their own into the same messages.
 WORKERS = {**{pool: (pool, "") for pool in SLOTS}, "sentry": ("threads", "sentry"), "otel": ("solo", "opentelemetry")}
@@ -49,9 +51,9 @@ class Hops:
     def note(self, who: str):
         return self.task("note", who=who)
 
-    def notes(self, count: int) -> list[dict[str, Any]]:
+    def notes(self, count: int, within: float = 30.0) -> list[dict[str, Any]]:
         key = f"hops:{self.run}"
-        wait_until(lambda: self.client.llen(key) >= count, 30, f"{count} notes: {self.client.lrange(key, 0, -1)}")
+        wait_until(lambda: self.client.llen(key) >= count, within, f"{count} notes: {self.client.lrange(key, 0, -1)}")
         entries = [json.loads(entry) for entry in self.client.lrange(key, 0, -1)]
         assert len(entries) == count
         return entries
@@ -74,28 +76,18 @@ def worker(request: pytest.FixtureRequest, valkey_url: str, tmp_path_factory: py
     pool, tracer = WORKERS[request.param]
     hops = Hops(valkey_url, pool, tracer)
     hops.client.flushall()
-    log = tmp_path_factory.mktemp("hops") / "worker.log"
+    directory = tmp_path_factory.mktemp("hops")
     options = f"-A hops worker -P {pool} -c {hops.slots} --without-gossip --without-mingle -l WARNING"
-    with log.open("w") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "celery", *options.split()],
-            env=hops.environ,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-        )
+    program = Program(
+        f"{sys.executable} -m celery {options}", cwd=directory, env=hops.environ, log=directory / "worker.log"
+    )
     try:
         hops.run = "start"
         hops.note("first").apply_async()
-        hops.notes(1)
+        hops.notes(1, within=START)
         yield hops
     finally:
-        process.terminate()
-        try:
-            process.wait(20)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        print(log.read_text())  # noqa: T201 - shown when a test fails
+        program.end()
         hops.close()
 
 

@@ -95,6 +95,23 @@ class Server(ThreadingHTTPServer):
         return [received.test_id() for received in self.received]
 
 
+#: The hosts of a request and of the redirects that follow it, and the test that each gets if 127.0.0.1 is listed.
+REDIRECTS: list[tuple[list[str], list[str | None]]] = [
+    (["127.0.0.1", "localhost"], ["order-1", None]),
+    (["localhost", "127.0.0.1"], [None, "order-1"]),
+    (["127.0.0.1", "127.0.0.1"], ["order-1", "order-1"]),
+    (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
+]
+
+
+def redirecting(server: Server, route: list[str]) -> str:
+    """Return the URL of a request that ``server`` redirects to itself, at each host of ``route``."""
+    url = ""
+    for host in reversed(route):
+        url = server.url(host) + (f"?to={url}" if url else "")
+    return url
+
+
 @contextmanager
 def running() -> Iterator[Server]:
     """Run a server; at the end, close the connections that clients keep open."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import subprocess
-import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AbstractContextManager
@@ -23,6 +21,7 @@ from livecheck_celery.context import current_test, detached, fake_request, is_sy
 from livecheck_celery.propagation.headers import outgoing
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.marks import make_mark, synthetic_case
+from tests.helpers.scripts import run_script
 from tests.helpers.signing import sign
 from tests.helpers.waiting import wait_until
 from tests.helpers.web import KEY, SIGNED, TEST
@@ -211,8 +210,7 @@ cycle.append(cycle)
 
 
 def test_block_open_at_the_exit_of_the_interpreter_prints_nothing() -> None:
-    done = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, timeout=60, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    assert run_script(SCRIPT).stderr == ""
 
 
 #: What one step of a random program does: enter a block, leave any of the open ones, here or elsewhere.

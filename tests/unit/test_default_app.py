@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from uuid import uuid4
@@ -12,6 +10,7 @@ import pytest
 from celery import Celery, _state, current_app
 
 from livecheck_celery import default_app
+from tests.helpers.scripts import run_script
 
 
 @pytest.mark.parametrize("setting", ["task_default_queue_type", "task_create_missing_queue_type"])
@@ -38,9 +37,7 @@ def test_default_app_is_created_once(tmp_path: Path) -> None:
         "for thread in threads: thread.join()\n"
         "print(len(apps), len({id(app) for app in apps}))\n"
     )
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=60)
-    assert done.stdout.split() == ["20", "1"]
+    assert run_script(code, cwd=tmp_path).stdout.split() == ["20", "1"]
 
 
 @pytest.fixture

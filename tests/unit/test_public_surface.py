@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
 
 import livecheck_celery
+from tests.helpers.scripts import run_script
 
 
 @pytest.mark.promise("Every public name is listed in `__all__`.", theme="cases")
@@ -34,8 +32,7 @@ def test_import_creates_no_celery_app_and_keeps_current_app() -> None:
         "livecheck_celery.app\n"
         "assert current_app._get_current_object() is host\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    run_script(code)
 
 
 def test_unknown_attribute_is_named_in_the_error() -> None:
@@ -66,7 +63,7 @@ install(Celery("orders", broker="redis://127.0.0.1:1/0", set_as_current=False))
 assert livecheck.flush()
 print(connected, threading.active_count())
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
+    done = run_script(script)
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
 
 
@@ -86,5 +83,4 @@ def test_package_does_not_import_opentelemetry() -> None:
         "import livecheck_celery.propagation.otel\n"
         "assert imported\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    run_script(code)

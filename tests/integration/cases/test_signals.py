@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 import redis
 
-from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, SignalEvent, State, UnknownSignal
+from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, SignalEvent, State, TestRunner, UnknownSignal
 from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_asserts import wrong_side
 
@@ -64,6 +64,17 @@ def test_key_of_a_wait_is_converted_to_text_as_that_of_a_send(livecheck: LiveChe
     assert case.app.runtime.store.signals.listen(case.name, str(key), "here", ttl=5.0)["sent"].value == "8"
 
 
+def execute_and_send(case: Case, waiting: threading.Event) -> TestRunner:
+    """Execute a test that passes, and send it a signal when it is ``waiting``."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(execute, case)
+        assert waiting.wait(10)
+        case.sent.send(7, key="o-1", force=True)
+        runner = future.result(10)
+    assert runner.state is State.PASS, runner.error
+    return runner
+
+
 def test_signal_wakes_a_waiting_test(livecheck: LiveCheck) -> None:
     waiting = threading.Event()
 
@@ -71,13 +82,7 @@ def test_signal_wakes_a_waiting_test(livecheck: LiveCheck) -> None:
         waiting.set()
         assert self.sent.wait(timeout=10) == 7
 
-    case = declare(livecheck, run)
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(execute, case)
-        assert waiting.wait(10)
-        case.sent.send(7, key="o-1", force=True)
-        runner = future.result(10)
-    assert runner.state is State.PASS, runner.error
+    runner = execute_and_send(declare(livecheck, run), waiting)
     # Below the 2 s after which the backstop reads it.
     assert runner.signal_latency["sent"] < 1.5
 
@@ -89,13 +94,7 @@ def test_coroutine_awaits_a_signal(livecheck: LiveCheck) -> None:
         waiting.set()
         assert await self.sent.wait_async(timeout=10) == 7
 
-    case = declare(livecheck, run)
-    with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(execute, case)
-        assert waiting.wait(10)
-        case.sent.send(7, key="o-1", force=True)
-        runner = future.result(10)
-    assert runner.state is State.PASS, runner.error
+    execute_and_send(declare(livecheck, run), waiting)
 
 
 @pytest.mark.promise("`wait()` ends at its one deadline, however often it is woken.", theme="signals")

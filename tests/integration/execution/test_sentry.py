@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import subprocess
-import sys
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +18,7 @@ from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
 from tests.helpers.order_case import declare, execute
 from tests.helpers.plain_asserts import wrong_side
+from tests.helpers.scripts import run_script
 
 
 class Stored(Transport):
@@ -109,7 +108,7 @@ def test_process_without_sentry_does_not_import_it() -> None:
     code = (
         "import sys; from livecheck_celery import LiveCheck; LiveCheck().runtime; sys.exit('sentry_sdk' in sys.modules)"
     )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+    run_script(code)
 
 
 def test_event_of_a_middleware_outside_of_the_request_has_the_test(

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import pytest
+
+from tests.helpers.scripts import run_script
 
 WITHOUT = """
 import sys
@@ -43,7 +42,4 @@ else:
 
 @pytest.mark.promise("Without OpenTelemetry everything else works.", theme="otel")
 def test_execution_works_without_opentelemetry(redis_url: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", WITHOUT, redis_url], capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
+    run_script(WITHOUT, redis_url)

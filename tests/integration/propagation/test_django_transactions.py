@@ -6,13 +6,12 @@ Each test runs a Django project of its own in another process, since Django can 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from tests.helpers.scripts import run_script
 
 PROJECT = """
 import asyncio, importlib.util, json, pickle, sys, warnings
@@ -168,15 +167,8 @@ print(json.dumps({
 
 
 def run(redis_url: str, directory: Path, middleware: str) -> dict[str, Any]:
-    done = subprocess.run(
-        [sys.executable, "-c", PROJECT, redis_url, str(directory / "shop.sqlite3"), middleware],
-        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    arguments = (redis_url, str(directory / "shop.sqlite3"), middleware)
+    done = run_script(PROJECT, *arguments, env={"PYTHONPATH": str(Path(__file__).parents[3])})
     outcome: dict[str, Any] = json.loads(done.stdout)
     return outcome
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +17,7 @@ from livecheck_celery import LiveCheck, State
 from livecheck_celery.tasks import lifecycle
 from livecheck_celery.tasks.lifecycle import Lifecycle
 from tests.helpers.order_case import outcomes
+from tests.helpers.scripts import run_script
 from tests.helpers.waiting import wait_until
 
 
@@ -147,5 +146,4 @@ livecheck.close()
 def test_embedded_workers_of_a_process_run_tests_one_after_the_other(redis_url: str) -> None:
     """A host's test suite starts a worker for each test, and carries on after its end."""
     script = EMBEDDED.format(url=redis_url)  # in a process of its own, since Celery changes the logging of the process
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False, timeout=60)
-    assert done.returncode == 0, done.stderr
+    run_script(script)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from livecheck_celery.cli import discovery
 from livecheck_celery.cli.dev_server import URL_VARIABLES
 from livecheck_celery.store import Store
 from tests.helpers.cli_runner import invoke
+from tests.helpers.scripts import run_script
 
 
 def run(*arguments: str) -> Result:
@@ -89,8 +89,7 @@ def test_module_that_every_celery_command_imports_does_not_import_the_commands()
         "import livecheck_celery.cli; print(sorted(set(sys.modules) - before))"
     )
     root = Path(cli.__file__).parents[2]
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "['livecheck_celery.cli']"
+    assert run_script(code, cwd=root).stdout.strip() == "['livecheck_celery.cli']"
 
 
 @pytest.mark.parametrize(

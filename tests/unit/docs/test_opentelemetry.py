@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import subprocess
-import sys
 from pathlib import Path
+
+from tests.helpers.scripts import run_script
 
 PAGE = Path(__file__).parents[3] / "docs" / "opentelemetry.md"
 
@@ -24,16 +23,7 @@ livecheck.close()
 
 def test_example_prints_the_span_of_an_execution(redis_url: str, tmp_path: Path) -> None:
     [example] = re.findall(r"```python\n# checks\.py\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    done = subprocess.run(
-        [sys.executable, "-c", example + THEN],
-        env={**os.environ, "LIVECHECK_BROKER_URL": redis_url},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=60,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_script(example + THEN, cwd=tmp_path, env={"LIVECHECK_BROKER_URL": redis_url})
     request, execution = (json.loads(text) for text in re.split(r"(?<=^})\n", done.stdout.strip(), flags=re.MULTILINE))
     assert execution["name"] == "livecheck test_order"
     assert execution["attributes"]["test.case.result.status"] == "pass"

@@ -13,7 +13,7 @@ from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import outgoing, parse
 from tests.helpers.factories import make_gate, make_test
 from tests.helpers.http_clients import CLIENTS, AsyncClient, Call, Client
-from tests.helpers.http_server import KEY, Server
+from tests.helpers.http_server import KEY, REDIRECTS, Server, redirecting
 from tests.helpers.signing import sign, verify
 
 TEST = make_test("order-1")
@@ -93,23 +93,12 @@ def test_headers_of_another_message_are_replaced_as_a_whole(carries: Client, ser
     assert server.tests() == ["order-1"]
 
 
-@pytest.mark.parametrize(
-    ("route", "expected"),
-    [
-        (["127.0.0.1", "localhost"], ["order-1", None]),
-        (["localhost", "127.0.0.1"], [None, "order-1"]),
-        (["127.0.0.1", "127.0.0.1"], ["order-1", "order-1"]),
-        (["127.0.0.1", "localhost", "127.0.0.1"], ["order-1", None, "order-1"]),
-    ],
-)
+@pytest.mark.parametrize(("route", "expected"), REDIRECTS)
 def test_each_redirect_hop_is_judged_by_its_host(
     carries: Client, server: Server, route: list[str], expected: list[str | None]
 ) -> None:
-    url = ""
-    for host in reversed(route):
-        url = server.url(host) + (f"?to={url}" if url else "")
     with under_test(TEST):
-        carries.send(url)
+        carries.send(redirecting(server, route))
     assert server.tests() == expected
 
 
