@@ -39,6 +39,7 @@ from livecheck_celery.tasks.own_task import queues_of
 from livecheck_celery.tasks.presence import Presence, banner
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.registration import register_cases
+from livecheck_celery.tasks.short_reads import shorten_reads
 from livecheck_celery.tasks.shutdown import Shutdown, bootstep, owns_process
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.sanitize import get_logger
@@ -153,6 +154,7 @@ class Lifecycle:
         self._shutdown = Shutdown(worker, self._working) if self._working else None
         if self._working and owns_process(worker):
             BrokerWatch(worker.consumer).start()
+            shorten_reads(worker.consumer)
 
     def interrupt(self, how: str = "Warm", **_: Any) -> None:
         """Take no more tests, and hand waiting ones back to other workers after ``shutdown_timeout``."""
@@ -174,6 +176,8 @@ class Lifecycle:
     def stop(self, sender: Any, **_: Any) -> None:
         """Close the LiveChecks of this worker."""
         if sender.app is self._app:
+            if self._shutdown is not None:
+                self._shutdown.leave_to_thread()
             for message, times in ThrottledLogger.lines.left_out().items():
                 logger.warning("worker: %d more lines were left out of: %s", times, message)
             for presence in self._presences:

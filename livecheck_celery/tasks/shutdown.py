@@ -10,9 +10,10 @@ from __future__ import annotations
 import os
 import queue
 import signal
-import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Protocol
 
 from billiard import active_children
@@ -24,6 +25,7 @@ from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.propagation.celery import OWN_TASKS
 from livecheck_celery.runtime import REQUEST_TIMEOUT
 from livecheck_celery.store import Store
+from livecheck_celery.tasks.main_thread import MainThread
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.native import native
 from livecheck_celery.utils.sanitize import get_logger
@@ -38,6 +40,8 @@ _GIVE_BACK: Final = 0.5
 #: Seconds for all of that, and for handing tests back.
 _EXIT_AT_LATEST: Final = 1.7
 _TICK: Final = 0.2
+#: Tests that are named in a log line.
+_MAX_NAMED: Final = 5
 
 
 class Listener(Protocol):
@@ -76,17 +80,50 @@ def bootstep(listener: Listener) -> type[bootsteps.StartStopStep]:
     return LiveCheckStep
 
 
+class GiveBack:
+    """`Consumer.shutdown`, which returns messages to the broker: the first call does, whichever thread makes it.
+
+    Two at the same time would disturb each other: the one of the worker would raise, and the worker exit with 1.
+
+    Args:
+        consumer: the consumer of the worker, whose method this replaces.
+    """
+
+    def __init__(self, consumer: Any) -> None:
+        self._function = consumer.shutdown
+        self._first = native("_thread", "allocate_lock")()
+        self._ended = native("_thread", "allocate_lock")()
+        self._ended.acquire()
+        consumer.shutdown = self
+
+    def __call__(self) -> None:
+        """Return the messages, unless another call has begun to."""
+        if self._first.acquire(blocking=False):
+            try:
+                self._function()
+            finally:
+                self._ended.release()
+
+    def wait(self, seconds: float) -> None:
+        """Wait up to ``seconds`` until the messages are returned."""
+        if self._ended.acquire(timeout=seconds):
+            self._ended.release()
+
+
 class Shutdown:
     """The end of one worker: its grace period, and the exit of its process.
 
     Args:
-        worker: the Celery worker.
+        worker: the Celery worker, in whose thread this is made.
         livechecks: those that it works for, at least one.
     """
 
     def __init__(self, worker: Any, livechecks: Sequence[Installed]) -> None:
         self._worker = worker
         self._livechecks = livechecks
+        self._main = MainThread()
+        self._give_back = GiveBack(worker.consumer)
+        self._ending = False
         # Unlike other queues and events, it can be used in a signal handler.
         self._requests: queue.SimpleQueue[bool] = native("queue", "SimpleQueue")()
         if owns_process(worker):
@@ -101,6 +138,11 @@ class Shutdown:
         for livecheck in self._livechecks:
             livecheck.runtime.interruption.after(0.0 if cold else livecheck.settings.shutdown_timeout)
         self._requests.put(cold)
+
+    def leave_to_thread(self) -> None:
+        """Wait for the thread to exit the process, if it has begun to: the worker's own exit can take seconds more."""
+        if self._ending:
+            time.sleep(_EXIT_AT_LATEST)
 
     def _hand_back_at_cold_shutdown(self) -> None:
         """Keep Celery's cold shutdown from cancelling tests: they are handed back instead.
@@ -145,16 +187,26 @@ class Shutdown:
 
     def _end_process(self) -> None:
         code = self._worker.exitcode or 0
+        self._ending = True
         native("_thread", "start_new_thread")(_exit_after, (_EXIT_AT_LATEST, code))
+        held = self._held()
         for livecheck in self._livechecks:
             _release(livecheck)
-        logger.warning("shutdown: this worker did not stop by itself; exiting")
-        _run_for(_GIVE_BACK, self._worker.consumer.shutdown)
+        logger.warning("shutdown: this worker did not stop by itself, %s; exiting", held)
+        end = time.monotonic() + _GIVE_BACK
+        self._main.run(self._give_back, _GIVE_BACK)
+        self._give_back.wait(max(0.0, end - time.monotonic()))
         for livecheck in self._livechecks:
-            livecheck.runtime.outbox.flush(_GIVE_BACK)
+            self._main.run(partial(livecheck.runtime.outbox.flush, _GIVE_BACK), _GIVE_BACK)
         if self._worker.pidlock:
             self._worker.pidlock.release()
         _exit(code)
+
+    def _held(self) -> str:
+        """Describe what the worker waits for."""
+        tests = [f"{case}:{key}" for each in self._livechecks for case, key, _ in each.runtime.leases.held]
+        named = ", ".join(tests[:_MAX_NAMED]) + (" …" if len(tests) > _MAX_NAMED else "")
+        return f"held at {self._main.place()}" + (f", with tests that have not ended: {named}" if tests else "")
 
 
 def _exit_after(seconds: float, code: int) -> None:
@@ -191,15 +243,3 @@ def _active(wanted: Callable[[str], bool]) -> list[Any]:
         with suppress(RuntimeError):  # another thread has changed the set meanwhile
             return [request for request in state.active_requests if wanted(str(request.name))]
     return []
-
-
-def _run_for(seconds: float, function: Callable[[], object]) -> None:
-    """Run ``function``, and leave it after ``seconds``."""
-
-    def run() -> None:
-        with suppress(Exception):
-            function()
-
-    thread = threading.Thread(target=run, name="livecheck-give-back", daemon=True)
-    thread.start()
-    thread.join(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -104,6 +105,16 @@ def test_blocked_run_does_not_keep_a_worker_from_exiting(programs: Programs, cli
     worker.terminate()
     assert worker.wait_exit(GRACE + BOUND) == 0
     assert_handed_back(client, case, name)
+
+
+def test_gevent_worker_that_is_ended_while_it_stops_logs_what_held_it(programs: Programs, client: Client) -> None:
+    """The thread that ends it must not wait for an event for which the worker's own thread waits, too."""
+    worker = start(programs, "gevent", SLOW_STEP="1")
+    worker.terminate()
+    assert worker.wait_exit(GRACE + BOUND) == 0
+    assert "Error" not in worker.output()
+    [line] = [line for line in worker.output().splitlines() if "did not stop by itself" in line]
+    assert re.search(r", held at \S+/stopping\.py:\d+ in stop\(\); exiting$", line)
 
 
 def test_blocked_log_does_not_keep_a_worker_from_exiting(programs: Programs, client: Client) -> None:

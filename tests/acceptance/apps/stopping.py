@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import time
+from typing import Any
 
-from celery import Celery
+from celery import Celery, bootsteps
+from celery.worker.consumer.control import Control
 
 from livecheck_celery import Case, LiveCheck, Signal
 
@@ -56,3 +58,20 @@ class test_faking(Case):
     def make_fake_request(self) -> None:
         app.log.get_default_logger().warning("making a fake request")
         time.sleep(1.0)
+
+
+class SlowStep(bootsteps.StartStopStep):
+    """A part of a host's consumer that stops no sooner than LiveCheck ends the process."""
+
+    requires = (Control,)
+
+    def include_if(self, parent: Any) -> bool:
+        return bool(os.environ.get("SLOW_STEP"))
+
+    def stop(self, parent: Any) -> None:
+        control = next(step for step in parent.steps if isinstance(step, Control))
+        while not control.box._node_shutdown.is_set():
+            time.sleep(0.01)
+
+
+app.steps["consumer"].add(SlowStep)

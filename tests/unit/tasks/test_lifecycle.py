@@ -32,7 +32,7 @@ def make_lifecycle(*livechecks: LiveCheck) -> Lifecycle:
 def worker_of(app: Celery, *queues: str) -> Any:
     """The sender of a worker's signals, consuming ``queues``."""
     app.amqp.queues.select(queues)
-    return SimpleNamespace(app=app, consumer=SimpleNamespace(), hostname="celery@here")
+    return SimpleNamespace(app=app, consumer=SimpleNamespace(shutdown=list), hostname="celery@here")
 
 
 @pytest.fixture

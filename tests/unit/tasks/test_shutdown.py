@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -108,7 +110,42 @@ def test_worker_that_does_not_stop_exits_and_gives_everything_back(
     assert process.wait_exit() == 70
     assert store.executions.due(CASE, 10) == ["o-1"], "recovery sends it again at once"
     assert (returned, worker.released) == (["messages"], ["pidfile"])
-    assert caplog.messages == ["shutdown: this worker did not stop by itself; exiting"]
+    [line] = caplog.messages
+    assert re.fullmatch(
+        r"shutdown: this worker did not stop by itself, held at \S+/tests/helpers/waiting\.py:\d+ in wait_until\(\), "
+        rf"with tests that have not ended: {CASE}:o-1; exiting",
+        line,
+    )
+
+
+def test_worker_that_returns_its_messages_itself_is_not_disturbed(livecheck: LiveCheck, process: Process) -> None:
+    """Two threads that close the connection at once make the worker raise, and exit with 1."""
+    calls: list[str] = []
+
+    def give_back() -> None:
+        calls.append("messages")
+        if len(calls) == 1:
+            ended.request()
+            process.wait_exit()
+
+    worker = make_worker(give_back=give_back)
+    ended = Shutdown(worker, [livecheck])
+    worker.consumer.shutdown()  # as Celery does in its main thread
+    assert calls == ["messages"]
+
+
+def test_exit_of_the_worker_itself_waits_for_the_end_that_has_begun(
+    livecheck: LiveCheck, process: Process, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept: list[float] = []
+    monkeypatch.setattr(time, "sleep", slept.append)
+    ended = Shutdown(make_worker(), [livecheck])
+    ended.leave_to_thread()
+    assert slept == []
+    ended.request()
+    process.wait_exit()
+    ended.leave_to_thread()
+    assert slept == [shutdown._EXIT_AT_LATEST]
 
 
 def test_items_that_are_still_queued_are_sent_before_the_exit(
