@@ -21,7 +21,6 @@ from livecheck_celery.utils.sanitize import sanitize
 
 _STANDARD: Final = f"{sysconfig.get_path('stdlib')}/"
 _INSTALLED: Final = ("/site-packages/", "/dist-packages/")
-_GEVENT: Final = "/gevent/"
 
 
 class MainThread:
@@ -40,10 +39,8 @@ class MainThread:
         frame, line = next(((frame, line) for frame, line in stack if not _is_waiting(frame)), (None, 0))
         if frame is None:
             return "an unknown place"
-        file = frame.f_code.co_filename
-        for folder in _INSTALLED:
-            file = file.rpartition(folder)[2]
-        return sanitize(f"{file}:{line} in {frame.f_code.co_name}()")
+        code = frame.f_code
+        return sanitize(f"{_module_of(code.co_filename) or code.co_filename}:{line} in {code.co_name}()")
 
     def run(self, function: Callable[[], object], seconds: float) -> None:
         """Run ``function``, whatever it raises, and leave it after ``seconds``.
@@ -79,5 +76,10 @@ def _is_patched() -> bool:
 def _is_waiting(frame: FrameType) -> bool:
     """Return whether a frame is of the standard library or of gevent: of how its caller waits."""
     file = frame.f_code.co_filename
-    is_installed = any(folder in file for folder in _INSTALLED)  # also in a folder of the standard library's
-    return _GEVENT in file if is_installed else file.startswith(_STANDARD)
+    installed = _module_of(file)  # also in a folder of the standard library's
+    return installed.startswith("gevent/") if installed else file.startswith(_STANDARD)
+
+
+def _module_of(file: str) -> str:
+    """Return the path of an installed module in its folder; empty for other files."""
+    return next((file.rpartition(folder)[2] for folder in _INSTALLED if folder in file), "")

@@ -104,6 +104,8 @@ def test_blocked_run_does_not_keep_a_worker_from_exiting(programs: Programs, cli
     worker.wait_for("run() is asleep")
     worker.terminate()
     assert worker.wait_exit(GRACE + BOUND) == 0
+    held = f"in on_stop(), with tests that have not ended: {case.name}:{name}; exiting"
+    assert re.search(rf"did not stop by itself, held at celery/\S+ {re.escape(held)}", worker.output())
     assert_handed_back(client, case, name)
 
 
