@@ -18,6 +18,8 @@ from tests.helpers.rabbitmq import RabbitMQ
 
 HOST: Final = "127.0.0.1"
 _TIMEOUT: Final = 10.0
+#: Seconds for reading what the server has stored, 50 MB, on a busy machine.
+_LOADED_WITHIN: Final = 60.0
 _ATTEMPTS: Final = 5
 #: Every write that was acknowledged survives SIGKILL.
 _DURABLE: Final = {"appendonly": "yes", "appendfsync": "always"}
@@ -78,7 +80,7 @@ class Redis:
     def _start(self) -> None:
         config = {"maxclients": 4000, **(_DURABLE if self._durable else {})}
         server = ValkeyServer(port=self.port, data_dir=self._directory, persist=self._durable, config=config)
-        server.start(timeout=_TIMEOUT)
+        server.start(timeout=_LOADED_WITHIN)
         self._server = server
 
     @property
