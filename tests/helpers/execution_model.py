@@ -177,6 +177,8 @@ class ExecutionModel(ScheduleModel):
             outcome = "done"
         else:
             outcome = str(one.outcome) if is_repeated else one.claim_outcome(self.now, active)
+            is_held = outcome == "busy" and (one.lease_until or 0.0) > self.now and one.closing is None
+            one.taken = one.taken or is_held
         if outcome not in ("done", "busy"):
             if not is_repeated:
                 one.attempts = (one.attempts or 0) + 1

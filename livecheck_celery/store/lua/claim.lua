@@ -69,13 +69,14 @@ local expiry = tonumber(expires_at)
 
 -- The claimer repeats a claim whose reply was lost: the reply is the same, and nothing counts twice.
 local is_repeated = held_by == token
+local is_newer = tonumber(record[10] or 0) > tonumber(ARGV[14])
 local outcome
 if verdict or (sent_recorded_at and sent_recorded_at < tonumber(recorded_at)) then
   -- The execution has a verdict, or its id was used again after the verdict.
   outcome = 'done'
 elseif is_repeated then
   outcome = record[7]
-elseif record[8] or lease_until > now or tonumber(record[10] or 0) > tonumber(ARGV[14]) then
+elseif record[8] or lease_until > now or is_newer then
   outcome = 'busy'
 elseif expiry <= now then
   -- If a worker died before the expiry, the sweep closes the execution as lost; "expired" would hide the reason.
@@ -84,6 +85,10 @@ elseif not active then
   outcome = 'inactive'
 else
   outcome = 'run'
+end
+if outcome == 'busy' and lease_until > now and not (record[8] or is_newer) then
+  -- The sweep had sent this message while the lease had lapsed, and it is gone: if the holder dies, there is no other.
+  redis.call('HSET', test, 'taken', 1)
 end
 if outcome == 'done' or outcome == 'busy' then
   return {outcome, attempts, recorded_at, expires_at, {}, stamp(now), use}

@@ -69,6 +69,18 @@ def test_test_whose_worker_died_is_lost_after_three_attempts(store: Store, quick
     assert judge(store, make_test(), State.ERROR, "s3").accepted
 
 
+def test_message_that_found_the_test_held_again_is_replaced_when_its_worker_dies(store: Store, quick: None) -> None:
+    """A worker that was frozen continues after its test was sent again: that message is refused, and gone."""
+    store.executions.record(make_test(), expires_in=60)
+    claim(store, make_test(), "frozen", lease=0.02)
+    due(store)
+    assert store.executions.recover(CASE, "id-1", "s").action == "send"
+    assert store.executions.renew([(CASE, "id-1", "frozen")], 0.3) == []
+    assert claim(store, make_test(), "other").outcome == "busy"
+    due(store)
+    assert store.executions.recover(CASE, "id-1", "s").action == "send", "messages of other tests make it wait no longer"
+
+
 @pytest.mark.promise('A test that expires after its worker died is an ERROR, "worker lost".', theme="recovery")
 def test_expired_test_whose_worker_died_is_lost(store: Store) -> None:
     store.executions.record(make_test(), expires_in=0.3)
