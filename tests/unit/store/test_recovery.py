@@ -78,7 +78,7 @@ def test_message_that_found_the_test_held_again_is_replaced_when_its_worker_dies
     assert store.executions.renew([(CASE, "id-1", "frozen")], 0.3) == []
     assert claim(store, make_test(), "other").outcome == "busy"
     due(store)
-    assert store.executions.recover(CASE, "id-1", "s").action == "send", "messages of other tests make it wait no longer"
+    assert store.executions.recover(CASE, "id-1", "s").action == "send", "it is not one that waits"
 
 
 @pytest.mark.promise('A test that expires after its worker died is an ERROR, "worker lost".', theme="recovery")
