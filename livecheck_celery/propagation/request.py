@@ -50,7 +50,11 @@ class RequestScope(Work):
         self._path = path
 
     def __exit__(self, kind: object = None, error: BaseException | None = None, trace: object = None) -> None:
-        super().__exit__(kind, error, trace)
+        try:  # not super().__exit__(), since a signal handler can raise before the call
+            self._close()
+        except BaseException:  # of a signal handler
+            self._close()
+            raise
         # An abandoned coroutine, closed by the garbage collector in another context, has no outcome.
         if error is not None and not self.ended:
             for test in (*self.tests, *self.triggered)[:1]:
