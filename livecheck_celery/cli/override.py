@@ -26,6 +26,9 @@ from livecheck_celery.utils.durations import seconds
 @click.option("--reason", default="", help="Why; shown by status and cases.")
 @click.option("--by", help="Who; default: your user name and this host.")
 @click.option("--clear", is_flag=True, help="Remove all overrides of the case.")
+@click.option(
+    "--sign-again", is_flag=True, help="Sign the overrides with the first secret_key, before you remove an older one."
+)
 @click.pass_context
 def override(
     ctx: click.Context,
@@ -37,6 +40,7 @@ def override(
     reason: str,
     by: str | None,
     clear: bool,
+    sign_again: bool,
 ) -> None:
     r"""Override settings of a case, in every process within 5 seconds.
 
@@ -54,18 +58,25 @@ def override(
       livecheck -A shop override test_order --probability 0.01
       livecheck -A shop override test_order --inactive --until 2h --reason outage
       livecheck -A shop override test_order --clear
+      livecheck -A shop override test_order --sign-again
     """
     options = {"active": active, "probability": probability}
     overrides: dict[str, Any] = {name: value for name, value in options.items() if value is not None}
-    if bool(overrides) == clear:
+    if bool(overrides) + clear + sign_again != 1:
         raise CliError(
-            "give --active, --inactive or --probability, or else --clear",
+            "give --active, --inactive or --probability, or else --clear or --sign-again",
             f"`{ctx.command_path} --help` lists arguments and options",
         )
     known = known_cases(find_livechecks(ctx))
     name = full_case_name(case_name, list(known), otherwise="`livecheck cases` lists all cases")
     CaseSettings.resolve(f"case {name}", (), overrides)
     store = known[name].store
+    if sign_again:
+        if not store.settings.secret_key:
+            raise CliError("there is no secret_key", "set livecheck_secret_key; see docs/following.md#trust")
+        options_signed = ", ".join(store.registry.sign_again(name)) or "no override"
+        console.line(f"{name}: signed with the first secret_key: {options_signed}")
+        return
     store.registry.override(
         name,
         overrides,

@@ -254,7 +254,7 @@ class Gate:
         carried = limit(parsed, policy.max_age)
         if carried == NOTHING:
             raise _Ignored("expired")
-        if not self._replays.accept(carried):
+        if not self._replays.accept(carried, headers[HEADER_SIGNATURE]):
             raise _Ignored("replayed")
         return carried
 

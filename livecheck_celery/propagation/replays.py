@@ -1,4 +1,8 @@
-"""Count how often the headers of each test are accepted, so that a captured header is of little use."""
+"""Count how often each signature is accepted, so that a captured header is of little use.
+
+Each request has a signature of its own. So a fake request that makes many requests to a process is not taken for a real
+one, while somebody who sends a captured header again soon is.
+"""
 
 from __future__ import annotations
 
@@ -8,17 +12,18 @@ from typing import Final
 from livecheck_celery.propagation.headers import Carried
 from livecheck_celery.utils.forks import renew_after_fork
 
-#: Requests of one test, or of one fake request without a test, that a process accepts.
+#: Requests with one signature that a process accepts: clients and proxies send some requests again, and services with
+#: OpenTelemetry alone copy what they received to each request that they make.
 MAX_REQUESTS: Final = 100
-#: Tests that a process counts; the oldest one is forgotten first.
-_MAX_TESTS: Final = 10_000
+#: Signatures that a process counts; the oldest one is forgotten first.
+_MAX_SIGNATURES: Final = 50_000
 
 
 class Replays:
-    """The number of requests accepted of each test, in this process."""
+    """The number of requests accepted with each signature, in this process."""
 
     def __init__(self) -> None:
-        self._counts: dict[tuple[str, ...], int] = {}
+        self._counts: dict[int, int] = {}
         self.after_fork()
         renew_after_fork(self)
 
@@ -26,12 +31,13 @@ class Replays:
         """Replace the lock: the thread that held it does not exist in the child."""
         self._lock = threading.Lock()
 
-    def accept(self, carried: Carried) -> bool:
-        """Count a request that carries something; return whether it is one of the first `MAX_REQUESTS`."""
-        key = _identity(carried)
+    def accept(self, carried: Carried, signature: str) -> bool:
+        """Count a request with a genuine ``signature``; return whether it is one of the first `MAX_REQUESTS`."""
+        # Its random number is signed; the rest can be spelled in several ways, as base64 allows.
+        key = hash((*_identity(carried), signature.rpartition(".")[2]))
         with self._lock:
             count = self._counts.get(key, 0) + 1
-            if count == 1 and len(self._counts) >= _MAX_TESTS:
+            if count == 1 and len(self._counts) >= _MAX_SIGNATURES:
                 del self._counts[next(iter(self._counts))]
             self._counts[key] = count
         return count <= MAX_REQUESTS

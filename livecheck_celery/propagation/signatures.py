@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from random import getrandbits
 from typing import Any, Final, TypeGuard
 
 from livecheck_celery.models import HEADER_AUDIENCE, HEADER_LAYOUT, HEADER_OUTER, HEADER_SIGNATURE
@@ -19,7 +20,8 @@ _SALT: Final = "livecheck-celery.headers"
 class Keyring:
     """Secret keys: the first one signs, and signatures by any of them are accepted.
 
-    A signature begins with the id of its key.
+    A signature begins with the id of its key, and ends with a random number, by which receivers tell a request that is
+    sent again from other requests of the same test.
     """
 
     def __init__(self, keys: Sequence[str]) -> None:
@@ -33,8 +35,9 @@ class Keyring:
         return self._signatures.knows(signature)
 
     def sign(self, headers: Mapping[str, str]) -> dict[str, str]:
-        """Return ``headers`` with a signature made with the first key."""
-        signature = self._signatures.sign(_text(headers))
+        """Return ``headers`` with a signature made with the first key, which differs each time."""
+        nonce = f"{getrandbits(64):016x}"
+        signature = f"{self._signatures.sign(_text(headers, nonce))}.{nonce}"
         signed = {**headers, HEADER_SIGNATURE: signature}
         if HEADER_OUTER in headers:
             signed[HEADER_OUTER] += "." + self._signatures.sign(_outer_text(headers[HEADER_OUTER], signature))
@@ -49,7 +52,8 @@ class Keyring:
         carried = {name: headers[name] for name in _SIGNED if name in headers}
         if not carried or not _is_plausible(signature) or not all(map(_is_plausible, carried.values())):
             return None
-        if not self._signatures.is_genuine(signature, _text(carried)):
+        genuine, _, nonce = signature.rpartition(".")
+        if not self._signatures.is_genuine(genuine, _text(carried, nonce)):
             return None
         outer = headers.get(HEADER_OUTER)
         if _is_plausible(outer):
@@ -68,6 +72,6 @@ def _outer_text(packed: str, signature: str) -> str:
     return json.dumps([[HEADER_OUTER, packed], [HEADER_SIGNATURE, signature]])
 
 
-def _text(headers: Mapping[str, str]) -> str:
+def _text(headers: Mapping[str, str], nonce: str) -> str:
     # JSON delimits names and values, so that no text can be moved from one header to another.
-    return json.dumps([[name, headers[name]] for name in _SIGNED if name in headers])
+    return json.dumps([[name, headers[name]] for name in _SIGNED if name in headers] + [[HEADER_SIGNATURE, nonce]])

@@ -159,6 +159,27 @@ class Registry:
         )
         self._database.run(call)
 
+    def sign_again(self, case_name: str) -> list[str]:
+        """Sign the overrides of a case with the first key, and return the options; not those that no key has signed.
+
+        Values, authors, reasons and ends stay.
+
+        Raises:
+            RedisUnavailable: Redis did not answer, or the shared configuration has another type.
+        """
+        key = self._database.keys.shared
+        found = as_dict(self._database.run(SNAPSHOT(shared=key, revision="none")))
+        signed: dict[str, str] = {}
+        for field, stored in found.items():
+            option, _, name = field.removeprefix(_OVERRIDE).partition(":")
+            text, refused = self._verified(field, stored)
+            if field.startswith(_OVERRIDE) and name == case_name and not refused:
+                signed[option] = self._signed(field, text)
+        fields = [part for option, text in signed.items() for part in (f"{_OVERRIDE}{option}:{case_name}", text)]
+        if fields:
+            self._database.run(OVERRIDE(shared=key, name=case_name, merge=True, expires_at=None, overrides=fields))
+        return sorted(signed)
+
     def _signed(self, field: str, text: str) -> str:
         """Return the value to store in a field: with a signature, if this process has a key."""
         return f"{self._signatures.sign(self._signed_text(field, text))} {text}" if self._signatures else text

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
+from unittest.mock import patch
 
 from livecheck_celery.context import under_test
 from livecheck_celery.models import TestExecution
+from livecheck_celery.propagation import signatures
 from livecheck_celery.propagation.headers import outgoing
 from livecheck_celery.propagation.signatures import Keyring
 
@@ -17,9 +19,15 @@ def headers_of(test: TestExecution) -> dict[str, str]:
         return outgoing()
 
 
+def same_signatures() -> Any:
+    """Sign the same headers with the same signature, in the block."""
+    return patch.object(signatures, "getrandbits", lambda _: 0)
+
+
 def sign(headers: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, str]:
-    """Return ``headers`` with a signature made with the first of ``keys``."""
-    return Keyring(keys).sign(headers)
+    """Return ``headers`` with a signature made with the first of ``keys``, which is the same each time."""
+    with same_signatures():
+        return Keyring(keys).sign(headers)
 
 
 def verify(headers: Mapping[str, Any], keys: tuple[str, ...]) -> Mapping[str, str] | None:

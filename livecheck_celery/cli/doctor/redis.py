@@ -32,8 +32,8 @@ HEADER_FIXES: Final = {
     "audience": "the headers were signed for another host: add every name by which other services call this one to "
     "livecheck_audience; see docs/following.md#trust",
     "future": "synchronise the clocks of both services with NTP",
-    "replayed": "one test or fake request sends over 100 requests to one process, or somebody sends captured headers "
-    "again; see docs/following.md#trust",
+    "replayed": "somebody sends captured headers again, or a service copies the headers of one request to over 100 "
+    "others; see docs/following.md#trust",
     "expired": "synchronise the clocks of both services with NTP; a test also expires after its test_expires",
 }
 RESENT_FIX: Final = (

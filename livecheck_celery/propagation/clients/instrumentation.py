@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from livecheck_celery.blocks import is_anything_in_force
 from livecheck_celery.guard import GUARD
+from livecheck_celery.models import HEADER_OUTER, HEADER_SIGNATURE
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.replacements import Replacements
 
 T = TypeVar("T")
+
+#: Headers that contain a signature.
+_SIGNATURES: Final = (HEADER_SIGNATURE, HEADER_OUTER)
 
 
 class Instrumentation(Replacements):
@@ -55,5 +59,10 @@ class Instrumentation(Replacements):
 
 
 def has_all(headers: Mapping[str, str], own: Mapping[str, str]) -> bool:
-    """Return whether a client above this one, such as requests above urllib3, has added ``own`` to ``headers``."""
-    return all(headers.get(name) == value for name, value in own.items())
+    """Return whether a client above this one, such as requests above urllib3, has added ``own`` to ``headers``.
+
+    Two signatures of the same headers differ.
+    """
+    return all(headers.get(name) == value for name, value in own.items() if name not in _SIGNATURES) and all(
+        name in headers for name in own
+    )

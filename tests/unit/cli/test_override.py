@@ -38,7 +38,7 @@ def test_override_applies_until_it_is_cleared(declared: Any, store: Store) -> No
         ((CASE, "--inactive", "--until", "yesterday"), "--until 'yesterday' is not in the future"),
         ((CASE, "--inactive", "--until", "2020-01-01"), "--until '2020-01-01' is not in the future"),
         ((CASE, "--inactive", "--until", "0s"), "--until '0s' is not in the future"),
-        ((CASE,), "give --active, --inactive or --probability, or else --clear"),
+        ((CASE,), "give --active, --inactive or --probability, or else --clear or --sign-again"),
         ((CASE, "--clear", "--active"), "give --active, --inactive or --probability, or else --clear"),
         ((CASE, "--probability", "2"), f"case {CASE}: probability: must be at most 1, not 2"),
         (("test_ordre", "--active"), f"unknown case 'test_ordre' Hint: did you mean {CASE}?"),
@@ -89,3 +89,7 @@ def test_override_with_the_earliest_end_expires_first(store: Store) -> None:
     found = wait_until(lambda: (each := store.registry.snapshot()) and "b" not in each.overrides and each)
     assert found.overrides == {"a": {"active": False}, "c": {"active": False}}
     assert float(store.client.hget(store.keys.shared, "next_expiry")) == pytest.approx(store.time() + 600, abs=5)
+
+
+def test_overrides_are_signed_again(declared: Any, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "there is no secret_key" in run("override", "test_order", "--sign-again").stderr.replace("\n", " ")

@@ -14,6 +14,8 @@ from livecheck_celery.propagation.headers import MAX_HEADER, NOTHING
 from tests.helpers.factories import BrokenStr, make_gate, make_test
 from tests.helpers.signing import sign
 
+pytestmark = pytest.mark.usefixtures("same_signature")
+
 TEST = make_test("order-1")
 SIGNED = sign(TEST.as_headers(), ("key",))
 EXPIRED = sign(TEST.as_headers() | {HEADER_EXPIRES: "2020-01-01T00:00:00+00:00"}, ("key",))

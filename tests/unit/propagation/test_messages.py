@@ -23,6 +23,8 @@ from tests.helpers.http_server import KEY
 from tests.helpers.marks import synthetic_case
 from tests.helpers.signing import sign
 
+pytestmark = pytest.mark.usefixtures("same_signature")
+
 TEST = make_test("order-1")
 SIGNED = sign(TEST.as_headers(), (KEY,))
 PAIRS = [(name, value.encode()) for name, value in SIGNED.items()]

@@ -29,6 +29,8 @@ from tests.helpers.factories import make_gate, make_test
 from tests.helpers.signing import sign
 from tests.helpers.tracing import recording
 
+pytestmark = pytest.mark.usefixtures("same_signature")
+
 OUTER = make_test("outer", "shop.test_stock")
 
 

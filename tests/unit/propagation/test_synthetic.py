@@ -15,7 +15,7 @@ from livecheck_celery import Case, LiveCheck, TestExecution, blocks, current_tes
 from livecheck_celery.blocks import Work
 from livecheck_celery.config import MAX_HOP_AGE
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.models import HEADER_AUDIENCE, HEADER_SYNTHETIC, OLD_MARK
+from livecheck_celery.models import HEADER_AUDIENCE, HEADER_SIGNATURE, HEADER_SYNTHETIC, OLD_MARK
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation import replays
 from livecheck_celery.propagation.gate import Gate, Policy
@@ -286,16 +286,32 @@ def test_captured_header_is_accepted_a_hundred_times(headers: dict[str, str]) ->
     assert gate.accept(other.items()) is not NOTHING
 
 
-def test_two_tests_and_two_fake_requests_are_counted_apart() -> None:
+@pytest.mark.promise("Every request of a fake request is recognized, however many it makes.", theme="propagation")
+@pytest.mark.parametrize("test", [None, make_test("many", synthetic=True)])
+def test_fake_request_can_make_any_number_of_requests(test: TestExecution | None) -> None:
+    gate = make_gate(KEY, hosts=["orders"])
+    with Work((), make_mark()) if test is None else under_test(test):
+        sent = [dict(gate.headers_for("orders")) for _ in range(5 * MAX_REQUESTS)]
+    assert all(gate.accept(headers.items()).mark for headers in sent)
+
+
+def test_other_spellings_of_a_captured_signature_are_counted_together() -> None:
     gate = make_gate(KEY)
-    for _ in range(MAX_REQUESTS):
-        for number in range(2):
-            assert gate.accept(sign(make_test(str(number)).as_headers(), (KEY,)).items()) is not NOTHING
-            assert gate.accept(marked_headers().items()) is not NOTHING
+    headers = marked_headers()
+    key_id, signature, nonce = headers[HEADER_SIGNATURE].split(".")
+    spellings = [
+        *(f"{key_id}.{signature}{junk}.{nonce}" for junk in ("=", "==", "!", ".")),
+        *(
+            f"{key_id}.{signature[:-1]}{last}.{nonce}"
+            for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+        ),
+    ]
+    accepted = [gate.accept((headers | {HEADER_SIGNATURE: each}).items()) for each in spellings * 50]
+    assert sum(each is not NOTHING for each in accepted) == MAX_REQUESTS
 
 
 def test_memory_for_replays_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replays, "_MAX_TESTS", 10)
+    monkeypatch.setattr(replays, "_MAX_SIGNATURES", 10)
     gate = make_gate(KEY)
     for number in range(30):
         gate.accept(sign(make_test(str(number)).as_headers(), (KEY,)).items())
