@@ -14,7 +14,7 @@ from random import getrandbits
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
-from pydantic import AwareDatetime, Field, TypeAdapter, ValidationError
+from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
@@ -40,6 +40,8 @@ HEADER_EXPIRES: Final = "LiveCheck-Test-Expires"
 HEADER_NONCE: Final = "LiveCheck-Test-Nonce"
 #: The mark of a fake request.
 HEADER_SYNTHETIC: Final = "LiveCheck-Synthetic"
+#: The mark in Celery messages of earlier versions, which can wait in a queue for long: 1.
+HEADER_OLD_SYNTHETIC: Final = "LiveCheck-Test-Synthetic"
 #: Host of the service for which the headers were signed; absent for any service.
 HEADER_AUDIENCE: Final = "LiveCheck-Audience"
 HEADER_SIGNATURE: Final = "LiveCheck-Test-Signature"
@@ -117,8 +119,8 @@ class TestExecution:
         recorded_at: Redis time of the record, seconds since the epoch; None before that, and for an execution that a
             chain, group or link requests by a message alone.
         message_options: options of its Celery message as JSON, such as the task id; None for the defaults.
-        nonce: random, so that two tests of one id that are triggered at the same time differ; empty if another program
-            sent the headers.
+        nonce: random, so that two tests of one id that are triggered at the same time differ; empty if another program,
+            or a version of LiveCheck without nonces, triggered the test or sent the headers.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -157,7 +159,8 @@ class TestExecution:
     @property
     def use(self) -> str:
         """Identifies this use of the id, among all tests that have the id: the time of the trigger, and the nonce."""
-        return f"{self.timestamp.timestamp():.6f}-{self.nonce}"
+        seconds = f"{self.timestamp.timestamp():.6f}"
+        return f"{seconds}-{self.nonce}" if self.nonce else seconds
 
     def used_at(self, use: str) -> TestExecution:
         """Return the test as that of another use of its id."""
@@ -303,6 +306,14 @@ class TestReport:
     signal_arrivals: dict[str, int] = field(default_factory=dict)
 
 
-EXECUTION: Final = TypeAdapter(TestExecution)
+def _with_mark(value: Any) -> Any:
+    """Add the mark to an execution of an earlier version, which says only whether it is synthetic."""
+    if not isinstance(value, dict) or value.get("synthetic") is not True or "mark" in value:
+        return value
+    mark = {"case_name": value.get("case_name"), "since": value.get("timestamp"), "expires": value.get("expires")}
+    return {**value, "mark": mark}
+
+
+EXECUTION: Final[TypeAdapter[TestExecution]] = TypeAdapter(Annotated[TestExecution, BeforeValidator(_with_mark)])
 EVENT: Final = TypeAdapter(SignalEvent)
 REPORT: Final = TypeAdapter(TestReport)

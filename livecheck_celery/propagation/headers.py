@@ -22,6 +22,7 @@ from livecheck_celery.models import (
     HEADER_LAYOUT,
     HEADER_NAME,
     HEADER_NONCE,
+    HEADER_OLD_SYNTHETIC,
     HEADER_OUTER,
     HEADER_SYNTHETIC,
     HEADER_TIMESTAMP,
@@ -34,7 +35,7 @@ from livecheck_celery.utils.sanitize import encodable
 #: Every header of the innermost test and of the mark.
 HEADERS: Final = (HEADER_ID, HEADER_NAME, HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_NONCE, HEADER_SYNTHETIC)
 #: Every header of a Celery message.
-DATA_HEADERS: Final = (*HEADERS, HEADER_LAYOUT, HEADER_OUTER)
+DATA_HEADERS: Final = (*HEADERS, HEADER_OLD_SYNTHETIC, HEADER_LAYOUT, HEADER_OUTER)
 
 #: Maximum characters in one header; LiveCheck's own headers are never longer.
 MAX_HEADER: Final = 4096
@@ -83,7 +84,7 @@ def parse(headers: Mapping[str, Any]) -> Carried:
     A test that is malformed or expired is left out. A mark never is, and has no expiry here, so that neither a backlog
     in a queue nor a newer version of LiveCheck turns fake requests into real ones.
     """
-    mark = _mark_of(headers.get(HEADER_SYNTHETIC))
+    mark = _mark_of(headers.get(HEADER_SYNTHETIC) or _mark_of_earlier_version(headers))
     innermost = TestExecution.from_headers(headers) if HEADER_ID in headers else None
     tests = [] if innermost is None else [innermost, *outer_tests.unpack(headers.get(HEADER_OUTER))]
     live = tuple(replace(test, mark=mark) for test in tests if not test.is_expired)
@@ -122,6 +123,13 @@ def _mark_of(header: object) -> Mark | None:
         return _MARK.validate_python({"case_name": unquote(name), "since": since, "expires": expires})
     except ValueError:
         return Mark("", _LONG_AGO, _LONG_AGO)
+
+
+def _mark_of_earlier_version(headers: Mapping[str, Any]) -> str | None:
+    """Return the mark of a message of an earlier version, in the form of this one; None if it has none."""
+    if headers.get(HEADER_OLD_SYNTHETIC) != "1":
+        return None
+    return ";".join(str(headers.get(name, "")) for name in (HEADER_TIMESTAMP, HEADER_EXPIRES, HEADER_NAME))
 
 
 def _headers_of(test: TestExecution) -> dict[str, str]:

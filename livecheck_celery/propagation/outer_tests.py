@@ -48,6 +48,8 @@ def unpack(value: object) -> list[TestExecution]:
 def _parse(row: Any) -> TestExecution | None:
     if not isinstance(row, list) or len(row) != len(_FIELDS):
         return None
+    if isinstance(row[-1], bool):  # earlier versions have no nonce, and whether the test is synthetic in its place
+        row = [*row[:-1], ""]
     try:
         return EXECUTION.validate_python({**dict(zip(_FIELDS, row, strict=True)), "test_args": [], "test_kwargs": {}})
     except ValidationError:

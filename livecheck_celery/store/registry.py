@@ -17,13 +17,17 @@ from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.unreadable import parse
 from livecheck_celery.utils.signing import Signatures
 
-REGISTER: Final = Script("register", keys=("cases", "shared"), args=("name", "settings", "field", "sources"))
+REGISTER: Final = Script(
+    "register", keys=("cases", "shared"), args=("name", "settings", "field", "sources", "signature")
+)
 OVERRIDE: Final = Script("override", keys=("shared",), args=("name", "merge", "expires_at", "*overrides"))
 FORGET: Final = Script("forget", keys=("cases", "shared"), args=("name",))
 SNAPSHOT: Final = Script("snapshot", keys=("shared",), args=("revision",))
 
 _OVERRIDE: Final = "override:"
 _SOURCES: Final = "sources:"
+#: Field with the signature of another field, which is JSON, signed or not: earlier versions read it, too.
+_SIGNATURE: Final = "signature:"
 _SALT: Final = "livecheck-celery.shared"
 
 #: Why a process with a `secret_key` ignores a field: nobody signed it, or none of its keys did.
@@ -87,14 +91,15 @@ class Registry:
             text = json.dumps(dict(settings))
         except (TypeError, ValueError) as exc:
             raise InvalidPayload(f"{case_name}: the settings are not JSON: {exc}") from None
-        sources = settings.get("sources")
+        field, sources = _SOURCES + case_name, json.dumps(settings["sources"]) if settings.get("sources") else None
         call = REGISTER(
             cases=self._database.keys.cases,
             shared=self._database.keys.shared,
             name=case_name,
             settings=text,
-            field=_SOURCES + case_name,
-            sources=self._signed(_SOURCES + case_name, json.dumps(sources)) if sources else None,
+            field=field,
+            sources=sources,
+            signature=self._signature(field, sources) if sources else None,
         )
         self._database.run(call)
 
@@ -146,10 +151,10 @@ class Registry:
         """
         at = self._now() if settings else 0.0
         note = Note(at, by, reason, None if expires_in is None else at + expires_in)
-        stored = []
+        stored: list[str] = []
         for option, value in settings.items():
-            field = f"{_OVERRIDE}{option}:{case_name}"
-            stored += [field, self._signed(field, json.dumps({"value": value, **note._asdict()}))]
+            field, text = f"{_OVERRIDE}{option}:{case_name}", json.dumps({"value": value, **note._asdict()})
+            stored += [field, text, self._signature(field, text)]
         call = OVERRIDE(
             shared=self._database.keys.shared,
             name=case_name,
@@ -169,33 +174,32 @@ class Registry:
         """
         key = self._database.keys.shared
         found = as_dict(self._database.run(SNAPSHOT(shared=key, revision="none")))
-        signed: dict[str, str] = {}
-        for field, stored in found.items():
+        options, overrides = [], []
+        for field, text in found.items():
             option, _, name = field.removeprefix(_OVERRIDE).partition(":")
-            text, refused = self._verified(field, stored)
-            if field.startswith(_OVERRIDE) and name == case_name and not refused:
-                signed[option] = self._signed(field, text)
-        fields = [part for option, text in signed.items() for part in (f"{_OVERRIDE}{option}:{case_name}", text)]
-        if fields:
-            self._database.run(OVERRIDE(shared=key, name=case_name, merge=True, expires_at=None, overrides=fields))
-        return sorted(signed)
+            is_own = field.startswith(_OVERRIDE) and name == case_name
+            if is_own and not self._refusal(field, text, found.get(_SIGNATURE + field)):
+                options.append(option)
+                overrides += [field, text, self._signature(field, text)]
+        if overrides:
+            self._database.run(OVERRIDE(shared=key, name=case_name, merge=True, expires_at=None, overrides=overrides))
+        return sorted(options)
 
-    def _signed(self, field: str, text: str) -> str:
-        """Return the value to store in a field: with a signature, if this process has a key."""
-        return f"{self._signatures.sign(self._signed_text(field, text))} {text}" if self._signatures else text
+    def _signature(self, field: str, text: str) -> str:
+        """Return the signature of the text in a field; empty if this process has no key."""
+        return self._signatures.sign(self._signed_text(field, text)) if self._signatures else ""
 
     def _signed_text(self, field: str, text: str) -> str:
         # With the key and the field, so that no value can be moved to another environment, case or option.
         return json.dumps([self._database.keys.shared, field, text])
 
-    def _verified(self, field: str, stored: str) -> tuple[str, str]:
-        """Return the text in the value of a field, and why it is refused; a process without a key refuses none."""
-        signature, _, text = ("", "", stored) if stored.startswith("{") else stored.partition(" ")
+    def _refusal(self, field: str, text: str, signature: str | None) -> str:
+        """Return why the text in a field is refused; empty if it is not. A process without a key refuses none."""
         if not self._signatures:
-            return text, ""
+            return ""
         if not signature:
-            return text, UNSIGNED
-        return text, "" if self._signatures.is_genuine(signature, self._signed_text(field, text)) else FORGED
+            return UNSIGNED
+        return "" if self._signatures.is_genuine(signature, self._signed_text(field, text)) else FORGED
 
     def _now(self) -> float:
         with self._database.errors_translated():
@@ -247,11 +251,10 @@ class Registry:
     def _parse(self, fields: dict[str, str]) -> Snapshot:
         key = self._database.keys.shared
         snapshot = Snapshot(fields.pop("revision", ""), fields.pop("since", ""), {}, {}, {}, {})
-        for field, stored in fields.items():
+        for field, text in fields.items():
             if not field.startswith((_OVERRIDE, _SOURCES)):
                 continue
-            text, refused = self._verified(field, stored)
-            if refused:
+            if refused := self._refusal(field, text, fields.get(_SIGNATURE + field)):
                 snapshot.refused[field] = refused
                 continue
             try:

@@ -108,15 +108,16 @@ def test_writer_of_redis_gets_no_data_of_a_service_and_stops_no_command(
     programs: Programs, redis_client: redis.Redis, redis_url: str, service: str, worker: Program
 ) -> None:
     store = Store(make_settings(redis_url))
-    wait_until(lambda: redis_client.hget(SHARED, f"sources:{CASE}"), 30, "the worker has registered its cases")
-    signed = redis_client.hget(SHARED, f"sources:{CASE}")
+    signed = f"signature:sources:{CASE}"
+    signature = wait_until(lambda: redis_client.hget(SHARED, signed), 30, "the worker has registered its cases")
     all_wired = json.dumps({f"s{number}": source for number, source in enumerate([*WIRING, TASK])})
     redis_client.hset(
         SHARED,
         mapping={
             f"sources:{CASE} ": all_wired,
             f"sources:{OTHER}": all_wired,
-            f"sources:evil.{CASE}": f"{str(signed).partition(' ')[0]} {all_wired}",
+            f"sources:evil.{CASE}": all_wired,
+            f"signature:sources:evil.{CASE}": str(signature),
             f"override:probability:{CASE}": '{"value": 1.0, "at": 1}',
             f"override:active:{OTHER}": '{"value": false, "at": 1}',
             "revision": "attack",

@@ -28,6 +28,7 @@
 
 -- include number
 -- include open_bytes
+-- include uses
 local test, open, signals, suite, frequency, latency = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, payload, token, listener = ARGV[1], ARGV[2], ARGV[3], '>' .. ARGV[4]
 local lease, active, period, max_history = tonumber(ARGV[5]), ARGV[6] == '1', tonumber(ARGV[7]), tonumber(ARGV[8])
@@ -47,14 +48,14 @@ local function expire_at_least(key, ttl)
 end
 
 local record = redis.call('HMGET', test, 'verdict', 'token', 'lease_until', 'attempts', 'recorded_at', 'expires_at',
-  'outcome', 'closing', 'started', 'layout', 'use')
+  'outcome', 'closing', 'started', 'layout', 'use', 'nonce')
 local verdict, held_by, lease_until, attempts = record[1], record[2], tonumber(record[3] or 0), tonumber(record[4] or 0)
 local recorded_at, expires_at = record[5], record[6]
 local stored = redis.call('HMGET', suite, 'since', 'received_at', 'claimed_up_to')
 local since, received_at, claimed_up_to = number(stored[1]), number(stored[2]), number(stored[3]) or 0
 
 -- A message of a chain that is delivered again was built at another time than the record.
-use = record[11] or use
+use = recorded_use(record[11], record[12]) or use
 
 local is_new = not recorded_at
 if is_new then
@@ -110,8 +111,9 @@ if not is_repeated then
   attempts = attempts + 1
 end
 if is_new then
+  local seconds, nonce = parts_of(use)
   redis.call('HSET', test, 'payload', payload, 'recorded_at', recorded_at, 'expires_at', expires_at,
-    'layout', ARGV[14], 'use', use)
+    'layout', ARGV[14], 'use', seconds, 'nonce', nonce)
   redis.call('EXPIRE', test, math.max(1, math.ceil(expiry - now + keep)))
   redis.call('HSETNX', suite, 'since', stamp(now))
 end

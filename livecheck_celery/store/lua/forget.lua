@@ -10,10 +10,10 @@ local clock = redis.call('TIME')
 redis.call('HEXISTS', shared, 'revision')
 
 local removed = redis.call('HDEL', cases, name)
-local changed = redis.call('HDEL', shared, 'sources:' .. name)
+local changed = redis.call('HDEL', shared, 'sources:' .. name, 'signature:sources:' .. name)
 for _, field in ipairs(redis.call('HKEYS', shared)) do
   if string.match(field, '^override:[^:]*:(.*)$') == name then
-    changed = changed + redis.call('HDEL', shared, field)
+    changed = changed + redis.call('HDEL', shared, field, 'signature:' .. field)
   end
 end
 if changed > 0 then

@@ -25,6 +25,7 @@
 
 -- include number
 -- include open_bytes
+-- include uses
 local test, open, signals, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local unrecorded, unrecorded_bytes = KEYS[5], KEYS[6]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
@@ -42,9 +43,9 @@ local function stamp(time)
 end
 
 local is_reused = redis.call('EXISTS', test) == 1
-local earlier = redis.call('HMGET', test, 'verdict', 'use', 'recorded_at', 'by_message')
+local earlier = redis.call('HMGET', test, 'verdict', 'use', 'recorded_at', 'by_message', 'nonce')
 local by_message = earlier[4]
-if earlier[2] == use then
+if recorded_use(earlier[2], earlier[5]) == use then
   -- The caller repeats a call whose reply was lost.
   return earlier[3]
 end
@@ -78,8 +79,9 @@ for _, counted in ipairs(redis.call('HKEYS', signals)) do
   local sent_in = string.match(field and redis.call('HGET', signals, counted) or '', '^%d+ %S+ (%S+)')
   if sent_in then
     local name = string.match(field, '^~%S+ (.*)')
-    local is_own = sent_in == use or (sent_in == '-' and (name or not is_reused))
-    if name and is_own and (sent_in == use or not taken[name]) then
+    local is_of_use = is_same_use(sent_in, use)
+    local is_own = is_of_use or (sent_in == '-' and (name or not is_reused))
+    if name and is_own and (is_of_use or not taken[name]) then
       taken[name] = field
     end
     if name or not is_own then
@@ -107,8 +109,9 @@ end
 if is_reused then
   redis.call('DEL', test)
 end
+local seconds, nonce = parts_of(use)
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
-  'expires_at', stamp(expires_at), 'layout', ARGV[8], 'use', use)
+  'expires_at', stamp(expires_at), 'layout', ARGV[8], 'use', seconds, 'nonce', nonce)
 if by_message then
   -- A claim recorded an earlier execution of this id; its message can still be delivered again.
   redis.call('HSET', test, 'by_message', by_message)

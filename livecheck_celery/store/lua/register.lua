@@ -6,14 +6,17 @@
 -- ARGV[2]  settings  JSON
 -- ARGV[3]  field     "sources:<case>"
 -- ARGV[4]  sources   JSON; empty if the case has no sources
+-- ARGV[5]  signature of the sources; empty if they are not signed
 -- Reply    nil
 
-local cases, shared, name, settings, field, sources = KEYS[1], KEYS[2], ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local cases, shared, name, settings, field, sources, signature = KEYS[1], KEYS[2], unpack(ARGV)
+local signature_field = 'signature:' .. field
 local clock = redis.call('TIME')
 local now = clock[1] .. '.' .. clock[2]
 redis.call('HEXISTS', cases, name)
-local stored = redis.call('HMGET', shared, 'since', field)
-local is_first, is_changed = not stored[1], (stored[2] or '') ~= sources
+local stored = redis.call('HMGET', shared, 'since', field, signature_field)
+local is_first = not stored[1]
+local is_changed = (stored[2] or '') ~= sources or (stored[3] or '') ~= signature
 
 redis.call('HSET', cases, name, settings)
 if is_first then
@@ -21,10 +24,12 @@ if is_first then
   redis.call('HSET', shared, 'since', now)
 end
 if is_changed then
-  if sources == '' then
-    redis.call('HDEL', shared, field)
-  else
+  redis.call('HDEL', shared, field, signature_field)
+  if sources ~= '' then
     redis.call('HSET', shared, field, sources)
+  end
+  if signature ~= '' then
+    redis.call('HSET', shared, signature_field, signature)
   end
 end
 if is_first or is_changed then

@@ -24,6 +24,7 @@
 
 -- include number
 -- include check_stream
+-- include uses
 local signals, test, unrecorded, unrecorded_bytes, late_reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local inbox, forget_after, max_fields = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
@@ -34,10 +35,10 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local received_at = string.format('%.6f', now)
 
-local record = redis.call('HMGET', test, 'verdict', 'expires_at', 'use', 'verdict_at', 'limits')
-local verdict, expires_at, recorded_use = record[1], record[2], record[3] or ''
+local record = redis.call('HMGET', test, 'verdict', 'expires_at', 'use', 'verdict_at', 'limits', 'nonce')
+local verdict, expires_at, use_of_record = record[1], record[2], recorded_use(record[3], record[6]) or ''
 local stored_as = name
-if use ~= '' and recorded_use ~= '' and use ~= recorded_use then
+if use ~= '' and use_of_record ~= '' and not is_same_use(use, use_of_record) then
   if not verdict then
     -- From a trigger that was refused as a duplicate, or from an earlier use of the id.
     return 'stale'
@@ -73,7 +74,7 @@ local function with_this(before, arrivals)
 end
 
 local before = arrivals_of(stored_as)
-if use ~= '' and before[3] ~= use and before[3] ~= '-' then
+if use ~= '' and before[3] and before[3] ~= '-' and not is_same_use(before[3], use) then
   before = {}
 end
 for at = 4, #before do

@@ -19,8 +19,7 @@ local fields, live, expired, next_expiry = redis.call('HGETALL', shared), {}, {}
 for at = 1, #fields, 2 do
   local is_expired = false
   if string.sub(fields[at], 1, 9) == 'override:' then
-    -- A signature and a space precede the JSON object, if it is signed.
-    local is_read, override = pcall(cjson.decode, string.match(fields[at + 1], '{.*') or '')
+    local is_read, override = pcall(cjson.decode, fields[at + 1])
     local expires_at = is_read and type(override) == 'table' and tonumber(override.expires_at) or nil
     if expires_at and expires_at >= 1e12 or expires_at ~= expires_at then
       expires_at = nil
@@ -44,7 +43,7 @@ if type(redis.pcall('HSET', shared, 'revision', clock[1] .. '.' .. clock[2])) ==
   return live -- refused: the user may only read
 end
 for _, field in ipairs(expired) do
-  redis.call('HDEL', shared, field)
+  redis.call('HDEL', shared, field, 'signature:' .. field)
 end
 if next_expiry then
   redis.call('HSET', shared, 'next_expiry', string.format('%.6f', next_expiry))

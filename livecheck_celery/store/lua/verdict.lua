@@ -44,7 +44,7 @@ local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local at = string.format('%.6f', now)
 local record = redis.call('HMGET', test, 'token', 'verdict_token', 'verdict_reply', 'recorded_at', 'expires_at',
-  'not_before', 'by_message', 'use', 'limits')
+  'not_before', 'by_message', 'use', 'limits', 'nonce')
 local held_by, judged_by, recorded_at, expires_at = record[1], record[2], record[4], record[5]
 -- Only a trigger sets not_before.
 local by_message = record[7] or not record[6]
@@ -179,7 +179,7 @@ end
 redis.call('DEL', test)
 redis.call('HSET', test, 'recorded_at', recorded_at, 'expires_at', expires_at, 'verdict', verdict,
   'verdict_token', token, 'verdict_reply', cjson.encode(reply), 'verdict_at', at, 'use', record[8] or '',
-  'limits', record[9] or '{}')
+  'nonce', record[10] or '', 'limits', record[9] or '{}')
 if by_message then
   redis.call('HSET', test, 'by_message', 1)
 end

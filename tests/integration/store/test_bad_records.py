@@ -86,7 +86,7 @@ PLACES: dict[str, Callable[[redis.Redis, bytes], object]] = {
         f"record's {field}": lambda client, text, field=field: client.hset(KEYS.test(BAD, "open"), field, text)
         for field in (
             *("payload", "recorded_at", "expires_at", "lease_until", "attempts", "closing", "layout", "not_before"),
-            *("sent_at", "sends", "outcome", "use"),
+            *("sent_at", "sends", "outcome", "use", "nonce"),
         )
     },
 }
@@ -265,7 +265,9 @@ def test_worker_registers_the_other_cases_when_keys_have_another_type(
     assert list(livecheck.runtime.store.registry.cases()) == [GOOD, BAD, LAST]
 
 
-@pytest.mark.parametrize("field", ["use", "recorded_at", "expires_at", "lease_until", "attempts", "layout", "closing"])
+@pytest.mark.parametrize(
+    "field", ["use", "nonce", "recorded_at", "expires_at", "lease_until", "attempts", "layout", "closing"]
+)
 @pytest.mark.parametrize("value", [b"x", b"1e300", b"\xff", b"nan"])
 def test_message_of_a_test_whose_record_is_bad_is_one_log_line(
     livecheck: LiveCheck, plain_client: redis.Redis, caplog: pytest.LogCaptureFixture, field: str, value: bytes

@@ -101,8 +101,10 @@ def test_sources_and_overrides_are_signed_and_read_with_any_of_the_keys(redis_cl
     writer.registry.register("c", SETTINGS)
     writer.registry.override("c", {"active": False, "probability": 0.25}, by="ada", expires_in=60)
     stored = redis_client.hgetall(writer.keys.shared)
-    signed = [field for field, value in stored.items() if value.startswith(f"{key_id(KEY)}.")]
-    assert sorted(signed) == ["override:active:c", "override:probability:c", "sources:c"]
+    signed = ["override:active:c", "override:probability:c", "sources:c"]
+    signatures = {field: value for field, value in stored.items() if value.startswith(f"{key_id(KEY)}.")}
+    assert sorted(signatures) == [f"signature:{field}" for field in signed]
+    assert all(json.loads(stored[field]) for field in signed), "earlier versions read JSON"
     for reader in (writer, store_with(redis_client, OTHER_KEY, KEY), store_with(redis_client)):
         found = read(reader)
         assert found.sources == {"c": {"stored": ("task", "orders.store")}}
@@ -131,32 +133,34 @@ def test_value_cannot_be_moved_changed_or_brought_back_after_its_end(redis_clien
     store = store_with(redis_client, KEY)
     shared = store.keys.shared
     store.registry.override("c", {"probability": 0.5}, expires_in=60)
-    signed = redis_client.hget(shared, "override:probability:c")
-    assert signed is not None
-    signature, _, text = signed.partition(" ")
+    text = str(redis_client.hget(shared, "override:probability:c"))
+    signature = str(redis_client.hget(shared, "signature:override:probability:c"))
     other = store_with(redis_client, KEY, prefix="staging")
-    redis_client.hset(other.keys.shared, "override:probability:c", signed)
+    redis_client.hset(other.keys.shared, mapping=redis_client.hgetall(shared))
     assert read(other).refused == {"override:probability:c": "forged"}
     redis_client.delete(other.keys.shared)
     forgeries = {
-        "override:probability:d": signed,
-        "override:active:c": signed,
-        "sources:c": signed,
-        "override:probability:e": f"{signature} {json.dumps(EVIL)}",
-        "override:probability:f": f"{signature.partition('.')[0]}. {text}",
-        "override:probability:g": f"{signature}{signed}",
-        "override:probability:i": f"\u00e9.x {text}",
-        "override:probability:j": f" {text}",
-        "override:probability:k": "",
+        "override:probability:d": (text, signature),
+        "override:active:c": (text, signature),
+        "sources:c": (text, signature),
+        "override:probability:e": (json.dumps(EVIL), signature),
+        "override:probability:f": (text, f"{signature.partition('.')[0]}."),
+        "override:probability:g": (text, signature * 2),
+        "override:probability:i": (text, "\u00e9.x"),
+        "override:probability:j": (text, " "),
+        "override:probability:k": ("", signature),
+        "override:probability:l": (text, ""),
     }
-    redis_client.hset(shared, mapping={**forgeries, "revision": "1"})
+    for field, (value, made_up) in forgeries.items():
+        redis_client.hset(shared, mapping={field: value, f"signature:{field}": made_up, "revision": "1"})
     found = read(store)
     assert found.overrides == {"c": {"probability": 0.5}}
     assert found.refused.keys() == forgeries.keys()
 
     past = json.dumps({"value": 1.0, "at": 1.0, "by": "", "reason": "", "expires_at": 2.0})
-    redis_client.hset(shared, "override:probability:c", store.registry._signed("override:probability:c", past))
-    redis_client.hset(shared, "revision", "2")
+    field = "override:probability:c"
+    again = {field: past, f"signature:{field}": store.registry._signature(field, past), "revision": "2"}
+    redis_client.hset(shared, mapping=again)
     redis_client.hdel(shared, "next_expiry")
     assert read(store).overrides == {}, "an override that has expired stays so, also if somebody writes it again"
 
