@@ -19,7 +19,7 @@ from livecheck_celery.blocks import Work
 from livecheck_celery.context import mark_in_force, operation_tests
 from livecheck_celery.guard import guarded
 from livecheck_celery.models import HEADER_ID, HEADER_SYNTHETIC
-from livecheck_celery.propagation.headers import DATA_HEADERS, outgoing, parse
+from livecheck_celery.propagation.headers import DATA_HEADERS, mark_for_earlier_versions, outgoing, parse
 from livecheck_celery.propagation.sources import TASK, OperationFinished
 from livecheck_celery.utils.sanitize import type_and_message
 
@@ -74,6 +74,8 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
     carried = outgoing()
     if is_own:  # a chain in a fake request triggers a test in a task of LiveCheck's
         carried = {name: value for name, value in carried.items() if name == HEADER_SYNTHETIC}
+    elif mark := mark_in_force():
+        carried = {**mark_for_earlier_versions(mark), **carried}
     if carried or is_own:
         # A retried message still has the headers with which it arrived.
         for name in DATA_HEADERS:

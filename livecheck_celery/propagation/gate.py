@@ -1,7 +1,7 @@
 """The trust boundary of one process: which headers to accept, which to send, and to which hosts.
 
 A header that is unsigned, forged, expired, oversized, duplicated or malformed is ignored and counted. It never fails
-the request, and is not logged.
+the request, and is not logged, except that an earlier version of LiveCheck sent it.
 """
 
 from __future__ import annotations
@@ -37,7 +37,10 @@ from livecheck_celery.propagation.routes import Routes
 from livecheck_celery.propagation.signatures import Keyring
 from livecheck_celery.propagation.sources import REQUEST, SPAN, OperationFinished
 from livecheck_celery.utils.hosts import Hosts
-from livecheck_celery.utils.sanitize import type_and_message
+from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.throttle import ThrottledLogger
+
+throttled = ThrottledLogger(get_logger(__name__))
 
 #: Spelling of LiveCheck's own headers, by name in lower case.
 OWN_HEADERS: Final = {name.lower(): name for name in (*DATA_HEADERS, HEADER_AUDIENCE, HEADER_SIGNATURE)}
@@ -45,6 +48,8 @@ OWN_HEADERS: Final = {name.lower(): name for name in (*DATA_HEADERS, HEADER_AUDI
 KNOWN_HEADERS: Final = {**OWN_HEADERS, baggage.HEADER: baggage.HEADER}
 
 _FIRST_SERVER_ERROR: Final = 500
+#: The signature of an earlier version of LiveCheck, which does not name its key.
+_EARLIER_VERSION: Final = "earlier version"
 
 
 class Policy(NamedTuple):
@@ -135,6 +140,11 @@ class Gate:
             return self._accept(headers, has_audience=has_audience)
         except _Ignored as ignored:
             self._count_ignored(ignored.reason)
+            if ignored.reason == _EARLIER_VERSION:
+                throttled.warning(
+                    "http: ignored the headers of a request: their signature is that of an earlier version of "
+                    "LiveCheck; upgrade all services, see docs/running.md#upgrade-livecheck"
+                )
             return NOTHING
 
     def _accept(self, headers: Iterable[tuple[str, str]], *, has_audience: bool) -> Carried:
@@ -271,6 +281,8 @@ def _verified(headers: Mapping[str, str], keys: Keyring) -> Mapping[str, str]:
         raise _Ignored("unsigned")
     if any(len(value) > MAX_HEADER for value in headers.values()):
         raise _Ignored("oversized")
+    if "." not in headers[HEADER_SIGNATURE]:
+        raise _Ignored(_EARLIER_VERSION)
     if not keys.knows(headers[HEADER_SIGNATURE]):
         raise _Ignored("unknown key")
     genuine = keys.verify(headers)

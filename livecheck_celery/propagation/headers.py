@@ -84,7 +84,7 @@ def parse(headers: Mapping[str, Any]) -> Carried:
     A test that is malformed or expired is left out. A mark never is, and has no expiry here, so that neither a backlog
     in a queue nor a newer version of LiveCheck turns fake requests into real ones.
     """
-    mark = _mark_of(headers.get(HEADER_SYNTHETIC) or _mark_of_earlier_version(headers))
+    mark = _mark_of(headers.get(HEADER_SYNTHETIC, _mark_of_earlier_version(headers)))
     innermost = TestExecution.from_headers(headers) if HEADER_ID in headers else None
     tests = [] if innermost is None else [innermost, *outer_tests.unpack(headers.get(HEADER_OUTER))]
     live = tuple(replace(test, mark=mark) for test in tests if not test.is_expired)
@@ -123,6 +123,15 @@ def _mark_of(header: object) -> Mark | None:
         return _MARK.validate_python({"case_name": unquote(name), "since": since, "expires": expires})
     except ValueError:
         return Mark("", _LONG_AGO, _LONG_AGO)
+
+
+def mark_for_earlier_versions(mark: Mark) -> dict[str, str]:
+    """Return the headers of a Celery message in which an earlier version, which runs beside this one, reads a mark."""
+    return {
+        HEADER_OLD_SYNTHETIC: "1",
+        HEADER_NAME: quote(encodable(mark.case_name)),
+        HEADER_EXPIRES: mark.expires.isoformat(),
+    }
 
 
 def _mark_of_earlier_version(headers: Mapping[str, Any]) -> str | None:

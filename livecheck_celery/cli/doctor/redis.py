@@ -27,6 +27,8 @@ HEADER_FIXES: Final = {
     "forged": "somebody changes LiveCheck's headers on the way; see docs/following.md#trust",
     "unknown key": "another service signs with a key that this one does not have: compare the ids of the keys that "
     "doctor shows in both, and set the same livecheck_secret_key in all; see docs/following.md#trust",
+    "earlier version": "the sender runs an earlier version of LiveCheck, or somebody else sends LiveCheck's headers: "
+    "upgrade all services; see docs/running.md#upgrade-livecheck",
     "no secret_key": "set livecheck_secret_key in this service, as in the others",
     "unsigned": "a proxy removes LiveCheck-Test-Signature, or somebody else sends LiveCheck's headers",
     "audience": "the headers were signed for another host: add every name by which other services call this one to "

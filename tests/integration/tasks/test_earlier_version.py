@@ -5,7 +5,9 @@ The earlier version has no nonces, and marks a fake request by ``synthetic``.
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ import redis
 from celery.app.trace import build_tracer
 
 from livecheck_celery import Case, LiveCheck, Signal, State, current_test, is_synthetic
-from livecheck_celery.context import under_test
+from livecheck_celery.context import fake_request, under_test
 from livecheck_celery.models import EXECUTION, SignalEvent, TestExecution
+from livecheck_celery.propagation import celery as propagation
 from livecheck_celery.propagation import outer_tests
 from tests.helpers.factories import make_test
 
@@ -88,7 +91,7 @@ def test_execution_of_a_fake_request_of_an_earlier_version_is_synthetic() -> Non
 
 @pytest.mark.parametrize("carried", ["test", "mark"])
 def test_task_of_a_fake_request_of_an_earlier_version_is_synthetic(case: Any, carried: str) -> None:
-    @case.app.app.task
+    @case.app.app.task(shared=False)
     def ask() -> tuple[bool, bool]:
         return is_synthetic(), current_test() is not None
 
@@ -98,6 +101,25 @@ def test_task_of_a_fake_request_of_an_earlier_version_is_synthetic(case: Any, ca
         del headers["LiveCheck-Test-Id"]
     assert ask_with(ask, headers) == (True, carried == "test")
     assert ask_with(ask, {**headers, "LiveCheck-Test-Synthetic": "0"}) == (False, carried == "test")
+
+
+@pytest.mark.parametrize("has_test", [True, False])
+def test_message_of_a_fake_request_is_synthetic_for_an_earlier_version(case: Any, has_test: bool) -> None:
+    """It reads the header with 1, of a test or beside the name and the expiry."""
+    headers: dict[str, Any] = {}
+    with fake_request(case.name), under_test(make_test("o-1", case_name=case.name)) if has_test else nullcontext():
+        propagation._add_headers("shop.store", headers)
+    assert headers["LiveCheck-Test-Synthetic"] == "1"
+    assert headers["LiveCheck-Test-Name"] == case.name
+    assert datetime.fromisoformat(headers["LiveCheck-Test-Expires"]) > datetime.now(UTC)
+    assert ("LiveCheck-Test-Id" in headers) is has_test
+
+
+def test_message_outside_a_fake_request_is_not_synthetic_for_an_earlier_version(case: Any) -> None:
+    headers: dict[str, Any] = {}
+    with under_test(make_test("o-1", case_name=case.name)):
+        propagation._add_headers("shop.store", headers)
+    assert "LiveCheck-Test-Synthetic" not in headers
 
 
 def ask_with(task: Any, headers: dict[str, str]) -> Any:

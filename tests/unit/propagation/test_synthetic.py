@@ -392,6 +392,17 @@ def test_signature_of_an_unknown_key_is_counted_as_such() -> None:
     assert ignored == ["unknown key"]
 
 
+def test_signature_of_an_earlier_version_is_counted_and_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+    ignored: list[str] = []
+    gate = make_gate(KEY, ignored=ignored)
+    headers = {**make_test().as_headers(), "LiveCheck-Test-Signature": "6PbVpuHuJXvD3SByArxz98qs3YKaJ8UAnG1XNzkixwc"}
+    for _ in range(2):
+        assert gate.accept(headers.items()) == NOTHING
+    assert ignored == ["earlier version"] * 2
+    [line] = caplog.messages
+    assert line.startswith("http: ignored the headers of a request: their signature is that of an earlier version")
+
+
 @pytest.mark.promise("A secret key that can be guessed carries nothing.", theme="propagation")
 def test_web_process_with_a_short_key_carries_nothing_and_says_it_once(caplog: pytest.LogCaptureFixture) -> None:
     case = make_shop(secret_key="7,a")
