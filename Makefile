@@ -103,7 +103,7 @@ recipe-pretix: wheel ## install pretix and LiveCheck beside it, and test an orde
 	rm -rf build/pretix && mkdir -p build && $(PYTHON) -m venv build/pretix
 	build/pretix/bin/pip install --quiet --disable-pip-version-check pretix gunicorn
 	build/pretix/bin/pip freeze > build/pretix/before.txt
-	build/pretix/bin/pip install --quiet --disable-pip-version-check "$$(ls dist/*.whl)[embedded]"
+	build/pretix/bin/pip install --quiet --disable-pip-version-check -c build/pretix/before.txt "$$(ls dist/*.whl)[embedded]"
 	build/pretix/bin/pip freeze | diff build/pretix/before.txt - || true
 	@! build/pretix/bin/pip freeze | diff build/pretix/before.txt - | grep '^<' # nothing of pretix's was replaced
 	examples/pretix/run.sh build/pretix/bin

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, RemoteDisconnected
 from threading import Event, Thread
 from typing import Any, Final
+from urllib.parse import urlsplit
 
 import requests
 import urllib3
@@ -20,6 +21,7 @@ from livecheck_celery.cases.redirects import refusal
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.errors import ServiceDown
 from livecheck_celery.utils.compat import shut_down
+from livecheck_celery.utils.hosts import LONGEST
 from livecheck_celery.utils.sanitize import message_of
 from livecheck_celery.utils.secrets import printed_url
 
@@ -63,6 +65,7 @@ def fetch(
         requests.RequestException: the request is invalid, such as a URL without a scheme.
     """
     method = method.upper()
+    _check_host(url)
     parts = {name: kwargs.pop(name) for name in PARTS if name in kwargs}
     headers = kwargs.pop("headers", None)
     body = Body(method, url, headers, parts)
@@ -178,6 +181,20 @@ class _Attempt:
                 if len(body) > self.max_body:
                     raise _Failed(f"the body is over the limit of {self.max_body} bytes", retryable=False)
             return bytes(body)
+
+
+def _check_host(url: str) -> None:
+    """Refuse a long host before requests encodes it, for which older versions of idna need minutes.
+
+    Raises:
+        InvalidURL: the host is too long, or malformed.
+    """
+    try:
+        host = urlsplit(str(url)).netloc.rpartition("@")[2]
+    except ValueError as exc:
+        raise InvalidURL(f"the URL is malformed: {message_of(exc)}") from None
+    if len(host) > LONGEST + len(":65535"):
+        raise InvalidURL(f"the host of the URL has {len(host)} characters; a host has at most {LONGEST}")
 
 
 def _connect_limit(settings: UrlSettings) -> float | None:

@@ -45,6 +45,8 @@ class Session(requests.Session):  # types-requests leaves the methods below unty
     def rebuild_proxies(self, prepared_request: PreparedRequest, proxies: Any) -> Any:
         """Return the proxies for the target of a redirect."""
         rebuilt = super().rebuild_proxies(prepared_request, proxies)  # type: ignore[no-untyped-call] # see above
+        if str(prepared_request.url).startswith("https:"):  # requests before 2.31 adds the login of the proxy
+            prepared_request.headers.pop("Proxy-Authorization", None)
         if not is_loopback(prepared_request.url):
             return rebuilt
         environment = getproxies()

@@ -18,7 +18,7 @@ _NAME: Final = re.compile(
 )
 
 #: Longest host name, in characters.
-_LONGEST: Final = 253
+LONGEST: Final = 253
 
 #: Limits the memory for hosts of requests, which users can choose.
 _MAX_SEEN: Final = 1000
@@ -129,7 +129,7 @@ def _normalized(host: str) -> str | None:
     if address := address_of(host.removeprefix("[").removesuffix("]").rstrip(".")):
         return str(address)
     name = host.lower()
-    if len(name) > _LONGEST:  # idna takes long for long names
+    if len(name) > LONGEST:  # idna takes long for long names
         return None
     if not name.isascii():
         try:

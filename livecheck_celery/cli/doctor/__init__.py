@@ -15,6 +15,7 @@ from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
 from livecheck_celery.cli.doctor.data import check_data
 from livecheck_celery.cli.doctor.findings import Finding, warning
+from livecheck_celery.cli.doctor.packages import check_packages
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
 from livecheck_celery.livecheck import LiveCheck
@@ -35,6 +36,7 @@ def doctor(ctx: click.Context) -> None:
 
     \b
     python -O  asserts are not disabled
+    packages   known vulnerabilities of requests and idna
     redis      Redis answers, and is new enough
     storage    Redis does not evict data, and persists it
     clients    Redis has connections left
@@ -82,6 +84,7 @@ def examine(ctx: click.Context) -> Iterator[Finding]:
         CliError: the module given with ``-A`` cannot be used.
     """
     yield check_optimization(sys.flags.optimize, os.environ.get("PYTHONOPTIMIZE", ""))
+    yield from check_packages()
     livechecks = find_livechecks(ctx)
     for livecheck in distinct(livechecks, "redis_url", "prefix", "broker_url", "queue", "schedule_queue"):
         commands = commands_for(livecheck, app_name(ctx))

@@ -165,3 +165,15 @@ def test_response_hooks_of_call_and_session_run(session: requests.Session) -> No
         hooks = {"response": lambda response, **_: seen.append("call")}
         fetch("GET", server.url, settings=QUICK, session=session, hooks=hooks)
     assert seen == ["session", "call"]
+
+
+@pytest.mark.parametrize("host", ["\u0660" * 30_000, "a" * 300, "user:password@" + "a" * 300])
+def test_long_host_is_refused_before_it_is_encoded(session: requests.Session, host: str) -> None:
+    """Before idna 3.14, encoding takes minutes, in which no timeout ends it."""
+    with pytest.raises(requests.exceptions.InvalidURL, match="a host has at most 253"):
+        fetch("GET", f"http://{host}/", settings=QUICK, session=session)
+
+
+def test_malformed_host_is_an_error_of_the_caller(session: requests.Session) -> None:
+    with pytest.raises(requests.exceptions.InvalidURL, match="malformed"):
+        fetch("GET", "http://[::1/", settings=QUICK, session=session)

@@ -157,6 +157,13 @@ def test_explicit_proxy_is_used_for_loopback(session: requests.Session) -> None:
         )
 
 
+def test_login_of_a_proxy_is_not_sent_through_it_after_a_redirect(session: requests.Session) -> None:
+    """requests before 2.31 adds it to the headers for the target."""
+    target = requests.Request("GET", "https://shop.example/").prepare()
+    session.rebuild_proxies(target, {"https": "http://user:password@proxy.example/"})
+    assert "Proxy-Authorization" not in target.headers
+
+
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
