@@ -22,8 +22,7 @@ class AllowedSources:
 
     def __init__(self, patterns: Iterable[str], cases: Mapping[str, Any]) -> None:
         self._exact = frozenset(patterns)
-        expressions = [".*".join(map(re.escape, each.split("*"))) for each in self._exact]
-        self._pattern = re.compile("|".join(expressions), re.DOTALL)
+        self._pattern = re.compile("|".join(map(_expression, self._exact)), re.DOTALL)
         self._cases = cases
 
     def __call__(self, source: Source) -> bool:
@@ -37,6 +36,15 @@ class AllowedSources:
     def _declared(self) -> set[Source]:
         signals = [signal for case in list(self._cases.values()) for signal in case.signals.values()]
         return {signal.source for signal in signals if signal.source is not None}
+
+
+def _expression(pattern: str) -> str:
+    """Return a regular expression for ``pattern``; its groups are atomic, so that each ``*`` is tried once."""
+    first, *others = map(re.escape, pattern.split("*"))
+    if not others:
+        return first
+    between = "".join(f"(?>.*?{each})" for each in others[:-1])
+    return f"{first}{between}.*{others[-1]}"
 
 
 def _is_of_every_sender(source: Source) -> bool:

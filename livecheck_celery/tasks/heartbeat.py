@@ -22,7 +22,7 @@ from livecheck_celery.utils.secrets import printed_url
 logger = get_logger(__name__)
 
 #: A URL in an error of a redirect.
-_URL: Final = re.compile(r"\w[\w+.-]*://[^\s'\"]+")
+_URL: Final = re.compile(r"(?<![\w+.-])[\w+.-]++://[^\s'\"]+")
 _pinging: ContextVar[bool] = ContextVar("livecheck_pinging", default=False)
 
 #: Seconds an execution can be overdue for the sweep, which runs every few seconds.
@@ -62,11 +62,16 @@ def _send(url: str) -> None:
             fetch("GET", url, settings=_HTTP, session=session)
     except ServiceDown as exc:
         reason = str(exc).rpartition(": ")[2]
-        _warn(url, _URL.sub(lambda found: printed_url(found[0], path=False), reason))
+        _warn(url, shown_urls(reason))
     except (LiveCheckError, OSError, ValueError) as exc:  # the message has the URL
         _warn(url, type(exc).__name__)
     finally:
         _pinging.reset(token)
+
+
+def shown_urls(text: str) -> str:
+    """Return ``text`` with the scheme and the host of each URL in it."""
+    return _URL.sub(lambda found: printed_url(found[0], path=False), text)
 
 
 def _warn(url: str, reason: str) -> None:

@@ -15,8 +15,9 @@ _SECRET: Final = re.compile(
     re.IGNORECASE,
 )
 _LOGIN: Final = re.compile(r"(?<=://)[^\s/?#'\"<>]+@")
-#: As `_LOGIN`, for servers: with a special character in the password, but not in the path.
-_SERVER_LOGIN: Final = re.compile(r"(\b(?!https?:)[a-z][\w+.-]*://)[^\s'\"<>]+@", re.IGNORECASE)
+#: What can be one URL, or several. `_SERVER` is searched only where a scheme can begin, so that it takes linear time.
+_UNBROKEN: Final = re.compile(r"[^\s'\"<>]+")
+_SERVER: Final = re.compile(r"(?<![\w+.-])(?![\d_+.-]*https?:)[\w+.-]++://(?=.)", re.IGNORECASE | re.DOTALL)
 #: Separates two servers in one setting; a password may contain a semicolon.
 _NEXT_SERVER: Final = re.compile(r";(?=[a-zA-Z+]+://)")
 _SCHEME: Final = re.compile(r"[a-z][a-z0-9+.-]*", re.IGNORECASE)
@@ -86,8 +87,17 @@ def masked(value: Any) -> Any:
 
 def without_url_secrets(text: str) -> str:
     """Return ``text`` with the user and the password of each URL, and its parameters that are secrets, replaced."""
-    text = _LOGIN.sub(f"{MASK}@", _SERVER_LOGIN.sub(rf"\g<1>{MASK}@", text))
+    if "://" in text:
+        text = _LOGIN.sub(f"{MASK}@", _UNBROKEN.sub(_without_server_login, text))
     return _PARAMETER.sub(_masked_parameter, text)
+
+
+def _without_server_login(found: re.Match[str]) -> str:
+    """Mask as `_LOGIN`, for servers: with a special character in the password, but not in the path."""
+    text = found[0]
+    end = text.rfind("@")
+    server = _SERVER.search(text, 0, end) if end > 0 else None
+    return f"{text[: server.end()]}{MASK}{text[end:]}" if server else text
 
 
 def _masked_parameter(found: re.Match[str]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from types import SimpleNamespace
 from typing import Any
 
@@ -80,3 +81,10 @@ def test_pattern_without_a_known_kind_or_a_name_is_refused(pattern: str) -> None
 def test_patterns_are_a_list_or_text_with_commas() -> None:
     settings = make_settings("redis://r", allow_sources="task:a, span:*")
     assert settings.allow_sources == ("task:a", "span:*")
+
+
+def test_no_source_is_matched_slowly() -> None:
+    allowed, source = AllowedSources(["task:" + "*a" * 20 + "b"], {}), Source("task", "a" * 10_000)
+    started = time.perf_counter()
+    assert not allowed(source)
+    assert time.perf_counter() - started < 0.5  # with backtracking, it takes years

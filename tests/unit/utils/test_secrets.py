@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
+
 import pytest
 
+from livecheck_celery.tasks.heartbeat import shown_urls
 from livecheck_celery.utils.sanitize import message_of, traceback_of
 from livecheck_celery.utils.secrets import Secret, is_secret, printed_url, without_url_secrets
 
@@ -34,10 +38,26 @@ def test_other_names_are_not_secret(name: object) -> None:
         ("https://shop/?to=ann@shop", "https://shop/?to=ann@shop"),
         ("tokens=3", "tokens=3"),
         ("no server at redis://u:hun/te#r?2@host:1/0", "no server at redis://********@host:1/0"),
+        ("at http://a/b,redis://u:hun/ter2@host:1", "at http://a/b,redis://********@host:1"),
+        ("https://shop/x://ann@shop", "https://shop/x://********@shop"),
     ],
 )
 def test_login_and_secret_parameters_of_urls_are_masked(text: str, shown: str) -> None:
     assert without_url_secrets(text) == shown
+
+
+@pytest.mark.promise("No text of an error makes its verdict or its log line slow.", theme="bounds")
+@pytest.mark.parametrize("part", ["a.", "a-", "a://", "://a", "http://", "?a=", "a:", ":", "+.", "a@", "a://x@ "])
+@pytest.mark.parametrize("end", ["", "@", "://", "://u:p@host"])
+@pytest.mark.parametrize("mask", [without_url_secrets, shown_urls])
+def test_no_text_is_masked_slowly(part: str, end: str, mask: Callable[[str], str]) -> None:
+    def seconds() -> float:
+        started = time.perf_counter()
+        mask(text)
+        return time.perf_counter() - started
+
+    text = part * (32_000 // len(part)) + end
+    assert min(seconds() for _ in range(3)) < 0.5  # with backtracking, it takes ten seconds
 
 
 def test_errors_are_shown_without_the_secrets_of_urls() -> None:
