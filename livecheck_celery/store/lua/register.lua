@@ -9,7 +9,8 @@
 -- ARGV[5]  signature of the sources; empty if they are not signed
 -- Reply    nil
 
-local cases, shared, name, settings, field, sources, signature = KEYS[1], KEYS[2], unpack(ARGV)
+local cases, shared = KEYS[1], KEYS[2]
+local name, settings, field, sources, signature = ARGV[1], ARGV[2], ARGV[3], ARGV[4], ARGV[5]
 local signature_field = 'signature:' .. field
 local clock = redis.call('TIME')
 local now = clock[1] .. '.' .. clock[2]

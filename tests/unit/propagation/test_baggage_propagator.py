@@ -21,6 +21,8 @@ from tests.helpers.baggage import ENTRY, TEST, injected
 from tests.helpers.factories import make_gate
 from tests.helpers.tracing import recording
 
+pytestmark = pytest.mark.usefixtures("same_signature")
+
 
 @pytest.fixture(autouse=True)
 def otel() -> Iterator[None]:
