@@ -77,7 +77,8 @@ class Settings(Resolved):
     max_open_bytes: int = Field(
         default=64 * 1024 * 1024,
         ge=1,
-        description="Bytes of the records of these tests, mostly their arguments; further triggers are refused.",
+        description="Bytes of the arguments and signals of these tests; further triggers are refused, and signals over "
+        "twice as many. Besides, bytes of the signals of tests that have a verdict, which are else kept two minutes.",
     )
     max_payload: int = Field(
         default=64 * 1024,

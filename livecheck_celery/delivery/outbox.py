@@ -58,7 +58,7 @@ _REFUSED: Final = {
     "workers",
     RATE: "too many tests of the case a second (max_rate)",
     STALE: "the signal belongs to another test of its id",
-    OVERFLOW: "too many signals for ids that no test has",
+    OVERFLOW: "too many signals without a test that runs, or too many bytes of signals (livecheck_max_open_bytes)",
 }
 
 

@@ -68,6 +68,7 @@ VERDICT: Final = Script(
         "max_failure_rate",
         "failure_rate_window",
         "failure_rate_tests",
+        "max_open_bytes",
     ),
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))

@@ -266,6 +266,7 @@ class Executions:
             forget_after=FORGET_AFTER,
             remember=REMEMBER,
             **limits._asdict(),
+            max_open_bytes=self._database.settings.max_open_bytes,
         )
         reply = self._database.run(call)
         return readable(keys.suite(case), lambda: read_verdict(reply))

@@ -31,7 +31,7 @@ MAX_LATE: Final = 1_000
 
 SEND_SIGNAL: Final = Script(
     "send_signal",
-    keys=("signals", "test", "unrecorded", "unrecorded_bytes", "late"),
+    keys=("signals", "test", "unrecorded", "unrecorded_bytes", "late", "suite"),
     args=(
         "id",
         "name",
@@ -47,6 +47,7 @@ SEND_SIGNAL: Final = Script(
         "case_name",
         "max_late",
         "report_ttl",
+        "max_open_bytes",
     ),
 )
 DROP_SIGNALS: Final = Script("drop_signals", keys=("signals", "test"))
@@ -111,8 +112,8 @@ class Signals:
         with the same ``send_id`` changes nothing.
 
         Returns:
-            None; or why it was not stored: `STALE`, it belongs to another test of that id; `OVERFLOW`, too many signals
-            of ids without a record.
+            None; or why it was not stored: `STALE`, it belongs to another test of that id; `OVERFLOW`, the signals of
+            the case are over a limit of number or bytes.
 
         Raises:
             RedisUnavailable: Redis did not answer; the signal may have been stored.
@@ -132,6 +133,7 @@ class Signals:
             unrecorded=keys.unrecorded(event.case_name),
             unrecorded_bytes=keys.unrecorded_bytes(event.case_name),
             late=keys.late(event.case_name),
+            suite=keys.suite(event.case_name),
             id=event.key,
             name=event.signal_name,
             event=event_json(event),
@@ -146,6 +148,7 @@ class Signals:
             case_name=event.case_name,
             max_late=min(self._database.report_limits["max_reports"], MAX_LATE),
             report_ttl=REPORT_TTL,
+            max_open_bytes=self._database.settings.max_open_bytes,
         )
 
     def drop(self, case_name: str, test_ids: Sequence[str]) -> None:

@@ -17,7 +17,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 
 from livecheck_celery.delivery.publisher import LAYOUT_KEYWORD
 from livecheck_celery.execution.failures import describe
-from livecheck_celery.models import is_newer
+from livecheck_celery.models import MAX_ID, is_newer
 from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger, is_printable
@@ -30,7 +30,7 @@ throttled = ThrottledLogger(logger)
 ACCEPT: Final = frozenset({JSON})
 #: Seconds after which a message that this worker cannot read goes back to its queue.
 REQUEUE_AFTER: Final = 3.0
-#: Headers that Celery logs unescaped.
+#: Headers that Celery logs unescaped, and whole.
 _LOGGED: Final = ("id", "task", "shadow")
 _TIMES: Final = ("eta", "expires")
 #: Parts of a body in the current message protocol: args, kwargs, embed.
@@ -140,7 +140,8 @@ def why_invalid(message: Any, known: Any) -> str | None:
         return f"unknown task {task!r:.200}"
     for name in _LOGGED:
         value = headers.get(name)
-        if not (isinstance(value, str) and is_printable(value)) and (value is not None or name == "id"):
+        is_valid = isinstance(value, str) and len(value) <= MAX_ID and is_printable(value)
+        if not is_valid and (value is not None or name == "id"):
             return f"invalid header {name}: {value!r:.200}"
     for name in _TIMES:
         if not _is_time(headers.get(name)):

@@ -125,7 +125,7 @@ end
 if limits ~= '' then
   redis.call('HSET', test, 'limits', limits)
 end
-open_until(open, suite, stamp(math.min(now + lease, expiry)), id, redis.call('HSTRLEN', test, 'payload'))
+open_until(open, suite, test, stamp(math.min(now + lease, expiry)), id)
 expire_at_least(open, math.max(1, math.ceil(expiry - now + keep)))
 
 -- Registered and read in one step: a signal is either in this reply or published to the address.

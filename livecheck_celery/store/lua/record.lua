@@ -16,10 +16,11 @@
 -- ARGV[7]  max_open      maximum number of executions without a verdict
 -- ARGV[8]  layout        version of the layout of the record
 -- ARGV[9]  use           identifies this use of the id
--- ARGV[10] max_open_bytes  maximum bytes of their payloads
+-- ARGV[10] max_open_bytes  maximum bytes of their payloads and signals
 -- ARGV[11] max_rate      executions per second; empty for no limit
 -- ARGV[12] burst         seconds for which they can come all at once
--- ARGV[13] synthetic     1 if a fake request caused it: these have a rate of their own
+-- ARGV[13] synthetic     1 if a fake request caused it: these have a rate of their own, and can be
+--                        twice as many
 -- Reply    recorded_at, also if this call is repeated; or a refusal: "duplicate", an execution with this id has no
 --          verdict yet; "backlog", max_open or max_open_bytes is reached; "rate", max_rate is
 
@@ -31,7 +32,12 @@ local unrecorded, unrecorded_bytes = KEYS[5], KEYS[6]
 local id, payload, expires_in, delay = ARGV[1], ARGV[2], tonumber(ARGV[3]), tonumber(ARGV[4])
 local resend_after, keep, max_open, use = tonumber(ARGV[5]), tonumber(ARGV[6]), tonumber(ARGV[7]), ARGV[9]
 local max_open_bytes, max_rate, burst = tonumber(ARGV[10]), tonumber(ARGV[11]), tonumber(ARGV[12])
-local rate = ARGV[13] == '1' and 'rate:synthetic' or 'rate'
+local synthetic = ARGV[13] == '1'
+local rate = synthetic and 'rate:synthetic' or 'rate'
+if synthetic then
+  -- Others cannot use up what fake requests need.
+  max_open, max_open_bytes = max_open * 2, max_open_bytes * 2
+end
 local clock = redis.call('TIME')
 local now = tonumber(clock[1]) + tonumber(clock[2]) / 1000000
 local not_before = now + delay
@@ -112,6 +118,12 @@ end
 local seconds, nonce = parts_of(use)
 redis.call('HSET', test, 'payload', payload, 'recorded_at', stamp(now), 'not_before', stamp(not_before),
   'expires_at', stamp(expires_at), 'layout', ARGV[8], 'use', seconds, 'nonce', nonce)
+if synthetic then
+  redis.call('HSET', test, 'synthetic', 1)
+end
+if is_unrecorded and number(bytes[1]) then
+  redis.call('HSET', test, 'signal_bytes', number(bytes[1]))
+end
 if by_message then
   -- A claim recorded an earlier execution of this id; its message can still be delivered again.
   redis.call('HSET', test, 'by_message', by_message)
@@ -125,7 +137,7 @@ end
 if open_count == 0 then
   redis.call('HSET', suite, 'open_bytes', 0)
 end
-open_until(open, suite, stamp(math.min(not_before + resend_after, expires_at)), id, #payload)
+open_until(open, suite, test, stamp(math.min(not_before + resend_after, expires_at)), id)
 if redis.call('TTL', open) < ttl then
   redis.call('EXPIRE', open, ttl)
 end

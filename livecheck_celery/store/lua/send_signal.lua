@@ -5,6 +5,7 @@
 -- KEYS[3]  unrecorded        zset, ids with signals but without a record, by the time at which the signals expire
 -- KEYS[4]  unrecorded_bytes  hash, id to the bytes of its signals; in "", their sum
 -- KEYS[5]  late              stream, reports of signals that arrive again after the verdict; a service can add to it only
+-- KEYS[6]  suite             hash, the suite
 -- ARGV[1]  id                of the execution
 -- ARGV[2]  name              of the signal
 -- ARGV[3]  event             the SignalEvent as a JSON object without the fields that are added here
@@ -19,16 +20,20 @@
 -- ARGV[12] case_name         of the case
 -- ARGV[13] max_late          maximum length of the stream; 0 if reports are not kept
 -- ARGV[14] report_ttl        seconds for which reports are kept
+-- ARGV[15] max_open_bytes    maximum bytes of open executions and their signals, and of the signals of those with a verdict
 -- Reply    {received_at, id, ...}: ids whose signals the caller must drop; or a refusal: "stale", the signal belongs to
---          another test of this id; "overflow", the id has too many signals
+--          another test of this id; "overflow", there are too many signals
 
 -- include number
 -- include check_stream
 -- include uses
-local signals, test, unrecorded, unrecorded_bytes, late_reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5]
+-- include open_bytes
+-- include kept_bytes
+local signals, test, unrecorded, unrecorded_bytes, late_reports, suite = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, name, use, send_id, ttl = ARGV[1], ARGV[2], ARGV[4], ARGV[5], tonumber(ARGV[6])
 local inbox, forget_after, max_fields = ARGV[7], tonumber(ARGV[8]), tonumber(ARGV[9])
 local max_ids, max_bytes, case_name, max_late = tonumber(ARGV[10]), tonumber(ARGV[11]), ARGV[12], tonumber(ARGV[13])
+local max_open_bytes = tonumber(ARGV[15])
 -- Ids that are dropped at once; sends that are remembered, which are all that one pass of the outbox can repeat.
 local EVICTIONS, SENDS = 20, 501
 local clock = redis.call('TIME')
@@ -103,11 +108,25 @@ if added > 0 and #fields + added > max_fields then
   return 'overflow'
 end
 
+local more = #event + #info - redis.call('HSTRLEN', signals, stored_as) - redis.call('HSTRLEN', signals, '+' .. stored_as)
+local kept
+if verdict then
+  kept = kept_with(suite, now, more + (early and #early_event or 0), forget_after, max_open_bytes)
+  if not kept then
+    return 'overflow'
+  end
+elseif expires_at then
+  -- More than for executions, so that those that are open get their signals; and more for fake requests.
+  local factor = redis.call('HGET', test, 'synthetic') == '1' and 3 or 2
+  if more > 0 and bytes_in(suite, 'open_bytes') + more > factor * max_open_bytes then
+    return 'overflow'
+  end
+end
+
 -- Signals that belong to no test are bounded by dropping those that expire first.
 local expired, dropped, bytes, total = {}, {}, 0, 0
 if not expires_at then
   local counted = redis.call('HMGET', unrecorded_bytes, id, '')
-  local more = #event + #info - redis.call('HSTRLEN', signals, stored_as) - redis.call('HSTRLEN', signals, '+' .. stored_as)
   bytes = math.max(0, (number(counted[1]) or 0) + more)
   total = math.max(0, (number(counted[2]) or 0) + more)
   local count = redis.call('ZCARD', unrecorded) + (redis.call('ZSCORE', unrecorded, id) and 0 or 1)
@@ -148,6 +167,11 @@ if verdict and stored_as == name and arrivals > 1 and max_late > 0
 end
 
 redis.call('HSET', signals, stored_as, event, '+' .. stored_as, info)
+if kept then
+  redis.call('HSET', suite, 'kept', kept)
+elseif expires_at then
+  add_to_open(suite, test, more)
+end
 if early then
   redis.call('HSET', signals, early, early_event, '+' .. early, early_info)
 end

@@ -23,6 +23,7 @@
 -- ARGV[15] failure_rate_window       minimum length of the window in seconds
 -- ARGV[16] failure_rate_tests        tests in the window below which the rate is not judged; the window has at least
 --                                    five times as many, if that many were run
+-- ARGV[17] max_open_bytes            maximum bytes of the signals of executions with a verdict
 -- Reply    {accepted 1 or 0, at, consecutive_failures, status, change, failures, tests}
 --          change: consecutive, rate (the suite fails from this verdict on, and why), recovered, or empty
 --          failures, tests: in the window
@@ -31,6 +32,7 @@
 -- include check_stream
 -- include add_report
 -- include open_bytes
+-- include kept_bytes
 local test, open, signals, suite, runtime_history, reports = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local id, token, verdict, runtime = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 local max_history, delay, report = tonumber(ARGV[5]), tonumber(ARGV[6]), ARGV[7]
@@ -144,7 +146,9 @@ for _, field in ipairs(redis.call('HKEYS', signals)) do
     end
   end
 end
-local expire_signals = not is_awaited and redis.call('TTL', signals) > forget_after
+local kept = kept_with(suite, now, bytes_in(test, 'signal_bytes'), forget_after, tonumber(ARGV[17]))
+local keep_signals = kept and forget_after or 1
+local expire_signals = not is_awaited and redis.call('TTL', signals) > keep_signals
 
 -- Every key is read before the first write, so that a key of another type changes nothing.
 redis.call('ZSCORE', open, id)
@@ -168,8 +172,11 @@ remove_open(open, suite, test, id)
 for _, field in ipairs(claims) do
   redis.call('HDEL', signals, field)
 end
+if kept then
+  redis.call('HSET', suite, 'kept', kept)
+end
 if expire_signals then
-  redis.call('EXPIRE', signals, forget_after)
+  redis.call('EXPIRE', signals, keep_signals)
 end
 if report ~= '' then
   add_report(reports, report, at, max_reports, max_report_bytes, report_ttl)

@@ -101,6 +101,8 @@ def test_valid_message_is_accepted(message: Message) -> None:
         (make_message(headers={**HEADERS, "id": "a\nFAKE LOG LINE"}), r"invalid header id: 'a\\nFAKE LOG LINE'"),
         (make_message(headers={**HEADERS, "shadow": "\x1b[31mred"}), r"invalid header shadow: '\\x1b\[31mred'"),
         (make_message(headers={**HEADERS, "shadow": {}}), r"invalid header shadow: \{\}"),
+        (make_message(headers={**HEADERS, "id": "x" * 513}), "invalid header id: 'xxx"),
+        (make_message(headers={**HEADERS, "shadow": "x" * 513}), "invalid header shadow: 'xxx"),
         (protocol_1(id=None), "invalid header id: None"),
         (make_message(headers={**HEADERS, "eta": "soon"}), "invalid header eta: 'soon'"),
         (make_message(headers={**HEADERS, "eta": 5}), "invalid header eta: 5"),
