@@ -31,7 +31,7 @@ from livecheck_celery.utils.compat import batch
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of
 from livecheck_celery.utils.sanitize import message_of
-from livecheck_celery.utils.secrets import each_server
+from livecheck_celery.utils.secrets import each_server, without_frames
 
 EXECUTE: Final = "livecheck.execute"
 #: Keyword arguments of LiveCheck's messages; the prefix avoids clashes with the arguments of a test.
@@ -198,7 +198,7 @@ class Publisher:
             fix = "is it running, and is broker_url right?"
             if getattr(exc, "reply_code", None) == _PRECONDITION_FAILED:
                 fix = "every process that shares a queue must set the same task_create_missing_queue_type"
-            raise BrokerUnavailable(f"the broker did not accept {what} ({reason}); {fix}") from exc
+            raise BrokerUnavailable(f"the broker did not accept {what} ({reason}); {fix}") from without_frames(exc)
         finally:
             self._lock.release()
 
@@ -243,7 +243,7 @@ class Publisher:
                 )
                 connection.transport  # noqa: B018 - imports the transport
             except (KeyError, ImportError) as exc:
-                raise BrokerUnavailable(f"broker_url: unsupported kind of broker: {exc}") from exc
+                raise BrokerUnavailable(f"broker_url: unsupported kind of broker: {exc}") from without_frames(exc)
             except (TypeError, ValueError):
                 # The error can quote the password.
                 raise BrokerUnavailable("broker_url: not a URL of a broker, or one with unknown options") from None

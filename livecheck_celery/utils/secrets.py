@@ -71,6 +71,18 @@ def _printed(url: str, path: bool) -> str:
     return f"{scheme}{separator}{host}" + (slash + after if path else "")
 
 
+def without_frames(error: BaseException) -> BaseException:
+    """Return ``error`` and its causes without frames: those of other libraries have variables with passwords."""
+    left, seen = [error], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) not in seen:
+            seen.add(id(one))
+            one.__traceback__ = None
+            left += [each for each in (one.__cause__, one.__context__) if each is not None]
+    return error
+
+
 def is_secret(name: object) -> bool:
     """Return whether a field, an attribute or a key of this name is a secret, such as ``password`` or ``api_key``."""
     return isinstance(name, str) and _SECRET.search(name) is not None

@@ -10,7 +10,6 @@ import traceback
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import replace
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 from urllib.parse import quote
@@ -21,7 +20,6 @@ from hypothesis import example, given
 from hypothesis import settings as options_of_hypothesis
 from hypothesis import strategies as st
 
-import livecheck_celery
 from livecheck_celery import LiveCheck, cli
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.tasks import heartbeat
@@ -32,7 +30,6 @@ from tests.helpers.scripted_http import Answer, Handler, ok, redirect, running
 
 pytestmark = pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")  # of redis-py 5.0, for Unix sockets
 
-PACKAGE = str(Path(livecheck_celery.__file__).parent)
 NASTY = "/#@%:?;&=+ ,'\"\\[]{}$\u2100ü"
 #: Ends of a secret, by which a part of it is found.
 START, END = "Zq9xZ", "Kw7vK"
@@ -128,11 +125,11 @@ def ways(app: Celery, livecheck: LiveCheck) -> Iterator[str]:
 
 
 def texts_of(error: BaseException) -> Iterator[str]:
-    """Yield ``error``, its traceback, and the local variables of LiveCheck's frames in it, as Sentry shows them."""
+    """Yield ``error``, its traceback, and the local variables of all its frames, as Sentry shows them."""
     yield from (str(error), repr(error), "".join(traceback.format_exception(error)))
     found: traceback.TracebackException | None = traceback.TracebackException.from_exception(error, capture_locals=True)
     while found is not None:
-        yield from (repr(frame.locals) for frame in found.stack if frame.filename.startswith(PACKAGE))
+        yield from (repr(frame.locals) for frame in found.stack if frame.filename != __file__)
         found = found.__cause__ or (None if found.__suppress_context__ else found.__context__)
 
 
