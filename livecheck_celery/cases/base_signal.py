@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, Self, TypeVar, get_args
+from typing import Any, Final, Generic, Self, get_args
 
 from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from typing_extensions import TypeVar
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import encode
@@ -17,7 +18,8 @@ from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.type_adapters import adapter_of
 from livecheck_celery.utils.validation import explain
 
-T = TypeVar("T")
+#: Any by default, so that ``Signal.from_task(...)``, which has no annotation, is a ``Signal[Any]``.
+T = TypeVar("T", default=Any)
 
 UNDECORATED: Final = "its class is not registered as a case; decorate it with @livecheck.case()"
 

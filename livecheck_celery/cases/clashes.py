@@ -17,7 +17,19 @@ from livecheck_celery.utils.sanitize import is_printable
 _MAX_NAME: Final = 512
 _MISSING: Final = object()
 #: Methods of a case that LiveCheck calls, and that are not part of the reference: a helper method can have such a name.
-_INTERNAL: Final = frozenset({"apply_overrides", "call_hook", "describe", "runner_resources", "statistics"})
+_INTERNAL: Final = frozenset(
+    {
+        "apply_overrides",
+        "describe",
+        "execute_here",
+        "execute_on_worker",
+        "fail_suite_by",
+        "run_hook",
+        "runner_resources",
+        "statistics",
+        "thread_driver",
+    }
+)
 
 
 def check_attributes(cls: type, case_name: str, base: type) -> None:

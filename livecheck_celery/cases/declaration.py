@@ -99,6 +99,11 @@ def case_class(cls: type, base: type[C]) -> type[C]:
         ) from exc
 
 
+def face_of(cls: type) -> type:
+    """Return the class of all cases of the face of ``cls``, its first base that is LiveCheck's."""
+    return next(one for one in cls.__mro__ if one.__module__.startswith(_PACKAGE))
+
+
 def create(cls: Callable[..., C], *, name: str, **options: Any) -> C:
     """Create the case ``name`` of class ``cls``.
 

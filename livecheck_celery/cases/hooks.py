@@ -7,7 +7,8 @@ from collections.abc import Callable
 from contextlib import AsyncExitStack
 from typing import Any
 
-from livecheck_celery.execution.deadlines import Deadlines, Watched
+from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.results import is_generator
@@ -15,16 +16,16 @@ from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import is_hand_back
 
 
-def call_hook(
+async def call_hook(
+    driver: Driver,
     hook: Callable[..., Any],
     args: tuple[Any, ...],
     *,
     case_name: str,
-    event_loop: EventLoop,
     deadlines: Deadlines,
     logger: logging.Logger,
 ) -> None:
-    """Call ``hook``, ``def`` or ``async def``; called by a coroutine, an ``async def`` hook runs at its next await.
+    """Call ``hook``; log what it raises.
 
     Raises:
         Interrupted: the hook waits, and this process is stopping.
@@ -38,7 +39,15 @@ def call_hook(
         write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
 
     with deadlines.watched(f"case {case_name}: {name}") as watched:
-        _call(hook, args, watched, event_loop, failed)
+        try:
+            result = hook(*args)
+            if is_generator(result):
+                raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
+        except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
+            failed(exc)
+        else:
+            watched.awaitable = result
+            await driver.complete(result, watched.what, failed)
 
 
 def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) -> None:
@@ -48,21 +57,3 @@ def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) ->
         raise error
 
     event_loop.complete(stack.aclose(), f"case {case_name}: async_exit_stack", failed)
-
-
-def _call(
-    hook: Callable[..., Any],
-    args: tuple[Any, ...],
-    watched: Watched,
-    event_loop: EventLoop,
-    failed: Callable[[BaseException], object],
-) -> None:
-    try:
-        result = hook(*args)
-        if is_generator(result):
-            raise TypeError(f"{hook.__name__}() has a yield, so its code is not executed")  # noqa: TRY301 - logged below
-    except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
-        failed(exc)
-    else:
-        watched.awaitable = result
-        event_loop.complete(result, watched.what, failed)

@@ -3,41 +3,16 @@
 from __future__ import annotations
 
 import concurrent.futures
-import math
-import time
-from collections.abc import Sequence
-from concurrent.futures import Future
 from datetime import timedelta
-from typing import Any, TypeVar, cast
 
-from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal
-from livecheck_celery.config import NOT_GIVEN
-from livecheck_celery.context import current_test, current_test_of
-from livecheck_celery.delivery.items import SentSignal
-from livecheck_celery.delivery.outbox import PAYLOAD
-from livecheck_celery.errors import (
-    ConfigurationError,
-    InvalidPayload,
-    LiveCheckTestFailed,
-    LiveCheckTestTimeout,
-)
+from livecheck_celery.cases.base_signal import T
+from livecheck_celery.cases.redis_signal import RedisSignal
 from livecheck_celery.execution.event_loop import in_event_loop
-from livecheck_celery.execution.runner import TestRunner, current_execution
-from livecheck_celery.execution.waiting import Wait, done_within
-from livecheck_celery.guard import GUARD
-from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
-from livecheck_celery.propagation import django
-from livecheck_celery.propagation.routes import check_route
-from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
-from livecheck_celery.utils.durations import seconds
-from livecheck_celery.utils.sanitize import get_logger, message_of
-
-logger = get_logger(__name__)
-
-T = TypeVar("T")
+from livecheck_celery.execution.waiting import done_within
+from livecheck_celery.models import SignalEvent
 
 
-class Signal(BaseSignal[T]):
+class Signal(RedisSignal[T]):
     """A signal that any process can send, and that a test on a LiveCheck worker waits for.
 
     ``from_task`` and the other ``from_`` constructors declare an automatic signal, which is sent when an operation
@@ -46,120 +21,13 @@ class Signal(BaseSignal[T]):
     ``Signal(times=1)`` fails a test at which the signal arrives more than once; the default is any number of times.
     """
 
-    @classmethod
-    def from_task(cls, name: str, *, times: int | None = None) -> Signal[Any]:
-        """Declare a signal that is sent with the result of the Celery task ``name`` when the task succeeds.
-
-        When the task fails and is not retried, `wait` fails at once; the error names the exception. ``times`` is as for
-        `Signal`.
-        """
-        return cls(source=Source(TASK, name), times=times)
-
-    @classmethod
-    def from_request(cls, method: str, path: str, *, times: int | None = None) -> Signal[Any]:
-        """Declare a signal that is sent when the response to a request of ``method`` and ``path`` has been sent.
-
-        The value has ``method``, ``path`` and ``status``. After a status of 500 or more, or an exception, `wait` fails.
-        ``path`` can have placeholders, as in ``/order/{id}/``, each in one segment. ``times`` is as for `Signal`.
-
-        Raises:
-            ConfigurationError: no request can match the method or the path.
-        """
-        check_route("from_request()", method, path)
-        return cls(source=Source(REQUEST, f"{method.upper()} {path}"), times=times)
-
-    @classmethod
-    def from_django(
-        cls, signal: Any, *, sender: Any = None, fields: Sequence[str] = (), times: int | None = None
-    ) -> Signal[Any]:
-        """Declare a signal that is sent when a Django signal, such as ``post_save``, is sent.
-
-        In a transaction, it is sent when the transaction is committed, and never if that is rolled back. The value has
-        the primary key of the instance or, without an instance, the arguments of the Django signal. The values of
-        secrets, such as ``password``, are masked.
-
-        Args:
-            signal: the Django signal, or its import path.
-            sender: the sending model, or its label ``"app.Model"``; by default, any sender.
-            fields: names of the fields to send in place of the primary key; without an instance, of the arguments.
-            times: as for `Signal`.
-
-        Raises:
-            ConfigurationError: ``signal`` is not an attribute of a module, so other processes cannot import it; or
-                ``sender`` or ``fields`` are not names.
-        """
-        return cls(source=Source(DJANGO, django.source_name(signal, sender, fields)), times=times)
-
-    @classmethod
-    def from_span(cls, name: str, *, times: int | None = None) -> Signal[Any]:
-        """Declare a signal that is sent with the attributes of the OpenTelemetry span ``name`` when the span ends.
-
-        If the status of the span is an error, `wait` fails at once. ``times`` is as for `Signal`.
-        """
-        return cls(source=Source(SPAN, name), times=times)
-
-    def send(self, value: T | None = None, *, key: object = NOT_GIVEN, force: bool = False) -> None:
-        """Send the signal to the current test of its case, else to the current test; outside a test, do nothing.
-
-        Returns at once. A signal that cannot be delivered is dropped and counted by the outbox.
-
-        Args:
-            value: the value that `wait` returns.
-            key: id of the receiving test, as text or a value whose ``str()`` is the id; by default, and if it is None
-                or empty, the current one's.
-            force: also send outside a test; requires ``key``. One that is None or empty there is logged, not raised.
-
-        Raises:
-            ConfigurationError: forced outside a test, without the argument ``key`` or without a case.
-        """
-        test = current_test()
-        if self._case is None and not (force and test is None):  # not raised, since the caller may be a request
-            if GUARD.throttle(f"undecorated {self.name}"):
-                logger.error("signal %s: %s; dropping its values", self.name, UNDECORATED)
-            return
-        if test is None:
-            if not force:
-                return
-            if key is NOT_GIVEN:
-                raise self._keyless()
-        case = self.case
-        try:
-            if case.app.settings.enabled:
-                test = current_test_of(case.name) or test
-                given = None if key is NOT_GIVEN else id_of(key)
-                if given is None and test is None:
-                    raise self._keyless()  # noqa: TRY301 - logged like other failures
-                self._put(value, test, given or cast("TestExecution", test).id)
-        except Exception as exc:  # noqa: BLE001 - logged by the guard
-            kind = f"{case.name} {self.name}"
-            case.app.guard.failed(exc, kind, "case %s: failed to send signal %s; continuing", case.name, self.name)
-
-    def _keyless(self) -> ConfigurationError:
-        return ConfigurationError(
-            f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
-        )
-
-    def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
-        case, outbox = self.case, self.case.app.runtime.outbox
-        if len(key) > MAX_ID or not _is_encodable(key):
-            why = f"case {case.name}: signal {self.name}: the key {key!a:.40} is not text of up to {MAX_ID} characters"
-            outbox.drop(1, PAYLOAD, why)
-        else:
-            # Redis knows the lifetime of a test; a signal for another key is stored as if the key were a test.
-            to_itself = test is not None and (test.case_name, test.id) == (case.name, key)
-            ttl = 0.0 if to_itself else case.test_expires.total_seconds()
-            use = test.use if test is not None and to_itself else ""
-            outbox.put(SentSignal(self._event(value, key, use), ttl))
-
     def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        case = self.case
-        event = SignalEvent(self.name, case.name, id_of(key) or "", event.value, event.error)
-        case.app.runtime.store.signals.send(event, ttl=case.test_expires.total_seconds())
+        self._resolve(key, event)
 
     def wait(self, *, key: object = None, timeout: float | timedelta | str | None = None) -> T:
         """Wait for the signal and return its value.
@@ -180,15 +48,10 @@ class Signal(BaseSignal[T]):
             raise RuntimeError(
                 f"{self.described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
             )
-        future, limit = self._expect(runner, key, timeout)
-        wait = runner.wait(future, limit)
-        try:
+        with self._waiting(runner, runner.expect(self.case.name, self.name, key), key, timeout) as wait:
             for awaited, left in wait.steps():
                 concurrent.futures.wait([awaited], left)
-            event = wait.result()
-        finally:
-            runner.forget(self.case.name, self.name, key, future)
-        return self._received(runner, event, wait, limit)
+        return self._received(runner, wait)
 
     async def wait_async(
         self,
@@ -198,100 +61,7 @@ class Signal(BaseSignal[T]):
     ) -> T:
         """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
         runner = self._runner()
-        future, limit = self._expect(runner, key, timeout)
-        wait = runner.wait(future, limit)
-        try:
+        with self._waiting(runner, runner.expect(self.case.name, self.name, key), key, timeout) as wait:
             for awaited, left in wait.steps():
                 await done_within(awaited, left)
-            event = wait.result()
-        finally:
-            runner.forget(self.case.name, self.name, key, future)
-        return self._received(runner, event, wait, limit)
-
-    def _event(self, value: T | None, key: str, use: str = "") -> SignalEvent:
-        case = self.case
-        try:
-            encoded = self.encode(value)  # type: ignore[arg-type] # T may be Optional
-            return SignalEvent(self.name, case.name, key, encoded, use=use)
-        except InvalidPayload as exc:
-            # The error is sent in place of the value, so that the test fails at once and not by a timeout.
-            if case.app.guard.throttle(f"{case.name} {self.name} value"):
-                logger.warning("case %s: %s", case.name, exc)
-            return SignalEvent(self.name, case.name, key, error=message_of(exc), use=use)
-
-    def _runner(self) -> TestRunner:
-        runner = current_execution()
-        if runner is None:
-            raise RuntimeError(f"{self.described}: wait() works only inside run() of a case that is being executed")
-        return runner
-
-    def _expect(
-        self, runner: TestRunner, key: object, timeout: float | timedelta | str | None
-    ) -> tuple[Future[SignalEvent], float]:
-        remaining = max(0.0, runner.deadline - time.monotonic())
-        limit = remaining if timeout is None else min(self._timeout(timeout), remaining)
-        return runner.expect(self.case.name, self.name, key), limit
-
-    def _timeout(self, timeout: float | timedelta | str) -> float:
-        try:
-            limit = float(seconds(timeout))
-        except (TypeError, ValueError):
-            limit = math.nan
-        if not limit >= 0:
-            raise ValueError(f"{self.described}: wait(): timeout {timeout!r:.60} is not a number of seconds, or '30s'")
-        return limit
-
-    @property
-    def received_at(self) -> float:
-        """Redis time at which the signal first arrived at the test being executed, in seconds since the epoch.
-
-        Redis' clock is the same for all services, so times of two signals can be compared, up to the milliseconds that
-        each took to Redis.
-
-        Raises:
-            LiveCheckTestFailed: the signal has not arrived.
-            RuntimeError: read outside ``run()``.
-        """
-        event = self._arrived()
-        if event is None or event.first_at is None:
-            raise LiveCheckTestFailed(f"{self.described} has not arrived; wait for it before reading received_at")
-        return event.first_at
-
-    @property
-    def arrivals(self) -> int:
-        """Number of times the signal has arrived at the test being executed.
-
-        Raises:
-            RuntimeError: read outside ``run()``.
-        """
-        event = self._arrived()
-        return 0 if event is None else event.arrivals
-
-    def _arrived(self) -> SignalEvent | None:
-        arrived = self._runner().arrived
-        return next((event for event in arrived if event.signal_name == self.name), None)
-
-    def _received(self, runner: TestRunner, event: SignalEvent | None, wait: Wait, limit: float) -> T:
-        if event is None:
-            raise self._timed_out(runner, limit)
-        runner.received(self.name, time.monotonic() - wait.started)
-        self.check_times(event)
-        return self.decode(event)
-
-    def _timed_out(self, runner: TestRunner, limit: float) -> LiveCheckTestTimeout:
-        declared = runner.case.signals
-        arrived = [
-            event.label if event.signal_name in declared else f"{event.label} (not declared)"
-            for event in runner.arrived
-        ]
-        seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
-        return LiveCheckTestTimeout(f"{self.described} did not arrive within {limit:g} s; {seen}")
-
-
-def _is_encodable(text: str) -> bool:
-    """Return whether ``text`` can be encoded as UTF-8; half a surrogate pair cannot."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+        return self._received(runner, wait)

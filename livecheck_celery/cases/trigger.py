@@ -33,38 +33,15 @@ logger = get_logger(__name__)
 _FAILED: Final = "case %s: maybe_trigger() failed; continuing without a test"
 
 
-class Trigger:
-    """``case.trigger``: trigger an execution synchronously, regardless of the probability.
+class BaseTrigger:
+    """``case.trigger`` of either face: ``delay``, ``apply_async``, ``s``, ``si`` as of a Celery task.
 
-    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
-    and those of ``run()``, which receives them with the types of its annotations, else as JSON types.
+    The arguments are the test's id and those of ``run()``, which receives them with the types of its annotations, else
+    as JSON types.
     """
 
     def __init__(self, case: DeclaredCase) -> None:
         self._case = case
-
-    def __call__(self, id: object = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
-        """Trigger an execution, to run as soon as possible.
-
-        Args:
-            id: id of the execution, and key of its signals; other values than text are converted by ``str()``. A new
-                UUID by default, and for an empty id.
-            args: positional arguments of ``run()``.
-            kwargs: keyword arguments of ``run()``.
-
-        Raises:
-            DuplicateTest: an execution of that id has no verdict yet.
-            TooManyTests: ``max_open`` or ``max_open_bytes`` is reached by executions of the case without a verdict, or
-                ``max_rate`` is.
-            InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
-            RedisUnavailable: Redis did not answer within a second; whether the test is recorded is unknown.
-            BrokerUnavailable: the broker did not answer within a second. The test is recorded, and runs when the
-                broker accepts messages; it is the attribute ``test`` of the error.
-        """
-        test = build(self._case, id, args, kwargs)
-        test = self._record(test, self._case.test_expires.total_seconds())
-        self._publish(test)
-        return test
 
     def delay(self, *args: Any, **kwargs: Any) -> AsyncResult[Any]:
         """Trigger an execution, as Celery's ``delay``; errors as for `apply_async`."""
@@ -97,7 +74,8 @@ class Trigger:
 
         Raises:
             ConfigurationError: an option is unknown or wrong; nothing is recorded.
-            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as for `__call__`.
+            DuplicateTest, TooManyTests, InvalidPayload, RedisUnavailable, BrokerUnavailable: as for a call of
+                ``trigger``.
         """
         wait = max(0.0, countdown or (self._seconds_until(eta) if eta else 0.0))
         lifetime = self._case.test_expires.total_seconds()
@@ -114,6 +92,13 @@ class Trigger:
         if parent and add_to_parent:
             parent.add_trail(result)
         return result
+
+    def record_and_publish(self, test_id: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
+        """Trigger an execution, to run as soon as possible; errors as for a call of ``trigger``."""
+        test = build(self._case, test_id, args, kwargs)
+        test = self._record(test, self._case.test_expires.total_seconds())
+        self._publish(test)
+        return test
 
     def _publish(self, test: TestExecution, **options: Any) -> AsyncResult[Any]:
         try:
@@ -160,6 +145,34 @@ class Trigger:
         return livecheck.runtime.request_store.executions.record(
             test, expires_in=expires_in, delay=delay, max_rate=self._case.max_rate
         )
+
+
+class Trigger(BaseTrigger):
+    """``case.trigger``: trigger an execution synchronously, regardless of the probability.
+
+    Call it, or use it like a Celery task: ``delay``, ``apply_async``, ``s``, ``si``. The arguments are the test's id
+    and those of ``run()``, which receives them with the types of its annotations, else as JSON types.
+    """
+
+    def __call__(self, id: object = None, *args: Any, **kwargs: Any) -> TestExecution:  # noqa: A002 - reference's
+        """Trigger an execution, to run as soon as possible.
+
+        Args:
+            id: id of the execution, and key of its signals; other values than text are converted by ``str()``. A new
+                UUID by default, and for an empty id.
+            args: positional arguments of ``run()``.
+            kwargs: keyword arguments of ``run()``.
+
+        Raises:
+            DuplicateTest: an execution of that id has no verdict yet.
+            TooManyTests: ``max_open`` or ``max_open_bytes`` is reached by executions of the case without a verdict, or
+                ``max_rate`` is.
+            InvalidPayload: the arguments are not JSON, or are over ``max_payload`` bytes.
+            RedisUnavailable: Redis did not answer within a second; whether the test is recorded is unknown.
+            BrokerUnavailable: the broker did not answer within a second. The test is recorded, and runs when the
+                broker accepts messages; it is the attribute ``test`` of the error.
+        """
+        return self.record_and_publish(id, args, kwargs)
 
 
 def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:

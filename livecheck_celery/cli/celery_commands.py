@@ -6,8 +6,8 @@ import os
 import shlex
 from typing import NamedTuple
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.default_app import NAME, default_app
-from livecheck_celery.livecheck import LiveCheck
 
 
 class Program(NamedTuple):
@@ -36,7 +36,7 @@ class Commands(NamedTuple):
     beat: Program
 
 
-def commands_for(livecheck: LiveCheck, name: str | None) -> Commands:
+def commands_for(livecheck: BaseLiveCheck, name: str | None) -> Commands:
     """Return the commands for the app of ``livecheck``; ``name`` is the value of ``-A``."""
     if name is None or livecheck.app is default_app():
         # The default app sets queues and pool itself.

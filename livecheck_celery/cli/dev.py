@@ -13,12 +13,12 @@ from typing import Final
 
 import click
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.dev_server import announced, default_url, uses
 from livecheck_celery.cli.discovery import app_name, find_livechecks
 from livecheck_celery.cli.embedded import celery_command, require, start_valkey
 from livecheck_celery.cli.processes import ProcessDied, Processes, Stopped, free_port
-from livecheck_celery.livecheck import LiveCheck
 
 _COLOURS: Final = {"worker": "cyan", "beat": "magenta"}
 #: Lines of Celery about LiveCheck's own tasks and messages that went well. A verdict has a line of its own.
@@ -80,7 +80,7 @@ def dev(ctx: click.Context, app: str | None) -> None:
             sys.exit(0 if stopped.signum == signal.SIGINT else 128 + stopped.signum)
 
 
-def start(processes: Processes, directory: Path, livecheck: LiveCheck, name: str | None) -> None:
+def start(processes: Processes, directory: Path, livecheck: BaseLiveCheck, name: str | None) -> None:
     """Start a worker and beat.
 
     Args:

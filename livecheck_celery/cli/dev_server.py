@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 from urllib.parse import urlsplit
 
-from livecheck_celery.livecheck import LiveCheck
+from livecheck_celery.base_livecheck import BaseLiveCheck
 
 #: The environment variables that name the server to LiveCheck and to Celery.
 URL_VARIABLES: Final = ("LIVECHECK_REDIS_URL", "LIVECHECK_BROKER_URL", "CELERY_BROKER_URL")
@@ -74,7 +74,7 @@ def default_url(url: str | None) -> Iterator[dict[str, str]]:
             os.environ.pop(variable, None)
 
 
-def uses(livecheck: LiveCheck, url: str) -> bool:
+def uses(livecheck: BaseLiveCheck, url: str) -> bool:
     """Return whether ``livecheck`` has its state and its broker at ``url``."""
     return livecheck.settings.redis_url == url and livecheck.app.conf.get("broker_url") in (None, url)
 

@@ -14,10 +14,11 @@ from celery import Celery
 from celery.app.utils import find_app
 from celery.utils.imports import import_from_cwd
 
+from livecheck_celery.base_livecheck import BaseLiveCheck, livechecks_of
 from livecheck_celery.cli.dev_server import default_url, running_server, uses
 from livecheck_celery.cli.errors import CliError
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.utils.sanitize import type_and_message
 
 #: A module or module:attribute, both with points; the name of a module cannot end with its suffix.
@@ -35,7 +36,7 @@ def app_name(ctx: click.Context) -> str | None:
     return named if isinstance(named, str) else None
 
 
-def find_livechecks(ctx: click.Context) -> list[LiveCheck]:
+def find_livechecks(ctx: click.Context) -> list[BaseLiveCheck]:
     """Return the LiveCheck instances that ``-A`` names, or those of the default app; imports the modules of the app.
 
     Without a server in the environment, the default is that of a running ``dev`` for the same app.
@@ -57,12 +58,12 @@ def find_livechecks(ctx: click.Context) -> list[LiveCheck]:
     return livechecks
 
 
-def _read_settings_again(livechecks: Iterable[LiveCheck]) -> None:
+def _read_settings_again(livechecks: Iterable[BaseLiveCheck]) -> None:
     for each in livechecks:
         vars(each).pop("settings", None)
 
 
-def _find(ctx: click.Context, name: str | None) -> list[LiveCheck]:
+def _find(ctx: click.Context, name: str | None) -> list[BaseLiveCheck]:
     celery_app = getattr(ctx.obj, "app", None)
     if isinstance(celery_app, Celery) and ctx.find_root().params.get("app"):  # by name, or the app itself
         return _on_apps([celery_app])
@@ -73,7 +74,7 @@ def _find(ctx: click.Context, name: str | None) -> list[LiveCheck]:
     return _on_apps([app])
 
 
-def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]:
+def distinct(livechecks: Sequence[BaseLiveCheck], *settings: str) -> list[BaseLiveCheck]:
     """Return one instance for each combination of values of ``settings``.
 
     Several modules may create a LiveCheck on the same Celery app, all with the same state.
@@ -81,7 +82,7 @@ def distinct(livechecks: Sequence[LiveCheck], *settings: str) -> list[LiveCheck]
     return list({tuple(getattr(each.settings, name) for name in settings): each for each in livechecks}.values())
 
 
-def _find_named(name: str) -> list[LiveCheck]:
+def _find_named(name: str) -> list[BaseLiveCheck]:
     if not _NAME.fullmatch(name):
         hint = f"give its name, such as {path.stem}" if (path := Path(name)).suffix == ".py" else "such as shop.checks"
         raise CliError(f"-A {name!r} is not the name of a module, or module:attribute", hint)
@@ -103,7 +104,7 @@ def _find_named(name: str) -> list[LiveCheck]:
 
 def _is_livecheck(value: Any) -> bool:
     """Return whether ``value`` is a LiveCheck; isinstance() would evaluate lazy objects of the user's module."""
-    return issubclass(type(value), LiveCheck)
+    return issubclass(type(value), BaseLiveCheck)
 
 
 def _app_of_livecheck(name: str) -> Celery | None:
@@ -158,8 +159,8 @@ def _import_modules_of(celery_app: Celery) -> None:
         ) from None
 
 
-def _on_apps(apps: Iterable[Celery]) -> list[LiveCheck]:
-    found: list[LiveCheck] = []
+def _on_apps(apps: Iterable[Celery]) -> list[BaseLiveCheck]:
+    found: list[BaseLiveCheck] = []
     for celery_app in dict.fromkeys(apps):
         _import_modules_of(celery_app)
         found += livechecks_of(celery_app) or [LiveCheck.for_app(celery_app)]

@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 import click
 from click.shell_completion import CompletionItem
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.errors import CliError, unknown_name
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.store import Store
 from livecheck_celery.store.registry import Note
 
@@ -38,13 +38,13 @@ class KnownCase(NamedTuple):
         return bool(self.settings.get("active", True)) and self.declared is not False
 
 
-def known_cases(livechecks: Sequence[LiveCheck]) -> dict[str, KnownCase]:
+def known_cases(livechecks: Sequence[BaseLiveCheck]) -> dict[str, KnownCase]:
     """Return the cases of ``livechecks`` by name, sorted, including those this process has not imported.
 
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    found: dict[str, tuple[LiveCheck, dict[str, Any]]] = {}
+    found: dict[str, tuple[BaseLiveCheck, dict[str, Any]]] = {}
     for each in livechecks:
         found |= {name: (each, case.describe()) for name, case in each.cases.items()}
     known: dict[str, KnownCase] = {}
@@ -115,5 +115,5 @@ def complete_case(ctx: click.Context, _param: click.Parameter, incomplete: str) 
     return [CompletionItem(one) for one in spellings if one.startswith(incomplete)]
 
 
-def _shares_state(one: LiveCheck, other: LiveCheck) -> bool:
+def _shares_state(one: BaseLiveCheck, other: BaseLiveCheck) -> bool:
     return (one.settings.redis_url, one.settings.prefix) == (other.settings.redis_url, other.settings.prefix)

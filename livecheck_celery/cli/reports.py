@@ -11,11 +11,11 @@ import click
 from pydantic_core import to_jsonable_python
 from rich.text import Text
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.known_cases import complete_case, full_case_name, known_cases
 from livecheck_celery.cli.tables import Column, FittedTable
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import TestReport, times_in_words
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
@@ -110,7 +110,7 @@ def reports(ctx: click.Context, *, count: int, case_name: str | None, follow: bo
             raise
 
 
-def _tails(livechecks: Sequence[LiveCheck], case_name: str | None) -> list[Tail]:
+def _tails(livechecks: Sequence[BaseLiveCheck], case_name: str | None) -> list[Tail]:
     if case_name is None:
         declared = [name for each in livechecks for name in each.cases]
         return [Tail(each.runtime.store, None, declared) for each in distinct(livechecks, "redis_url", "prefix")]

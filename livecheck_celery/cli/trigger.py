@@ -9,13 +9,13 @@ from typing import Any, Final
 
 import click
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.base_livecheck import BaseLiveCheck
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
 from livecheck_celery.cli.errors import CliError
 from livecheck_celery.cli.known_cases import complete_case, full_case_name
 from livecheck_celery.cli.parameters import Duration
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
@@ -72,13 +72,13 @@ def trigger(
     _check_arguments(case, values, keywords)
     livecheck = case.app
     if not wait:
-        click.echo(case.trigger(test_id, *values, **keywords).ident)
+        click.echo(case.trigger.record_and_publish(test_id, tuple(values), keywords).ident)
         return
     if not livecheck.settings.send_reports:
         raise CliError("--wait needs reports, but send_reports is off", "set livecheck_send_reports = True")
     positions: dict[str, str] = {}
     livecheck.runtime.store.reports.follow([case.name, UNKNOWN_CASE], positions, block=0)
-    test = case.trigger(test_id, *values, **keywords)
+    test = case.trigger.record_and_publish(test_id, tuple(values), keywords)
     click.echo(test.ident)
     report = _wait_for_report(livecheck.runtime.store, test, positions, timeout)
     _print(report, case)
@@ -112,7 +112,7 @@ def _keywords(named: tuple[str, ...]) -> dict[str, Any]:
     return keywords
 
 
-def _find_case(name: str, livechecks: list[LiveCheck]) -> Case:
+def _find_case(name: str, livechecks: list[BaseLiveCheck]) -> BaseCase:
     declared = {full: case for each in livechecks for full, case in each.cases.items()}
     if not declared:
         hint = "name the module that declares the cases with -A, or in LIVECHECK_CASES"
@@ -120,7 +120,7 @@ def _find_case(name: str, livechecks: list[LiveCheck]) -> Case:
     return declared[full_case_name(name, list(declared), otherwise=f"declared cases: {', '.join(declared)}")]
 
 
-def _check_arguments(case: Case, args: list[Any], kwargs: dict[str, Any]) -> None:
+def _check_arguments(case: BaseCase, args: list[Any], kwargs: dict[str, Any]) -> None:
     signature = inspect.signature(case.run)
     try:
         signature.bind(*args, **kwargs)
@@ -148,7 +148,7 @@ def _wait_for_report(store: Store, test: TestExecution, positions: dict[str, str
     )
 
 
-def _print(report: TestReport, case: Case) -> None:
+def _print(report: TestReport, case: BaseCase) -> None:
     console.line(
         console.state(report.state),
         f" in {console.duration(report.runtime)}" if report.runtime is not None else "",

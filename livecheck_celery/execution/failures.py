@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from typing import Final
 
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.execution.operands import failed_assert, text_of, values_of
 from livecheck_celery.execution.places import Place, in_brackets, raised_at
+from livecheck_celery.execution.test_log import write
 from livecheck_celery.execution.verdicts import exceptions_of, verdict_of
+from livecheck_celery.models import TestReport
+from livecheck_celery.utils.durations import in_seconds
 from livecheck_celery.utils.sanitize import (
     encodable,
     get_logger,
@@ -16,6 +20,7 @@ from livecheck_celery.utils.sanitize import (
     sanitize,
     type_and_message,
 )
+from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -57,6 +62,21 @@ def cause(error: BaseException) -> str:
         return sanitize(f"{type(error).__name__} in {place.code.co_qualname}: {place.source}")[:_MAX_OTHER]
     text = _one_line(message_of(error)).partition(";")[0]
     return f"{type(error).__name__}: {_NUMBER.sub('N', text)}"[:_MAX_OTHER]
+
+
+def log_verdict(logger: logging.Logger, ident: str, report: TestReport, error: BaseException | None) -> None:
+    """Log a verdict as one line: PASS and SKIP as information, others as errors with their traceback."""
+    is_ok = report.state.is_ok()
+    took = "" if report.runtime is None else f" in {in_seconds(report.runtime)}"
+    why = f": {report.error}" if report.error else ""
+    write(
+        logger,
+        logging.INFO if is_ok else logging.ERROR,
+        "runner: %s: %s%s%s",
+        *(ident, report.state, took, why),
+        exc_info=None if is_ok else error,
+        extra={CASE: report.case_name, CAUSE: f"{report.state}: {cause(error)}" if error else None},
+    )
 
 
 def _describe_single(error: BaseException, place: Place | None) -> str:

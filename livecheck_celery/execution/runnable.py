@@ -10,12 +10,14 @@ from celery.schedules import BaseSchedule
 
 from livecheck_celery.errors import SuiteFailed
 from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.drivers import Driver, Threads
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import Leases
 from livecheck_celery.models import TestReport
 from livecheck_celery.store import Store
 from livecheck_celery.store.retry import Retry
+from livecheck_celery.utils.interruption import Interruption
 
 
 class Resources(NamedTuple):
@@ -26,7 +28,9 @@ class Resources(NamedTuple):
     leases: Leases
     deadlines: Deadlines
     event_loop: EventLoop
+    threads: Threads
     retry: Retry
+    interruption: Interruption
 
 
 class RunnableCase(Protocol):
@@ -62,10 +66,10 @@ class RunnableCase(Protocol):
     def run(self) -> Callable[..., Any]:
         """The ``run()`` of the case, ``def`` or ``async def``."""
 
-    def call_hook(self, hook: Callable[..., Any], *args: Any) -> None:
+    async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any) -> None:
         """Call a hook; log what the hook raises."""
 
-    def fail_suite(self, exc: SuiteFailed) -> None:
+    async def fail_suite_by(self, driver: Driver, exc: SuiteFailed) -> None:
         """Record a failure of the suite, and call ``on_suite_fail``."""
 
     def post_report(self, report: TestReport) -> Any:

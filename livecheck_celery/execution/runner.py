@@ -1,7 +1,11 @@
-"""Runner of one execution, which ends in one verdict (reference: ``livecheck.runners.TestRunner``)."""
+"""Runner of one execution, which ends in one verdict (reference: ``livecheck.runners.TestRunner``).
+
+Its steps are coroutines, which a driver executes in a plain thread or on an event loop.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -11,7 +15,8 @@ from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from typing import Final
+from functools import partial
+from typing import Any, Final
 
 from celery.schedules import BaseSchedule
 
@@ -19,10 +24,11 @@ from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
 from livecheck_celery.execution.contract import awaited, call_run, check_arrivals
 from livecheck_celery.execution.deadlines import place_in_run
-from livecheck_celery.execution.event_loop import in_event_loop
-from livecheck_celery.execution.failures import cause, describe
-from livecheck_celery.execution.inbox import Interrupted, Mailbox
+from livecheck_celery.execution.drivers import Driver, ThreadDriver, drive
+from livecheck_celery.execution.failures import describe, log_verdict
+from livecheck_celery.execution.inbox import Interrupted
 from livecheck_celery.execution.leases import Held
+from livecheck_celery.execution.mailboxes import Mailboxes
 from livecheck_celery.execution.places import in_brackets
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
@@ -36,10 +42,8 @@ from livecheck_celery.models import SignalEvent, State, TestExecution, TestRepor
 from livecheck_celery.store import Claim
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
-from livecheck_celery.utils.durations import in_seconds
 from livecheck_celery.utils.forks import EndForkedChildren
 from livecheck_celery.utils.sanitize import get_logger, sanitize, traceback_of
-from livecheck_celery.utils.sentry import CASE, CAUSE
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -48,16 +52,16 @@ throttled = ThrottledLogger(logger)
 #: Seconds after its deadline in which a test can still wait, after an outage.
 _WAIT_GRACE: Final = 0.4
 
-_current: ContextVar[TestRunner | None] = ContextVar("livecheck_current_execution", default=None)
+_current: ContextVar[BaseRunner | None] = ContextVar("livecheck_current_execution", default=None)
 
 
-def current_execution() -> TestRunner | None:
+def current_execution() -> BaseRunner | None:
     """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
     return _current.get()
 
 
-class TestRunner:
-    """One execution of ``case``.
+class BaseRunner:
+    """One execution of ``case``, in either face.
 
     Attributes:
         case: the case that is run.
@@ -101,12 +105,12 @@ class TestRunner:
         self._recorded_at = 0.0
         self._redis_ahead = 0.0
         self._ended = threading.Lock()  # acquired by the first to end the test
-        self._mailboxes: dict[tuple[str, str], Mailbox] = {}
+        self._mailboxes = Mailboxes(self._process.inbox, self._process.store, self._process.retry)
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.test.shortident}: {self.state}>"
 
-    def execute(self) -> State:
+    async def _execute(self, driver: Driver) -> State:
         """Claim the execution, run it, record the verdict.
 
         Returns:
@@ -119,35 +123,31 @@ class TestRunner:
         process, held = self._process, self._held
         record_asserts(type(self.case))
         try:
-            mailbox = self._open(self.case.name, self.test.id)
-            claim = self._claim()
+            claim = await driver.blocking(self._claim)
             if claim.outcome in ("done", "busy"):
                 logger.debug("runner: %s: %s; nothing to do", self.test.ident, claim.outcome)
                 return State.INIT
-            for event in claim.signals.values():
-                mailbox.deliver(event)
             process.leases.hold(held)
             process.deadlines.add(self)
             with traced(self), self._current():
-                self._judge(claim)
+                await self._judge(driver, claim)
         except BaseException as exc:
             if not is_hand_back(exc):
                 raise
-            self._hand_back()
+            await driver.blocking(self._hand_back)
             if not isinstance(exc, Interrupted | BaseExceptionGroup):
                 raise  # the process exits
         finally:
             process.deadlines.remove(self)
             process.leases.drop(held)
-            for opened in self._mailboxes.values():
-                process.inbox.close(opened)
+            self._mailboxes.close()
         return self.state
 
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
         """Record the verdict of an execution that no runner finished; ``token`` is that of the sweep."""
         self._token = token
         with traced(self):
-            self._end(state, error)
+            drive(self._end(self._in_thread, state, error))
 
     def overrun(self) -> None:
         """Record TIMEOUT for a ``run()`` that is past its deadline; sets ``overran`` if there was no verdict.
@@ -157,27 +157,27 @@ class TestRunner:
         """
         limit = self.case.max_runtime
         why = "when the test expired" if limit is None else f"after {self.deadline - self.started:.1f} s"
-        place = in_brackets(place_in_run(self))
+        error = LiveCheckTestTimeout(f"run() was still running {why}{in_brackets(place_in_run(self))}")
         try:
             with self._current():
-                self.overran = self._end(State.TIMEOUT, LiveCheckTestTimeout(f"run() was still running {why}{place}"))
+                self.overran = drive(self._end(self._in_thread, State.TIMEOUT, error))
         finally:
             self._process.leases.drop(self._held)
+
+    @property
+    def _in_thread(self) -> Driver:
+        return ThreadDriver(self._process.event_loop)
 
     # -- signals
 
     def expect(self, case_name: str, signal_name: str, key: object) -> Future[SignalEvent]:
         """Return a future of a signal of a case, sent to the test ``key`` or to the test being executed."""
-        key = id_of(key) or self.test.id
-        mailbox = self._mailboxes.get((case_name, key))
-        if mailbox is None:
-            process = self._process
-            mailbox = self._open(case_name, key)
-            ttl = max(1.0, self.deadline - time.monotonic())
-            arrived = process.retry(process.store.signals.listen, case_name, key, process.inbox.address, ttl=ttl)
-            for event in arrived.values():
-                mailbox.deliver(event)
-        return mailbox.expect(signal_name)
+        ttl = max(1.0, self.deadline - time.monotonic())
+        return self._mailboxes.expect(case_name, signal_name, id_of(key) or self.test.id, ttl=ttl)
+
+    def is_open(self, case_name: str, key: object) -> bool:
+        """Return whether `expect` need not ask Redis."""
+        return self._mailboxes.is_open(case_name, id_of(key) or self.test.id)
 
     def wait(self, future: Future[SignalEvent], limit: float) -> Wait:
         """Begin to wait for a future that `expect` returned, for ``limit`` seconds, and until the test expires."""
@@ -191,14 +191,12 @@ class TestRunner:
 
     def forget(self, case_name: str, signal_name: str, key: object, future: Future[SignalEvent]) -> None:
         """Drop a future that `expect` returned."""
-        self._mailboxes[case_name, id_of(key) or self.test.id].forget(signal_name, future)
+        self._mailboxes.forget(case_name, signal_name, id_of(key) or self.test.id, future)
 
     @property
     def arrived(self) -> list[SignalEvent]:
         """The signals of the test that have arrived, the earliest first."""
-        mailbox = self._mailboxes.get((self.case.name, self.test.id))
-        events = [] if mailbox is None else list(mailbox.events.values())
-        return sorted(events, key=lambda event: event.first_at or event.received_at or 0.0)
+        return self._mailboxes.arrived(self.case.name, self.test.id)
 
     @property
     def signal_since_trigger(self) -> dict[str, float]:
@@ -210,11 +208,6 @@ class TestRunner:
             event.signal_name: max(0.0, (event.first_at or event.received_at or 0.0) - self._recorded_at)
             for event in self.arrived
         }
-
-    def _open(self, case_name: str, key: str) -> Mailbox:
-        mailbox = self._process.inbox.open(case_name, key)
-        self._mailboxes[case_name, key] = mailbox
-        return mailbox
 
     def received(self, signal_name: str, seconds: float) -> None:
         """Note that ``wait()`` returned a signal, after it waited ``seconds``."""
@@ -245,6 +238,7 @@ class TestRunner:
 
     def _claim(self) -> Claim:
         case, process = self.case, self._process
+        self._mailboxes.open(case.name, self.test.id)
         asked = time.monotonic()
         claim = process.retry(
             process.store.executions.claim,
@@ -265,6 +259,7 @@ class TestRunner:
             self.deadline = min(self.deadline, self.started + case.max_runtime)
         self._recorded_at = claim.recorded_at
         self._redis_ahead = claim.now - asked
+        self._mailboxes.deliver(case.name, self.test.id, claim.signals.values())
         return claim
 
     @property
@@ -280,37 +275,43 @@ class TestRunner:
         finally:
             _current.reset(token)
 
-    def _judge(self, claim: Claim) -> None:
+    async def _judge(self, driver: Driver, claim: Claim) -> None:
         try:
             with EndForkedChildren():
-                self._run(claim)
+                self._check(claim)
+                self._was_called = True
+                await self.case.run_hook(driver, self.case.on_test_start, self)
+                # Called here, since an exception that leaves a coroutine cannot be StopIteration.
+                result = call_run(self.case.run, self.test)
+                await self._finish(driver, result)
         except BaseException as exc:
             # Also SystemExit and KeyboardInterrupt: user code ends its test by them, not the worker.
             error = readable(exc)
             if is_hand_back(error):
                 raise
-            self._end(verdict_of(error)[0], error)
+            if isinstance(error, asyncio.CancelledError) and self._process.interruption.is_due:
+                raise Interrupted("the worker is stopping") from error
+            await self._end(driver, verdict_of(error)[0], error)
         else:
-            self._end(State.PASS)
+            await self._end(driver, State.PASS)
 
-    def _run(self, claim: Claim) -> None:
+    def _check(self, claim: Claim) -> None:
         if claim.outcome == "inactive":
             raise LiveCheckTestSkipped("the case is not active")
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
-        self._was_called = True
-        self.case.call_hook(self.case.on_test_start, self)
-        result = call_run(self.case.run, self.test)
+
+    async def _finish(self, driver: Driver, result: Any) -> None:
+        """Await what ``run()`` has returned, if it is awaitable, and check the result and the signals."""
         if is_awaitable(result):
             self.is_async = True
-            # On the thread of the loop, finish() refuses the coroutine.
-            bounded = result if in_event_loop() else awaited(result, self.started, self.deadline)
-            result = self._process.event_loop.finish(bounded, self.test.ident)
+            bounded = partial(awaited, started=self.started, deadline=self.deadline)
+            result = await driver.result_of(result, bounded, self.test.ident)
         if kind := unexecuted(result):
             raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")
-        check_arrivals(self.case, self.test)
+        await driver.blocking(check_arrivals, self.case, self.test)
 
-    def _end(self, state: State, error: BaseException | None = None) -> bool:
+    async def _end(self, driver: Driver, state: State, error: BaseException | None = None) -> bool:
         """Record the verdict, unless this runner has recorded one; return whether it had not."""
         if not self._ended.acquire(blocking=False):
             return False
@@ -319,7 +320,8 @@ class TestRunner:
         self.state = state
         self.error = None if error is None else verdict_of(error)[1]
         self._log.flush(self.case.logger, f"[{self.test.shortident}] {state}")
-        self._account(
+        await self._account(
+            driver,
             TestReport(
                 case_name=self.case.name,
                 state=state,
@@ -330,7 +332,7 @@ class TestRunner:
                 signal_arrivals={event.signal_name: event.arrivals for event in self.arrived if event.arrivals > 1},
                 error=None if error is None else self._describe(error),
                 traceback=None if error is None or state is State.SKIP else traceback_of(error),
-            )
+            ),
         )
         return True
 
@@ -340,9 +342,10 @@ class TestRunner:
         has_context = self._last_received is None or isinstance(self.error, LiveCheckError)
         return text if has_context else f"{text}; after {self._last_received}"
 
-    def _account(self, report: TestReport) -> None:
+    async def _account(self, driver: Driver, report: TestReport) -> None:
         case, process = self.case, self._process
-        verdict = process.retry(
+        verdict = await driver.blocking(
+            process.retry,
             process.store.executions.verdict,
             report,
             self._token,
@@ -354,33 +357,23 @@ class TestRunner:
             throttled.warning("runner: %s: verdict %s refused: another verdict stands", self.test.ident, report.state)
             return
         self.report = replace(report, at=verdict.at)
-        level = logging.INFO if report.state.is_ok() else logging.ERROR
-        took = "" if report.runtime is None else f" in {in_seconds(report.runtime)}"
-        why = f": {report.error}" if report.error else ""
-        write(
-            case.logger,
-            level,
-            "runner: %s: %s%s%s",
-            *(self.test.ident, report.state, took, why),
-            exc_info=None if report.state.is_ok() else self.error,
-            extra={CASE: case.name, CAUSE: f"{report.state}: {cause(self.error)}" if self.error else None},
-        )
-        self._call_hooks()
-        case.call_hook(case.post_report, self.report)
+        log_verdict(case.logger, self.test.ident, self.report, self.error)
+        await case.run_hook(driver, *self._hook())
+        await case.run_hook(driver, case.post_report, self.report)
         if failure := suite_failure(verdict, case):
-            case.fail_suite(failure)
+            await case.fail_suite_by(driver, failure)
         elif verdict.change == "recovered":
             case.logger.info("case %s: recovered", case.name)
 
-    def _call_hooks(self) -> None:
+    def _hook(self) -> tuple[Any, ...]:
+        """Return the hook of the verdict, and its arguments."""
         case = self.case
         if self.state is State.PASS:
-            case.call_hook(case.on_test_pass, self)
-        elif self.state is State.SKIP:
-            case.call_hook(case.on_test_skipped, self)
-        else:
-            failed = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
-            case.call_hook(failed.get(self.state, case.on_test_error), self, self.error)
+            return case.on_test_pass, self
+        if self.state is State.SKIP:
+            return case.on_test_skipped, self
+        failed = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
+        return failed.get(self.state, case.on_test_error), self, self.error
 
     def _hand_back(self) -> None:
         if self._ended.locked():
@@ -390,3 +383,19 @@ class TestRunner:
             self._process.store.executions.release(self.case.name, self.test.id, self._token)
         except RedisUnavailable as exc:
             throttled.warning("runner: %s: not handed back, recovery takes over: %s", self.test.ident, exc)
+
+
+class TestRunner(BaseRunner):
+    """One execution of a case, in the thread of the caller."""
+
+    def execute(self) -> State:
+        """Claim the execution, run it, record the verdict.
+
+        Returns:
+            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
+            back.
+
+        Raises:
+            RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
+        """
+        return drive(self._execute(self._in_thread))

@@ -48,7 +48,7 @@ class Wait:
         self.started = time.monotonic()
         self._contact = contact
         self._future = future
-        self._limit = limit
+        self.limit = limit
         self._latest = latest
         self._redis_ahead = redis_ahead
 
@@ -80,7 +80,7 @@ class Wait:
 
     @property
     def _ends_at(self) -> float:
-        return min(self._latest, self.started + self._limit + self._contact.outage_since(self.started))
+        return min(self._latest, self.started + self.limit + self._contact.outage_since(self.started))
 
 
 async def done_within(future: Future[Any], seconds: float) -> None:

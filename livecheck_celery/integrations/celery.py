@@ -7,21 +7,22 @@ from typing import Any
 
 from celery import Celery
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.base_livecheck import BaseLiveCheck, livechecks_of
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.config import Settings
-from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.livecheck import LiveCheck
 
 
 class Service(LiveCheck):
     """A LiveCheck without cases, which adds nothing to the beat schedule of the service."""
 
-    def add_beat_entries(self, cases: Iterable[Case], settings: Settings) -> None:
+    def add_beat_entries(self, cases: Iterable[BaseCase], settings: Settings) -> None:
         """Add the beat entries of ``cases``; without any case, add none."""
         if self.cases:
             super().add_beat_entries(cases, settings)
 
 
-def install(app: Celery, **settings: Any) -> LiveCheck:
+def install(app: Celery, **settings: Any) -> BaseLiveCheck:
     """Make the tasks of ``app`` carry tests, and send the automatic signals whose source they are.
 
     Idempotent: further calls return the LiveCheck of the first one.

@@ -15,11 +15,12 @@ from django.http import HttpRequest
 from django.http.response import HttpResponseBase
 from django.urls import get_resolver
 
+from livecheck_celery.base_livecheck import BaseLiveCheck, livechecks_of
 from livecheck_celery.config import Settings
 from livecheck_celery.default_app import default_app
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.guard import GUARD
-from livecheck_celery.livecheck import LiveCheck, livechecks_of
+from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.request import RequestScope
@@ -98,7 +99,7 @@ def _find_gate() -> Gate | None:
     return livecheck.gate
 
 
-def find_livecheck() -> LiveCheck:
+def find_livecheck() -> BaseLiveCheck:
     """Return the LiveCheck that serves the requests of this process.
 
     This is the first LiveCheck on Celery's current app, else the first one on LiveCheck's default app. If neither has

@@ -10,6 +10,7 @@ from typing import Final
 import click
 from rich.text import Text
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import commands_for
 from livecheck_celery.cli.discovery import app_name, distinct, find_livechecks
@@ -18,7 +19,6 @@ from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.doctor.packages import check_packages
 from livecheck_celery.cli.doctor.redis import check_clocks, check_counters, check_redis, check_schedules, check_storage
 from livecheck_celery.cli.doctor.workers import check_app_broker, check_broker, check_limits, check_workers
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.utils.signing import key_id
 
 _STYLES: Final = {"ok": "green", "warn": "bold yellow", "error": "bold red"}
@@ -125,7 +125,7 @@ def check_optimization(level: int, variable: str) -> Finding:
     return Finding(True, "python -O", "off")
 
 
-def check_http(livecheck: LiveCheck) -> Finding:
+def check_http(livecheck: BaseLiveCheck) -> Finding:
     """Report whether tests are sent and accepted over HTTP, and to which hosts they are sent."""
     if not livecheck.settings.secret_key:
         fix = "to follow tests over HTTP, set livecheck_secret_key to one key in every service; run: livecheck secret"

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Final
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.known_cases import known_cases
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.livecheck import LiveCheck
 
 #: Reports that are read of each case.
 _REPORTS: Final = 100
@@ -20,7 +20,7 @@ FIX: Final = (
 )
 
 
-def check_data(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_data(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Read what commands, workers and services read, and name each value that they skip."""
     store = livecheck.runtime.store
     try:

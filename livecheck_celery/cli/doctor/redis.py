@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
 from livecheck_celery.errors import LiveCheckError
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
 from livecheck_celery.store.counters import FOREIGN, IGNORED, REFUSED, RESENT, UNTRUSTED, ServiceCount
 from livecheck_celery.store.unreadable import UNREADABLE
@@ -58,7 +58,7 @@ HOP_FIX: Final = (
 )
 
 
-def check_redis(livecheck: LiveCheck) -> Finding:
+def check_redis(livecheck: BaseLiveCheck) -> Finding:
     """Check that Redis answers and is new enough."""
     try:
         livecheck.runtime.store.check()
@@ -70,7 +70,7 @@ def check_redis(livecheck: LiveCheck) -> Finding:
     return Finding(True, "redis", f"{name} {version} at {printed_url(livecheck.settings.redis_url)}")
 
 
-def check_storage(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_storage(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Check whether Redis may lose data, or refuse connections."""
     try:
         memory, persistence, clients = map(livecheck.runtime.store.server_info, ("memory", "persistence", "clients"))
@@ -106,7 +106,7 @@ def judge_clients(clients: Mapping[str, Any], per_process: int) -> Iterator[Find
         yield warning("clients", found, "raise maxclients of Redis, or lower livecheck_redis_max_connections")
 
 
-def check_schedules(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:
+def check_schedules(livecheck: BaseLiveCheck, commands: Commands) -> Iterator[Finding]:
     """Check that beat is alive, and that workers execute what it sends: fake requests, stall checks and recovery."""
     try:
         signs = livecheck.runtime.store.liveness.read()
@@ -123,7 +123,7 @@ def check_schedules(livecheck: LiveCheck, commands: Commands) -> Iterator[Findin
         yield Finding(not silent, subject, found, fix if silent else "")
 
 
-def check_clocks(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_clocks(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Check that the clocks of this machine, and of those with workers and beats, agree with Redis'."""
     try:
         offset = livecheck.runtime.store.liveness.clock_offset()
@@ -150,7 +150,7 @@ def judge_clock(whose: str, offset: float) -> Finding:
     return Finding(False, "clock", found, "synchronise both with NTP")
 
 
-def check_counters(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_counters(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Report the items and headers that all processes dropped or ignored in the last day."""
     try:
         counted = livecheck.runtime.store.counters.read()

@@ -8,13 +8,13 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, TypeVar
 
+from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.default_app import is_default
 from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
-from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.store.liveness import RunningProcess
 from livecheck_celery.tasks.brokers import check_one_broker
 from livecheck_celery.tasks.own_task import UNLIMITED
@@ -30,7 +30,7 @@ MAX_AGE: Final = 50.0
 T = TypeVar("T")
 
 
-def check_broker(livecheck: LiveCheck) -> Finding:
+def check_broker(livecheck: BaseLiveCheck) -> Finding:
     """Check that the Celery broker answers."""
     url = printed_url(livecheck.settings.broker_url)
 
@@ -46,7 +46,7 @@ def check_broker(livecheck: LiveCheck) -> Finding:
     return Finding(True, "broker", url)
 
 
-def check_app_broker(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_app_broker(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Check that the app's workers and beat use the broker that tests are sent to; nothing is found if they do."""
     try:
         check_one_broker(livecheck)
@@ -55,7 +55,7 @@ def check_app_broker(livecheck: LiveCheck) -> Iterator[Finding]:
         yield Finding(False, "broker", found, fix)
 
 
-def check_workers(livecheck: LiveCheck, commands: Commands) -> Iterator[Finding]:
+def check_workers(livecheck: BaseLiveCheck, commands: Commands) -> Iterator[Finding]:
     """Check that a worker consumes each queue, and that the workers suit tests."""
     settings = livecheck.settings
     queues = (settings.queue, settings.schedule_queue)
@@ -110,7 +110,7 @@ def judge_workers(
             )
 
 
-def check_limits(livecheck: LiveCheck) -> Iterator[Finding]:
+def check_limits(livecheck: BaseLiveCheck) -> Iterator[Finding]:
     """Check that no time limit of Celery is shorter than the tests, which have ``max_runtime``."""
     task: Any = livecheck.app.tasks[EXECUTE]
     limit = min(filter(None, (task.time_limit, task.soft_time_limit)), default=UNLIMITED)
@@ -123,7 +123,7 @@ def check_limits(livecheck: LiveCheck) -> Iterator[Finding]:
             yield Finding(True, "limits", f"{name} of {value:g} s does not apply to tests, which have max_runtime")
 
 
-def query_workers(livecheck: LiveCheck) -> list[RunningProcess]:
+def query_workers(livecheck: BaseLiveCheck) -> list[RunningProcess]:
     """Read the workers of LiveCheck that gave a sign of life in the last two minutes.
 
     Celery's remote control can be off, and leaves a queue of replies in Redis when the command is killed.
@@ -162,7 +162,7 @@ def call_with_timeout(timeout: float, function: Callable[[], T]) -> T:
     return result  # type: ignore[return-value] # without an error there is one
 
 
-def _connection(livecheck: LiveCheck) -> Any:
+def _connection(livecheck: BaseLiveCheck) -> Any:
     return livecheck.app.connection_for_write(livecheck.settings.broker_url)
 
 

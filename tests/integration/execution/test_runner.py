@@ -204,7 +204,7 @@ def hook(name: str) -> Any:
     return called
 
 
-HOOKS = [name for name in vars(Case) if name.startswith("on_")] + ["post_report"]
+HOOKS = [name for name in dir(Case) if name.startswith("on_")] + ["post_report"]
 for _name in HOOKS:
     setattr(Hooked, _name, hook(_name))
 

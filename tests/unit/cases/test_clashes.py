@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal, TestRunner
+from livecheck_celery.cases.clashes import _INTERNAL
 from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
 
@@ -48,7 +49,7 @@ def test_signal_cannot_have_the_name_of_an_attribute_of_cases(livecheck: LiveChe
         refused(livecheck, type("c", (), {name: Signal()}), problem)
 
 
-@pytest.mark.parametrize("name", ["apply_overrides", "call_hook", "describe", "runner_resources", "statistics"])
+@pytest.mark.parametrize("name", sorted(_INTERNAL))
 def test_helper_method_cannot_replace_a_method_that_livecheck_calls(livecheck: LiveCheck, name: str) -> None:
     cls = type("c", (), {name: lambda self, order: order})
     refused(livecheck, cls, f"^case c: attribute {name} of c replaces a method that LiveCheck calls; rename it$")
