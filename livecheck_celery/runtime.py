@@ -13,7 +13,9 @@ from livecheck_celery.delivery.automatic_signals import AutomaticSignals
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.delivery.publisher import Publisher
 from livecheck_celery.delivery.shared_config import SharedConfig
+from livecheck_celery.execution.async_tests import AsyncTests
 from livecheck_celery.execution.deadlines import Deadlines
+from livecheck_celery.execution.drivers import Threads
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
@@ -54,6 +56,8 @@ class Runtime:
         interruption: when this process and its children stop waiting, once they were told to stop.
         retry: retries calls of the store until then.
         event_loop: runs coroutines.
+        threads: for blocking calls of coroutines.
+        async_tests: the tests that run on the event loop, and hold no slot.
         inbox: delivers signals to the tests waiting in this process.
         leases: renews the leases of the tests running in this process.
         deadlines: enforces the deadlines of the tests running in this process.
@@ -96,13 +100,22 @@ class Runtime:
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
         self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)
         self.event_loop = EventLoop()
+        self.threads = Threads()
         self.interruption = Interruption()
         self.retry = Retry(self.interruption)
         self.inbox = Inbox(self.store, self.interruption)
         self.leases = Leases(self.store, settings.recover_within * LEASE_SHARE)
         self.deadlines = Deadlines()
+        self.async_tests = AsyncTests(self.event_loop, self.threads, self.interruption, settings.async_concurrency)
         self.runner_resources = Resources(
-            self.store, self.inbox, self.leases, self.deadlines, self.event_loop, self.retry
+            store=self.store,
+            inbox=self.inbox,
+            leases=self.leases,
+            deadlines=self.deadlines,
+            event_loop=self.event_loop,
+            threads=self.threads,
+            retry=self.retry,
+            interruption=self.interruption,
         )
 
     def _count(self, reason: str) -> None:
@@ -124,6 +137,7 @@ class Runtime:
             closing.callback(self._connections.close)
             closing.callback(self.publisher.close)
             closing.callback(self._outbox_publisher.close)
+            closing.callback(self.threads.close)
             closing.callback(self.event_loop.close)
             closing.callback(self.deadlines.close)
             closing.callback(self.leases.close)

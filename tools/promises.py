@@ -22,6 +22,7 @@ THEMES: Final = {
     "bounds": "Memory",
     "propagation": "Following a request",
     "otel": "OpenTelemetry",
+    "aio": "Cases with `async def`",
     "cases": "Cases and settings",
     "input": "Messages and ids from outside",
     "tools": "Command line, demo and images",
@@ -32,6 +33,7 @@ _MARK: Final = "pytest.mark.promise"
 
 #: Themes of the tests that name none, by the folder below tests/unit or tests/integration.
 THEME_OF_FOLDER: Final = {
+    "aio": "aio",
     "cases": "cases",
     "chaos": "verdicts",
     "cli": "tools",

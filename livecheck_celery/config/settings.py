@@ -120,6 +120,12 @@ class Settings(Resolved):
         default=10.0,
         description="Grace period for running tests at shutdown; tests that still wait are handed back then.",
     )
+    async_concurrency: int = Field(
+        default=10_000,
+        ge=1,
+        le=MOST_ITEMS,
+        description="Tests of the asyncio face that one process runs at a time; they hold no slot of its pool.",
+    )
     heartbeat_url: SecretHttpUrl | None = Field(
         default=None, description="URL requested every minute while all cases are healthy; None disables it."
     )

@@ -12,6 +12,7 @@ import math
 import threading
 import time
 from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
 from typing import Any, Final, NamedTuple
@@ -80,9 +81,7 @@ class EventLoop:
             if isinstance(outcome, Coroutine):
                 outcome.close()
             raise RuntimeError(f"{owner}: would block the event loop that it waits for; call it by asyncio.to_thread()")
-        context = copy_context()
-        context.run(_owner.set, owner)
-        future = context.run(asyncio.run_coroutine_threadsafe, _result_of(outcome), self._running())
+        future = self.start(_result_of(outcome), owner)
         try:
             result = future.result(timeout)
         except TimeoutError:
@@ -91,6 +90,12 @@ class EventLoop:
         if type(result) is _Raised:  # not isinstance(), which evaluates a lazy object
             raise result.error
         return result
+
+    def start(self, coroutine: Coroutine[Any, Any, Any], owner: str) -> Future[Any]:
+        """Start ``coroutine`` with a copy of the context, and return the future of its result."""
+        context = copy_context()
+        context.run(_owner.set, owner)
+        return context.run(asyncio.run_coroutine_threadsafe, coroutine, self._running())
 
     def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
         """Finish ``outcome`` as `finish` does, without a result; call ``failed`` with what it raises.

@@ -12,7 +12,7 @@ from celery import Celery
 from celery.schedules import BaseSchedule
 from celery.schedules import schedule as interval
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.config import Settings
 from livecheck_celery.delivery.publisher import addressed
 from livecheck_celery.store.schedule_runs import Window
@@ -46,7 +46,7 @@ class BeatSchedule:
         self._stall_limit = math.inf
         self._added: dict[str, Any] = {}
 
-    def add(self, cases: Iterable[Case], settings: Settings) -> None:
+    def add(self, cases: Iterable[BaseCase], settings: Settings) -> None:
         """Add the entries of ``cases``, and those common to all cases.
 
         Adding one case takes constant time, regardless of the number of cases.
@@ -59,7 +59,7 @@ class BeatSchedule:
         put(entries, self._app.conf.beat_schedule, self._added)
 
 
-def case_entries(case: Case, settings: Settings) -> dict[str, dict[str, Any]]:
+def case_entries(case: BaseCase, settings: Settings) -> dict[str, dict[str, Any]]:
     """Return the beat entries of ``case``."""
     if case.frequency is None:
         return {}
@@ -127,7 +127,7 @@ def _until_next_run(schedule: BaseSchedule, moment: datetime) -> timedelta:
 
 
 def _entry(
-    task: str, schedule: float | BaseSchedule, expires: float, settings: Settings, case: Case | None = None
+    task: str, schedule: float | BaseSchedule, expires: float, settings: Settings, case: BaseCase | None = None
 ) -> dict[str, Any]:
     return {
         "task": task,

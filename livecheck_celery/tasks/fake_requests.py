@@ -9,7 +9,7 @@ from contextlib import suppress
 from types import TracebackType
 from typing import Self
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.context import fake_request
 from livecheck_celery.errors import RedisUnavailable, SuiteFailed
 from livecheck_celery.execution.failures import describe
@@ -30,7 +30,7 @@ logger = get_logger(__name__)
 throttled = ThrottledLogger(logger)
 
 
-def make_fake_request(case: Case) -> None:
+def make_fake_request(case: BaseCase) -> None:
     """Make the fake request of ``case`` that is due, unless another worker has claimed this run.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from copy import copy
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -15,7 +16,7 @@ from celery.signals import task_revoked
 from pydantic import ValidationError
 
 from livecheck_celery.cases.arguments import build, check_size, split_id
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.delivery.message_options import from_request
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, LAYOUT_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.errors import (
@@ -27,12 +28,14 @@ from livecheck_celery.errors import (
     TestOutcome,
     UnknownCase,
 )
+from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.store.counters import FOREIGN
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
+from livecheck_celery.tasks.late_results import finish_task, late_result
 from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
 from livecheck_celery.tasks.recovery import Queues, revoke, sweep
@@ -78,24 +81,35 @@ class Tasks:
 
     def execute(self, *args: Any, **kwargs: Any) -> str:
         """Execute a test; return the name of its verdict."""
+        if (late := late_result()) is not None:
+            return late
         name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
         kwargs.pop(LAYOUT_KEYWORD, None)  # the message filter has checked it
         try:
             case = self._case(name, prefix)
-            if _is_eager():
-                case.app.runtime.request_store.time()  # raises soon; a worker would retry for a minute
-            runner = case.execute(_parse(case, carried, args, kwargs))
+            runner = self._start(case, _parse(case, carried, args, kwargs))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
-        if runner.handed_back:
-            _hand_back(case, runner.test)
-        if runner.report is None:
+        if runner is None or not _has_verdict(case, runner):
             # Another message of the same task id has, had or will have the verdict; its result must stand.
             raise Ignore
         if _is_eager() and not runner.state.is_ok():
             _propagate(case, runner.error)
         return runner.state.value
+
+    def _start(self, case: BaseCase, test: TestExecution) -> BaseRunner | None:
+        """Execute a test; return its runner, or None if it has begun on the event loop."""
+        if _is_eager():
+            case.app.runtime.request_store.time()  # raises soon; a worker would retry for a minute
+            return case.execute_here(test)
+        request = copy(current_task.request) if current_task else None
+
+        def finish(runner: BaseRunner) -> None:
+            if _has_verdict(case, runner) and request is not None:
+                finish_task(case.app.app, EXECUTE, request, runner.state.value)
+
+        return case.execute_on_worker(test, _with_logged_errors(EXECUTE, finish))
 
     def revoked(self, request: Any) -> None:
         """Record SKIP for the test of a task that was revoked, so that the verdict agrees with the task's state."""
@@ -111,7 +125,7 @@ class Tasks:
             case, test, token = found
             _with_logged_errors(EXECUTE, case.app.runtime.store.executions.revoke)(test, token)
 
-    def _carried_by(self, request: Any) -> tuple[Case, TestExecution, str] | None:
+    def _carried_by(self, request: Any) -> tuple[BaseCase, TestExecution, str] | None:
         """Return the case, the test and the token that revokes it; None if the message has no recorded test."""
         carried = request.kwargs.get(TEST_KEYWORD)
         if carried is None:
@@ -159,7 +173,7 @@ class Tasks:
             resend_lapsed(livecheck)
         store.liveness.schedules_seen()
 
-    def _case(self, name: Any, prefix: Any) -> Case:
+    def _case(self, name: Any, prefix: Any) -> BaseCase:
         """Return the case of a message; ``prefix`` is None in a message of an earlier version.
 
         Raises:
@@ -192,13 +206,20 @@ def _is_eager() -> bool:
     return bool(current_task and current_task.request.is_eager)
 
 
-def _propagate(case: Case, error: BaseException | None) -> None:
+def _propagate(case: BaseCase, error: BaseException | None) -> None:
     """Raise the failure of a test that was executed eagerly, with ``task_eager_propagates``."""
     if error is not None and case.app.app.conf.task_eager_propagates:
         raise error
 
 
-def _hand_back(case: Case, test: TestExecution) -> None:
+def _has_verdict(case: BaseCase, runner: BaseRunner) -> bool:
+    """Return whether ``runner`` has recorded the verdict; hand its test back if it has to."""
+    if runner.handed_back:
+        _hand_back(case, runner.test)
+    return runner.report is not None
+
+
+def _hand_back(case: BaseCase, test: TestExecution) -> None:
     """Re-send the message of a test for another worker, with its task id and its other options."""
     try:
         case.app.runtime.publisher.execute(test)
@@ -225,7 +246,7 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
     return task
 
 
-def _parse(case: Case, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
+def _parse(case: BaseCase, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
     request = current_task.request if current_task else None  # none for a task that a worker revokes
     if carried is None:  # from a chain, a group or a link; no trigger has built an execution
         test_id, args, kwargs = split_id(args, kwargs)

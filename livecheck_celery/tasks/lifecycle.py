@@ -22,6 +22,7 @@ from celery.signals import (
     task_revoked,
     worker_init,
     worker_process_init,
+    worker_process_shutdown,
     worker_ready,
     worker_shutdown,
     worker_shutting_down,
@@ -60,6 +61,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     connect_method(celeryd_init, lifecycle.declare_queues, weak=False)
     connect_method(worker_init, lifecycle.start, weak=False)
     connect_method(worker_process_init, lifecycle.start_outbox, weak=False)
+    connect_method(worker_process_shutdown, lifecycle.finish_async_tests, weak=False)
     connect_method(worker_ready, lifecycle.start_outbox_unless_forking, weak=False)
     connect_method(worker_ready, lifecycle.repeat_signs_of_life, weak=False)
     connect_method(task_revoked, lifecycle.count_expired, weak=False)
@@ -166,9 +168,19 @@ class Lifecycle:
         """Do as `interrupt` does, also if no signal was sent."""
         self.interrupt("Cold" if state.should_terminate not in (None, False) else "Warm")
 
+    def worker_waits(self, worker: Any) -> None:  # noqa: ARG002 - a callback's signature
+        """Wait for the tests that run on the event loop, for ``shutdown_timeout`` at most; then hand them back."""
+        self.finish_async_tests()
+
+    def finish_async_tests(self, **_: Any) -> None:
+        """Do so in a process of the pool, which can also end alone, after its last task."""
+        for livecheck in self._working:
+            livecheck.runtime.async_tests.finish()
+
     def worker_terminates(self, worker: Any) -> None:
         """Wait until tests are handed back, for a few seconds at most, and close; Celery waits for nothing."""
         end = time.monotonic() + _HAND_BACK
+        self.finish_async_tests()
         while time.monotonic() < end and any(one.runtime.leases.held for one in self._working):
             time.sleep(_TICK)
         self.stop(worker)

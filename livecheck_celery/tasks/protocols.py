@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from celery import Celery
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.config import Settings
 from livecheck_celery.runtime import Runtime
 
@@ -26,7 +26,7 @@ class Installed(Protocol):
         """The Celery app."""
 
     @property
-    def cases(self) -> Mapping[str, Case]:
+    def cases(self) -> Mapping[str, BaseCase]:
         """The cases declared so far, by name."""
 
     @property

@@ -11,7 +11,7 @@ from typing import Final
 from celery import states
 from celery.app.task import Context
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import (
@@ -63,7 +63,7 @@ class Queues:
         return "exchange" in MessageOptions.parse(test.message_options).sending
 
 
-def sweep(case: Case, queues: Queues | None = None) -> None:
+def sweep(case: BaseCase, queues: Queues | None = None) -> None:
     """Recover each execution of ``case`` that is due.
 
     Args:
@@ -101,7 +101,7 @@ def sweep(case: Case, queues: Queues | None = None) -> None:
                     _resend(case, batch)
 
 
-def _resend(case: Case, tests: list[TestExecution]) -> None:
+def _resend(case: BaseCase, tests: list[TestExecution]) -> None:
     runtime = case.app.runtime
     try:
         runtime.publisher.execute_all(tests)
@@ -120,7 +120,7 @@ def _resend(case: Case, tests: list[TestExecution]) -> None:
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 
-def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecution | None:
+def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> TestExecution | None:
     """Return the execution if its message must be re-sent; record its verdict if it must be closed."""
     store = case.app.runtime.store
     try:
@@ -148,7 +148,7 @@ def _recover(case: Case, test_id: str, token: str, queues: Queues) -> TestExecut
     return None
 
 
-def _discard(case: Case, test_id: str, problem: str) -> None:
+def _discard(case: BaseCase, test_id: str, problem: str) -> None:
     """Delete an execution that cannot get a verdict because of what Redis holds, and report it."""
     store = case.app.runtime.store
     store.unreadable.skip(store.keys.test(case.name, test_id), f"discarded: {problem}")
@@ -156,7 +156,7 @@ def _discard(case: Case, test_id: str, problem: str) -> None:
     store.reports.post(TestReport(case.name, State.ERROR, error=f"test {test_id} discarded: {problem}"))
 
 
-def _store_result(case: Case, test: TestExecution, state: State) -> None:
+def _store_result(case: BaseCase, test: TestExecution, state: State) -> None:
     """Store the verdict as the result of the task, for a caller who waits for it."""
     options = MessageOptions.parse(test.message_options).message
     task_id, app = options.get("task_id"), case.app.app
@@ -169,7 +169,7 @@ def _store_result(case: Case, test: TestExecution, state: State) -> None:
         throttled.warning("recovery: %s: result not stored: %s", test.ident, type_and_message(exc))
 
 
-def revoke(case: Case, test: TestExecution, token: str) -> None:
+def revoke(case: BaseCase, test: TestExecution, token: str) -> None:
     """Record SKIP for an execution whose task was revoked, unless it has a verdict.
 
     Raises:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import UnreadableKey
 from livecheck_celery.store import Store
@@ -54,7 +54,7 @@ def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -
     )
 
 
-def _register(store: Store, case: Case) -> None:
+def _register(store: Store, case: BaseCase) -> None:
     try:
         store.registry.register(case.name, case.describe())
     except UnreadableKey as exc:  # its tests run all the same

@@ -53,6 +53,9 @@ class Listener(Protocol):
     def worker_stops(self, worker: Any) -> None:
         """Run before any part of the worker stops, on every way to exit."""
 
+    def worker_waits(self, worker: Any) -> None:
+        """Run while the worker still has its connections, to wait for what its pool does not know."""
+
     def worker_terminates(self, worker: Any) -> None:
         """Run when the worker stops without waiting for tasks."""
 
@@ -72,6 +75,10 @@ def bootstep(listener: Listener) -> type[bootsteps.StartStopStep]:
         def close(self, parent: Any) -> None:
             """Call `Listener.worker_stops`."""
             listener.worker_stops(parent)
+
+        def stop(self, parent: Any) -> None:
+            """Call `Listener.worker_waits`."""
+            listener.worker_waits(parent)
 
         def terminate(self, parent: Any) -> None:
             """Call `Listener.worker_terminates`."""

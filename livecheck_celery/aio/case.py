@@ -1,0 +1,107 @@
+"""Cases of the asyncio face (reference: ``faust.livecheck.case``)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from livecheck_celery.aio.runner import TestRunner
+from livecheck_celery.aio.trigger import Trigger
+from livecheck_celery.cases.base_case import BaseCase
+from livecheck_celery.cases.descriptors import PerCase
+from livecheck_celery.errors import SuiteFailed
+from livecheck_celery.execution.drivers import Driver, LoopDriver
+from livecheck_celery.execution.runner import BaseRunner
+from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
+
+
+class Case(BaseCase):
+    """As `livecheck_celery.Case`; what the reference has as a coroutine is one here.
+
+    ``run()``, ``make_fake_request()`` and the hooks are declared with ``async def``, and run on the event loop of the
+    worker.
+    """
+
+    Runner: ClassVar[type[TestRunner]] = TestRunner
+
+    trigger = PerCase(Trigger)
+
+    async def run(self, *test_args: Any, **test_kwargs: Any) -> None:
+        """Override this to define the test case."""
+        raise NotImplementedError(f"case {self.name} has no run()")
+
+    async def make_fake_request(self) -> None:
+        """Override this to make a request every ``frequency`` seconds."""
+
+    async def on_test_start(self, runner: TestRunner) -> None:
+        """Override this to act when a test starts executing."""
+
+    async def on_test_skipped(self, runner: TestRunner) -> None:
+        """Override this to act when a test is skipped; ``runner.error`` has the reason."""
+
+    async def on_test_failed(self, runner: TestRunner, exc: BaseException) -> None:
+        """Override this to act when a contract of a test does not hold."""
+
+    async def on_test_error(self, runner: TestRunner, exc: BaseException) -> None:
+        """Override this to act when a test raises."""
+
+    async def on_test_timeout(self, runner: TestRunner, exc: BaseException) -> None:
+        """Override this to act when a signal does not arrive in time."""
+
+    async def on_test_pass(self, runner: TestRunner) -> None:
+        """Override this to act when a test passes."""
+
+    async def on_suite_fail(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
+        """Mark the suite as failed; override this to act on it.
+
+        Sets ``status`` and ``last_fail``; posts a report if the status was INIT, PASS or SKIP, or the last failure of
+        the suite is older than ``state_transition_delay``. LiveCheck does this itself before it calls the hook.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        await self._account_suite_failure(self._on_loop, exc, new_state)
+
+    async def post_report(self, report: TestReport) -> None:
+        """Publish a report; override this to forward reports.
+
+        LiveCheck stores the report in Redis before it calls the hook.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        await self._on_loop.blocking(self._post_report, report)
+
+    async def execute(self, test: TestExecution) -> TestRunner:
+        """Execute ``test`` on the running event loop, and return the runner, which has the outcome.
+
+        Raises:
+            RedisUnavailable: Redis did not answer for a minute.
+        """
+        runner = self.Runner(self, test, started=time.monotonic())
+        await runner.execute()
+        return runner
+
+    def execute_here(self, test: TestExecution) -> TestRunner:
+        """Execute ``test`` on the event loop of this process, by `execute`; wait for it, and return the runner."""
+        runner: TestRunner = self.app.runtime.event_loop.finish(self.execute(test), test.ident)
+        return runner
+
+    def execute_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> None:
+        """Begin ``test`` on the event loop of this process; call ``done`` in a thread when it has ended."""
+        self.app.runtime.async_tests.start(partial(self.execute, test), test.ident, done)
+
+    async def resolve_signal(self, key: object, event: SignalEvent) -> None:
+        """Resolve the signal named by ``event`` for the test ``key``.
+
+        Raises:
+            UnknownSignal: the case does not declare the signal.
+            RedisUnavailable: Redis did not answer.
+        """
+        await self._on_loop.blocking(self._resolve_signal, key, event)
+
+    @property
+    def _on_loop(self) -> Driver:
+        return LoopDriver(self.app.runtime.threads)
