@@ -32,6 +32,9 @@ FOREIGN: Final = "foreign messages"
 #: Reason: messages of tests that recovery sent again, as no worker had them.
 RESENT: Final = "messages sent again"
 
+#: Reason: tests that had to wait, since their case ran more tests than its share.
+PUT_OFF: Final = "tests put off"
+
 ADD_COUNTS: Final = Script("add_counts", keys=("counters",), args=("ttl", "limit", "*counts"))
 
 

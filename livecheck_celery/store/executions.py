@@ -325,6 +325,32 @@ class Executions:
             )
         )
 
+    def put_off(self, tests: Sequence[TestExecution], seconds: float, most: float) -> None:
+        """Have recorded executions that no worker runs sent again later, in one round trip.
+
+        Args:
+            tests: the executions, as their messages have them.
+            seconds: until the sweep sends the message; doubled with each message that it has sent.
+            most: maximum of these seconds.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = self._database.keys
+        self._database.run_all(
+            [
+                scripts.PUT_OFF(
+                    test=keys.test(test.case_name, test.id),
+                    open=keys.open(test.case_name),
+                    id=test.id,
+                    recorded_at=test.recorded_at,
+                    resend_after=seconds,
+                    max_resend=most,
+                )
+                for test in tests
+            ]
+        )
+
     def revoke(self, test: TestExecution, token: str) -> bool:
         """Take over an execution whose task was revoked; return whether the caller must write its verdict.
 

@@ -32,6 +32,7 @@ from celery.worker import state
 from livecheck_celery.delivery.queues import own_queue
 from livecheck_celery.errors import ConfigurationError, LiveCheckError
 from livecheck_celery.propagation.celery import OWN_TASKS
+from livecheck_celery.tasks import slots
 from livecheck_celery.tasks.beat_exit import exit_in_time
 from livecheck_celery.tasks.beat_schedule import PREFIX, RECOVER, STALLED
 from livecheck_celery.tasks.broker_watch import BrokerWatch
@@ -152,8 +153,10 @@ class Lifecycle:
             self.start_outbox()
 
     def worker_started(self, worker: Any) -> None:
-        """Watch the shutdown of this worker, and its connections to the broker."""
+        """Share the slots of this worker; watch its shutdown, and its connections to the broker."""
         self._shutdown = Shutdown(worker, self._working) if self._working else None
+        if self._working:
+            slots.install(worker, self._working)
         if self._working and owns_process(worker):
             BrokerWatch(worker.consumer).start()
             shorten_reads(worker.consumer)

@@ -25,6 +25,7 @@ from livecheck_celery.errors import (
 )
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store.counters import RESENT
+from livecheck_celery.store.replies import Recovery
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import ThrottledLogger
@@ -81,28 +82,28 @@ def sweep(case: BaseCase, queues: Queues | None = None) -> None:
     sent: set[str] = set()
     left: set[str] = set()
     while due := [one for one in case.app.runtime.store.executions.due(case.name, BATCH) if one not in left]:
-        to_send: list[TestExecution] = []
+        to_send: list[Recovery] = []
         try:
             for test_id in due:
                 try:
-                    test = _recover(case, test_id, token, queues)
+                    found = _recover(case, test_id, token, queues)
                 except UnreadableKey as exc:
                     left.add(test_id)
                     throttled.error("recovery: %s:%s left: %s", case.name, test_id, exc, key=f"left {case.name}")
                     continue
-                if test is not None and test_id not in sent:  # the queues were asked before this pass sent
-                    to_send.append(test)
+                if found is not None and test_id not in sent:  # the queues were asked before this pass sent
+                    to_send.append(found)
                     sent.add(test_id)
         finally:
             # No other sweep handles these for a while, so they are sent even if recovering another one failed.
             # Those with an exchange last: if it is gone, the broker refuses the whole batch.
             for has_exchange in (False, True):
-                if batch := [test for test in to_send if Queues.has_exchange(test) == has_exchange]:
+                if batch := [one for one in to_send if one.test and Queues.has_exchange(one.test) == has_exchange]:
                     _resend(case, batch)
 
 
-def _resend(case: BaseCase, tests: list[TestExecution]) -> None:
-    runtime = case.app.runtime
+def _resend(case: BaseCase, found: list[Recovery]) -> None:
+    runtime, tests = case.app.runtime, [one.test for one in found if one.test is not None]
     try:
         runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
@@ -113,18 +114,19 @@ def _resend(case: BaseCase, tests: list[TestExecution]) -> None:
         if len(tests) == 1:
             _discard(case, tests[0].id, type_and_message(exc))
         else:  # a message that was sent twice is executed once
-            for test in tests:
-                _resend(case, [test])
+            for one in found:
+                _resend(case, [one])
         return
-    runtime.outbox.count(RESENT, len(tests))
+    if lost := sum(one.action != "again" for one in found):
+        runtime.outbox.count(RESENT, lost)
     logger.info("recovery: case %s: re-sent, no worker has them: %s", case.name, ", ".join(test.id for test in tests))
 
 
-def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> TestExecution | None:
+def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> Recovery | None:
     """Return the execution if its message must be re-sent; record its verdict if it must be closed."""
     store = case.app.runtime.store
     try:
-        action, test = store.executions.recover(case.name, test_id, token)
+        action, test = found = store.executions.recover(case.name, test_id, token)
         if test is not None:
             MessageOptions.parse(test.message_options)
     except UnreadableKey:  # not of the execution alone
@@ -132,11 +134,13 @@ def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> TestEx
     except UnreadableData as exc:
         _discard(case, test_id, str(exc))
         return None
-    if test is None or action == "send":
-        return test
+    if test is None:
+        return None
+    if action in ("send", "again"):
+        return found
     if action == "resend":
         try:
-            return None if queues.may_have(test) else test
+            return None if queues.may_have(test) else found
         except BrokerUnavailable:
             store.executions.make_due(case.name, [test_id])
             raise

@@ -46,6 +46,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "executions.due": lambda store: store.executions.due(CASE, 10),
     "executions.make_due": lambda store: store.executions.make_due(CASE, ["id-1", "id-2"]),
     "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
+    "executions.put_off": lambda store: store.executions.put_off([make_test(recorded_at=1.0)], 5.0, 30.0),
     "executions.revoke": lambda store: store.executions.revoke(make_test(), "r"),
     "signals.send": lambda store: store.signals.send(make_signal(), ttl=60),
     "signals.drop": lambda store: store.signals.drop(CASE, ["new", "other"]),

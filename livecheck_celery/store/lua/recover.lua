@@ -11,8 +11,8 @@
 -- ARGV[6]  closing_lease  seconds the sweeper has to write the verdict
 -- ARGV[7]  layout         newest version of the layout of records that the sweeper can read; others are left
 -- Reply    {action, payload or "", recorded_at or ""}
---          action: none; send (its message was taken or is lost: re-send it); resend (re-send it unless messages wait
---          in its queue: it may be one of them); or write this verdict with the token:
+--          action: none; send (its message was taken or is lost: re-send it); again (re-send it: it was put off); resend
+--          (re-send it unless messages wait in its queue: it may be one of them); or write this verdict with the token:
 --          timeout (it ran too long), lost (its worker died), expired (it was not claimed in time), revoked;
 --          or unreadable, if LiveCheck did not write the record
 
@@ -84,7 +84,8 @@ else
   check_again(math.min(now + math.min(resend_after * 2 ^ sends, max_resend), expires_at))
   redis.call('HSET', test, 'sent_at', string.format('%.6f', now))
   redis.call('HDEL', test, 'taken')
-  return {(taken or is_overtaken) and 'send' or 'resend', payload, recorded_at}
+  local is_lost = taken or is_overtaken
+  return {taken == 'put off' and 'again' or is_lost and 'send' or 'resend', payload, recorded_at}
 end
 
 -- Only the sweeper can write the verdict now, since the runner's token is no longer current.

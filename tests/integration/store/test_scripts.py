@@ -19,6 +19,13 @@ from tests.helpers import executions
 from tests.helpers.factories import CASE, make_signal, make_test
 from tests.helpers.store_operations import OPERATIONS, SCRIPTS, forget, sign_in
 
+
+def put_off(store: Store) -> None:
+    with store.errors_translated():
+        recorded_at = store.client.hget(store.keys.test(CASE, "recorded"), "recorded_at")
+    store.executions.put_off([make_test("recorded", recorded_at=float(recorded_at or 0))], 5.0, 30.0)
+
+
 #: One call of a script each, in the state that `fill` makes.
 WRITES: dict[str, Callable[[Store], Any]] = {
     "record": OPERATIONS["executions.record"],
@@ -31,6 +38,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "verdict, pass": lambda store: executions.judge(store, make_test("running"), State.PASS, runtime=0.5),
     "recover, resend": lambda store: store.executions.recover(CASE, "recorded", "s"),
     "recover, close": lambda store: store.executions.recover(CASE, "expired", "s"),
+    "put_off": put_off,
     "revoke": lambda store: store.executions.revoke(make_test("recorded"), "r"),
     "discard": lambda store: store.executions.discard(CASE, "running"),
     "send_signal": lambda store: store.signals.send(make_signal(key="running"), ttl=60),

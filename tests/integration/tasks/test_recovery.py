@@ -16,6 +16,7 @@ from livecheck_celery import BrokerUnavailable, Case, LiveCheck, RedisUnavailabl
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.delivery.publisher import TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
+from livecheck_celery.store.replies import Recovery
 from livecheck_celery.tasks import recovery
 from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.recovery import Queues, sweep
@@ -81,7 +82,7 @@ def test_test_that_is_due_again_in_a_long_pass_is_sent_once(
     redis_client.delete("livecheck")
     due = [["o-1"], ["o-1"], []]
     monkeypatch.setattr(case.app.runtime.store.executions, "due", lambda *_: due.pop(0))
-    monkeypatch.setattr(case.app.runtime.store.executions, "recover", lambda *_: ("resend", test))
+    monkeypatch.setattr(case.app.runtime.store.executions, "recover", lambda *_: Recovery("resend", test))
     sweep(case)
     assert redis_client.llen("livecheck") == 1
 

@@ -1,0 +1,122 @@
+"""The slots of a worker are shared: a case that outsiders flood keeps out neither others nor its own fake requests."""
+
+from __future__ import annotations
+
+import pytest
+
+from livecheck_celery import Case, State
+from livecheck_celery.store import executions
+from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
+from tests.helpers.programs import Program, Programs
+from tests.helpers.waiting import wait_until
+
+SLOTS, FLOOD = 20, 300
+FEW, WAITING = 4, 12
+
+
+def fake_requests(case: Case) -> list[tuple[float, State]]:
+    """Return the seconds from the trigger to the verdict, and the verdict, of each test of a fake request."""
+    tests = [(one, one.test) for one in reports_of(case) if one.test and one.test.synthetic]
+    return [((one.at or 0.0) - test.timestamp.timestamp(), one.state) for one, test in tests]
+
+
+def flood(client: Client, count: int) -> Case:
+    """Trigger tests that wait, with the ids ``0`` to ``count - 1``."""
+    case = client.case("flooded", "go")
+    for number in range(count):
+        case.trigger(str(number))
+    return case
+
+
+def release(case: Case, count: int) -> None:
+    """Send the signal of all tests of `flood`, and wait until they have passed."""
+    for number in range(count):
+        send_all(case, str(number), "go")
+    for number in range(count):
+        assert report_of(case, str(number), 40.0).state is State.PASS
+
+
+def claimed(client: Client, case: Case, count: int) -> list[str]:
+    """Return the ids of the tests of `flood` that are claimed, without a verdict."""
+    return [each for each in map(str, range(count)) if "token" in client.record(case, each)]
+
+
+@pytest.mark.promise(
+    "Tests that outsiders cause, and that never end, keep out neither other cases nor fake requests.", theme="bounds"
+)
+def test_flooded_case_leaves_slots_to_fake_requests(programs: Programs, client: Client) -> None:
+    programs.start_worker(f"celery -A shares worker -Q livecheck,livecheck.schedule -P threads -c {SLOTS}")
+    flood(client, FLOOD)
+    flooded, other = client.case("flooded", "go"), client.case("other", "go")
+
+    def running() -> int:
+        return sum(one["name"] == "livecheck.execute" for one in client.inspect("active"))
+
+    wait_until(lambda: running() >= SLOTS - SLOTS // 10, 20, "a full worker")
+    programs.start("celery -A shares beat")
+    for case in (other, flooded):
+        for took, state in wait_until(lambda case=case: fake_requests(case)[7:] and fake_requests(case), 60):
+            assert (state, took < 5.0) == (State.PASS, True)
+    assert client.store.executions.open_count("flooded") >= FLOOD
+    assert running() >= SLOTS - SLOTS // 10
+    wait_until(lambda: client.store.counters.read().counts.get("tests put off"), 20, "the count of tests put off")
+
+
+# -- tests that wait in a worker; no beat runs, so no sweep sends them
+
+
+def start(programs: Programs, name: str, pool: str) -> Program:
+    return programs.start_worker(f"celery -A shares worker -Q livecheck -P {pool} -c {FEW} -n {name}@%h")
+
+
+@pytest.mark.promise(
+    "A slot that becomes free has the next test at once, of the case with the fewest, on threads, gevent and prefork.",
+    theme="bounds",
+)
+@pytest.mark.parametrize("pool", ["threads", "gevent", "prefork"])
+def test_free_slot_has_a_test_of_another_case_next(programs: Programs, client: Client, pool: str) -> None:
+    start(programs, "only", pool)
+    flooded, other = flood(client, WAITING), client.case("other", "go")
+    wait_until(lambda: len(claimed(client, flooded, WAITING)) == FEW, what="a full worker")
+    for number in range(WAITING):
+        send_all(other, str(number), "go")
+        other.trigger(str(number))
+    wait_until(lambda: client.store.client.llen("livecheck") == 0, what="an empty queue")
+    assert not reports_of(other)
+    begun = claimed(client, flooded, WAITING)
+    send_all(flooded, begun[0], "go")
+    for number in range(WAITING):
+        assert report_of(other, str(number)).state is State.PASS
+    wait_until(lambda: set(claimed(client, flooded, WAITING)) - set(begun), what="another test of the flooded case")
+    assert flooded.total_by_state == {State.PASS: 1}
+    release(flooded, WAITING)
+    assert flooded.total_by_state == other.total_by_state == {State.PASS: WAITING}
+
+
+@pytest.mark.parametrize("pool", ["threads", "gevent", "prefork"])
+def test_stopped_worker_hands_back_tests_that_wait(programs: Programs, client: Client, pool: str) -> None:
+    first = start(programs, "first", pool)
+    case = flood(client, WAITING)
+    wait_until(lambda: len(claimed(client, case, WAITING)) == FEW, what="a full worker")
+    wait_until(lambda: client.store.client.llen("livecheck") == 0, what="an empty queue")
+    start(programs, "second", "threads")
+    first.terminate()
+    assert first.wait_exit(10.0) == 0
+    release(case, WAITING)
+    assert case.total_by_state == {State.PASS: WAITING}
+
+
+def test_tests_that_waited_in_a_killed_worker_are_sent_again(
+    programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "RESEND_AFTER", 1.0)
+    first = start(programs, "first", "threads")
+    case = flood(client, WAITING)
+    wait_until(lambda: len(claimed(client, case, WAITING)) == FEW, what="a full worker")
+    wait_until(lambda: client.store.client.llen("livecheck") == 0, what="an empty queue")
+    first.kill()
+    programs.start("celery -A shares beat")
+    programs.start_worker(f"celery -A shares worker -Q livecheck,livecheck.schedule -P threads -c {SLOTS}")
+    release(case, WAITING)
+    tested = [one for one in reports_of(case) if one.test and not one.test.synthetic]
+    assert len(tested) == WAITING
