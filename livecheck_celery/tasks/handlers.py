@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from copy import copy
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Final
 
 from celery import Celery, current_task
 from celery.exceptions import Ignore
@@ -45,6 +46,10 @@ from livecheck_celery.utils.validation import explain
 
 logger = get_logger(__name__)
 throttled = ThrottledLogger(logger)
+
+#: Seconds after the grace period in which a test can be handed back, and between attempts.
+_HAND_BACK_WITHIN: Final = 1.5
+_RETRY_EVERY: Final = 0.05
 
 
 def install(app: Celery, livechecks: Sequence[Installed]) -> None:
@@ -222,13 +227,31 @@ def _has_verdict(case: BaseCase, runner: BaseRunner) -> bool:
 def _hand_back(case: BaseCase, test: TestExecution) -> None:
     """Re-send the message of a test for another worker, with its task id and its other options."""
     try:
-        case.app.runtime.publisher.execute(test)
+        _execute_elsewhere(case, test)
     except BrokerUnavailable as exc:
         throttled.warning("tasks: %s: not handed back, recovery takes over: %s", test.ident, exc)
         with suppress(RedisUnavailable):  # then it is due later
             case.app.runtime.store.executions.make_due(case.name, [test.id])
     else:
         logger.info("tasks: %s: handed back: this worker is stopping", test.ident)
+
+
+def _execute_elsewhere(case: Case, test: TestExecution) -> None:
+    """Publish the message of a test; retry for a moment, since all tests of a stopping worker take turns.
+
+    Raises:
+        BrokerUnavailable: the broker did not accept it.
+    """
+    runtime = case.app.runtime
+    while True:
+        try:
+            runtime.publisher.execute(test)
+        except BrokerUnavailable:
+            if runtime.interruption.remaining < -_HAND_BACK_WITHIN:
+                raise
+            time.sleep(_RETRY_EVERY)
+        else:
+            return
 
 
 def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
