@@ -69,8 +69,8 @@ class Recovery(NamedTuple):
 
     Attributes:
         action: ``none``; ``send`` its message again, or ``again`` if it was put off; ``resend`` it unless messages wait
-            in its queue, since it can be one of them; or write its verdict with the token given: ``timeout`` (it ran past its expiry), ``lost`` (its
-            worker died), ``expired`` (it was not claimed in time) or ``revoked``.
+            in its queue, since it can be one of them; or write its verdict with the token given: ``timeout`` (it ran
+            past its expiry), ``lost`` (its worker died), ``expired`` (it was not claimed in time) or ``revoked``.
         test: the execution, unless the action is ``none``.
     """
 
