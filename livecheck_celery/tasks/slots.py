@@ -1,8 +1,8 @@
 """The slots of a worker, which the tests of several cases share.
 
 Celery hands each message that a worker receives to its pool, which executes them in that order. Here, a message that
-has no slot waits in the process that consumes the queue: as Celery received it, without an acknowledgement, and beside
-the worker's prefetch count, so that messages behind it are received. It is executed when a slot for it is free.
+has no slot waits in the process that consumes the queue: as Celery received it, without an acknowledgement, and soon
+beside the worker's prefetch count, so that messages behind it are received. It is executed when a slot for it is free.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ logger = get_logger(__name__)
 WAITING_PER_SLOT: Final = 10
 MAX_WAITING: Final = 1000
 #: Seconds between two checks, while messages wait.
-_TICK: Final = 1.0
+_TICK: Final = 0.2
 
 #: Id of the message and of its test: a message that is delivered again has the same.
 Key = tuple[str, str]
@@ -43,12 +43,14 @@ class _Waiting:
         request: Celery's request.
         qos: prefetch count of the connection by which it came.
         is_beside: whether the prefetch count was raised for it.
-        held_at: monotonic time at which it was received, or its test was last put off in Redis.
+        received_at: monotonic time at which it was received.
+        held_at: monotonic time of that, or at which its test was last put off in Redis.
     """
 
     request: Any
     qos: Any
     is_beside: bool = False
+    received_at: float = field(default_factory=time.monotonic)
     held_at: float = field(default_factory=time.monotonic)
 
     def leave(self, qos: Any) -> Any:
@@ -118,18 +120,29 @@ class Slots:
         earlier.request, earlier.qos, earlier.is_beside = request, self._consumer.qos, False
 
     def _keep(self, kept: _Waiting) -> None:
-        """Make room for messages behind ``kept``, which waits."""
+        """Have the thread make room for messages behind ``kept``, which waits."""
         # It is not "reserved", which would keep a worker with worker_disable_prefetch from receiving others.
         state.reserved_requests.discard(kept.request)
-        count = sum(map(len, self._waiting.values()))
-        if count > self._room and self._give_up_one():
-            count -= 1
-        if count <= self._room and self._can_raise_prefetch and not kept.is_beside:
-            kept.is_beside = True
-            kept.qos.increment_eventually()
         if self._thread is None:
             self._thread = threading.Thread(target=self._watch, name="livecheck-slots", daemon=True)
             self._thread.start()
+
+    def _make_room(self) -> None:
+        """Have the broker deliver one more message for each that has waited since the last check.
+
+        Not at once, so that another worker with a free slot has the messages first.
+        """
+        before = time.monotonic() - _TICK
+        waiting = [each for waiting in self._waiting.values() for each in waiting.values()]
+        late = [each for each in waiting if not each.is_beside and each.received_at <= before]
+        over = len(waiting) - self._room
+        if over > 0:
+            for _ in late[:over]:
+                self._give_up_one()
+        elif self._can_raise_prefetch:
+            for each in late:
+                each.is_beside = True
+                each.qos.increment_eventually()
 
     @property
     def _room(self) -> int:
@@ -147,19 +160,17 @@ class Slots:
         is_static = getattr(consumer, "qos_global", None) is False
         return not (is_static and consumer.connection and consumer.connection.transport.driver_type == "amqp")
 
-    def _give_up_one(self) -> bool:
-        """Give the latest message of the party with most of them back to recovery; return False if none can be.
+    def _give_up_one(self) -> None:
+        """Give the latest message of the party with most of them back to recovery, if it can be.
 
         If no other party is expected, the worker leaves further messages to the broker instead.
         """
         party = max(self._waiting, key=lambda one: len(self._waiting[one]))
         key, last = next(reversed(self._waiting[party].items()))
-        if self._share.is_alone(party) or not self._put_off.give_up(last.request):
-            return False
-        self._remove(party, key)
-        last.leave(self._consumer.qos).acknowledge()
-        state.task_ready(last.request)
-        return True
+        if not self._share.is_alone(party) and self._put_off.give_up(last.request):
+            self._remove(party, key)
+            last.leave(self._consumer.qos).acknowledge()
+            state.task_ready(last.request)
 
     def _remove(self, party: Party, key: Key) -> _Waiting:
         waiting = self._waiting.pop(party)
@@ -237,6 +248,7 @@ class Slots:
                 if stopping or not (self._waiting or self._put_off.is_pending):
                     self._thread = None
                     return
+                self._make_room()
                 self._put_off.hold(each for waiting in self._waiting.values() for each in waiting.values())
             self._consumer.call_soon(self._fill)
             self._put_off.write()

@@ -86,8 +86,8 @@ class Worker:
 
 @pytest.fixture
 def worker(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> Worker:
-    monkeypatch.setattr(slots, "_TICK", 3600.0)  # the tests do its work
-    monkeypatch.setattr(Slots, "_watch", lambda _: None)
+    monkeypatch.setattr(slots, "_TICK", 0.0)
+    monkeypatch.setattr(Slots, "_watch", lambda _: None)  # the tests do its work
     for name in (CASE, OTHER):
         livecheck.add_case(Case, name=name)
     return Worker()
@@ -104,6 +104,7 @@ def receive(worker: Worker, shared: Slots, livecheck: LiveCheck) -> Any:
         request = Request(worker, livecheck.app.tasks[EXECUTE], number, name, **test)
         state.task_reserved(request)
         worker.consumer.on_task_request(request)
+        shared._make_room()
         return request
 
     return receive
@@ -200,6 +201,7 @@ def test_over_the_bound_the_case_with_most_gives_its_latest_back(worker: Worker,
     last = receive(0, OTHER)
     assert worker.acknowledged == [requests[-1]]
     assert not last.acknowledged
+    shared._make_room()
     assert worker.prefetched == 4 + 40
     assert [test.id for test in shared._put_off._given_up] == [f"{CASE}-43"]
 
@@ -219,6 +221,19 @@ def test_bound_is_the_prefetch_count_if_it_cannot_be_raised(worker: Worker, rece
 def test_worker_expects_the_fake_requests_of_its_cases(worker: Worker, livecheck: LiveCheck) -> None:
     livecheck.add_case(Case, name="faked", frequency=5.0)
     assert not Slots(worker, [livecheck])._share.is_alone(slots.Party(EXECUTE, CASE))
+
+
+def test_prefetch_count_is_raised_after_others_had_a_chance(
+    worker: Worker, receive: Any, shared: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "_TICK", 3600.0)
+    for number in range(6):
+        receive(number)
+    assert worker.prefetched == 4
+    monkeypatch.setattr(slots, "_TICK", 0.0)
+    shared._make_room()
+    shared._make_room()
+    assert worker.prefetched == 4 + 2
 
 
 # -- tests that are put off in Redis
