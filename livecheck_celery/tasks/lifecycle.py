@@ -155,9 +155,8 @@ class Lifecycle:
     def worker_started(self, worker: Any) -> None:
         """Share the slots of this worker; watch its shutdown, and its connections to the broker."""
         self._shutdown = Shutdown(worker, self._working) if self._working else None
-        if self._working:
-            slots.install(worker, self._working)
         if self._working and owns_process(worker):
+            slots.install(worker, self._working)
             BrokerWatch(worker.consumer).start()
             shorten_reads(worker.consumer)
 
