@@ -247,7 +247,7 @@ def _execute_elsewhere(case: Case, test: TestExecution) -> None:
         try:
             runtime.publisher.execute(test)
         except BrokerUnavailable:
-            if runtime.interruption.remaining < -_HAND_BACK_WITHIN:
+            if not -_HAND_BACK_WITHIN < runtime.interruption.remaining <= 0:
                 raise
             time.sleep(_RETRY_EVERY)
         else:

@@ -177,6 +177,22 @@ def test_test_that_cannot_be_sent_again_is_left_to_recovery(
     assert line.startswith(f"tasks: {CASE}:o-1: not handed back, recovery takes over: the broker did not accept")
 
 
+def test_stopping_worker_tries_again_to_hand_a_test_back(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    finish(case, monkeypatch, handed_back=True)
+    attempts: list[Any] = []
+
+    def execute(test: Any) -> None:
+        attempts.append(test)
+        if len(attempts) < 3:
+            raise BrokerUnavailable("the broker is slow")
+
+    monkeypatch.setattr(case.app.runtime.publisher, "execute", execute)
+    case.app.runtime.interruption.after(0.0)
+    with pytest.raises(Ignore):
+        Tasks([case.app]).execute(**CARRIED)
+    assert len(attempts) == 3
+
+
 @pytest.mark.parametrize("state", [State.INIT, State.PASS], ids=["not claimed", "verdict refused"])
 def test_task_without_the_verdict_leaves_the_result_to_the_one_that_has_it(
     case: Any, monkeypatch: pytest.MonkeyPatch, state: State
