@@ -11,7 +11,9 @@ from livecheck_celery import State
 from tests.helpers.livecheck_client import Client, report_of
 from tests.helpers.programs import Program, Programs, copy_config
 
-SLOTS = {"threads": 25, "gevent": 25, "prefork": 2, "solo": 1}
+#: Two of the 27 are left free for the fake requests of `checks`.
+SLOTS = {"threads": 27, "gevent": 27, "prefork": 2, "solo": 1}
+TOGETHER = {"threads": 25, "gevent": 25, "prefork": 2, "solo": 1}
 
 
 @pytest.fixture(scope="module", params=SLOTS)
@@ -21,8 +23,14 @@ def pool(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(scope="module")
 def slots(pool: str) -> int:
-    """The number of tests that the worker runs concurrently."""
+    """The number of slots of the worker."""
     return SLOTS[pool]
+
+
+@pytest.fixture(scope="module")
+def together(pool: str) -> int:
+    """The number of tests that the worker runs concurrently, of cases that outsiders can flood."""
+    return TOGETHER[pool]
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -46,9 +54,9 @@ def worker(pool: str, slots: int, shared_programs: Programs) -> Iterator[Program
     theme="cases",
 )
 @pytest.mark.parametrize("kinds", [["plain"], ["async"], ["plain", "async"]], ids="-and-".join)
-def test_concurrent_tests_do_not_mix(slots: int, client: Client, kinds: list[str]) -> None:
+def test_concurrent_tests_do_not_mix(together: int, client: Client, kinds: list[str]) -> None:
     cases = [client.case(f"checks.test_{kind}", "go") for kind in kinds]
-    client.run_together((cases * slots)[:slots])
+    client.run_together((cases * together)[:together])
 
 
 @pytest.mark.parametrize("kind", ["plain", "async"])
