@@ -236,7 +236,7 @@ def _hand_back(case: BaseCase, test: TestExecution) -> None:
         logger.info("tasks: %s: handed back: this worker is stopping", test.ident)
 
 
-def _execute_elsewhere(case: Case, test: TestExecution) -> None:
+def _execute_elsewhere(case: BaseCase, test: TestExecution) -> None:
     """Publish the message of a test; retry for a moment, since all tests of a stopping worker take turns.
 
     Raises:
