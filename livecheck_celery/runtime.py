@@ -17,6 +17,7 @@ from livecheck_celery.execution.async_tests import AsyncTests
 from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.drivers import Threads
 from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.fair_share import fake_requests_of
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import LEASE_SHARE, Leases
 from livecheck_celery.execution.runnable import Resources
@@ -106,7 +107,13 @@ class Runtime:
         self.inbox = Inbox(self.store, self.interruption)
         self.leases = Leases(self.store, settings.recover_within * LEASE_SHARE)
         self.deadlines = Deadlines()
-        self.async_tests = AsyncTests(self.event_loop, self.threads, self.interruption, settings.async_concurrency)
+        self.async_tests = AsyncTests(
+            self.event_loop,
+            self.threads,
+            self.interruption,
+            settings.async_concurrency,
+            lambda: fake_requests_of({} if cases is None else cases),
+        )
         self.runner_resources = Resources(
             store=self.store,
             inbox=self.inbox,

@@ -11,8 +11,10 @@ from livecheck_celery.aio.runner import TestRunner
 from livecheck_celery.aio.trigger import Trigger
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.descriptors import PerCase
+from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import SuiteFailed
 from livecheck_celery.execution.drivers import Driver, LoopDriver
+from livecheck_celery.execution.fair_share import Party
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
@@ -91,7 +93,8 @@ class Case(BaseCase):
 
     def execute_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> None:
         """Begin ``test`` on the event loop of this process; call ``done`` in a thread when it has ended."""
-        self.app.runtime.async_tests.start(partial(self.execute, test), test.ident, done)
+        party = Party(EXECUTE, self.name, test.synthetic)
+        self.app.runtime.async_tests.start(party, partial(self.execute, test), test.ident, done)
 
     async def resolve_signal(self, key: object, event: SignalEvent) -> None:
         """Resolve the signal named by ``event`` for the test ``key``.

@@ -1,16 +1,17 @@
-"""The tests that run on the event loop of this process, and hold no slot of its pool."""
+"""The tests that run on the event loop of this process, and hold no slot of its pool; they share its places."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from contextlib import suppress
 from typing import Any, Final, TypeVar
 
 from livecheck_celery.execution.drivers import Threads
 from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.fair_share import FairShare, Party
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.interruption import Interruption
 from livecheck_celery.utils.sanitize import get_logger
@@ -26,38 +27,56 @@ _HAND_BACK: Final = 2.0
 
 
 class AsyncTests:
-    """The running coroutines, each of one test; at most ``limit``."""
+    """The running coroutines, each of one test; at most ``limit``.
 
-    def __init__(self, event_loop: EventLoop, threads: Threads, interruption: Interruption, limit: int) -> None:
+    ``expected`` returns the parties that will have tests, such as those of fake requests.
+    """
+
+    def __init__(
+        self,
+        event_loop: EventLoop,
+        threads: Threads,
+        interruption: Interruption,
+        limit: int,
+        expected: Callable[[], Iterable[Party]],
+    ) -> None:
         self._event_loop = event_loop
         self._threads = threads
         self._interruption = interruption
         self._limit = limit
+        self._expected = expected
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget the parent's tests."""
         self._changed = threading.Condition()
+        self._share: FairShare | None = None
         self._places = 0
         self._tasks: dict[asyncio.Task[Any], asyncio.AbstractEventLoop] = {}
 
-    def start(self, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]) -> None:
+    def start(
+        self, party: Party, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
+    ) -> None:
         """Run ``execute()`` on the event loop; return when it has a place there, and is about to begin.
 
         Args:
+            party: the tests with which it counts; a tenth of the places is left to those with fewer.
             execute: makes the coroutine.
             owner: the test, for log lines.
             done: called with the result, in a thread of its own; not called if the coroutine raises.
         """
         with self._changed:
-            while self._places >= self._limit and not self._interruption.is_due:
+            share = self._sharing()
+            share.expect(party)
+            while share.choose([party], self._limit) is None and not self._interruption.is_due:
                 self._changed.wait(_TICK)
+            share.start(party)
             self._places += 1
         try:
-            self._event_loop.start(self._run(execute, owner, done), owner)
+            self._event_loop.start(self._run(party, execute, owner, done), owner)
         except BaseException:
-            self._leave()
+            self._leave(party)
             raise
 
     def finish(self) -> None:
@@ -78,7 +97,7 @@ class AsyncTests:
             self._changed.wait(seconds)
 
     async def _run(
-        self, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
+        self, party: Party, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
     ) -> None:
         task: Any = asyncio.current_task()
         with self._changed:
@@ -91,9 +110,17 @@ class AsyncTests:
         finally:
             with self._changed:
                 del self._tasks[task]
-            self._leave()
+            self._leave(party)
 
-    def _leave(self) -> None:
+    def _sharing(self) -> FairShare:
+        if self._share is None:
+            self._share = FairShare()
+            for party in self._expected():
+                self._share.expect(party)
+        return self._share
+
+    def _leave(self, party: Party) -> None:
         with self._changed:
+            self._sharing().end(party)
             self._places -= 1
             self._changed.notify_all()

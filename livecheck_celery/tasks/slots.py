@@ -17,7 +17,7 @@ from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, EXECUTE, TEST_KEYWORD
-from livecheck_celery.tasks.fair_share import FairShare, Party
+from livecheck_celery.execution.fair_share import FairShare, Party, fake_requests_of
 from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.tasks.put_off import PutOff
@@ -82,9 +82,8 @@ class Slots:
         self._running: dict[Any, Party] = {}
         self._thread: threading.Thread | None = None
         for livecheck in livechecks:
-            for name, case in list(livecheck.cases.items()):
-                if case.active and case.frequency:
-                    self._share.expect(Party(EXECUTE, name, synthetic=True))
+            for party in fake_requests_of(livecheck.cases):
+                self._share.expect(party)
         self._consumer.on_task_request = self.receive
 
     @property
@@ -259,11 +258,12 @@ class Slots:
             self._free(request)
 
     def _party(self, request: Any) -> Party:
-        name = request.kwargs.get(CASE_KEYWORD)
-        declared = isinstance(name, str) and any(name in livecheck.cases for livecheck in self._livechecks)
-        carried = request.kwargs.get(TEST_KEYWORD)
+        kwargs = _kwargs(request)
+        name = kwargs.get(CASE_KEYWORD)
+        is_declared = isinstance(name, str) and any(name in livecheck.cases for livecheck in self._livechecks)
+        carried = kwargs.get(TEST_KEYWORD)
         synthetic = isinstance(carried, dict) and carried.get("mark") is not None
-        return Party(request.task.name, name if declared else "", synthetic)
+        return Party(request.task.name, str(name) if is_declared else "", synthetic)
 
 
 def install(worker: Any, livechecks: Sequence[Installed]) -> None:
@@ -273,8 +273,13 @@ def install(worker: Any, livechecks: Sequence[Installed]) -> None:
 
 
 def _test_id(request: Any) -> str:
-    carried = request.kwargs.get(TEST_KEYWORD)
+    carried = _kwargs(request).get(TEST_KEYWORD)
     return str(carried.get("id")) if isinstance(carried, dict) else ""
+
+
+def _kwargs(request: Any) -> dict[str, Any]:
+    """Return the arguments of a message; none if they are not a dict, which the task then refuses."""
+    return request.kwargs if isinstance(request.kwargs, dict) else {}
 
 
 def _is_live(request: Any) -> bool:

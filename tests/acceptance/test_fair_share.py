@@ -62,6 +62,21 @@ def test_flooded_case_leaves_slots_to_fake_requests(programs: Programs, client: 
     wait_until(lambda: client.store.counters.read().counts.get("tests put off"), 20, "the count of tests put off")
 
 
+def test_flooded_case_leaves_places_of_the_event_loop_to_fake_requests(programs: Programs, client: Client) -> None:
+    command = f"celery -A shares worker -Q livecheck,livecheck.schedule -P threads -c {SLOTS}"
+    programs.start_worker(command, LIVECHECK_ASYNC_CONCURRENCY=str(SLOTS))
+    flooded, other = client.case("flooded_loop", "go"), client.case("other_loop", "go")
+    for number in range(FLOOD):
+        flooded.trigger(str(number))
+    full = SLOTS - SLOTS // 10
+    wait_until(lambda: len(claimed(client, flooded, FLOOD)) >= full, 20, "a full event loop")
+    programs.start("celery -A shares beat")
+    for case in (other, flooded):
+        for took, state in wait_until(lambda case=case: fake_requests(case)[7:] and fake_requests(case), 60):
+            assert (state, took < 5.0) == (State.PASS, True)
+    assert len(claimed(client, flooded, FLOOD)) >= full
+
+
 # -- tests that wait in a worker; no beat runs, so no sweep sends them
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from livecheck_celery.tasks.fair_share import EXPECTED_FOR, FairShare, Party
+from livecheck_celery.execution.fair_share import EXPECTED_FOR, FairShare, Party
 
 A, B, C, FAKE = Party("execute", "a"), Party("execute", "b"), Party("execute", "c"), Party("execute", "a", True)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
-from typing import Final, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, Final, NamedTuple
+
+from livecheck_celery.delivery.publisher import EXECUTE
 
 #: One in this many slots is left to the party with the fewest tests in slots; of fewer slots, none is.
 RESERVED: Final = 10
@@ -85,3 +87,10 @@ class FairShare:
                 return
             if other != party:
                 yield other
+
+
+def fake_requests_of(cases: Mapping[str, Any]) -> Iterator[Party]:
+    """Yield the parties of the fake requests of ``cases``."""
+    for name, case in list(cases.items()):
+        if case.active and case.frequency:
+            yield Party(EXECUTE, name, synthetic=True)
