@@ -9,38 +9,34 @@ from dataclasses import dataclass, field
 from http.client import HTTPException, RemoteDisconnected
 from threading import Event, Thread
 from typing import Any, Final
-from urllib.parse import urlsplit
 
 import requests
 import urllib3
 from requests.exceptions import InvalidJSONError, InvalidSchema, InvalidURL, MissingSchema
-from tenacity import Retrying, retry_if_exception, stop_after_attempt, wait_exponential
+from tenacity import Retrying
 
+from livecheck_celery.cases.http_attempts import (
+    MAX_BODY,
+    Failed,
+    check_size,
+    check_status,
+    connect_limit,
+    explain,
+    fault_of_host,
+    is_retryable,
+    not_connected,
+    retries,
+    root_of,
+    sent_once,
+    service_down,
+    timed_out,
+)
 from livecheck_celery.cases.http_body import PARTS, Body
-from livecheck_celery.cases.redirects import refusal
+from livecheck_celery.cases.redirects import Redirect, refusal
 from livecheck_celery.config import UrlSettings
-from livecheck_celery.errors import ServiceDown
 from livecheck_celery.utils.compat import shut_down
-from livecheck_celery.utils.hosts import LONGEST
-from livecheck_celery.utils.sanitize import message_of
-from livecheck_celery.utils.secrets import printed_url
-
-#: Size limit of a decoded response body, in bytes.
-MAX_BODY: Final = 10 * 1024 * 1024
 
 _CHUNK: Final = 64 * 1024
-_IDEMPOTENT: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
-_TRANSIENT_CLIENT_ERRORS: Final = frozenset({408, 425, 429})
-_FIRST_ERROR: Final = 400
-_FIRST_SERVER_ERROR: Final = 500
-
-
-class _Failed(Exception):
-    """An attempt failed; the message is the reason."""
-
-    def __init__(self, reason: str, *, retryable: bool) -> None:
-        super().__init__(reason)
-        self.retryable = retryable
 
 
 def fetch(
@@ -65,30 +61,19 @@ def fetch(
         requests.RequestException: the request is invalid, such as a URL without a scheme.
     """
     method = method.upper()
-    _check_host(url)
+    if fault := fault_of_host(url):
+        raise InvalidURL(fault)
     parts = {name: kwargs.pop(name) for name in PARTS if name in kwargs}
     headers = kwargs.pop("headers", None)
     body = Body(method, url, headers, parts)
-    retrying = Retrying(
-        stop=stop_after_attempt(settings.error_retries + 1),
-        wait=wait_exponential(
-            multiplier=settings.error_delay_min,
-            exp_base=settings.error_delay_backoff,
-            max=settings.error_delay_max,
-        ),
-        retry=retry_if_exception(lambda exc: isinstance(exc, _Failed) and exc.retryable and body.is_repeatable),
-        reraise=True,
-    )
+    retrying = Retrying(**retries(settings, lambda: body.is_repeatable))
     try:
         return retrying(
             lambda: _Attempt(method, settings, session, max_body, {**kwargs, **body.arguments(headers)}, body).make()
         )
-    except _Failed as exc:
+    except Failed as exc:
         attempts = retrying.statistics["attempt_number"]
-        made = f"{attempts} attempt{'' if attempts == 1 else 's'}"
-        if exc.retryable and not body.is_repeatable:
-            made += ", since its body cannot be sent again"
-        raise ServiceDown(f"{method} {printed_url(url)}: {exc} ({made})") from exc.__cause__
+        raise service_down(method, url, exc, attempts, is_repeatable=body.is_repeatable) from exc.__cause__
 
 
 @dataclass
@@ -119,19 +104,17 @@ class _Attempt:
                 self._give_up()
         if self.given_up.is_set():
             # The thread can still be reading the body.
-            retryable = not self.body.is_stream and self._is_retryable(bool(self.began))
-            raise _Failed(_timed_out(self.settings), retryable=retryable)
+            retryable = not self.body.is_stream and is_retryable(self.method, answered=bool(self.began))
+            raise Failed(timed_out(self.settings), retryable=retryable)
         try:
             return body.result()
         except requests.RequestException as exc:
             if not self.began and _is_invalid_request(exc):
                 raise
-            root = _root(exc)
+            root = root_of(exc)
             answered = bool(self.began) or _is_invalid_response(root)
-            raise _Failed(_explain(exc, root, self.settings), retryable=self._is_retryable(answered)) from exc
-
-    def _is_retryable(self, response_began: bool) -> bool:
-        return self.method in _IDEMPOTENT or not response_began
+            retryable = is_retryable(self.method, answered=answered)
+            raise Failed(_explain(exc, root, self.settings), retryable=retryable) from exc
 
     def _give_up(self) -> None:
         self.given_up.set()
@@ -145,16 +128,23 @@ class _Attempt:
         response.raw.enforce_content_length = True  # the default from urllib3 2 on
         if self.given_up.is_set():
             response.close()
-        if reason := self._refusal(response):
+        try:
+            self._check_repetition(response)
+        except Failed:
             response.close()
-            raise _Failed(reason, retryable=False)
+            raise
 
-    def _refusal(self, response: requests.Response) -> str | None:
+    def _check_repetition(self, response: requests.Response) -> None:
         if response.history and not self.body.is_repeatable:  # HTTPDigestAuth has sent an empty body
-            return f"the body cannot be sent again after {response.history[0].status_code}"
-        if not self.kwargs.get("allow_redirects", True):
-            return None
-        return refusal(response, is_repeatable=self.body.is_repeatable)
+            raise sent_once(response.history[0].status_code)
+        if not response.is_redirect or not self.kwargs.get("allow_redirects", True):
+            return
+        request, location = response.request, response.headers["location"]
+        redirect = Redirect(
+            request.method or "", response.url, response.status_code, location, has_body=bool(request.body)
+        )
+        if reason := refusal(redirect, is_repeatable=self.body.is_repeatable, option="allow_redirects=False"):
+            raise Failed(reason, retryable=False)
 
     def _work(self, body: futures.Future[bytes]) -> None:
         try:
@@ -167,39 +157,14 @@ class _Attempt:
         others = hooks.get("response") or []
         hooks["response"] = [self._on_response, *([others] if callable(others) else others)]
         kwargs = {**self.kwargs, "hooks": hooks}
-        timeout = (_connect_limit(self.settings), self.settings.timeout_total)
+        timeout = (connect_limit(self.settings), self.settings.timeout_total)
         with self.session.request(self.method, timeout=timeout, stream=True, **kwargs) as response:
-            status = response.status_code
-            if status >= _FIRST_ERROR:
-                transient = status >= _FIRST_SERVER_ERROR or status in _TRANSIENT_CLIENT_ERRORS
-                raise _Failed(
-                    f"{status} {response.reason or ''}".rstrip(), retryable=transient and self._is_retryable(True)
-                )
+            check_status(self.method, response.status_code, response.reason)
             body = bytearray()
             for chunk in response.iter_content(_CHUNK):
                 body += chunk
-                if len(body) > self.max_body:
-                    raise _Failed(f"the body is over the limit of {self.max_body} bytes", retryable=False)
+                check_size(body, self.max_body)
             return bytes(body)
-
-
-def _check_host(url: str) -> None:
-    """Refuse a long host before requests encodes it, for which older versions of idna need minutes.
-
-    Raises:
-        InvalidURL: the host is too long, or malformed.
-    """
-    try:
-        host = urlsplit(str(url)).netloc.rpartition("@")[2]
-    except ValueError as exc:
-        raise InvalidURL(f"the URL is malformed: {message_of(exc)}") from None
-    if len(host) > LONGEST + len(":65535"):
-        raise InvalidURL(f"the host of the URL has {len(host)} characters; a host has at most {LONGEST}")
-
-
-def _connect_limit(settings: UrlSettings) -> float | None:
-    limits = [limit for limit in (settings.timeout_connect, settings.timeout_total) if limit is not None]
-    return min(limits, default=None)
 
 
 def _is_invalid_request(error: requests.RequestException) -> bool:
@@ -212,20 +177,10 @@ def _is_invalid_response(root: BaseException) -> bool:
     return isinstance(root, HTTPException | urllib3.exceptions.InvalidHeader)
 
 
-def _root(error: BaseException) -> BaseException:
-    while deeper := error.__cause__ or (None if error.__suppress_context__ else error.__context__):
-        error = deeper
-    return error
-
-
-def _timed_out(settings: UrlSettings) -> str:
-    return f"no complete answer within {settings.timeout_total:g} s"
-
-
 def _explain(error: BaseException, root: BaseException, settings: UrlSettings) -> str:
     if isinstance(error, requests.ConnectTimeout):
-        return f"no connection within {_connect_limit(settings):g} s"
+        return not_connected(settings)
     if isinstance(root, TimeoutError) and root.errno is None:
         # The socket's timeout can expire just before the caller's.
-        return _timed_out(settings)
-    return " ".join(str(getattr(root, "strerror", None) or message_of(root)).split()) or type(root).__name__
+        return timed_out(settings)
+    return explain(root)

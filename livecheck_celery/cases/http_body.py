@@ -10,13 +10,37 @@ import requests
 PARTS = ("params", "data", "files", "json")
 
 
-class Body:
-    """URL and body of a request, from its arguments.
+class Content:
+    """What is sent as a body: bytes, or a stream of them, such as a file or a generator.
 
     Attributes:
-        is_repeatable: whether `arguments` gives the same body again; false for a generator or a pipe.
+        is_repeatable: whether `again` gives the same bytes again; false for a generator or a pipe.
         is_stream: whether the body is read while it is sent, so that two attempts must not overlap.
+        start: position of a file, from which it is sent; None for what has none.
     """
+
+    def __init__(self, content: Any) -> None:
+        self._content = content
+        self.start: int | None = None
+        self.is_stream = not isinstance(content, str | bytes | None)
+        self.is_repeatable = not self.is_stream or _is_iterable_again(content)
+        if self.is_stream and hasattr(content, "seek") and not hasattr(content, "__aiter__"):
+            try:
+                start = content.tell()
+                content.seek(start)
+                self.start, self.is_repeatable = start, True
+            except (OSError, AttributeError, ValueError):
+                self.is_repeatable = False
+
+    def again(self) -> Any:
+        """Return the content for one attempt; rewind a file."""
+        if self.start is not None:
+            self._content.seek(self.start)
+        return self._content
+
+
+class Body(Content):
+    """URL and body of a request, from its arguments."""
 
     def __init__(self, method: str, url: str, headers: Any, parts: dict[str, Any]) -> None:
         """Make the body; iterators of parameters, form fields and ``files`` are read now.
@@ -25,25 +49,13 @@ class Body:
             requests.RequestException: the URL or the body is invalid.
         """
         prepared = requests.Request(method, url, headers=headers, **parts).prepare()
-        self._url, self._content, self._start = prepared.url, prepared.body, None
+        super().__init__(prepared.body)
+        self._url = prepared.url
         self._content_type = prepared.headers.get("Content-Type")
-        content: Any = self._content
-        self.is_stream = not isinstance(content, str | bytes | None)
-        self.is_repeatable = not self.is_stream or _is_iterable_again(content)
-        if self.is_stream and hasattr(content, "seek"):
-            try:
-                self._start = content.tell()
-                content.seek(self._start)
-                self.is_repeatable = True
-            except (OSError, AttributeError, ValueError):
-                self.is_repeatable = False
 
     def arguments(self, headers: Any) -> dict[str, Any]:
         """Return the arguments ``url``, ``data`` and ``headers`` of one attempt; rewind a file."""
-        content: Any = self._content
-        if self._start is not None and self.is_repeatable:
-            content.seek(self._start)
-        return {"url": self._url, "data": content, "headers": self._with_content_type(headers)}
+        return {"url": self._url, "data": self.again(), "headers": self._with_content_type(headers)}
 
     def _with_content_type(self, headers: Any) -> Any:
         if self._content_type is None or any(str(name).lower() == "content-type" for name in headers or ()):
@@ -52,9 +64,9 @@ class Body:
 
 
 def _is_iterable_again(content: Any) -> bool:
-    if hasattr(content, "read"):
+    if hasattr(content, "read") or hasattr(content, "aread"):
         return False
     try:
-        return iter(content) is not content
+        return (aiter(content) if hasattr(content, "__aiter__") else iter(content)) is not content
     except TypeError:
         return False
