@@ -7,12 +7,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from livecheck_celery.aio import extras
 from livecheck_celery.aio.runner import TestRunner
 from livecheck_celery.aio.trigger import Trigger
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.descriptors import PerCase
 from livecheck_celery.delivery.publisher import EXECUTE
-from livecheck_celery.errors import SuiteFailed
+from livecheck_celery.errors import ServiceDown, SuiteFailed
 from livecheck_celery.execution.drivers import Driver, LoopDriver
 from livecheck_celery.execution.fair_share import Party
 from livecheck_celery.execution.runner import BaseRunner
@@ -104,6 +105,38 @@ class Case(BaseCase):
             RedisUnavailable: Redis did not answer.
         """
         await self._on_loop.blocking(self._resolve_signal, key, event)
+
+    async def get_url(self, url: str, **kwargs: Any) -> bytes | None:
+        """Make a GET request; see `url_request`."""
+        return await self.url_request("GET", url, **kwargs)
+
+    async def post_url(self, url: str, **kwargs: Any) -> bytes | None:
+        """Make a POST request; see `url_request`."""
+        return await self.url_request("POST", url, **kwargs)
+
+    async def url_request(self, method: str, url: str, **kwargs: Any) -> bytes | None:
+        """Make an HTTP request, and return the body of the response, or None if all attempts fail.
+
+        Propagates the current test, and the mark of a fake request, to the hosts in ``http_hosts``. Retries as
+        `url_settings` says. If all attempts fail, the suite fails with `ServiceDown`.
+
+        Args:
+            method: HTTP method.
+            url: absolute URL.
+            kwargs: arguments of ``httpx.AsyncClient.request``, without ``timeout``.
+
+        Raises:
+            ConfigurationError: httpx is not installed.
+        """
+        http = extras.http()
+        try:
+            async with http.client(self.app.gate) as client:
+                body: bytes = await http.fetch(method, url, settings=self.url_settings, client=client, **kwargs)
+        except ServiceDown as exc:
+            await self.suite_failed(self._on_loop, exc)
+            return None
+        await self._on_loop.blocking(self._service_answered)
+        return body
 
     @property
     def _on_loop(self) -> Driver:

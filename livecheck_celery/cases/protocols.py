@@ -12,6 +12,7 @@ from celery import Celery
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.guard import Guard
+from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.runtime import Runtime
 
 
@@ -33,6 +34,10 @@ class CaseApp(Protocol):
     @property
     def guard(self) -> Guard:
         """The guard of this LiveCheck's parts of a request."""
+
+    @property
+    def gate(self) -> Gate:
+        """Decides which hosts receive the current test."""
 
     @property
     def setting_sources(self) -> tuple[Callable[[str], Any], ...]:

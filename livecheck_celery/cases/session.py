@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from contextlib import suppress
 from ipaddress import IPv4Address
 from socket import inet_aton
@@ -54,11 +54,18 @@ class Session(requests.Session):  # types-requests leaves the methods below unty
 
     def rebuild_auth(self, prepared_request: PreparedRequest, response: Response) -> None:
         """Remove credentials and other secrets from the headers of a redirect to another host."""
-        urls = response.request.url, prepared_request.url
-        if self.should_strip_auth(*urls):  # type: ignore[no-untyped-call] # see above
-            headers = prepared_request.headers
-            for name in [name for name in headers if is_secret(name) and name.lower() not in _OF_NEW_HOST]:
-                del headers[name]
+        if self.leaves(response.request.url, prepared_request.url):
+            remove_secrets(prepared_request.headers, keep=_OF_NEW_HOST)
+
+    def leaves(self, url: Any, target: Any) -> bool:
+        """Return whether a redirect from ``url`` to ``target`` leaves the host, so that secrets are not sent on."""
+        return bool(self.should_strip_auth(url, target))  # type: ignore[no-untyped-call] # see above
+
+
+def remove_secrets(headers: MutableMapping[str, Any], *, keep: Collection[str]) -> None:
+    """Remove the headers whose names are those of secrets, but not those to ``keep``, in lower case."""
+    for name in [name for name in headers if is_secret(name) and name.lower() not in keep]:
+        del headers[name]
 
 
 def is_loopback(url: Any) -> bool:

@@ -7,8 +7,9 @@ builds the next hop from the original request, and would send the headers on to 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
-from httpx import AsyncHTTPTransport, HTTPTransport, Request, Response
+from httpx import AsyncBaseTransport, AsyncHTTPTransport, HTTPTransport, Request, Response
 
 from livecheck_celery.propagation.clients.instrumentation import Instrumentation
 from livecheck_celery.propagation.gate import OWN_HEADERS, Gate
@@ -34,18 +35,40 @@ def instrument(gate: Gate) -> Callable[[], None]:
 
     def make_async(handle: Callable[[AsyncHTTPTransport, Request], Awaitable[Response]]) -> Callable[..., object]:
         async def handle_async_request(self: AsyncHTTPTransport, request: Request) -> Response:
-            with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
-            if with_headers is None:
-                return await handle(self, request)
-            response = await handle(self, with_headers)
-            instrumentation.answered(lambda: (_authority(request), response.status_code, response.headers))
-            return response
+            return await _send(instrumentation, partial(handle, self), request)
 
         return handle_async_request
 
     instrumentation.replace(HTTPTransport, "handle_request", make)
     instrumentation.replace(AsyncHTTPTransport, "handle_async_request", make_async)
     return instrumentation.undo
+
+
+class CarryingTransport(AsyncBaseTransport):
+    """Wraps another transport, and adds the headers to its requests."""
+
+    def __init__(self, inner: AsyncBaseTransport, gate: Gate) -> None:
+        self._inner = inner
+        self._instrumentation = Instrumentation(gate)
+
+    async def handle_async_request(self, request: Request) -> Response:
+        """Send one hop."""
+        return await _send(self._instrumentation, self._inner.handle_async_request, request)
+
+    async def aclose(self) -> None:
+        """Close the wrapped transport."""
+        await self._inner.aclose()
+
+
+async def _send(
+    instrumentation: Instrumentation, send: Callable[[Request], Awaitable[Response]], request: Request
+) -> Response:
+    with_headers = instrumentation.apply(lambda gate: _with_headers(request, gate))
+    if with_headers is None:
+        return await send(request)
+    response = await send(with_headers)
+    instrumentation.answered(lambda: (_authority(request), response.status_code, response.headers))
+    return response
 
 
 def _authority(request: Request) -> str:
