@@ -7,13 +7,11 @@ import pytest
 import requests
 
 from livecheck_celery.cases.http import fetch
+from tests.helpers.http_tables import BEGAN, BROKEN, LASTING_CLIENT_ERRORS, TEMPORARY_CLIENT_ERRORS
 from tests.helpers.scripted_http import (
     QUICK,
     Answer,
-    break_off,
-    contradict_itself,
     failure,
-    garble,
     hang_up,
     ok,
     redirect,
@@ -64,14 +62,14 @@ def test_zero_retries_mean_one_attempt(session: requests.Session) -> None:
         assert len(server.hits) == 1
 
 
-@pytest.mark.parametrize("code", [400, 401, 403, 404, 409, 410, 422])
+@pytest.mark.parametrize("code", LASTING_CLIENT_ERRORS)
 def test_client_error_is_not_retried(session: requests.Session, code: int) -> None:
     with running(status(code)) as server:
         assert str(code) in failure("GET", server.url, session)
         assert len(server.hits) == 1
 
 
-@pytest.mark.parametrize("code", [408, 425, 429])
+@pytest.mark.parametrize("code", TEMPORARY_CLIENT_ERRORS)
 def test_temporary_client_error_is_retried(session: requests.Session, code: int) -> None:
     with running(status(code), ok()) as server:
         assert fetch("GET", server.url, settings=QUICK, session=session) == b"fine"
@@ -79,7 +77,7 @@ def test_temporary_client_error_is_retried(session: requests.Session, code: int)
 
 
 @pytest.mark.parametrize("method", ["POST", "PATCH"])
-@pytest.mark.parametrize("answer", [status(500), status(429), break_off, garble, contradict_itself])
+@pytest.mark.parametrize("answer", BEGAN)
 def test_post_is_not_retried_once_a_response_began(session: requests.Session, method: str, answer: Answer) -> None:
     with running(answer) as server:
         failure(method, server.url, session)
@@ -99,7 +97,7 @@ def test_post_is_retried_when_no_response_began(session: requests.Session) -> No
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
-@pytest.mark.parametrize("answer", [break_off, garble, contradict_itself])
+@pytest.mark.parametrize("answer", BROKEN)
 def test_broken_response_to_an_idempotent_method_is_retried(
     session: requests.Session, answer: Answer, method: str
 ) -> None:

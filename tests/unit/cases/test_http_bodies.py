@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -12,9 +11,8 @@ import pytest
 import requests
 
 from livecheck_celery.cases.http import fetch
+from tests.helpers.http_tables import CONTENT, REPEATABLE, UNREPEATABLE, challenge, open_pipe
 from tests.helpers.scripted_http import QUICK, Answer, failure, ok, redirect, running, status
-
-CONTENT = b"order " * 1000
 
 
 @pytest.fixture
@@ -24,34 +22,25 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-class Again:
-    """An iterable that gives the same chunks each time."""
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield CONTENT
-
-
-def after_a_part(file: BinaryIO) -> BinaryIO:
-    file.seek(600)
-    return file
-
-
-REPEATABLE: dict[str, Callable[[BinaryIO], tuple[dict[str, Any], bytes]]] = {
-    "bytes": lambda file: ({"data": CONTENT}, CONTENT),
+ARGUMENTS: dict[str, Callable[[BinaryIO], tuple[dict[str, Any], bytes]]] = {
     "form": lambda file: ({"data": {"side": "buy"}}, b"side=buy"),
     "form with an iterator": lambda file: ({"data": {"side": iter(["buy", "sell"])}}, b"side=buy&side=sell"),
     "iterator of fields": lambda file: ({"data": [("side", "buy")]}, b"side=buy"),
     "json": lambda file: ({"json": {"side": "buy"}}, b'{"side": "buy"}'),
-    "file": lambda file: ({"data": file}, CONTENT),
-    "rest of a file": lambda file: ({"data": after_a_part(file)}, CONTENT[600:]),
-    "bytes in memory": lambda file: ({"data": io.BytesIO(CONTENT)}, CONTENT),
-    "iterable": lambda file: ({"data": Again()}, CONTENT),
     "file of a form": lambda file: ({"files": {"order": ("order.txt", file)}, "data": {"side": "buy"}}, CONTENT),
 }
 
 
+def as_data(make: Callable[[BinaryIO], tuple[Any, bytes]], file: BinaryIO) -> tuple[dict[str, Any], bytes]:
+    data, expected = make(file)
+    return {"data": data}, expected
+
+
+MAKERS = {**ARGUMENTS, **{name: partial(as_data, make) for name, make in REPEATABLE.items()}}
+
+
 @pytest.mark.promise("A request of a case is sent again with its whole body, or not sent again.", theme="cases")
-@pytest.mark.parametrize("make", REPEATABLE.values(), ids=REPEATABLE.keys())
+@pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS.keys())
 @pytest.mark.parametrize("answer", [status(503), redirect("/orders", 308)], ids=["503", "308"])
 def test_retry_sends_the_whole_body(session: requests.Session, path: Path, make: Any, answer: Answer) -> None:
     with running(answer, ok()) as server, path.open("rb") as file:
@@ -64,38 +53,8 @@ def test_retry_sends_the_whole_body(session: requests.Session, path: Path, make:
 
 @pytest.fixture
 def pipe() -> Iterator[BinaryIO]:
-    reader, writer = os.pipe()
-    os.write(writer, CONTENT)
-    os.close(writer)
-    with os.fdopen(reader, "rb") as file:
+    with open_pipe() as file:
         yield file
-
-
-class Stream:
-    """Each iterator over it reads on, as over the body of a response."""
-
-    def __init__(self) -> None:
-        self._file = io.BytesIO(CONTENT)
-
-    def read(self, size: int = -1) -> bytes:
-        return self._file.read(size)
-
-    def __iter__(self) -> Iterator[bytes]:
-        yield self._file.read()
-
-
-class NotRewound(io.BytesIO):
-    def seek(self, *args: Any) -> int:
-        raise OSError
-
-
-UNREPEATABLE: dict[str, Callable[[BinaryIO], Any]] = {
-    "generator": lambda pipe: (chunk for chunk in [CONTENT]),
-    "iterator": lambda pipe: iter([CONTENT]),
-    "pipe": lambda pipe: pipe,
-    "stream": lambda pipe: Stream(),
-    "file that cannot be rewound": lambda pipe: NotRewound(CONTENT),
-}
 
 
 @pytest.mark.parametrize("make", UNREPEATABLE.values(), ids=UNREPEATABLE.keys())
@@ -140,10 +99,6 @@ def test_content_type_of_the_caller_is_kept(session: requests.Session) -> None:
         fetch("POST", server.url, settings=QUICK, session=session, json={}, headers=headers)
         fetch("POST", server.url, settings=QUICK, session=session, json={})
         assert [each["Content-Type"] for each in server.headers] == ["application/vnd.order", "application/json"]
-
-
-def challenge(handler: Any) -> None:
-    handler.reply(401, WWW_Authenticate='Digest realm="r", nonce="n", qop="auth"')
 
 
 def test_digest_authentication_repeats_the_request(session: requests.Session) -> None:

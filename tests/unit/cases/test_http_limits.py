@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import socket
 import threading
 import time
@@ -14,26 +13,16 @@ import pytest
 import requests
 
 from livecheck_celery.cases.http import fetch
-from tests.helpers.scripted_http import QUICK, Answer, Handler, chunked, failure, ok, running
+from tests.helpers.http_tables import BIG, BIG_ANSWERS, DRIPS, HURRIED, endless, slow_redirect
+from tests.helpers.scripted_http import QUICK, Answer, Handler, failure, running
 from tests.helpers.waiting import wait_until
 
-#: A total timeout of 0.4 s, and one retry.
-HURRIED = replace(QUICK, timeout_total=0.4, error_retries=1)
 #: Seconds.
 WELL_BEFORE_THE_SERVER_STOPS = 5.0
 
 
 def no_request_threads() -> bool:
     return not [thread for thread in threading.enumerate() if thread.name == "livecheck-http"]
-
-
-DRIPS = {
-    "body": (b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n", b"x"),
-    "chunks": (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"),
-    "endless body": (b"HTTP/1.0 200 OK\r\n\r\n", b"x"),
-    "header": (b"HTTP/1.1 200 OK\r\nX-Slow: ", b"x"),
-    "silence": (b"", b""),
-}
 
 
 @pytest.mark.promise(
@@ -87,10 +76,6 @@ def test_request_thread_ends_when_a_late_response_begins(session: requests.Sessi
 
 
 def test_total_timeout_includes_redirects(session: requests.Session) -> None:
-    def slow_redirect(handler: Handler) -> None:
-        handler.server.stopping.wait(0.15)
-        handler.reply(302, Location="/again")
-
     with running(slow_redirect) as server:
         assert "no complete answer within 0.4 s" in failure(
             "GET", server.url, session, replace(HURRIED, error_retries=0)
@@ -127,16 +112,6 @@ def test_connect_timeout_bounds_only_connecting(session: requests.Session) -> No
         assert failure("POST", url, session, impatient) == f"POST {url}: no connection within 0.2 s (2 attempts)"
 
 
-BIG = b"x" * 1001
-
-
-BIG_ANSWERS = {
-    "of stated length": ok(BIG),
-    "in chunks": chunked(BIG),
-    "compressed": lambda handler: handler.reply(200, gzip.compress(BIG), Content_Encoding="gzip"),
-}
-
-
 @pytest.mark.parametrize("answer", BIG_ANSWERS.values(), ids=BIG_ANSWERS.keys())
 def test_body_over_the_limit_is_an_error_without_retry(session: requests.Session, answer: Answer) -> None:
     with running(answer) as server:
@@ -147,12 +122,6 @@ def test_body_over_the_limit_is_an_error_without_retry(session: requests.Session
 
 @pytest.mark.promise("An HTTP response that a case reads is bounded in size.", theme="cases")
 def test_endless_body_is_dropped_at_the_limit(session: requests.Session) -> None:
-    def endless(handler: Handler) -> None:
-        handler.send_response(200)
-        handler.end_headers()
-        while not handler.server.stopping.is_set():
-            handler.wfile.write(b"x" * 65536)
-
     with running(endless) as server:
         assert "over the limit of 10485760 bytes" in failure("GET", server.url, session)
         assert len(server.hits) == 1

@@ -6,22 +6,14 @@ import pytest
 import requests
 
 from livecheck_celery.cases.http import fetch
+from tests.helpers.http_tables import CHANGING, KEEPING
 from tests.helpers.scripted_http import QUICK, failure, ok, redirect, running
 
 
 @pytest.mark.promise("A POST that a redirect turns into a GET is a failure of the service.", theme="cases")
 @pytest.mark.parametrize(
     ("method", "status"),
-    [
-        ("POST", 301),
-        ("POST", 302),
-        ("POST", 303),
-        ("PUT", 302),
-        ("PUT", 303),
-        ("DELETE", 303),
-        ("PATCH", 302),
-        ("PUT", 301),
-    ],
+    CHANGING,
 )
 def test_redirect_that_changes_the_method_is_an_error(session: requests.Session, method: str, status: int) -> None:
     with running(redirect("/orders/?token=hunter2", status), ok()) as server:
@@ -42,7 +34,7 @@ def test_get_and_head_follow_redirects(session: requests.Session, method: str, s
         assert target.hits == [f"{method} /"]
 
 
-@pytest.mark.parametrize(("method", "status"), [("POST", 307), ("POST", 308), ("PUT", 307)])
+@pytest.mark.parametrize(("method", "status"), KEEPING)
 def test_redirect_within_the_host_that_keeps_the_method_is_followed(
     session: requests.Session, method: str, status: int
 ) -> None:

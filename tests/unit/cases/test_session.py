@@ -2,29 +2,20 @@
 
 from __future__ import annotations
 
-import base64
-import ssl
-import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 import requests
-import trustme
 
 from livecheck_celery import LiveCheck
 from livecheck_celery.cases.http import fetch
 from livecheck_celery.cases.session import Session, is_loopback
 from livecheck_celery.errors import ServiceDown
+from tests.helpers.http_tables import AGAINST_TLS, BEARER, CREDENTIALS, SECRETS, basic
 from tests.helpers.scripted_http import QUICK, Handler, ok, redirect, running
-
-BEARER = {"Authorization": "Bearer x"}
-
-
-def basic(user: str, password: str) -> str:
-    return f"Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+from tests.helpers.secure_http import AUTHORITY, running_securely
 
 
 @pytest.fixture
@@ -44,14 +35,7 @@ def netrc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("arguments", "sent"),
-    [
-        ({"headers": BEARER}, "Bearer x"),
-        ({"headers": {"authorization": "Bearer x"}}, "Bearer x"),
-        ({"headers": {b"Authorization": b"Bearer x"}}, "Bearer x"),
-        ({"auth": ("me", "secret")}, basic("me", "secret")),
-        ({"auth": ("me", "secret"), "headers": BEARER}, basic("me", "secret")),
-        ({}, None),
-    ],
+    CREDENTIALS,
 )
 def test_credentials_are_those_of_the_request_and_never_of_netrc(
     session: requests.Session, netrc: None, arguments: dict[str, Any], sent: str | None
@@ -87,7 +71,7 @@ def test_netrc_is_not_used_for_the_target_of_a_redirect(session: requests.Sessio
 
 
 def test_secret_headers_are_not_sent_to_the_other_host_of_a_redirect(session: requests.Session) -> None:
-    headers = {"X-Api-Key": "a", "x-auth-token": "b", "Cookie": "session=c", "Accept-Language": "da"}
+    headers = {**SECRETS, "Accept-Language": "da"}
     with running(ok()) as target, running(redirect(target.url.replace("127.0.0.1", "localhost"))) as server:
         fetch("GET", server.url, settings=QUICK, session=session, headers=headers)
         assert server.headers[0]["X-Api-Key"] == "a"
@@ -193,38 +177,10 @@ def test_requests_share_no_cookies(livecheck: LiveCheck) -> None:
         assert [each["Cookie"] for each in server.headers] == [None, None]
 
 
-class Secure(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Length", "0")
-        self.end_headers()
-
-    def log_message(self, *args: object) -> None:
-        pass
-
-
-class Server(HTTPServer):
-    def handle_error(self, *args: object) -> None:
-        pass  # the client refuses the certificate
-
-
-AUTHORITY = trustme.CA()
-
-
 @pytest.fixture
 def secure_url() -> Iterator[str]:
-    """The URL of a server whose certificate is of an authority of its own."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    AUTHORITY.issue_cert("localhost").configure_cert(context)
-    with Server(("127.0.0.1", 0), Secure) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield f"https://localhost:{server.server_address[1]}/"
-        finally:
-            server.shutdown()
-            thread.join()
+    with running_securely() as url:
+        yield url
 
 
 @pytest.mark.usefixtures("proxies")
@@ -246,12 +202,7 @@ def test_certificates_of_the_environment_are_trusted(
 @pytest.mark.promise("No variable of the environment disables the verification of TLS.", theme="cases")
 @pytest.mark.parametrize(
     ("variable", "value"),
-    [
-        *((name, value) for name in ("REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE") for value in ("", "0", "false", "False")),
-        ("PYTHONHTTPSVERIFY", "0"),
-        ("SSL_CERT_FILE", ""),
-        ("HTTPX_VERIFY", "0"),
-    ],
+    AGAINST_TLS,
 )
 def test_no_variable_of_the_environment_disables_the_verification_of_tls(
     session: requests.Session, secure_url: str, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
