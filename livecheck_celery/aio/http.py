@@ -72,7 +72,7 @@ async def fetch(
     timeout = httpx.Timeout(None, connect=settings.timeout_connect)
     body = await Body.make(client, method, url, timeout=timeout, **kwargs)
     arrivals = _Arrivals()
-    retrying = AsyncRetrying(**retries(settings, lambda: body.is_repeatable))
+    retrying = AsyncRetrying(sleep=asyncio.sleep, **retries(settings, lambda: body.is_repeatable))
 
     async def attempt() -> bytes:
         return await _Attempt(method, settings, client, max_body, auth, follow_redirects, body, arrivals).make()

@@ -28,8 +28,6 @@ class Body(Content):
         super().__init__(content if is_stream else None)
         self._request = request
         self.is_empty = not is_stream and not request.content
-        if self.start and "Content-Length" in request.headers:  # httpx counts the whole file
-            request.headers["Content-Length"] = str(int(request.headers["Content-Length"]) - self.start)
         if "Authorization" in request.headers:  # precedes the credentials of the URL
             request.url = request.url.copy_with(userinfo=b"")
 
@@ -44,7 +42,18 @@ class Body(Content):
         if kwargs.get("files"):
             await asyncio.to_thread(request.read)
         content = kwargs.get("content")
-        return cls(request, kwargs.get("data") if content is None else content)
+        body = cls(request, kwargs.get("data") if content is None else content)
+        if body.is_stream and "Content-Length" not in httpx.Headers(kwargs.get("headers")):
+            body._correct_length(request.headers)
+        return body
+
+    def _correct_length(self, headers: httpx.Headers) -> None:
+        """Correct the length, for which httpx takes the size that a file has: 0 for a pipe."""
+        size = headers.pop("Content-Length", None)
+        if size is not None and self.start is not None:
+            headers["Content-Length"] = str(int(size) - self.start)
+        else:
+            headers["Transfer-Encoding"] = "chunked"
 
     def request(self, last_status: Callable[[], object], **extensions: Any) -> httpx.Request:
         """Return the request of one attempt.
