@@ -133,7 +133,7 @@ class Case(BaseCase):
             async with http.client(self.app.gate) as client:
                 body: bytes = await http.fetch(method, url, settings=self.url_settings, client=client, **kwargs)
         except ServiceDown as exc:
-            await self.suite_failed(self._on_loop, exc)
+            await self.fail_suite_by(self._on_loop, exc)
             return None
         await self._on_loop.blocking(self._service_answered)
         return body

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -28,13 +27,6 @@ from tests.helpers.order_case import outcomes
 from tests.helpers.waiting import wait_until
 
 NAME = "shop.test_order"
-
-
-@pytest.fixture
-def livecheck(redis_url: str) -> Iterator[aio.LiveCheck]:
-    livecheck = aio.LiveCheck(Celery("shop", broker=redis_url, set_as_current=False), secret_key=KEY)
-    yield livecheck
-    livecheck.close()
 
 
 def resolved(case: Any, **values: str) -> None:
