@@ -175,7 +175,7 @@ def test_case_of_this_face_makes_requests_on_the_other_livecheck(redis_url: str,
 
 def test_client_carries_the_test(livecheck: aio.LiveCheck, server: Server) -> None:
     async def main() -> None:
-        mounts: Any = {"all://localhost": httpx.AsyncHTTPTransport(), "all://elsewhere": None}
+        mounts: Any = {"all://127.0.0.1": httpx.AsyncHTTPTransport(), "all://elsewhere": None}
         async with livecheck.client(base_url=server.url(), mounts=mounts, follow_redirects=True) as client:
             await client.get("/orders")
             await client.get(redirecting(server, ["localhost", "127.0.0.1"]))

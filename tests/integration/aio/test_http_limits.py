@@ -13,11 +13,18 @@ import pytest
 
 from tests.helpers.aio_http import failure, fetch, fetching
 from tests.helpers.http_tables import BIG, BIG_ANSWERS, DRIPS, HURRIED, endless, slow_redirect
-from tests.helpers.scripted_http import QUICK, Answer, running
+from tests.helpers.scripted_http import QUICK, Answer, ok, running
 from tests.helpers.waiting import wait_until
 
 #: Seconds.
 WELL_BEFORE_THE_SERVER_STOPS = 5.0
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _warm() -> None:
+    """Make the first request of the process, in which modules and certificates are loaded."""
+    with running(ok()) as server:
+        fetch("GET", server.url)
 
 
 @pytest.mark.parametrize(("prelude", "byte"), DRIPS.values(), ids=DRIPS.keys())
