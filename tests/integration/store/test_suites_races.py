@@ -186,4 +186,4 @@ def test_number_of_fields_of_a_suite_is_bounded(store: Store, redis_client: redi
         claim_run(store, 0.001, str(number), lease=0)
         store.schedule_runs.lapsed([CASE], lease=0)
     fields = redis_client.hkeys(store.keys.suite(CASE))
-    assert len(fields) <= 21 + len(State)
+    assert len(fields) <= 22 + len(State)

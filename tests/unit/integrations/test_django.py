@@ -17,10 +17,10 @@ from django.http import HttpRequest, HttpResponse
 from django.test import RequestFactory, override_settings
 
 from livecheck_celery import LiveCheck
+from livecheck_celery.base_livecheck import livechecks_of
 from livecheck_celery.blocks import current_work
 from livecheck_celery.context import current_test
 from livecheck_celery.integrations import django as integration
-from livecheck_celery.livecheck import livechecks_of
 from tests.helpers import djangosite
 from tests.helpers.djangosite import MIDDLEWARE, seen
 from tests.helpers.factories import make_gate
