@@ -158,4 +158,4 @@ def test_examples_in_the_help_run(desk: Terminal, command: str) -> None:
     assert examples
     for example in examples:
         if "--follow" not in example:
-            desk.lines(example.replace("shop", "desk"))
+            desk.lines(f"env LIVECHECK_SECRET_KEY={'k' * 32} {example.replace('shop', 'desk')}")

@@ -64,13 +64,13 @@ def test_flooded_case_leaves_slots_to_fake_requests(programs: Programs, client: 
 
 def test_flooded_case_leaves_places_of_the_event_loop_to_fake_requests(programs: Programs, client: Client) -> None:
     command = f"celery -A shares worker -Q livecheck,livecheck.schedule -P threads -c {SLOTS}"
-    programs.start_worker(command, LIVECHECK_ASYNC_CONCURRENCY=str(SLOTS))
-    flooded, other = client.case("flooded_loop", "go"), client.case("other_loop", "go")
+    programs.start_worker(command, LIVECHECK_ASYNC_CONCURRENCY=str(SLOTS), SHARES_FACE="aio")
+    flooded, other = client.case("flooded", "go"), client.case("other", "go")
     for number in range(FLOOD):
         flooded.trigger(str(number))
     full = SLOTS - SLOTS // 10
     wait_until(lambda: len(claimed(client, flooded, FLOOD)) >= full, 20, "a full event loop")
-    programs.start("celery -A shares beat")
+    programs.start("celery -A shares beat", SHARES_FACE="aio")
     for case in (other, flooded):
         for took, state in wait_until(lambda case=case: fake_requests(case)[7:] and fake_requests(case), 60):
             assert (state, took < 5.0) == (State.PASS, True)
