@@ -46,7 +46,8 @@ def test_celery_reads_shortly_after_it_was_told_to_stop(monkeypatch: pytest.Monk
             None,
             None,
         )
-    assert reads == [READ_FOR, READ_FOR], "the one in which it was told to stop, and one more"
+    # The one in which it was told to stop and, in newer versions of Celery, one more.
+    assert reads in ([READ_FOR], [READ_FOR, READ_FOR])
 
 
 def test_shorter_reads_are_left_alone() -> None:

@@ -19,7 +19,9 @@ from tests.helpers.http_server import KEY
 def test_every_check_can_pass(livecheck: LiveCheck) -> None:
     result = run()
     assert result.exit_code == 0, result.output
-    assert lines(result) == {
+    found = lines(result)
+    found.pop("packages", None)  # of the versions that are installed
+    assert found == {
         "python -O": ["ok: off"],
         "redis": ["ok: Redis 7.4.1 at redis://fake:6379/0"],
         "broker": ["ok: memory://"],
