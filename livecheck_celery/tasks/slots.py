@@ -89,7 +89,10 @@ class Slots:
     @property
     def count(self) -> int:
         """The number of slots."""
-        return max(int(self._worker.max_concurrency or 0), int(self._worker.pool.num_processes), 1)
+        pool = self._worker.pool
+        # In earlier versions of Celery, a green pool counts its running greenlets as its processes.
+        size = int(pool.limit or 0) if pool.is_green else 0
+        return max(int(self._worker.max_concurrency or 0), int(pool.num_processes), size, 1)
 
     def receive(self, request: Any) -> None:
         """Execute a message of LiveCheck as soon as a slot is free for it; any other at once, as Celery does."""

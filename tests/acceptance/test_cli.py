@@ -95,7 +95,8 @@ def test_follow_prints_new_reports_and_exits_with_0_at_ctrl_c(desk: Terminal, li
 
 
 def test_doctor_finds_no_errors(desk: Terminal) -> None:
-    lines = desk.lines("livecheck -A desk doctor")
+    # The oldest versions of requests and idna that are accepted have known vulnerabilities.
+    lines = [line for line in desk.lines("livecheck -A desk doctor") if not line.startswith("warn   packages ")]
     levels = {line.split()[1]: line.split()[0] for line in lines}
     assert {subject for subject, level in levels.items() if level != "ok"} == {"storage", "http"}
     assert levels["storage"] == levels["http"] == "warn", "the server keeps nothing, and there is no secret_key"

@@ -60,7 +60,7 @@ class Worker:
     max_concurrency = None
 
     def __init__(self, count: int = 4) -> None:
-        self.pool = SimpleNamespace(num_processes=count, is_green=False)
+        self.pool = SimpleNamespace(num_processes=count, limit=count, is_green=False)
         self.running: list[Request] = []
         self.acknowledged: list[Request] = []
         self.consumer: Any = SimpleNamespace(
@@ -130,6 +130,11 @@ def test_test_of_another_case_is_next_whichever_way_an_execution_ends(worker: Wo
     assert worker.names[4:] == [f"{OTHER}-0"]
     getattr(requests[0], end)(False, 1.0)
     assert worker.names[4:] == [f"{OTHER}-0"], "its slot is free once"
+
+
+def test_green_pool_has_its_slots_before_it_has_greenlets(worker: Worker, shared: Slots) -> None:
+    worker.pool = SimpleNamespace(num_processes=0, limit=7, is_green=True)  # as of gevent in Celery 5.3
+    assert shared.count == 7
 
 
 def test_soft_time_limit_frees_no_slot(worker: Worker, receive: Any) -> None:
