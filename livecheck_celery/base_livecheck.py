@@ -58,21 +58,7 @@ def livechecks_of(app: Celery) -> list[BaseLiveCheck]:
 
 
 class BaseLiveCheck:
-    """Declare cases on a Celery app, and propagate tests through this process.
-
-    Args:
-        app: the host's Celery app; by default LiveCheck's own, the one of ``celery -A livecheck_celery``.
-        options: settings by name, as in `Settings`; they precede the Celery configuration and the environment.
-
-    Attributes:
-        app: the Celery app.
-        cases: the cases, by name.
-        registers: whether this process registers the cases in Redis, as workers do.
-        guard: logs failures in requests, and limits the log lines.
-
-    Raises:
-        ConfigurationError: a setting is unknown, or ``app`` is not a Celery app; for wrong values, see `settings`.
-    """
+    """What the `LiveCheck` of either face is; arguments, attributes and errors are described there."""
 
     #: The classes of cases and signals of this face.
     Case: ClassVar[type[BaseCase]]

@@ -66,6 +66,10 @@ class RunnableCase(Protocol):
     def run(self) -> Callable[..., Any]:
         """The ``run()`` of the case, ``def`` or ``async def``."""
 
+    @property
+    def thread_driver(self) -> Driver:
+        """The driver of code in a plain thread."""
+
     async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any) -> None:
         """Call a hook; log what the hook raises."""
 

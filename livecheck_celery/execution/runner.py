@@ -24,7 +24,7 @@ from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
 from livecheck_celery.execution.contract import awaited, call_run, check_arrivals
 from livecheck_celery.execution.deadlines import place_in_run
-from livecheck_celery.execution.drivers import Driver, ThreadDriver, drive
+from livecheck_celery.execution.drivers import Driver, drive
 from livecheck_celery.execution.failures import describe, log_verdict
 from livecheck_celery.execution.inbox import Interrupted
 from livecheck_celery.execution.leases import Held
@@ -147,7 +147,7 @@ class BaseRunner:
         """Record the verdict of an execution that no runner finished; ``token`` is that of the sweep."""
         self._token = token
         with traced(self):
-            drive(self._end(self._in_thread, state, error))
+            drive(self._end(self.case.thread_driver, state, error))
 
     def overrun(self) -> None:
         """Record TIMEOUT for a ``run()`` that is past its deadline; sets ``overran`` if there was no verdict.
@@ -155,18 +155,14 @@ class BaseRunner:
         Raises:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
-        limit = self.case.max_runtime
-        why = "when the test expired" if limit is None else f"after {self.deadline - self.started:.1f} s"
+        took = f"after {self.deadline - self.started:.1f} s"
+        why = "when the test expired" if self.case.max_runtime is None else took
         error = LiveCheckTestTimeout(f"run() was still running {why}{in_brackets(place_in_run(self))}")
         try:
             with self._current():
-                self.overran = drive(self._end(self._in_thread, State.TIMEOUT, error))
+                self.overran = drive(self._end(self.case.thread_driver, State.TIMEOUT, error))
         finally:
             self._process.leases.drop(self._held)
-
-    @property
-    def _in_thread(self) -> Driver:
-        return ThreadDriver(self._process.event_loop)
 
     # -- signals
 
@@ -372,8 +368,8 @@ class BaseRunner:
             return case.on_test_pass, self
         if self.state is State.SKIP:
             return case.on_test_skipped, self
-        failed = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
-        return failed.get(self.state, case.on_test_error), self, self.error
+        hooks = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
+        return hooks.get(self.state, case.on_test_error), self, self.error
 
     def _hand_back(self) -> None:
         if self._ended.locked():
@@ -398,4 +394,4 @@ class TestRunner(BaseRunner):
         Raises:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
-        return drive(self._execute(self._in_thread))
+        return drive(self._execute(self.case.thread_driver))
