@@ -23,16 +23,14 @@ def start(programs: Programs, pool: str = "threads", **env: str) -> Program:
     return programs.start_worker(f"celery -A loops worker -Q {queues} -P {pool} -c {SLOTS} -n {uuid4().hex}@%h", **env)
 
 
+def claimed(client: Client, case: Case) -> int:
+    """Count the tests of ``case`` that a worker has claimed, with those that have a verdict."""
+    keys = client.store.client.scan_iter(f"*{{{case.name}}}:test:*", count=5_000)
+    return sum(bool(client.store.client.hget(key, "token")) for key in keys)
+
+
 def wait_claimed(client: Client, case: Case, count: int) -> None:
-    def claimed() -> bool:
-        return client.store.suites.statistics(case.name).total_by_state.total() + count <= len(
-            [1 for key in client.store.client.scan_iter(f"*{{{case.name}}}:test:*", count=5_000) if has_token(key)]
-        )
-
-    def has_token(key: str) -> bool:
-        return bool(client.store.client.hget(key, "token"))
-
-    wait_until(claimed, 60, f"{count} claims")
+    wait_until(lambda: claimed(client, case) >= count, 60, f"{count} claims")
 
 
 @pytest.mark.promise("Tests of the asyncio face hold no slot of their worker while they wait.", theme="aio")
@@ -146,7 +144,10 @@ def test_number_of_tests_on_the_loop_is_bounded(programs: Programs, client: Clie
     start(programs, LIVECHECK_ASYNC_CONCURRENCY="3")
     case = client.case("loops.test_waiting", "go")
     results = [case.trigger.delay(f"o-{number}", number) for number in range(12)]
+    # Each slot has a test that waits for a place, so all places are taken.
+    wait_until(lambda: len(client.inspect("active")) == SLOTS, 20, "a full worker")
     wait_claimed(client, case, 3)
+    assert claimed(client, case) == 3
     for number in range(12):
         case.go.send(number, key=f"o-{number}", force=True)
     assert [result.get(timeout=30) for result in results] == ["PASS"] * 12
