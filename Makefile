@@ -37,21 +37,20 @@ install: .venv/installed ## create .venv and install the package and its develop
 demo: install ## run an order system that tests itself; ARGS="--duration 20", ARGS="--break cache"
 	@$(BIN)/livecheck demo $(ARGS)
 
-lint: install ## run ruff, mypy and import-linter
+lint: install ## run ruff, mypy and import-linter, and look up known vulnerabilities, if the advisories can be reached
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	@$(BIN)/python -m tools.audit --unless-offline
 
 .venv-release/installed:
 	$(PYTHON) -m venv .venv-release
-	.venv-release/bin/pip install --quiet --disable-pip-version-check "pip-audit>=2.10" "cyclonedx-bom>=7.2"
+	.venv-release/bin/pip install --quiet --disable-pip-version-check "cyclonedx-bom>=7.2"
 	touch $@
 
-audit: install .venv-release/installed ## look up known vulnerabilities of all dependencies; needs the advisories of PyPI
-	mkdir -p build
-	$(BIN)/pip freeze --exclude-editable > build/requirements.txt
-	.venv-release/bin/pip-audit --strict --no-deps --disable-pip --requirement build/requirements.txt
+audit: install ## look up known vulnerabilities of all dependencies; fails without the advisories of OSV
+	@$(BIN)/python -m tools.audit
 
 ifeq ($(strip $(ARGS)),)
 test: lint ## run lint and all tests, and measure the branch coverage; ARGS="tests/unit" runs a part
