@@ -11,6 +11,7 @@ RECIPES = dict(re.findall(r"^## ([^\n]+)\n.*?```python\n(.*?)```", PAGE, re.MULT
 EXAMPLES = {
     "Flask and Celery": "flask_orders",
     "FastAPI, httpx and Celery": "fastapi_orders",
+    "A case with `async def`": "aio_orders",
     "Django and Celery": "django_orders",
     "Services that import no case": "untouched_orders",
 }
