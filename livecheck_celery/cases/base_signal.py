@@ -15,7 +15,7 @@ from livecheck_celery.propagation.sources import Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import message_of
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
-from livecheck_celery.utils.type_adapters import adapter_of
+from livecheck_celery.utils.type_adapters import adapter_of, name_of_type
 from livecheck_celery.utils.validation import explain
 
 #: Any by default, so that ``Signal.from_task(...)``, which has no annotation, is a ``Signal[Any]``.
@@ -137,7 +137,7 @@ class BaseSignal(Generic[T]):
         try:
             return self.adapter.validate_json(event.value)
         except ValidationError as exc:
-            expected = getattr(self.value_type, "__name__", str(self.value_type))
+            expected = name_of_type(self.value_type)
             raise LiveCheckTestFailed(f"{self.described}: value is not of type {expected}: {explain(exc)}") from exc
 
     def check_times(self, event: SignalEvent) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import wraps
 from pathlib import Path
-from types import new_class
+from types import FunctionType, new_class
 from typing import Any, ClassVar, Final, TypeVar, cast, get_args, get_origin, get_type_hints
 
 from celery.schedules import BaseSchedule
@@ -161,12 +161,13 @@ def _plain(value: Any) -> Any:
 
 
 def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
-    """Evaluate the signal annotations of ``cls`` and its bases that are text, as under ``from __future__``.
+    """Evaluate annotations of ``cls`` and its bases that are text: of signals, and of the arguments of ``run()``.
 
     An annotation can refer to ``local_names`` of the function that declares the class, which are not available later.
-    Text that cannot be evaluated stays; `declared_signals` reports it.
+    Text that cannot be evaluated stays: `declared_signals` reports it, and so does the runner.
     """
     for one in _application_classes(cls):
+        _resolve_arguments(one, local_names if one.__module__ == cls.__module__ else {})
         annotations = _annotations(one)
         resolved = {
             name: hint
@@ -175,6 +176,19 @@ def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
         }
         if resolved:
             one.__annotations__ = {**annotations, **resolved}
+
+
+def _resolve_arguments(cls: type, local_names: Mapping[str, Any]) -> None:
+    run: Any = vars(cls).get("run")
+    function = inspect.unwrap(getattr(run, "__func__", run))
+    if not isinstance(function, FunctionType):
+        return
+    annotations = _annotations(function)
+    visible = {**function.__globals__, **local_names}
+    hints = {name: _evaluate(cls, name, text, visible) for name, text in annotations.items() if isinstance(text, str)}
+    resolved = {name: hint for name, hint in hints.items() if not isinstance(hint, Exception)}
+    if resolved:
+        function.__annotations__ = {**annotations, **resolved}
 
 
 class Declaration:
@@ -250,12 +264,12 @@ def _signal(name: str, hint: Any) -> BaseSignal[Any]:
     return signal
 
 
-def _annotations(cls: type) -> dict[str, Any]:
+def _annotations(owner: type | FunctionType) -> dict[str, Any]:
     if sys.version_info >= (3, 14):  # annotations are evaluated when read, and can fail
         from annotationlib import Format, get_annotations  # noqa: PLC0415 - new in Python 3.14
 
-        return get_annotations(cls, format=Format.FORWARDREF)
-    return inspect.get_annotations(cls)
+        return get_annotations(owner, format=Format.FORWARDREF)
+    return inspect.get_annotations(owner)
 
 
 def _evaluate(cls: type, name: str, annotation: str, local_names: Mapping[str, Any]) -> Any:

@@ -22,7 +22,7 @@ from celery.schedules import BaseSchedule
 
 from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
-from livecheck_celery.execution.contract import awaited, call_run, check_arrivals
+from livecheck_celery.execution.contract import awaited, check_arrivals
 from livecheck_celery.execution.deadlines import place_in_run
 from livecheck_celery.execution.drivers import Driver, drive
 from livecheck_celery.execution.failures import describe, log_verdict
@@ -36,6 +36,7 @@ from livecheck_celery.execution.results import is_awaitable, unexecuted
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
+from livecheck_celery.execution.typed_arguments import call_run
 from livecheck_celery.execution.verdicts import is_hand_back, suite_failure, verdict_of
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of

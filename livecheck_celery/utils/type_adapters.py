@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Final, NotRequired, get_type_hints
+from typing import Any, Final, NotRequired, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
 from typing_extensions import TypedDict, is_typeddict
@@ -29,6 +29,12 @@ def adapter_of(value_type: Any, config: ConfigDict | None = SIGNAL_VALUES) -> Ty
         if exc.code != "type-adapter-config-unused":
             raise
         return TypeAdapter(value_type)  # a model or a dataclass has its own configuration
+
+
+def name_of_type(value_type: Any) -> str:
+    """Return the name of a type, for errors: ``Order``, ``list[int]``."""
+    name: str | None = getattr(value_type, "__name__", None) if get_origin(value_type) is None else None
+    return name or str(value_type)
 
 
 def _as_extension(typed_dict: Any) -> Any:

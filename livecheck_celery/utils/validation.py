@@ -32,16 +32,22 @@ _WORDS: Final = {
 #: Variables that Kubernetes makes of a service whose name begins with "livecheck".
 _OF_KUBERNETES: Final = re.compile(r"_SERVICE_(HOST|PORT)|_PORT(_\d+_|$)")
 
+#: Maximum number of fields that an error of a value names.
+_MAX_PROBLEMS: Final = 5
 #: Smallest number that an error does not quote.
 _LONG: Final = 10**15
 
 
 def explain(error: ValidationError) -> str:
-    """Format a validation error as one line: each field and what is wrong with it."""
-    return "; ".join(
+    """Format a validation error as one line: the first fields that are wrong, and what is wrong with each."""
+    problems = error.errors(include_url=False)
+    parts = [
         f"{place}: {problem['msg']}" if (place := _place(problem)) else problem["msg"]
-        for problem in error.errors(include_url=False)
-    )
+        for problem in problems[:_MAX_PROBLEMS]
+    ]
+    if more := len(problems) - len(parts):
+        parts.append(f"and {more} more")
+    return "; ".join(parts)
 
 
 def explain_options(error: ValidationError, names: Iterable[str]) -> str:

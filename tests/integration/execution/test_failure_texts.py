@@ -163,7 +163,7 @@ def test_error_has_no_place_in_livecheck(livecheck: LiveCheck) -> None:
 
     execute(declare(livecheck, run))
     [report] = reports(livecheck)
-    assert str(report.error).endswith("missing 1 required positional argument: 'side'")
+    assert report.error == "run(): missing a required argument: 'side'; given: 0 by position; run() takes: side"
 
 
 async def stop_iteration(self: Case) -> None:

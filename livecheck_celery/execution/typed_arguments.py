@@ -1,0 +1,110 @@
+"""Call ``run()`` with the arguments of a test, converted from JSON to the types of its annotations."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, Final, get_type_hints
+
+from pydantic import TypeAdapter, ValidationError
+from pydantic_core import to_json
+
+from livecheck_celery.errors import LiveCheckTestFailed
+from livecheck_celery.models import TestExecution
+from livecheck_celery.utils.sanitize import get_logger, type_and_message
+from livecheck_celery.utils.signal_handlers import reraise_from_handler
+from livecheck_celery.utils.throttle import ThrottledLogger
+from livecheck_celery.utils.type_adapters import adapter_of, name_of_type
+from livecheck_celery.utils.validation import explain
+
+throttled: Final = ThrottledLogger(get_logger(__name__))
+
+
+def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
+    """Call ``run()`` with the arguments of ``test``, each converted to the type of its annotation; return its result.
+
+    An argument without an annotation, or with one that cannot be evaluated or read from JSON, stays as JSON types; so
+    does the default value of an argument, if it is not of the type. A decorator that takes more than ``run()`` does is
+    called with what is given.
+
+    Raises:
+        LiveCheckTestFailed: an argument is missing, is not one of ``run()``, or is not of its type.
+    """
+    if (bound := _bind(run, test)) is None:
+        return run(*test.test_args, **test.test_kwargs)
+    for name, adapter in _adapters(run, bound, test):
+        value, parameter = bound.arguments[name], bound.signature.parameters[name]
+        kind = parameter.kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            values = enumerate(value)
+            bound.arguments[name] = tuple(_typed(f"{name}[{place}]", adapter, each) for place, each in values)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            bound.arguments[name] = {each: _typed(each, adapter, value[each]) for each in value}
+        else:
+            bound.arguments[name] = _typed(name, adapter, value, parameter.default)
+    return run(*bound.args, **bound.kwargs)
+
+
+def _bind(run: Callable[..., Any], test: TestExecution) -> inspect.BoundArguments | None:
+    """Return the arguments of ``test`` by name; None if ``run()`` must be called to know whether it takes them."""
+    try:
+        signature, outermost = inspect.signature(run), inspect.signature(run, follow_wrapped=False)
+    except (TypeError, ValueError):  # an object without a signature
+        return None
+    try:
+        return signature.bind(*test.test_args, **test.test_kwargs)
+    except TypeError as exc:
+        if outermost != signature and _takes(outermost, test):  # a decorator can add and remove arguments
+            return None
+        given = f"{len(test.test_args)} by position" + "".join(f", {name}" for name in test.test_kwargs)
+        takes = ", ".join(signature.parameters) or "none"
+        # From None: the error is one of the trigger, and its frames are LiveCheck's.
+        raise LiveCheckTestFailed(f"run(): {exc}; given: {given}; run() takes: {takes}") from None
+
+
+def _takes(signature: inspect.Signature, test: TestExecution) -> bool:
+    try:
+        signature.bind(*test.test_args, **test.test_kwargs)
+    except TypeError:
+        return False
+    return True
+
+
+def _typed(name: str, adapter: tuple[Any, TypeAdapter[Any]], value: Any, default: Any = inspect.Parameter.empty) -> Any:
+    try:
+        return adapter[1].validate_json(to_json(value, inf_nan_mode="constants"))
+    except Exception as exc:  # of a validator of the application
+        reraise_from_handler(exc)
+        if type(value) is type(default) and value == default:  # as in: side: str = None
+            return value
+        why = explain(exc) if isinstance(exc, ValidationError) else type_and_message(exc)
+        raise LiveCheckTestFailed(f"run(): argument {name} is not of type {name_of_type(adapter[0])}: {why}") from exc
+
+
+def _adapters(
+    run: Callable[..., Any], bound: inspect.BoundArguments, test: TestExecution
+) -> Iterator[tuple[str, tuple[Any, TypeAdapter[Any]]]]:
+    """Yield name, type and adapter of each argument that is given, and has a type."""
+    for name in tuple(bound.arguments):
+        annotation = bound.signature.parameters[name].annotation
+        try:
+            hint = _evaluated(run, annotation)
+            if hint not in (inspect.Parameter.empty, Any, object):
+                yield name, (hint, adapter_of(hint, None))
+        except Exception as exc:  # noqa: BLE001 - an annotation is the user's, and can raise anything
+            reraise_from_handler(exc)
+            text = annotation if isinstance(annotation, str) else name_of_type(annotation)
+            reason = type_and_message(exc).partition("\n")[0]
+            line = "runner: case %s: run(): argument %s has JSON types, since its type %s cannot be used: %s"
+            key = f"{test.case_name} {name}"
+            throttled.warning(line, test.case_name, name, text, reason, key=key)
+
+
+def _evaluated(run: Callable[..., Any], annotation: Any) -> Any:
+    """Return the type of an annotation, also of a postponed one."""
+    if not isinstance(annotation, str):
+        return annotation
+    function = inspect.unwrap(getattr(run, "__func__", run))
+    # On its own, since get_type_hints() fails for a whole function when one annotation cannot be evaluated.
+    holder = type("arguments", (), {"__annotations__": {"value": annotation}})
+    return get_type_hints(holder, getattr(function, "__globals__", {}), include_extras=True)["value"]
