@@ -108,6 +108,8 @@ class BaseCase(CaseOptions, Declaration):
 
     #: Runs the executions of the case.
     Runner: ClassVar[type[BaseRunner]]
+    #: Whether a running test holds a slot of its worker; otherwise it has a place on the event loop.
+    holds_slot: ClassVar[bool] = True
     trigger: PerCase[BaseTrigger]
     maybe_trigger = PerCase(make_maybe_trigger)
 

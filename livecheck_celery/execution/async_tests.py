@@ -74,10 +74,17 @@ class AsyncTests:
             share.start(party)
             self._places += 1
         try:
-            self._event_loop.start(self._run(party, execute, owner, done), owner)
+            running = self._event_loop.start(self._run(execute, owner, done), owner)
         except BaseException:
             self._leave(party)
             raise
+        # Not in the coroutine, which never begins if it is cancelled before.
+        running.add_done_callback(lambda _: self._leave(party))
+
+    def has_place(self, party: Party, *, coming: int) -> bool:
+        """Return whether a test of ``party`` has a place on the event loop, beside ``coming`` others that begin now."""
+        with self._changed:
+            return self._sharing().choose([party], self._limit - coming) is not None
 
     def finish(self) -> None:
         """Wait for all tests until the process must stop waiting; then cancel them, so that they are handed back."""
@@ -97,7 +104,7 @@ class AsyncTests:
             self._changed.wait(seconds)
 
     async def _run(
-        self, party: Party, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
+        self, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
     ) -> None:
         task: Any = asyncio.current_task()
         with self._changed:
@@ -110,7 +117,6 @@ class AsyncTests:
         finally:
             with self._changed:
                 del self._tasks[task]
-            self._leave(party)
 
     def _sharing(self) -> FairShare:
         if self._share is None:

@@ -62,7 +62,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     connect_method(celeryd_init, lifecycle.declare_queues, weak=False)
     connect_method(worker_init, lifecycle.start, weak=False)
     connect_method(worker_process_init, lifecycle.start_outbox, weak=False)
-    connect_method(worker_process_shutdown, lifecycle.finish_async_tests, weak=False)
+    connect_method(worker_process_shutdown, lifecycle.process_ends, weak=False)
     connect_method(worker_ready, lifecycle.start_outbox_unless_forking, weak=False)
     connect_method(worker_ready, lifecycle.repeat_signs_of_life, weak=False)
     connect_method(task_revoked, lifecycle.count_expired, weak=False)
@@ -174,8 +174,14 @@ class Lifecycle:
         """Wait for the tests that run on the event loop, for ``shutdown_timeout`` at most; then hand them back."""
         self.finish_async_tests()
 
-    def finish_async_tests(self, **_: Any) -> None:
-        """Do so in a process of the pool, which can also end alone, after its last task."""
+    def process_ends(self, **_: Any) -> None:
+        """Do so in a process of the pool, which can also end alone, by ``worker_max_tasks_per_child``."""
+        for livecheck in self._working:
+            livecheck.runtime.interruption.end_here(livecheck.settings.shutdown_timeout)
+        self.finish_async_tests()
+
+    def finish_async_tests(self) -> None:
+        """Wait for the tests on the event loop until the grace period ends."""
         for livecheck in self._working:
             livecheck.runtime.async_tests.finish()
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from celery.concurrency.prefork import TaskPool as ProcessPool
 from celery.concurrency.solo import TaskPool as SoloPool
 from celery.worker import state
 
@@ -75,6 +76,7 @@ class Slots:
         self._livechecks = livechecks
         self._consumer = worker.consumer
         self._execute: Callable[[Any], object] = self._consumer.on_task_request
+        self._is_forking = isinstance(worker.pool, ProcessPool)
         self._share = FairShare()
         self._put_off = PutOff(livechecks)
         self._lock = threading.RLock()
@@ -203,7 +205,7 @@ class Slots:
         with self._lock:
             if any(one.runtime.interruption.is_requested for one in self._livechecks):
                 return None  # those that wait go back to the broker
-            party = self._share.choose(self._waiting, self.count)
+            party = self._share.choose(filter(self._has_place, self._waiting), self.count)
             if party is None:
                 return None
             request = self._remove(party, next(iter(self._waiting[party]))).leave(self._consumer.qos)
@@ -211,6 +213,21 @@ class Slots:
             self._running[request] = party
             state.task_reserved(request)
             return request
+
+    def _has_place(self, party: Party) -> bool:
+        """Return whether a test of ``party`` would not wait in its slot for a place on the event loop."""
+        livecheck = self._async_livecheck(party)
+        if livecheck is None or self._is_forking:  # each child has a loop of its own
+            return True
+        coming = sum(self._async_livecheck(one) is livecheck for one in self._running.values())
+        return livecheck.runtime.async_tests.has_place(party, coming=coming)
+
+    def _async_livecheck(self, party: Party) -> Installed | None:
+        """Return the LiveCheck on whose event loop the tests of ``party`` run, if they do."""
+        if party.task != EXECUTE:
+            return None
+        found = (one for one in self._livechecks if party.case in one.cases and not one.cases[party.case].holds_slot)
+        return next(found, None)
 
     def _then_release(self, request: Any, handler: Callable[..., Any]) -> Callable[..., Any]:
         def handle(*args: Any, **options: Any) -> Any:

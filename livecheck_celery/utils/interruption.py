@@ -20,6 +20,7 @@ class Interruption:
 
     def __init__(self) -> None:
         self._moment = SharedMoment()
+        self._here = math.inf
 
     def after(self, grace: float) -> None:
         """Interrupt in ``grace`` seconds, or earlier if an earlier call says so."""
@@ -27,14 +28,19 @@ class Interruption:
         if not current or moment < current:
             self._moment.set(moment)
 
+    def end_here(self, grace: float) -> None:
+        """As `after`, in this process alone: a child of a pool can end while its worker goes on."""
+        self._here = min(self._here, time.monotonic() + grace)
+
     def clear(self) -> None:
         """Forget the interruption: a worker starts in this process."""
         self._moment.set(0.0)
+        self._here = math.inf
 
     @property
     def is_requested(self) -> bool:
         """Whether the process was told to stop."""
-        return self._moment.get() > 0
+        return self.remaining < math.inf
 
     @property
     def is_due(self) -> bool:
@@ -44,8 +50,8 @@ class Interruption:
     @property
     def remaining(self) -> float:
         """Seconds until the end of the grace period; infinite if the process was not told to stop."""
-        moment = self._moment.get()
-        return moment - time.monotonic() if moment else math.inf
+        moment = min(self._moment.get() or math.inf, self._here)
+        return moment - time.monotonic()
 
     def sleep(self, seconds: float) -> None:
         """Sleep, but not beyond the end of the grace period."""

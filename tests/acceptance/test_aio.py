@@ -140,14 +140,37 @@ def test_fake_request_is_made_on_the_event_loop(programs: Programs, client: Clie
     assert report.test.synthetic
 
 
-def test_number_of_tests_on_the_loop_is_bounded(programs: Programs, client: Client) -> None:
-    start(programs, LIVECHECK_ASYNC_CONCURRENCY="3")
-    case = client.case("loops.test_waiting", "go")
+@pytest.mark.parametrize("pool", ["threads", "gevent"])
+def test_tests_without_a_place_on_the_loop_hold_no_slot(programs: Programs, client: Client, pool: str) -> None:
+    start(programs, pool, LIVECHECK_ASYNC_CONCURRENCY="3")
+    case, other = client.case("loops.test_waiting", "go"), client.case("loops.test_in_thread")
     results = [case.trigger.delay(f"o-{number}", number) for number in range(12)]
-    # Each slot has a test that waits for a place, so all places are taken.
-    wait_until(lambda: len(client.inspect("active")) == SLOTS, 20, "a full worker")
     wait_claimed(client, case, 3)
+    assert [other.trigger.delay().get(timeout=30) for _ in range(SLOTS + 1)] == ["PASS"] * (SLOTS + 1)
     assert claimed(client, case) == 3
     for number in range(12):
         case.go.send(number, key=f"o-{number}", force=True)
     assert [result.get(timeout=30) for result in results] == ["PASS"] * 12
+
+
+def test_number_of_tests_on_the_loops_of_processes_is_bounded(programs: Programs, client: Client) -> None:
+    start(programs, "prefork", LIVECHECK_ASYNC_CONCURRENCY="3")
+    case = client.case("loops.test_waiting", "go")
+    results = [case.trigger.delay(f"o-{number}", number) for number in range(12)]
+    # Each process has a test that waits for a place, so all places are taken.
+    wait_until(lambda: len(client.inspect("active")) == SLOTS, 20, "a full worker")
+    wait_claimed(client, case, 3 * SLOTS)
+    assert claimed(client, case) == 3 * SLOTS
+    for number in range(12):
+        case.go.send(number, key=f"o-{number}", force=True)
+    assert [result.get(timeout=30) for result in results] == ["PASS"] * 12
+
+
+def test_process_that_ends_after_its_last_task_hands_its_tests_back(programs: Programs, client: Client) -> None:
+    start(programs, "prefork --max-tasks-per-child 1", LIVECHECK_SHUTDOWN_TIMEOUT="1")
+    case = client.case("loops.test_waiting", "go")
+    result = case.trigger.delay("o-1", 7)
+    token = client.wait_claimed(case, "o-1")
+    client.wait_claimed(case, "o-1", unlike=token)
+    case.go.send(7, key="o-1", force=True)
+    assert result.get(timeout=30) == "PASS"

@@ -8,7 +8,7 @@ from typing import Any
 
 from celery import Celery
 
-from livecheck_celery import aio
+from livecheck_celery import Case, aio
 
 app = Celery("loops", broker=os.environ["LIVECHECK_BROKER_URL"], backend=os.environ["SHOP_URL"], set_as_current=False)
 livecheck = aio.LiveCheck(app, redis_url=os.environ["SHOP_URL"])
@@ -26,6 +26,14 @@ class test_waiting(aio.Case):
 
     async def run(self, number: int = 0) -> None:
         assert await self.go.wait() == number
+
+
+class InThread(Case):
+    def run(self) -> None:
+        pass
+
+
+livecheck.add_case(InThread, name="loops.test_in_thread")
 
 
 @livecheck.case()
