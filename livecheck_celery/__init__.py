@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from livecheck_celery.binding import bind
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.case import Case
+from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.cases.signals import Signal
 from livecheck_celery.config import UrlSettings
 from livecheck_celery.context import current_test, detached, is_synthetic
@@ -40,7 +41,7 @@ from livecheck_celery.errors import (
     UnknownSignal,
     UnreadableData,
 )
-from livecheck_celery.execution.runner import TestRunner, current_execution
+from livecheck_celery.execution.runner import current_execution
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from typing import Any, NoReturn
+
+from livecheck_celery.errors import LiveCheckTestSkipped
 from livecheck_celery.execution.drivers import LoopDriver
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import State
 
 
 class TestRunner(BaseRunner):
-    """One execution of a case, on the running event loop."""
+    """One execution of a case, on the running event loop.
+
+    As `livecheck_celery.TestRunner`; its hooks and `skip` are coroutines, except `end`, as in the reference.
+    """
 
     async def execute(self) -> State:
         """Claim the execution, run it, record the verdict.
@@ -21,3 +27,43 @@ class TestRunner(BaseRunner):
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
         return await self._execute(LoopDriver(self._process.threads))
+
+    async def on_start(self) -> None:
+        """Call ``on_test_start`` of the case, before ``run()``."""
+        await super().on_start()
+
+    async def on_signal_wait(self, signal: Any, timeout: float | None) -> None:  # noqa: ASYNC109 - the reference's
+        """Log at once, with ``realtime_logs``, that the test waits for ``signal``."""
+        super().on_signal_wait(signal, timeout)
+
+    async def on_signal_received(self, signal: Any, time_start: float, time_end: float) -> None:
+        """Log that ``signal`` was received; the times are monotonic seconds."""
+        super().on_signal_received(signal, time_start, time_end)
+
+    async def on_skipped(self, exc: LiveCheckTestSkipped) -> None:
+        """Call ``on_test_skipped`` of the case."""
+        await super().on_skipped(exc)
+
+    async def on_failed(self, exc: BaseException) -> None:
+        """Call ``on_test_failed`` of the case."""
+        await super().on_failed(exc)
+
+    async def on_error(self, exc: BaseException) -> None:
+        """Call ``on_test_error`` of the case."""
+        await super().on_error(exc)
+
+    async def on_timeout(self, exc: BaseException) -> None:
+        """Call ``on_test_timeout`` of the case."""
+        await super().on_timeout(exc)
+
+    async def on_pass(self) -> None:
+        """Call ``on_test_pass`` of the case."""
+        await super().on_pass()
+
+    async def skip(self, reason: str) -> NoReturn:
+        """End the test as SKIP, with this reason; await it in ``run()``.
+
+        Raises:
+            LiveCheckTestSkipped: always; it leaves ``run()``.
+        """
+        raise LiveCheckTestSkipped(reason)

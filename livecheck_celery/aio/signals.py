@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from livecheck_celery.cases.base_signal import T
 from livecheck_celery.cases.redis_signal import RedisSignal
-from livecheck_celery.execution.waiting import done_within
+from livecheck_celery.execution.drivers import LoopDriver
 from livecheck_celery.models import SignalEvent
 
 
@@ -40,12 +40,4 @@ class Signal(RedisSignal[T]):
             RuntimeError: called outside ``run()``.
             ValueError: the timeout is negative, or not a duration.
         """
-        runner = self._runner()
-        if runner.is_open(self.case.name, key):
-            future = runner.expect(self.case.name, self.name, key)
-        else:  # asks Redis
-            future = await self.case.app.runtime.threads.call(runner.expect, self.case.name, self.name, key)
-        with self._waiting(runner, future, key, timeout) as wait:
-            for awaited, left in wait.steps():
-                await done_within(awaited, left)
-        return self._received(runner, wait)
+        return await self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)

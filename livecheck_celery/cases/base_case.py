@@ -260,10 +260,12 @@ class BaseCase(CaseOptions, Declaration):
         """The driver of code in a plain thread."""
         return ThreadDriver(self.app.runtime.event_loop)
 
-    async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook; log what it raises."""
-        deadlines = self.app.runtime.deadlines
-        await call_hook(driver, hook, args, case_name=self.name, deadlines=deadlines, logger=self.logger)
+    async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any, cancellable: bool = False) -> None:
+        """Call a hook; log what it raises, except the cancellation of a ``cancellable`` one."""
+        deadlines, logger = self.app.runtime.deadlines, self.logger
+        await call_hook(
+            driver, hook, args, case_name=self.name, deadlines=deadlines, logger=logger, cancellable=cancellable
+        )
 
     async def fail_suite_by(self, driver: Driver, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
         """As `fail_suite`, by any driver."""

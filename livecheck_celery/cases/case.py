@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 from livecheck_celery.cases import http
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.descriptors import PerCase
+from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.cases.trigger import Trigger
 from livecheck_celery.errors import ServiceDown, SuiteFailed
 from livecheck_celery.execution.drivers import drive
-from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 

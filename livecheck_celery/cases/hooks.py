@@ -13,7 +13,7 @@ from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.results import is_generator
 from livecheck_celery.execution.test_log import write
-from livecheck_celery.execution.verdicts import is_hand_back
+from livecheck_celery.execution.verdicts import is_cancellation, is_hand_back
 
 
 async def call_hook(
@@ -24,17 +24,19 @@ async def call_hook(
     case_name: str,
     deadlines: Deadlines,
     logger: logging.Logger,
+    cancellable: bool = False,
 ) -> None:
     """Call ``hook``; log what it raises.
 
     Raises:
         Interrupted: the hook waits, and this process is stopping.
+        CancelledError: the hook is ``cancellable``, and the task that runs it is cancelled.
     """
     name = f"{getattr(hook, '__name__', hook)}()"
 
     def failed(error: BaseException) -> None:
         error = readable(error)
-        if is_hand_back(error):
+        if is_hand_back(error) or (cancellable and is_cancellation(error)):
             raise error
         write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
 

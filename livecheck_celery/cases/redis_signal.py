@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Awaitable, Generator, Iterator, Sequence
-from concurrent.futures import Future
-from contextlib import contextmanager
+from collections.abc import Awaitable, Generator, Sequence
 from datetime import timedelta
 from typing import Any, Final, Self, cast
 
@@ -21,6 +19,7 @@ from livecheck_celery.errors import (
     LiveCheckTestFailed,
     LiveCheckTestTimeout,
 )
+from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.guard import GUARD
@@ -182,21 +181,23 @@ class RedisSignal(BaseSignal[T]):
             raise RuntimeError(f"{self.described}: wait() works only inside run() of a case that is being executed")
         return runner
 
-    @contextmanager
-    def _waiting(
-        self,
-        runner: BaseRunner,
-        future: Future[SignalEvent],
-        key: object,
-        timeout: float | timedelta | str | None,
-    ) -> Iterator[Wait]:
-        """Begin to wait for ``future``, of the signal; the caller waits for the steps of the yielded wait."""
+    async def _wait(self, driver: Driver, key: object, timeout: float | timedelta | str | None) -> T:  # noqa: ASYNC109 - the reference's
+        """Wait for the signal, by ``driver``, and return its value; see `Signal.wait`."""
+        runner, name = self._runner(), self.case.name
+        limit = None if timeout is None else self._timeout(timeout)
+        await runner.signal_awaited(driver, self, limit)
+        if runner.is_open(name, key):
+            future = runner.expect(name, self.name, key)
+        else:  # asks Redis
+            future = await driver.blocking(runner.expect, name, self.name, key)
         try:
             remaining = max(0.0, runner.deadline - time.monotonic())
-            limit = remaining if timeout is None else min(self._timeout(timeout), remaining)
-            yield runner.wait(future, limit)
+            wait = runner.wait(future, remaining if limit is None else min(limit, remaining))
+            for awaited, left in wait.steps():
+                await driver.wait_for(awaited, left)
         finally:
-            runner.forget(self.case.name, self.name, key, future)
+            runner.forget(name, self.name, key, future)
+        return await self._received(driver, runner, wait)
 
     def _timeout(self, timeout: float | timedelta | str) -> float:
         try:
@@ -237,12 +238,14 @@ class RedisSignal(BaseSignal[T]):
         arrived = self._runner().arrived
         return next((event for event in arrived if event.signal_name == self.name), None)
 
-    def _received(self, runner: BaseRunner, wait: Wait) -> T:
+    async def _received(self, driver: Driver, runner: BaseRunner, wait: Wait) -> T:
         """Return the value that has arrived in a wait that is over."""
         event = wait.result()
         if event is None:
             raise self._timed_out(runner, wait.limit)
-        runner.received(self.name, time.monotonic() - wait.started)
+        ended = time.monotonic()
+        runner.received(self.name, ended - wait.started)
+        await runner.signal_received(driver, self, wait.started, ended)
         self.check_times(event)
         return self.decode(event)
 

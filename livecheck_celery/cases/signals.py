@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import concurrent.futures
 from datetime import timedelta
 
 from livecheck_celery.cases.base_signal import T
 from livecheck_celery.cases.redis_signal import RedisSignal
+from livecheck_celery.execution.drivers import LoopDriver, drive
 from livecheck_celery.execution.event_loop import in_event_loop
-from livecheck_celery.execution.waiting import done_within
 from livecheck_celery.models import SignalEvent
 
 
@@ -48,10 +47,7 @@ class Signal(RedisSignal[T]):
             raise RuntimeError(
                 f"{self.described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
             )
-        with self._waiting(runner, runner.expect(self.case.name, self.name, key), key, timeout) as wait:
-            for awaited, left in wait.steps():
-                concurrent.futures.wait([awaited], left)
-        return self._received(runner, wait)
+        return drive(self._wait(runner.case.thread_driver, key, timeout))
 
     async def wait_async(
         self,
@@ -60,8 +56,4 @@ class Signal(RedisSignal[T]):
         timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
     ) -> T:
         """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
-        runner = self._runner()
-        with self._waiting(runner, runner.expect(self.case.name, self.name, key), key, timeout) as wait:
-            for awaited, left in wait.steps():
-                await done_within(awaited, left)
-        return self._received(runner, wait)
+        return await self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)

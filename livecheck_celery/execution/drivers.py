@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 from livecheck_celery.execution.event_loop import EventLoop, in_event_loop
 from livecheck_celery.execution.results import settled
+from livecheck_celery.execution.waiting import done_within
 from livecheck_celery.utils.forks import renew_after_fork
 
 #: Threads of one process for the blocking calls of coroutines.
@@ -40,6 +41,9 @@ class Driver(Protocol):
     async def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
         """Finish ``outcome`` of user code, which can be awaitable; call ``failed`` with what that raises."""
 
+    async def wait_for(self, future: Future[Any], seconds: float) -> None:
+        """Wait until ``future`` is done, for ``seconds`` at most."""
+
 
 class ThreadDriver:
     """Executes each step at once, in the thread of the caller; awaitables of user code on the event loop."""
@@ -58,6 +62,10 @@ class ThreadDriver:
     async def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
         """As `EventLoop.complete`."""
         self._event_loop.complete(outcome, owner, failed)
+
+    async def wait_for(self, future: Future[Any], seconds: float) -> None:
+        """Block this thread until ``future`` is done."""
+        wait([future], seconds)
 
 
 class LoopDriver:
@@ -80,6 +88,10 @@ class LoopDriver:
             await settled(outcome)
         except BaseException as exc:  # noqa: BLE001 - the caller decides
             failed(exc)
+
+    async def wait_for(self, future: Future[Any], seconds: float) -> None:
+        """Await ``future``."""
+        await done_within(future, seconds)
 
 
 class Threads:

@@ -70,8 +70,8 @@ class RunnableCase(Protocol):
     def thread_driver(self) -> Driver:
         """The driver of code in a plain thread."""
 
-    async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any) -> None:
-        """Call a hook; log what the hook raises."""
+    async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any, cancellable: bool = False) -> None:
+        """Call a hook; log what the hook raises, except the cancellation of a ``cancellable`` one."""
 
     async def fail_suite_by(self, driver: Driver, exc: SuiteFailed) -> None:
         """Record a failure of the suite, and call ``on_suite_fail``."""

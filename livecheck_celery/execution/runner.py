@@ -34,6 +34,7 @@ from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
 from livecheck_celery.execution.results import is_awaitable, unexecuted
 from livecheck_celery.execution.runnable import RunnableCase
+from livecheck_celery.execution.runner_hooks import RunnerHooks
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.typed_arguments import call_run
@@ -61,7 +62,7 @@ def current_execution() -> BaseRunner | None:
     return _current.get()
 
 
-class BaseRunner:
+class BaseRunner(RunnerHooks):
     """One execution of ``case``, in either face.
 
     Attributes:
@@ -91,6 +92,7 @@ class BaseRunner:
         self.runtime: float | None = None
         self.state = State.INIT
         self._log = TestLog()
+        self._said = set()
         self.signal_latency: dict[str, float] = {}
         self.report: TestReport | None = None
         self.error: BaseException | None = None
@@ -207,17 +209,17 @@ class BaseRunner:
         }
 
     def received(self, signal_name: str, seconds: float) -> None:
-        """Note that ``wait()`` returned a signal, after it waited ``seconds``."""
+        """Note that ``wait()`` has received a signal, after it waited ``seconds``."""
         self.signal_latency[signal_name] = seconds
         self._last_received = signal_name
 
     # -- logging
 
     def log(self, level: int, msg: object, *args: object) -> None:
-        """Keep a log line until the verdict, or emit it at once with ``realtime_logs``."""
+        """Keep a log line until the verdict; emit it at once with ``realtime_logs``, and after the verdict."""
         text = formatted(msg, args)
         level = level if isinstance(level, int) else logging.INFO  # an error of the caller decides nothing
-        if self.case.realtime_logs:
+        if self.case.realtime_logs or self.ended is not None:
             write(self.case.logger, level, "[%s] %s", self.test.shortident, sanitize(text))
         else:
             self._log.keep(level, text)
@@ -277,7 +279,7 @@ class BaseRunner:
             with EndForkedChildren():
                 self._check(claim)
                 self._was_called = True
-                await self.case.run_hook(driver, self.case.on_test_start, self)
+                await self._call_start(driver)
                 # Called here, since an exception that leaves a coroutine cannot be StopIteration.
                 result = call_run(self.case.run, self.test)
                 await self._finish(driver, result)
@@ -355,22 +357,12 @@ class BaseRunner:
             return
         self.report = replace(report, at=verdict.at)
         log_verdict(case.logger, self.test.ident, self.report, self.error)
-        await case.run_hook(driver, *self._hook())
+        await self._call_verdict(driver, report.state, self.error)
         await case.run_hook(driver, case.post_report, self.report)
         if failure := suite_failure(verdict, case):
             await case.fail_suite_by(driver, failure)
         elif verdict.change == "recovered":
             case.logger.info("case %s: recovered", case.name)
-
-    def _hook(self) -> tuple[Any, ...]:
-        """Return the hook of the verdict, and its arguments."""
-        case = self.case
-        if self.state is State.PASS:
-            return case.on_test_pass, self
-        if self.state is State.SKIP:
-            return case.on_test_skipped, self
-        hooks = {State.FAIL: case.on_test_failed, State.TIMEOUT: case.on_test_timeout}
-        return hooks.get(self.state, case.on_test_error), self, self.error
 
     def _hand_back(self) -> None:
         if self._ended.locked():
@@ -380,19 +372,3 @@ class BaseRunner:
             self._process.store.executions.release(self.case.name, self.test.id, self._token)
         except RedisUnavailable as exc:
             throttled.warning("runner: %s: not handed back, recovery takes over: %s", self.test.ident, exc)
-
-
-class TestRunner(BaseRunner):
-    """One execution of a case, in the thread of the caller."""
-
-    def execute(self) -> State:
-        """Claim the execution, run it, record the verdict.
-
-        Returns:
-            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
-            back.
-
-        Raises:
-            RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
-        """
-        return drive(self._execute(self.case.thread_driver))

@@ -49,6 +49,17 @@ def is_hand_back(error: BaseException) -> bool:
     return any(isinstance(each, Interrupted) or is_process_exit(each) for each in exceptions_of(error))
 
 
+def is_cancellation(error: BaseException) -> bool:
+    """Return whether ``error`` is the cancellation of the running task, and not one that its code has raised itself."""
+    if not isinstance(error, asyncio.CancelledError):
+        return False
+    try:
+        task = asyncio.current_task()
+    except RuntimeError:  # no event loop runs here
+        return False
+    return task is not None and task.cancelling() > 0
+
+
 def is_process_exit(error: BaseException) -> bool:
     """Return whether Celery or its pool ends the process by ``error``; a ``sys.exit()`` of user code is not one."""
     if isinstance(error, WorkerShutdown | WorkerTerminate):

@@ -9,10 +9,10 @@ import pytest
 from celery.exceptions import Ignore
 
 from livecheck_celery import Case, LiveCheck, RedisUnavailable, State
+from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import Outbox
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
-from livecheck_celery.execution.runner import TestRunner
 from livecheck_celery.models import EXECUTION
 from livecheck_celery.tasks.each import each
 from livecheck_celery.tasks.handlers import Tasks
