@@ -14,7 +14,7 @@ from random import getrandbits
 from typing import Annotated, Any, Final
 from urllib.parse import quote, unquote
 
-from pydantic import AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
 from pydantic_core import to_jsonable_python
 
 from livecheck_celery.binding import bind_to
@@ -236,6 +236,22 @@ class TestExecution:
         return clock.now() >= self.expires
 
 
+class JSONText(str):
+    """JSON text, in place of the value that it encodes."""
+
+    __slots__ = ()
+
+
+NULL: Final = JSONText("null")
+
+
+def _stored(value: Any) -> JSONText:
+    """Mark the value of a stored event, which is JSON text."""
+    if not isinstance(value, str):
+        raise ValueError("must be JSON text")  # noqa: TRY004 - pydantic expects a ValueError
+    return JSONText(value)
+
+
 @dataclass(frozen=True)
 class SignalEvent:
     """A signal sent to a test (reference: ``SignalEvent``).
@@ -244,7 +260,7 @@ class SignalEvent:
         signal_name: name of the signal on its case.
         case_name: full name of the case.
         key: id of the receiving test.
-        value: the value as JSON text.
+        value: the value; or its `JSONText`, in events that are stored.
         error: why the sender could not encode the value; None if the signal has a value.
         received_at: Redis time at which the signal was stored, seconds since the epoch; None before that.
         arrivals: number of times the signal has arrived, this one included.
@@ -256,7 +272,7 @@ class SignalEvent:
     signal_name: str
     case_name: str
     key: str
-    value: str = "null"
+    value: Annotated[Any, AfterValidator(_stored)] = NULL
     error: str | None = None
     received_at: float | None = None
     arrivals: int = 1

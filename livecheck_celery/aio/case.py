@@ -16,6 +16,7 @@ from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import ServiceDown, SuiteFailed
 from livecheck_celery.execution.drivers import Driver, LoopDriver
 from livecheck_celery.execution.fair_share import Party
+from livecheck_celery.execution.results import settled
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
@@ -102,10 +103,11 @@ class Case(BaseCase):
         """Resolve the signal named by ``event`` for the test ``key``.
 
         Raises:
+            InvalidPayload: the value of the event has no JSON form, or is not of the signal's type.
             UnknownSignal: the case does not declare the signal.
             RedisUnavailable: Redis did not answer.
         """
-        await self._on_loop.blocking(self._resolve_signal, key, event)
+        await settled(self._signal_of(event).resolve(key, event))
 
     async def get_url(self, url: str, **kwargs: Any) -> bytes | None:
         """Make a GET request; see `url_request`."""

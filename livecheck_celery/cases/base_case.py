@@ -29,7 +29,6 @@ from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
-from livecheck_celery.cases.redis_signal import RedisSignal
 from livecheck_celery.cases.trigger import BaseTrigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
@@ -303,12 +302,12 @@ class BaseCase(CaseOptions, Declaration):
         if report.at is None and self.app.settings.send_reports:
             self.app.runtime.store.reports.post(report)
 
-    def _resolve_signal(self, key: object, event: SignalEvent) -> None:
+    def _signal_of(self, event: SignalEvent) -> BaseSignal[Any]:
         signal = self.signals.get(event.signal_name)
-        if not isinstance(signal, RedisSignal):
+        if signal is None:
             known = ", ".join(self.signals) or "none"
             raise UnknownSignal(f"case {self.name}: unknown signal {event.signal_name!r}; choose from: {known}")
-        signal._resolve(key, event)  # noqa: SLF001 - common to both faces
+        return signal
 
     def _service_answered(self) -> None:
         """Note that a URL has answered, so that a suite that failed by `ServiceDown` recovers."""

@@ -1,16 +1,20 @@
-"""Signals without their transport: identity, type of the value, conversion to JSON and back."""
+"""Signals without their transport: interface, identity, type of the value, conversion to JSON and back."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Generic, Self, get_args
+import inspect
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Generic, Self
 
-from pydantic import PydanticUserError, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import encode
+from livecheck_celery.cases.value_types import value_type_of
 from livecheck_celery.errors import ConfigurationError, InvalidPayload, LiveCheckTestFailed
-from livecheck_celery.models import SignalEvent, times_in_words
+from livecheck_celery.models import JSONText, SignalEvent, times_in_words
 from livecheck_celery.propagation.sources import Source
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import message_of
@@ -24,8 +28,14 @@ T = TypeVar("T", default=Any)
 UNDECORATED: Final = "its class is not registered as a case; decorate it with @livecheck.case()"
 
 
+#: The arguments of a `BaseSignal` that can be given by position.
+_POSITIONAL: Final = ("name", "case", "index", "value_type", "source")
+
+
 class BaseSignal(Generic[T]):
-    """A signal's identity: name, case, position, and type of its value.
+    """A signal's identity, and the interface of an own implementation, which has `send`, `wait` and `resolve`.
+
+    A subclass can have more arguments, if it passes the others on to ``super().__init__()``: each case has a `clone`.
 
     Attributes:
         name: name of the attribute of the case.
@@ -34,6 +44,22 @@ class BaseSignal(Generic[T]):
         source: source of an automatic signal; None for a signal that services send.
         times: how many times the signal can arrive, at most; None for any number.
     """
+
+    name = ""
+    index = -1
+    source: Source | None = None
+    times: int | None = None
+    _case: DeclaredCase | None = None
+    _value_type: Any = None
+    _given: Mapping[str, Any] = MappingProxyType({})
+
+    if not TYPE_CHECKING:  # type checkers take the arguments from __init__()
+
+        def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+            """Keep the arguments, for copies."""
+            signal = super().__new__(cls)
+            signal._given = _by_name(signal, args, kwargs)
+            return signal
 
     def __init__(
         self,
@@ -58,6 +84,22 @@ class BaseSignal(Generic[T]):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.index}: {self.name}>"
 
+    # -- the interface
+
+    def send(self, value: T | None = None, *, key: Any = None, force: bool = False) -> Any:
+        """Send the signal to the test ``key``, by default to the current one; with ``force``, also outside a test."""
+        raise NotImplementedError(f"{type(self).__name__} has no send()")
+
+    def wait(self, *, key: Any = None, timeout: Any = None) -> Any:
+        """Wait ``timeout`` seconds for the signal of the test ``key``, by default the current one; return its value."""
+        raise NotImplementedError(f"{type(self).__name__} has no wait()")
+
+    def resolve(self, key: Any, event: SignalEvent) -> Any:
+        """Store ``event`` for the test ``key``, and wake its waiters; `Case.resolve_signal` calls it."""
+        raise NotImplementedError(f"{type(self).__name__} has no resolve()")
+
+    # -- declaration
+
     @property
     def case(self) -> DeclaredCase:
         """The case that declares the signal.
@@ -69,46 +111,58 @@ class BaseSignal(Generic[T]):
             raise ConfigurationError(f"signal {self.name}: {UNDECORATED}")
         return self._case
 
+    @case.setter
+    def case(self, case: DeclaredCase | None) -> None:
+        self._case = case
+
     @property
     def value_type(self) -> Any:
         """The ``T`` of ``Signal[T]``; Any without one."""
         if self._value_type is None:
             # Signal[T]() sets __orig_class__ only after __init__ has returned.
-            args = get_args(getattr(self, "__orig_class__", None))
-            self._value_type = args[0] if args else Any
+            self._value_type = value_type_of(getattr(self, "__orig_class__", type(self)), BaseSignal)
         return self._value_type
 
     def annotate(self, value_type: Any) -> None:
-        """Set the value type from the annotation, unless the signal was declared with a type."""
-        if self.value_type is Any:
-            self._value_type = value_type
+        """Set the value type, from an annotation."""
+        self._value_type = value_type
+        vars(self).pop("adapter", None)
 
-    def clone(self, *, case: DeclaredCase, index: int) -> Self:
-        """Return a copy of the signal that belongs to ``case``.
+    def clone(self, **kwargs: Any) -> Self:
+        """Return a copy of the signal, made with the same arguments, except ``kwargs`` (reference: ``clone``)."""
+        signal = type(self)(**{**self._asdict(), **kwargs})
+        if "value_type" not in kwargs:
+            signal.annotate(self.value_type)
+        for name, value in vars(self).items():
+            is_given = name in kwargs or name == "adapter"
+            if not is_given and (name in {"source", "times"} or name not in vars(signal)):
+                setattr(signal, name, value)
+        return signal
+
+    def _asdict(self, **kwargs: Any) -> dict[str, Any]:
+        """Return the arguments of a `clone` (reference: ``_asdict``, which subclasses override)."""
+        return {**self._given, "name": self.name, "case": self._case, "index": self.index, **kwargs}
+
+    def check_declaration(self) -> None:
+        """Check the declaration of the signal, which belongs to a case.
 
         Raises:
-            ConfigurationError: values of the signal's type cannot be sent as JSON; or ``times`` is not a number.
+            ConfigurationError: it is wrong.
         """
-        if self.times is not None and (type(self.times) is not int or self.times < 1):
+        if type(self) is BaseSignal:
             raise ConfigurationError(
-                f"case {case.name}: signal {self.name}: times={self.times!r} must be a number from 1, or None"
+                f"case {self.case.name}: signal {self.name}: BaseSignal is an interface; use Signal, or a subclass "
+                "that has send(), wait() and resolve()"
             )
-        signal = type(self)(self.name, case, index, self.value_type, self.source, times=self.times)
-        try:
-            _ = signal.adapter
-        except (PydanticUserError, TypeError, NameError) as exc:
-            reason = str(exc).partition("\n")[0]
-            raise ConfigurationError(
-                f"case {case.name}: signal {self.name}: {self.value_type!r} cannot be sent as JSON: {reason}"
-            ) from None
-        return signal
+
+    # -- values
 
     @lazy
     def adapter(self) -> TypeAdapter[T]:
         """The adapter that converts values to JSON and back."""
         return adapter_of(self.value_type)
 
-    def encode(self, value: T) -> str:
+    def encode(self, value: T) -> JSONText:
         """Convert ``value`` to JSON.
 
         Raises:
@@ -124,18 +178,20 @@ class BaseSignal(Generic[T]):
             raise InvalidPayload(
                 f"{self.described}: value is {len(text)} bytes, over the limit of {limit} (livecheck_max_payload)"
             )
-        return text.decode()
+        return JSONText(text.decode())
 
     def decode(self, event: SignalEvent) -> T:
         """Convert the value of ``event`` to ``T``.
 
         Raises:
             LiveCheckTestFailed: the sender could not encode the value, or the value is not of type ``T``.
+            InvalidPayload: the value is not JSON text, and has no JSON form.
         """
         if event.error is not None:
             raise LiveCheckTestFailed(event.error)
+        text = event.value if isinstance(event.value, JSONText) else self.encode(event.value)
         try:
-            return self.adapter.validate_json(event.value)
+            return self.adapter.validate_json(text)
         except ValidationError as exc:
             expected = name_of_type(self.value_type)
             raise LiveCheckTestFailed(f"{self.described}: value is not of type {expected}: {explain(exc)}") from exc
@@ -153,3 +209,22 @@ class BaseSignal(Generic[T]):
     def described(self) -> str:
         """The signal's name and position, for errors."""
         return f"signal {self.name} ({self.index} of {len(self.case.signals)})"
+
+
+def _by_name(signal: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the arguments with which ``signal`` is made, by name."""
+    signature = inspect.signature(type(signal).__init__)
+    try:
+        bound = signature.bind(signal, *args, **kwargs)
+    except TypeError:  # which the call raises, too
+        return dict(kwargs)
+    named: dict[str, Any] = {}
+    for name, value in list(bound.arguments.items())[1:]:
+        kind = signature.parameters[name].kind
+        if kind is inspect.Parameter.VAR_POSITIONAL:
+            named |= zip((each for each in _POSITIONAL if each not in signature.parameters), value, strict=False)
+        elif kind is inspect.Parameter.VAR_KEYWORD:
+            named |= value
+        else:
+            named[name] = value
+    return named

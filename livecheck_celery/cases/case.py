@@ -71,10 +71,11 @@ class Case(BaseCase):
         """Resolve the signal named by ``event`` for the test ``key``.
 
         Raises:
+            InvalidPayload: the value of the event has no JSON form, or is not of the signal's type.
             UnknownSignal: the case does not declare the signal.
             RedisUnavailable: Redis did not answer.
         """
-        self._resolve_signal(key, event)
+        self._signal_of(event).resolve(key, event)
 
     def get_url(self, url: str, **kwargs: Any) -> bytes | None:
         """Make a GET request; see `url_request`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import wraps
 from pathlib import Path
 from types import FunctionType, new_class
@@ -15,6 +16,7 @@ from celery.schedules import BaseSchedule
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_signal
 from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
+from livecheck_celery.cases.value_types import value_type_of
 from livecheck_celery.config import CaseSettings
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.utils.durations import seconds
@@ -200,18 +202,21 @@ class Declaration:
         for name, annotation in _annotations(cls).items():
             hint = _evaluate(cls, name, annotation, {}) if isinstance(annotation, str) else annotation
             if _is_signal(hint) and inspect.getattr_static(cls, name, None) is None:
-                setattr(cls, name, _signal(name, hint))
+                with suppress(Exception):  # reported when the case is created, unless the signal is given then
+                    setattr(cls, name, _signal(name, hint))
 
 
-def declared_signals(cls: type, case_name: str) -> dict[str, BaseSignal[Any]]:
+def declared_signals(cls: type, case_name: str, given: Container[str] = ()) -> dict[str, BaseSignal[Any]]:
     """Return the signals of ``cls`` and its bases by attribute: annotated ones, in order, then those only assigned.
 
+    One that is ``given`` by name, and not assigned, is a `BaseSignal` with the type of the annotation.
+
     Raises:
-        ConfigurationError: the annotation of a signal cannot be evaluated.
+        ConfigurationError: the annotation of a signal cannot be evaluated, or a signal cannot be made.
     """
     found: dict[str, BaseSignal[Any]] = {}
     for one in reversed(_application_classes(cls)):
-        found |= dict(_annotated(one, case_name))
+        found |= dict(_annotated(one, case_name, given))
         found |= {name: signal for name, signal in _assigned(one) if name not in found}
     return found
 
@@ -221,16 +226,51 @@ def bound_signals(
 ) -> Iterator[tuple[str, BaseSignal[Any]]]:
     """Yield copies of the signals that the class of ``case`` declares, and of the ``given`` ones, by attribute.
 
+    A given signal replaces the declared one of its name; the annotation gives its type.
+
     Raises:
-        ConfigurationError: a signal clashes with another attribute or signal, or its type cannot be sent as JSON.
+        ConfigurationError: a signal clashes with another attribute or signal, cannot be copied, or is wrong.
     """
-    cls, names = type(case), set[str]()
-    for attribute, signal in (*declared_signals(cls, case.name).items(), *((each.name, each) for each in given)):
+    cls, by_name = type(case), dict[str, BaseSignal[Any]]()
+    for each in given:
+        if not isinstance(each, BaseSignal):
+            raise ConfigurationError(f"case {case.name}: signals: {each!r:.100} is not a signal")
+        if each.name in by_name:
+            raise _ambiguous(case, each.name, each)
+        by_name[each.name] = each
+    attributes, names = set[str](), set[str]()
+    declared = declared_signals(cls, case.name, by_name)
+    own = {each.name for each in declared.values()}
+    others = ((name, each) for name, each in by_name.items() if name not in own)
+    for attribute, template in (*declared.items(), *others):
+        signal = by_name.get(template.name, template)
         check_signal(attribute, signal, cls, case.name, base)
-        if signal.name in names:
-            raise ConfigurationError(f"case {case.name}: signal {attribute}: another signal is named {signal.name}")
+        if signal.name in names or attribute in attributes:
+            raise _ambiguous(case, attribute, signal)
         names.add(signal.name)
-        yield attribute, signal.clone(case=case, index=len(names))
+        attributes.add(attribute)
+        with _described(f"case {case.name}: signal {attribute}: {type(signal).__name__} cannot be copied"):
+            copy = signal.clone(case=case, index=len(names))
+        if template.value_type is not Any:
+            copy.annotate(template.value_type)
+        copy.check_declaration()
+        yield attribute, copy
+
+
+def _ambiguous(case: DeclaredCase, attribute: str, signal: BaseSignal[Any]) -> ConfigurationError:
+    return ConfigurationError(f"case {case.name}: signal {attribute}: another signal is named {signal.name}")
+
+
+@contextmanager
+def _described(what: str) -> Iterator[None]:
+    """Describe what the class of a signal raises."""
+    try:
+        yield
+    except Exception as exc:
+        raise ConfigurationError(
+            f"{what}: {type_and_message(exc)}; its __init__ must pass its arguments to super().__init__(), and other "
+            "arguments that are required need an assignment: price = Priced(currency='EUR')"
+        ) from exc
 
 
 def _application_classes(cls: type) -> list[type]:
@@ -244,23 +284,25 @@ def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:
             yield name, value
 
 
-def _annotated(cls: type, case_name: str) -> Iterator[tuple[str, BaseSignal[Any]]]:
+def _annotated(cls: type, case_name: str, given: Container[str]) -> Iterator[tuple[str, BaseSignal[Any]]]:
     for name, annotation in _annotations(cls).items():
         hint = _evaluate(cls, name, annotation, {}) if isinstance(annotation, str) else annotation
         if isinstance(hint, Exception):
             if "Signal" in annotation:
                 raise ConfigurationError(f"case {case_name}: signal {name}: {annotation}: {hint}") from hint
         elif _is_signal(hint):
-            kind = _without_class_var(hint)
-            assigned = vars(cls).get(name)
-            signal = assigned if isinstance(assigned, BaseSignal) else _signal(name, hint)
-            signal.annotate((get_args(kind) or (Any,))[0])
+            signal = vars(cls).get(name)
+            if not isinstance(signal, BaseSignal):
+                with _described(f"case {case_name}: signal {name}: {hint} cannot be made"):
+                    signal = BaseSignal(name) if name in given else _signal(name, hint)
+            if signal.value_type is Any:
+                signal.annotate(value_type_of(_without_class_var(hint), BaseSignal))
             yield name, signal
 
 
 def _signal(name: str, hint: Any) -> BaseSignal[Any]:
     kind = _without_class_var(hint)
-    signal: BaseSignal[Any] = (get_origin(kind) or kind)(name)
+    signal: BaseSignal[Any] = (get_origin(kind) or kind)(name=name)
     return signal
 
 

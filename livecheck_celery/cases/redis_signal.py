@@ -8,6 +8,8 @@ from collections.abc import Awaitable, Generator, Sequence
 from datetime import timedelta
 from typing import Any, Final, Self, cast
 
+from pydantic import PydanticUserError
+
 from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal, T
 from livecheck_celery.config import NOT_GIVEN
 from livecheck_celery.context import current_test, current_test_of
@@ -23,7 +25,7 @@ from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.guard import GUARD
-from livecheck_celery.models import MAX_ID, SignalEvent, TestExecution, id_of
+from livecheck_celery.models import MAX_ID, JSONText, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.routes import check_route
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
@@ -104,6 +106,21 @@ class RedisSignal(BaseSignal[T]):
         """
         return cls(source=Source(SPAN, name), times=times)
 
+    def check_declaration(self) -> None:
+        """Check that values of the signal's type can be sent as JSON, and that ``times`` is a number.
+
+        Raises:
+            ConfigurationError: one of them is wrong.
+        """
+        where = f"case {self.case.name}: signal {self.name}"
+        if self.times is not None and (type(self.times) is not int or self.times < 1):
+            raise ConfigurationError(f"{where}: times={self.times!r} must be a number from 1, or None")
+        try:
+            _ = self.adapter
+        except (PydanticUserError, TypeError, NameError) as exc:
+            reason = str(exc).partition("\n")[0]
+            raise ConfigurationError(f"{where}: {self.value_type!r} cannot be sent as JSON: {reason}") from None
+
     def send(self, value: T | None = None, *, key: object = NOT_GIVEN, force: bool = False) -> Awaitable[None]:
         """Send the signal to the current test of its case, else to the current test; outside a test, do nothing.
 
@@ -161,8 +178,24 @@ class RedisSignal(BaseSignal[T]):
 
     def _resolve(self, key: object, event: SignalEvent) -> None:
         case = self.case
-        event = SignalEvent(self.name, case.name, id_of(key) or "", event.value, event.error)
+        value, error = event.value, event.error
+        if not isinstance(value, JSONText):
+            value = self._checked(value)
+        event = SignalEvent(self.name, case.name, id_of(key) or "", value, error)
         case.app.runtime.store.signals.send(event, ttl=case.test_expires.total_seconds())
+
+    def _checked(self, value: Any) -> JSONText:
+        """Return ``value`` as JSON.
+
+        Raises:
+            InvalidPayload: it has no JSON form, or is not of the signal's type.
+        """
+        text = self.encode(value)
+        try:
+            self.decode(SignalEvent(self.name, self.case.name, "", text))
+        except LiveCheckTestFailed as exc:
+            raise InvalidPayload(str(exc)) from exc.__cause__
+        return text
 
     def _event(self, value: T | None, key: str, use: str = "") -> SignalEvent:
         case = self.case

@@ -24,6 +24,7 @@ class Signal(RedisSignal[T]):
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 
         Raises:
+            InvalidPayload: the value of the event has no JSON form, or is not of the signal's type.
             RedisUnavailable: Redis did not answer.
         """
         self._resolve(key, event)

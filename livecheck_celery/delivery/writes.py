@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from livecheck_celery.delivery.items import FinishedOperation, Item, RequestedTest, SentSignal
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.errors import RedisUnavailable
-from livecheck_celery.models import SignalEvent
+from livecheck_celery.models import JSONText, SignalEvent
 from livecheck_celery.store.store import Batch, Store
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
@@ -61,7 +61,7 @@ def _events(finished: FinishedOperation, shared_config: SharedConfig) -> list[Si
     targets = shared_config.sources.targets(finished.source) if shared_config.sources else ()
     return [
         SignalEvent(
-            *(signal_name, case_name, test.id, finished.value, finished.error),
+            *(signal_name, case_name, test.id, JSONText(finished.value), finished.error),
             use=test.use,
             send_id=finished.send_id,
         )

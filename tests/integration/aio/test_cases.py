@@ -29,7 +29,7 @@ from tests.helpers.waiting import wait_until
 NAME = "shop.test_order"
 
 
-def resolved(case: Any, **values: str) -> None:
+def resolved(case: Any, **values: object) -> None:
     """Store signals for the test o-1."""
     for name, value in values.items():
         asyncio.run(case.resolve_signal("o-1", SignalEvent(name, NAME, "o-1", value)))
@@ -75,7 +75,7 @@ def case(livecheck: aio.LiveCheck) -> Any:
 
 
 def test_execute_awaits_run_and_its_hooks_on_the_callers_loop(case: Any) -> None:
-    resolved(case, sent="7", done='"yes"')
+    resolved(case, sent=7, done="yes")
 
     async def execute() -> tuple[State, Any]:
         runner = await case.execute(build(case, "o-1"))
@@ -88,7 +88,7 @@ def test_execute_awaits_run_and_its_hooks_on_the_callers_loop(case: Any) -> None
 
 
 def test_worker_executes_on_the_event_loop_of_the_process(case: Any) -> None:
-    resolved(case, sent="7", done='"yes"')
+    resolved(case, sent=7, done="yes")
     assert case.execute_here(build(case, "o-1")).state is State.PASS
     assert [call[0] for call in case.calls] == ["start", "pass", "report"]
 
@@ -96,7 +96,7 @@ def test_worker_executes_on_the_event_loop_of_the_process(case: Any) -> None:
 def test_signal_that_arrives_while_run_waits_wakes_it(case: Any) -> None:
     async def execute() -> State:
         running = asyncio.create_task(case.execute(build(case, "o-1")))
-        for name, value in (("done", '"yes"'), ("sent", "7")):
+        for name, value in (("done", "yes"), ("sent", 7)):
             await case.resolve_signal("o-1", SignalEvent(name, NAME, "o-1", value))
         return (await running).state  # type: ignore[no-any-return]
 
@@ -104,7 +104,7 @@ def test_signal_that_arrives_while_run_waits_wakes_it(case: Any) -> None:
 
 
 def test_failures_call_their_hooks_and_fail_the_suite(case: Any) -> None:
-    resolved(case, sent="8")
+    resolved(case, sent=8)
     case.execute_here(build(case, "o-1", (), {"side": "sell"}))
     case.execute_here(build(case, "o-2"))  # no signal arrives
     assert case.calls[:3] == [("start", "o-1"), ("failed", "sent is not 7 for sell"), ("report", State.FAIL)]
@@ -124,7 +124,7 @@ def test_signal_of_another_test_is_awaited_by_its_key(livecheck: aio.LiveCheck) 
             values.append(await self.sent.wait(key="other", timeout=5))
 
     case: Any = test_order
-    asyncio.run(case.sent.resolve("other", SignalEvent("sent", NAME, "other", "3")))
+    asyncio.run(case.sent.resolve("other", SignalEvent("sent", NAME, "other", 3)))
     assert case.execute_here(build(case, "o-1")).state is State.PASS
     assert values == [3]
 
@@ -187,7 +187,7 @@ def test_faces_share_one_wire_format(redis_url: str, livecheck: aio.LiveCheck) -
 
 def test_unknown_signal_is_refused(case: Any) -> None:
     with pytest.raises(UnknownSignal, match="unknown signal 'booked'; choose from: sent, done"):
-        resolved(case, booked="1")
+        resolved(case, booked=1)
 
 
 def test_post_report_of_the_base_class_publishes(livecheck: aio.LiveCheck) -> None:
@@ -257,7 +257,7 @@ def test_many_tests_wait_on_one_loop(livecheck: aio.LiveCheck) -> None:
             wait_until, lambda: len([box for box in livecheck.runtime.inbox._open_mailboxes() if box.awaited()]) == 200
         )
         for n in range(200):
-            await case.sent.resolve(f"o-{n}", SignalEvent("sent", NAME, f"o-{n}", str(n)))
+            await case.sent.resolve(f"o-{n}", SignalEvent("sent", NAME, f"o-{n}", n))
         return [runner.state for runner in await asyncio.gather(*running)]
 
     assert asyncio.run(execute()) == [State.PASS] * 200

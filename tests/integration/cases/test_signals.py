@@ -14,6 +14,7 @@ import pytest
 import redis
 
 from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, SignalEvent, State, TestRunner, UnknownSignal
+from livecheck_celery.models import JSONText
 from tests.helpers.order_case import declare, execute, reports
 from tests.helpers.plain_asserts import wrong_side
 
@@ -60,7 +61,7 @@ def test_key_of_a_wait_is_converted_to_text_as_that_of_a_send(livecheck: LiveChe
     assert livecheck.runtime.outbox.flush()
     runner = execute(case)
     assert runner.state is State.PASS, runner.error
-    case.resolve_signal(key, SignalEvent("sent", case.name, "ignored", "8"))
+    case.resolve_signal(key, SignalEvent("sent", case.name, "ignored", 8))
     assert case.app.runtime.store.signals.listen(case.name, str(key), "here", ttl=5.0)["sent"].value == "8"
 
 
@@ -137,7 +138,7 @@ def test_timeout_names_the_missing_and_the_arrived_signals(livecheck: LiveCheck)
         self.done.wait(timeout=0.05)
 
     case = declare(livecheck, run)
-    case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", "7"))
+    case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", 7))
     execute(case)
     assert reports(livecheck)[0].error == ("signal done (2 of 2) did not arrive within 0.05 s; arrived so far: sent")
 
@@ -161,7 +162,7 @@ def test_wait_without_timeout_ends_when_the_test_expires(livecheck: LiveCheck) -
 @pytest.mark.promise("A value that does not fit the signal's type is a FAIL that names the field.", theme="signals")
 def test_value_of_another_type_is_a_fail_that_explains_it(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
-    case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", '"seven"'))
+    case.sent.resolve("o-1", SignalEvent("sent", case.name, "o-1", JSONText('"seven"')))
     assert execute(case).state is State.FAIL
     assert "signal sent (1 of 2): value is not of type int: Input should be a valid integer" in str(
         reports(livecheck)[0].error
@@ -217,10 +218,10 @@ def test_wait_in_a_coroutine_is_an_error_that_names_wait_async(livecheck: LiveCh
 
 def test_event_is_routed_to_the_signal_it_names(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
-    case.resolve_signal("o-1", SignalEvent("sent", case.name, "o-1", "3"))
+    case.resolve_signal("o-1", SignalEvent("sent", case.name, "o-1", 3))
     assert execute(case).state is State.PASS
     with pytest.raises(UnknownSignal, match="unknown signal 'sold'; choose from: sent, done"):
-        case.resolve_signal("o-1", SignalEvent("sold", case.name, "o-1", "3"))
+        case.resolve_signal("o-1", SignalEvent("sold", case.name, "o-1", 3))
 
 
 def test_signal_to_another_key_is_kept_as_long_as_a_test(livecheck: LiveCheck, redis_client: redis.Redis) -> None:

@@ -335,7 +335,7 @@ class Broken(SpanProcessor):
 def test_failing_span_processor_changes_no_verdict(livecheck: LiveCheck, spans: Spans, method: str) -> None:
     spans.provider.add_span_processor(Broken(method))
     case = declare(livecheck, fails)
-    case.stored.resolve("o-1", SignalEvent("stored", case.name, "o-1", "7"))
+    case.stored.resolve("o-1", SignalEvent("stored", case.name, "o-1", 7))
     runner = case.execute(build(case, "o-1"))
     assert (runner.state, runner.report.error[:16]) == (State.FAIL, "the wrong amount")
     assert not trace.get_current_span().get_span_context().is_valid

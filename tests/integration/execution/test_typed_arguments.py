@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any, Optional, TypedDict
@@ -16,7 +16,7 @@ from typing_extensions import Unpack
 
 from livecheck_celery import LiveCheckTestFailed, State
 from livecheck_celery.utils.throttle import Throttle, ThrottledLogger
-from tests.helpers.faces import FACES, Face, execute
+from tests.helpers.faces import Face, execute
 
 
 @dataclasses.dataclass
@@ -46,25 +46,10 @@ ORDER = Order(UUID(int=7), Decimal("9.90"))
 ITEM = Item(sku="a", at=datetime(2026, 1, 2, tzinfo=UTC))
 
 
-@pytest.fixture(params=FACES, ids=lambda face: face.name)
-def face(request: pytest.FixtureRequest) -> Face:
-    """Either face."""
-    face: Face = request.param
-    return face
-
-
 @pytest.fixture
-def livecheck(face: Face, redis_url: str) -> Iterator[Any]:
-    """A LiveCheck of either face, on a real server."""
-    livecheck = face.livecheck(redis_url)
-    yield livecheck
-    livecheck.close()
-
-
-@pytest.fixture
-def declare(face: Face, livecheck: Any) -> Callable[[Callable[..., None]], Any]:
+def declare(face: Face, faced: Any) -> Callable[[Callable[..., None]], Any]:
     """Declares a case with this ``run()``."""
-    return lambda run: livecheck.add_case(type("test_order", (face.Case,), {"run": face.method(run)}), name=NAME)
+    return lambda run: faced.add_case(type("test_order", (face.Case,), {"run": face.method(run)}), name=NAME)
 
 
 @pytest.mark.promise("Arguments arrive in `run()` with the types of its annotations.", theme="cases")
@@ -228,7 +213,7 @@ def test_arguments_without_a_usable_type_are_json_types(declare: Any, caplog: py
     assert len(lines) == len({line.partition(" has JSON")[0] for line in lines}), "one line a minute for an argument"
 
 
-def test_type_of_an_argument_can_be_local_to_the_function_that_declares_the_case(face: Face, livecheck: Any) -> None:
+def test_type_of_an_argument_can_be_local_to_the_function_that_declares_the_case(face: Face, faced: Any) -> None:
     @dataclasses.dataclass
     class Local:
         id: int
@@ -244,7 +229,7 @@ def test_type_of_an_argument_can_be_local_to_the_function_that_declares_the_case
 
     Base.run = async_run if face.is_async else run
 
-    @livecheck.case(name=NAME)
+    @faced.case(name=NAME)
     class test_order(Base): ...
 
     seen: list[Any] = []

@@ -16,7 +16,7 @@ from celery.app.trace import build_tracer
 
 from livecheck_celery import Case, LiveCheck, Signal, State, current_test, is_synthetic
 from livecheck_celery.context import fake_request, under_test
-from livecheck_celery.models import EXECUTION, SignalEvent, TestExecution
+from livecheck_celery.models import EXECUTION, JSONText, SignalEvent, TestExecution
 from livecheck_celery.propagation import celery as propagation
 from livecheck_celery.propagation import outer_tests
 from tests.helpers.factories import make_test
@@ -38,7 +38,7 @@ def case(livecheck: LiveCheck) -> Any:
 
 def send_as_earlier_version(case: Any, test: TestExecution) -> None:
     use = replace(test, nonce="").use
-    event = SignalEvent("stored", case.name, test.id, '"x"', use=use)
+    event = SignalEvent("stored", case.name, test.id, JSONText('"x"'), use=use)
     assert case.app.runtime.store.signals.send(event, ttl=60) is None, "the signal counts"
 
 

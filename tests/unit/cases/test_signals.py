@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
+from livecheck_celery.models import JSONText
 
 
 @dataclasses.dataclass
@@ -60,7 +61,7 @@ def test_value_of_another_type_fails_the_test_with_the_fields_named(livecheck: L
     case = Case(app=livecheck, name="typed", signals=[Signal("sent", value_type=Order)])
     signal = case.signals["sent"]
     with pytest.raises(LiveCheckTestFailed) as caught:
-        signal.decode(SignalEvent("sent", "typed", "k", '{"id": "x", "price": "1"}'))
+        signal.decode(SignalEvent("sent", "typed", "k", JSONText('{"id": "x", "price": "1"}')))
     text = str(caught.value)
     assert text.startswith("signal sent (1 of 1): value is not of type Order: ")
     assert "id: Input should be a valid integer" in text
