@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar, overload
 
 import click
 import requests
@@ -29,12 +29,13 @@ from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.guard import Guard
 from livecheck_celery.models import TestExecution
-from livecheck_celery.propagation import asgi, deferral, messages, wsgi
 from livecheck_celery.propagation import celery as celery_propagation
+from livecheck_celery.propagation import deferral, messages
 from livecheck_celery.propagation.clients import registry as clients
 from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
 from livecheck_celery.propagation.gate import Gate, LateGate, Policy
+from livecheck_celery.propagation.middleware import Middlewares
 from livecheck_celery.propagation.routes import Arguments, Routes
 from livecheck_celery.propagation.sources import django_sources
 from livecheck_celery.runtime import Runtime
@@ -57,7 +58,7 @@ def livechecks_of(app: Celery) -> list[BaseLiveCheck]:
     return [each for each in installed_on(app) if isinstance(each, BaseLiveCheck)]
 
 
-class BaseLiveCheck:
+class BaseLiveCheck(Middlewares):
     """What the `LiveCheck` of either face is; arguments, attributes and errors are described there."""
 
     #: The classes of cases and signals of this face.
@@ -134,13 +135,25 @@ class BaseLiveCheck:
 
         return declare if cls is None else declare(cls)
 
-    def add_case(self, cls: type[C], *, name: str | None = None, **options: Any) -> C:
-        """Register a case of class ``cls``; arguments and errors as for `case`."""
-        name = name or declaration.default_name(cls, self.app.main)
+    @overload
+    def add_case(self, case: type[C], *, name: str | None = None, **options: Any) -> C: ...
+    @overload
+    def add_case(self, case: C) -> C: ...
+    def add_case(self, case: Any, *, name: str | None = None, **options: Any) -> Any:
+        """Register a case that was made by hand, or make one of a class; arguments and errors as for `case`.
+
+        ``livecheck.add_case(MyCase(app=livecheck, name="shop.test_order"))`` is the reference's.
+        """
+        if is_class := isinstance(case, type):
+            name = name or declaration.default_name(case, self.app.main)
+        else:
+            declaration.check_made(case, BaseCase, self, {**options, **({} if name is None else {"name": name})})
+            name = case.name
         if name in self.cases:
             raise ConfigurationError(f"case {name}: name: already registered; give one of the two another name=")
         declaration.check_name(name)
-        case = declaration.create(cls, app=self, name=name, **options)
+        if is_class:
+            case = declaration.create(case, app=self, name=name, **options)
         self.cases[name] = case
         if self._runtime is not None:
             case.apply_overrides(self._runtime.shared_config.case_added(name))
@@ -312,23 +325,6 @@ class BaseLiveCheck:
         """Name of this service, for people: the setting, or the name of the Celery app and the host."""
         name = self.app.main if self.app is not default_app() else None
         return self.settings.service or "@".join(filter(None, (name, socket.gethostname())))
-
-    def wsgi(self, app: Any) -> Any:
-        """Wrap ``app``, a WSGI application, in middleware that makes the test in the headers of a request current."""
-        return wsgi.LiveCheckMiddleware(app, self.gate)
-
-    def asgi(self, app: Any) -> Any:
-        """Wrap ``app``, an ASGI application, as `wsgi` does.
-
-        For FastAPI and Starlette: ``app.add_middleware(livecheck.asgi)``.
-        """
-        return asgi.LiveCheckMiddleware(app, self.gate)
-
-    def init_flask(self, app: Any) -> None:
-        """Wrap ``app``, a Flask application, in `wsgi`; a repeated call changes nothing."""
-        if app.extensions.get("livecheck") is not self:
-            app.extensions["livecheck"] = self
-            app.wsgi_app = self.wsgi(app.wsgi_app)
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test to the hosts in ``http_hosts``."""

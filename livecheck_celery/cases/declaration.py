@@ -84,6 +84,23 @@ def check_class(cls: Any, case: type) -> None:
         raise ConfigurationError(f"case: {given:.100} is not a class; decorate a class, and give a name as name=")
 
 
+def check_made(case: Any, base: type[Any], app: CaseApp, options: Mapping[str, Any]) -> None:
+    """Check that ``case`` is an instance of ``base`` that was made by hand for ``app``, without further ``options``.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    if not isinstance(case, base):
+        raise ConfigurationError(f"add_case(): {case!r:.100} is neither a case nor the class of one")
+    _check_init(case, getattr(case, "name", type(case).__qualname__))
+    if case.app is not app:
+        raise ConfigurationError(
+            f"case {case.name}: was made for another LiveCheck; add it there, or give it this app="
+        )
+    if options:
+        raise ConfigurationError(f"case {case.name}: is made already; give {', '.join(options)} to its class")
+
+
 def case_class(cls: type, base: type[C]) -> type[C]:
     """Return ``cls`` if it is a subclass of ``base``, else a class that inherits from both.
 
@@ -119,11 +136,15 @@ def create(cls: Callable[..., C], *, name: str, **options: Any) -> C:
             f"case {name}: the class cannot be a case: {type_and_message(exc)}; an __init__ must take keyword "
             "arguments and pass them to super().__init__(**kwargs)"
         ) from exc
+    _check_init(case, name)
+    return case
+
+
+def _check_init(case: object, name: str) -> None:
     if not hasattr(case, "async_exit_stack"):  # the last attribute that Case.__init__ sets
         raise ConfigurationError(
             f"case {name}: __init__ of the class must take keyword arguments and call super().__init__(**kwargs)"
         )
-    return case
 
 
 def resolve_options(
