@@ -6,6 +6,7 @@ worker. Each has proxies of its own to the servers, whose URLs are in its enviro
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 from collections.abc import Iterator
@@ -20,7 +21,7 @@ from flask import Flask, request
 
 from chaos.ledger import Ledger
 from chaos.plan import SCHEDULED, Order
-from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal
+from livecheck_celery import Case, LiveCheck, LiveCheckTestSkipped, Signal, aio
 from livecheck_celery.delivery.outbox import UNCONFIRMED
 from livecheck_celery.errors import BrokerUnavailable, DuplicateTest, RedisUnavailable
 from livecheck_celery.store import executions, signals
@@ -96,17 +97,17 @@ class Plain(Case):
 
 
 @livecheck.case(name="async", **_OPTIONS)
-class Async(Case):
-    """As `Plain`, with a coroutine."""
+class Async(aio.Case):
+    """As `Plain`, in the asyncio face."""
 
-    paid: Signal[str]
-    shipped: Signal[str]
+    paid: aio.Signal[str]
+    shipped: aio.Signal[str]
 
     async def run(self, kind: str, value: str) -> None:
         """Wait for both signals in turn."""
-        _expect(await self.paid.wait_async(timeout=SIGNAL_TIMEOUT), value)
+        _expect(await self.paid.wait(timeout=SIGNAL_TIMEOUT), value)
         _raise_if_planned(kind)
-        _expect(await self.shipped.wait_async(timeout=_shipped_timeout(kind)), value)
+        _expect(await self.shipped.wait(timeout=_shipped_timeout(kind)), value)
 
 
 @livecheck.case(name=SCHEDULED, frequency=PERIOD, **_OPTIONS)
@@ -146,10 +147,12 @@ def _shipped_timeout(kind: str) -> float:
 # -- the shop
 
 
-def _trigger(case: Case, test_id: str, *args: str, **options: Any) -> None:
+def _trigger(case: Case | aio.Case, test_id: str, *args: str, **options: Any) -> None:
     try:
         if options:
             case.trigger.apply_async((test_id, *args), **options)
+        elif isinstance(case, aio.Case):
+            asyncio.run(case.trigger(test_id, *args))
         else:
             case.trigger(test_id, *args)
     except BrokerUnavailable:

@@ -14,9 +14,8 @@ from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.descriptors import PerCase
 from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import ServiceDown, SuiteFailed
-from livecheck_celery.execution.drivers import Driver, LoopDriver
+from livecheck_celery.execution.drivers import BridgeDriver, Driver, LoopDriver
 from livecheck_celery.execution.fair_share import Party
-from livecheck_celery.execution.results import settled
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
@@ -99,6 +98,11 @@ class Case(BaseCase):
         party = Party(EXECUTE, self.name, test.synthetic)
         self.app.runtime.async_tests.start(party, partial(self.execute, test), test.ident, done)
 
+    @property
+    def thread_driver(self) -> Driver:
+        """The driver of code in a plain thread, which awaits coroutines on the event loop of this process."""
+        return BridgeDriver(self.app.runtime.event_loop)
+
     async def resolve_signal(self, key: object, event: SignalEvent) -> None:
         """Resolve the signal named by ``event`` for the test ``key``.
 
@@ -107,7 +111,7 @@ class Case(BaseCase):
             UnknownSignal: the case does not declare the signal.
             RedisUnavailable: Redis did not answer.
         """
-        await settled(self._signal_of(event).resolve(key, event))
+        await self._on_loop.result_of("resolve()", self._signal_of(event).resolve(key, event))
 
     async def get_url(self, url: str, **kwargs: Any) -> bytes | None:
         """Make a GET request; see `url_request`."""

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any, NoReturn
+import asyncio
+import inspect
+import time
+from collections.abc import Coroutine
+from typing import Any, Final, NoReturn
 
-from livecheck_celery.errors import LiveCheckTestSkipped
+from livecheck_celery.errors import LiveCheckTestSkipped, LiveCheckTestTimeout
 from livecheck_celery.execution.drivers import LoopDriver
+from livecheck_celery.execution.places import in_brackets, raised_at
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import State
+
+#: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
+_GRACE: Final = 0.5
 
 
 class TestRunner(BaseRunner):
@@ -15,6 +23,10 @@ class TestRunner(BaseRunner):
 
     As `livecheck_celery.TestRunner`; its hooks and `skip` are coroutines, except `end`, as in the reference.
     """
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._waits: list[tuple[Coroutine[Any, Any, Any], str]] = []
 
     async def execute(self) -> State:
         """Claim the execution, run it, record the verdict.
@@ -67,3 +79,30 @@ class TestRunner(BaseRunner):
             LiveCheckTestSkipped: always; it leaves ``run()``.
         """
         raise LiveCheckTestSkipped(reason)
+
+    def expect_await(self, coroutine: Coroutine[Any, Any, Any], otherwise: str) -> None:
+        """Let the test be an ERROR, of the message ``otherwise``, if ``run()`` returns before ``coroutine`` begins."""
+        self._waits = [wait for wait in self._waits if _is_new(wait[0])]
+        self._waits.append((coroutine, otherwise))
+
+    async def _in_time(self, result: Coroutine[Any, Any, Any]) -> Any:
+        try:
+            async with asyncio.timeout(self.deadline - time.monotonic() + _GRACE) as bound:
+                returned = await result
+        except TimeoutError as exc:
+            if not bound.expired():
+                raise
+            took = f"{time.monotonic() - self.started:.1f} s{in_brackets(raised_at(exc))}"
+            raise LiveCheckTestTimeout(f"run() was stopped after {took}") from None
+        self._check_waits()
+        return returned
+
+    def _check_waits(self) -> None:
+        unawaited = [otherwise for wait, otherwise in self._waits if _is_new(wait)]
+        self._waits = []  # so that Python warns of them now
+        if unawaited:
+            raise RuntimeError(unawaited[0])
+
+
+def _is_new(coroutine: Coroutine[Any, Any, Any]) -> bool:
+    return inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED

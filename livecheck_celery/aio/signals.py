@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
 from datetime import timedelta
+from typing import Any
 
+from livecheck_celery.aio.runner import TestRunner
 from livecheck_celery.cases.base_signal import T
 from livecheck_celery.cases.redis_signal import RedisSignal
 from livecheck_celery.execution.drivers import LoopDriver
+from livecheck_celery.execution.runner import current_execution
 from livecheck_celery.models import SignalEvent
 
 
@@ -22,13 +26,10 @@ class Signal(RedisSignal[T]):
         """
         await self.case.app.runtime.threads.call(self._resolve, key, event)
 
-    async def wait(
-        self,
-        *,
-        key: object = None,
-        timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - the reference's
-    ) -> T:
+    def wait(self, *, key: object = None, timeout: float | timedelta | str | None = None) -> Coroutine[Any, Any, T]:
         """Wait for the signal and return its value.
+
+        A test whose ``run()`` does not await it is an ERROR.
 
         Args:
             key: id of the receiving test, as for `send`; by default the test being executed. Signals of another test
@@ -38,7 +39,12 @@ class Signal(RedisSignal[T]):
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
             LiveCheckTestFailed: the value is not of type ``T``.
-            RuntimeError: called outside ``run()``.
+            RuntimeError: awaited outside ``run()``.
             ValueError: the timeout is negative, or not a duration.
         """
-        return await self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)
+        waiting = self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)
+        runner = current_execution()
+        if isinstance(runner, TestRunner):
+            unawaited = f"{self.described}: wait() was never awaited; write: await self.{self.name}.wait()"
+            runner.expect_await(waiting, unawaited)
+        return waiting

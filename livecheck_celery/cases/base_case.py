@@ -33,7 +33,7 @@ from livecheck_celery.cases.trigger import BaseTrigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable, SuiteFailed, UnknownSignal
-from livecheck_celery.execution.drivers import Driver, ThreadDriver, drive
+from livecheck_celery.execution.drivers import Driver, drive
 from livecheck_celery.execution.runnable import Resources
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.execution.test_log import write
@@ -249,6 +249,8 @@ class BaseCase(CaseOptions, Declaration):
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
         """Record a failure of the suite, then call `on_suite_fail`; log what the hook raises.
 
+        It blocks; coroutines call it by ``asyncio.to_thread()``.
+
         Raises:
             RedisUnavailable: Redis did not answer for a minute.
         """
@@ -257,7 +259,7 @@ class BaseCase(CaseOptions, Declaration):
     @property
     def thread_driver(self) -> Driver:
         """The driver of code in a plain thread."""
-        return ThreadDriver(self.app.runtime.event_loop)
+        raise NotImplementedError
 
     async def run_hook(self, driver: Driver, hook: Callable[..., Any], *args: Any, cancellable: bool = False) -> None:
         """Call a hook; log what it raises, except the cancellation of a ``cancellable`` one."""

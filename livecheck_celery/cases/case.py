@@ -11,7 +11,7 @@ from livecheck_celery.cases.descriptors import PerCase
 from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.cases.trigger import Trigger
 from livecheck_celery.errors import ServiceDown, SuiteFailed
-from livecheck_celery.execution.drivers import drive
+from livecheck_celery.execution.drivers import Driver, ThreadDriver, drive
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 
@@ -66,6 +66,11 @@ class Case(BaseCase):
     def execute_here(self, test: TestExecution) -> TestRunner:
         """Execute ``test`` in this thread, by `execute`, and return the runner."""
         return self.execute(test)
+
+    @property
+    def thread_driver(self) -> Driver:
+        """The driver of code in a plain thread."""
+        return ThreadDriver()
 
     def resolve_signal(self, key: object, event: SignalEvent) -> None:
         """Resolve the signal named by ``event`` for the test ``key``.

@@ -33,29 +33,24 @@ async def call_hook(
         CancelledError: the hook is ``cancellable``, and the task that runs it is cancelled.
     """
     name = f"{getattr(hook, '__name__', hook)}()"
-
-    def failed(error: BaseException) -> None:
-        error = readable(error)
-        if is_hand_back(error) or (cancellable and is_cancellation(error)):
-            raise error
-        write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
-
     with deadlines.watched(f"case {case_name}: {name}") as watched:
         try:
-            result = hook(*args)
+            watched.awaitable = result = hook(*args)
             if is_generator(result):
                 raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
-        except BaseException as exc:  # noqa: BLE001 - a hook decides nothing, whatever it raises
-            failed(exc)
-        else:
-            watched.awaitable = result
-            await driver.complete(result, watched.what, failed)
+            await driver.result_of(watched.what, result)
+        except BaseException as exc:
+            # A hook decides nothing, whatever it raises.
+            error = readable(exc)
+            if is_hand_back(error) or (cancellable and is_cancellation(error)):
+                raise
+            write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
 
 
 def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) -> None:
-    """Close the ``async_exit_stack`` of a case; raise what a callback of it raises."""
+    """Close the ``async_exit_stack`` of a case on the event loop.
 
-    def failed(error: BaseException) -> None:
-        raise error
-
-    event_loop.complete(stack.aclose(), f"case {case_name}: async_exit_stack", failed)
+    Raises:
+        RuntimeError: called on the thread of the loop, which would wait for itself.
+    """
+    event_loop.finish(stack.aclose(), f"case {case_name}: async_exit_stack")

@@ -1,38 +1,60 @@
-"""The methods that a case overrides: LiveCheck calls them, so they have its arguments, and are not generators."""
+"""The methods that a case overrides: LiveCheck calls them, as its face does, and with its arguments."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from types import FunctionType
-from typing import Any
+from typing import Any, Final
 
 from livecheck_celery.errors import ConfigurationError
 
+#: Methods that a case can override, besides hooks.
+_METHODS: Final = frozenset({"run", "make_fake_request", "post_report", "execute", "resolve_signal"})
+#: Methods whose arguments are those of the test, or of the reference.
+_ANY_ARGUMENTS: Final = frozenset({"run", "execute", "resolve_signal"})
+
 
 def check_methods(cls: type, case_name: str, base: type) -> None:
-    """Validate the methods of a case that LiveCheck calls; ``base`` is the class of all cases.
+    """Validate the methods of a case that LiveCheck calls; ``base`` is the class of all cases of its face.
 
     Raises:
-        ConfigurationError: a method has a ``yield``: calling it would execute nothing, and the test would pass; or a
-            hook does not take the arguments with which LiveCheck calls it.
+        ConfigurationError: a method has a ``yield``: calling it would execute nothing, and the test would pass; it is a
+            method of the other face; or a hook does not take the arguments with which LiveCheck calls it.
     """
     for name in dir(cls):
-        if name in ("run", "make_fake_request", "post_report") or name.startswith("on_"):
+        if name in _METHODS or name.startswith("on_"):
             method = inspect.getattr_static(cls, name)
             if _is_generator_function(method):
                 raise ConfigurationError(
                     f"case {case_name}: {name}() has a yield, so calling it would execute nothing; remove the yield"
                 )
-            if name != "run" and hasattr(base, name) and not _takes(method, arguments := _arguments(base, name)):
-                raise ConfigurationError(
-                    f"case {case_name}: {name}() is called as {name}({', '.join(arguments)}); declare it with these "
-                    "arguments"
-                )
+            if hasattr(base, name):
+                _check_face(name, method, case_name, base)
+                _check_arguments(name, method, case_name, base)
 
 
-def _arguments(base: type, name: str) -> list[str]:
-    return list(inspect.signature(getattr(base, name)).parameters)[1:]
+def _check_face(name: str, method: Any, case_name: str, base: type) -> None:
+    """Check that ``method`` is a coroutine function if that of ``base`` is one, as far as its code says."""
+    if inspect.iscoroutinefunction(getattr(base, name)):
+        if _is_plain(name, method):
+            raise ConfigurationError(
+                f"case {case_name}: {name}() must be async def in a case of livecheck_celery.aio; cases with def are "
+                "those of livecheck_celery"
+            )
+    elif any(map(inspect.iscoroutinefunction, _layers(method))):
+        raise ConfigurationError(
+            f"case {case_name}: {name}() is async def, which this face does not await; cases with async def are those "
+            "of livecheck_celery.aio"
+        )
+
+
+def _check_arguments(name: str, method: Any, case_name: str, base: type) -> None:
+    arguments = list(inspect.signature(getattr(base, name)).parameters)[1:]
+    if name not in _ANY_ARGUMENTS and not _takes(method, arguments):
+        raise ConfigurationError(
+            f"case {case_name}: {name}() is called as {name}({', '.join(arguments)}); declare it with these arguments"
+        )
 
 
 def _takes(method: Any, arguments: list[str]) -> bool:
@@ -53,9 +75,31 @@ def _takes(method: Any, arguments: list[str]) -> bool:
     return True
 
 
+def _is_plain(name: str, method: Any) -> bool:
+    """Return whether ``method`` is written as ``def name()``; what a decorator makes of a method shows when it runs."""
+    function = _unwrapped(method)
+    return (
+        isinstance(function, FunctionType)
+        and function.__code__.co_name == name
+        and not hasattr(function, "__wrapped__")
+        and not any(map(inspect.iscoroutinefunction, _layers(method)))
+    )
+
+
 def _is_generator_function(method: Any) -> bool:
+    function = _layers(method)[-1]
+    return inspect.isgeneratorfunction(function) or inspect.isasyncgenfunction(function)
+
+
+def _layers(method: Any) -> list[Any]:
+    """Return the function of a method, and what is called when that is a callable object."""
+    function = _unwrapped(method)
+    if inspect.isroutine(function) or isinstance(function, type):
+        return [function]
+    return [function, getattr(type(function), "__call__", function)]  # noqa: B004 - in place of a method
+
+
+def _unwrapped(method: Any) -> Any:
     while isinstance(method, staticmethod | classmethod | functools.partial | functools.partialmethod):
         method = method.func if isinstance(method, functools.partial | functools.partialmethod) else method.__func__
-    if not inspect.isroutine(method) and not isinstance(method, type):
-        method = getattr(type(method), "__call__", method)  # noqa: B004 - a callable object in place of a method
-    return inspect.isgeneratorfunction(method) or inspect.isasyncgenfunction(method)
+    return method

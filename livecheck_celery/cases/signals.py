@@ -6,8 +6,8 @@ from datetime import timedelta
 
 from livecheck_celery.cases.base_signal import T
 from livecheck_celery.cases.redis_signal import RedisSignal
-from livecheck_celery.execution.drivers import LoopDriver, drive
-from livecheck_celery.execution.event_loop import in_event_loop
+from livecheck_celery.execution.drivers import drive
+from livecheck_celery.execution.event_loop import in_running_loop
 from livecheck_celery.models import SignalEvent
 
 
@@ -40,21 +40,13 @@ class Signal(RedisSignal[T]):
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
             LiveCheckTestFailed: the value is not of type ``T``.
-            RuntimeError: called outside ``run()``, or by a coroutine, which must await `wait_async`.
+            RuntimeError: called outside ``run()``; or on a thread with a running event loop, which would be blocked.
             ValueError: the timeout is negative, or not a duration.
         """
         runner = self._runner()
-        if in_event_loop():
+        if in_running_loop():
             raise RuntimeError(
-                f"{self.described}: wait() would block every async test; use: await ...{self.name}.wait_async()"
+                f"{self.described}: wait() would block the running event loop; signals that are awaited are those of "
+                "livecheck_celery.aio"
             )
         return drive(self._wait(runner.case.thread_driver, key, timeout))
-
-    async def wait_async(
-        self,
-        *,
-        key: object = None,
-        timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - as wait() has it
-    ) -> T:
-        """Wait for the signal in an ``async def run()``; arguments, value and errors as for `wait`."""
-        return await self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)

@@ -148,8 +148,6 @@ class Deadlines:
 
 def place_in_run(test: RunningTest) -> Place | None:
     """Return the line of user code that the ``run()`` of ``test`` is executing; None if unknown."""
-    frames = sys._current_frames()  # noqa: SLF001 - documented API despite its name
-    # A coroutine runs on the thread of the event loop, which runs one of them at a time.
-    threads = frames.values() if test.is_async else filter(None, [frames.get(test.thread_id)])
+    frame = sys._current_frames().get(test.thread_id)  # noqa: SLF001 - documented API despite its name
     code = getattr(inspect.unwrap(test.case.run), "__code__", None)
-    return next((place for thread in threads if (place := place_inside(code, thread)) is not None), None)
+    return None if frame is None else place_inside(code, frame)

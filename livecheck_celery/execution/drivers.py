@@ -14,8 +14,8 @@ from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
-from livecheck_celery.execution.event_loop import EventLoop, in_event_loop
-from livecheck_celery.execution.results import settled
+from livecheck_celery.execution.event_loop import EventLoop
+from livecheck_celery.execution.results import is_awaitable, outcome_of, refuse_awaitable, result
 from livecheck_celery.execution.waiting import done_within
 from livecheck_celery.utils.forks import renew_after_fork
 
@@ -25,9 +25,6 @@ _THREADS: Final = 16
 P = ParamSpec("P")
 R = TypeVar("R")
 
-#: Gives an awaitable a deadline.
-Bounded = Callable[[Any], Coroutine[Any, Any, Any]]
-
 
 class Driver(Protocol):
     """Executes steps for the coroutine that awaits them."""
@@ -35,37 +32,43 @@ class Driver(Protocol):
     async def blocking(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that can block."""
 
-    async def result_of(self, awaitable: Any, bounded: Bounded, owner: str) -> Any:
-        """Return the result of ``bounded(awaitable)``, a coroutine of user code."""
-
-    async def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
-        """Finish ``outcome`` of user code, which can be awaitable; call ``failed`` with what that raises."""
+    async def result_of(self, name: str, returned: Any) -> Any:
+        """Return what the method ``name`` of a case has returned; in the asyncio face, the result of awaiting it."""
 
     async def wait_for(self, future: Future[Any], seconds: float) -> None:
         """Wait until ``future`` is done, for ``seconds`` at most."""
 
 
 class ThreadDriver:
-    """Executes each step at once, in the thread of the caller; awaitables of user code on the event loop."""
-
-    def __init__(self, event_loop: EventLoop) -> None:
-        self._event_loop = event_loop
+    """Executes each step at once, in the thread of the caller; for code of the sync face."""
 
     async def blocking(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function``."""
         return function(*args, **kwargs)
 
-    async def result_of(self, awaitable: Any, bounded: Bounded, owner: str) -> Any:
-        """As `EventLoop.finish`, which refuses a coroutine on the thread of the loop."""
-        return self._event_loop.finish(awaitable if in_event_loop() else bounded(awaitable), owner)
+    async def result_of(self, name: str, returned: Any) -> Any:
+        """Return ``returned``.
 
-    async def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
-        """As `EventLoop.complete`."""
-        self._event_loop.complete(outcome, owner, failed)
+        Raises:
+            TypeError: it is awaitable.
+        """
+        refuse_awaitable(name, returned)
+        return returned
 
     async def wait_for(self, future: Future[Any], seconds: float) -> None:
         """Block this thread until ``future`` is done."""
         wait([future], seconds)
+
+
+class BridgeDriver(ThreadDriver):
+    """Executes each step in a plain thread, and awaits user code of the asyncio face on the event loop."""
+
+    def __init__(self, event_loop: EventLoop) -> None:
+        self._event_loop = event_loop
+
+    async def result_of(self, name: str, returned: Any) -> Any:
+        """As `EventLoop.finish`, which refuses to wait on the thread of the loop."""
+        return self._event_loop.finish(returned, name)
 
 
 class LoopDriver:
@@ -78,16 +81,9 @@ class LoopDriver:
         """Call ``function`` in another thread, with a copy of the context."""
         return await self._threads.call(function, *args, **kwargs)
 
-    async def result_of(self, awaitable: Any, bounded: Bounded, owner: str) -> Any:  # noqa: ARG002 - the task has its owner
-        """Await ``bounded(awaitable)``."""
-        return await bounded(awaitable)
-
-    async def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:  # noqa: ARG002 - the task has its owner
-        """Await ``outcome``."""
-        try:
-            await settled(outcome)
-        except BaseException as exc:  # noqa: BLE001 - the caller decides
-            failed(exc)
+    async def result_of(self, name: str, returned: Any) -> Any:  # noqa: ARG002 - the task has its owner
+        """Await ``returned``, in a task of its own."""
+        return result(await asyncio.create_task(outcome_of(returned))) if is_awaitable(returned) else returned
 
     async def wait_for(self, future: Future[Any], seconds: float) -> None:
         """Await ``future``."""

@@ -1,8 +1,8 @@
 """Run coroutines for synchronous code, on one event loop thread.
 
-No synchronous call waits for the loop on the loop's own thread: `EventLoop.finish` refuses it, and `EventLoop.complete`
-runs the coroutine later. User code can still block the loop, for example by ``time.sleep()``; a second thread logs
-which code does, and after a while gives the other coroutines a new loop.
+No synchronous call waits for the loop on the loop's own thread: `EventLoop.finish` refuses it. User code can still
+block the loop, for example by ``time.sleep()``; a second thread logs which code does, and after a while gives the other
+coroutines a new loop.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ import asyncio
 import math
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
 from contextvars import ContextVar, copy_context
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 from weakref import WeakKeyDictionary
 
 from livecheck_celery.execution.places import current_place
-from livecheck_celery.execution.results import is_awaitable, settled
+from livecheck_celery.execution.results import is_awaitable, outcome_of, result
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.sanitize import get_logger
 
@@ -35,19 +35,17 @@ _CHECK_EVERY: Final = 1.0
 _this_thread = threading.local()
 #: What the running code belongs to, such as ``shop.test_order:42``.
 _owner: ContextVar[str] = ContextVar("livecheck_owner", default="a coroutine")
-#: Coroutines that `EventLoop.complete` has started from the running one, which ends after them.
-_later: ContextVar[list[asyncio.Task[None]] | None] = ContextVar("livecheck_later", default=None)
 
 
-class _Raised(NamedTuple):
-    """The exception of a coroutine, as a value: asyncio ends the loop when a task raises SystemExit."""
-
-    error: BaseException
-
-
-def in_event_loop() -> bool:
-    """Return whether the caller runs on the thread of an `EventLoop`, and so must not wait for it."""
-    return getattr(_this_thread, "loop", None) is not None
+def in_running_loop() -> bool:
+    """Return whether the caller runs on the thread of a running event loop, whoever runs it, and so must not block."""
+    try:
+        loop: Any = asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    # On gevent, all greenlets of an operating system's thread find the loop that one of them runs.
+    me = threading.get_ident()
+    return bool(getattr(loop, "_thread_id", me) == me)
 
 
 class EventLoop:
@@ -77,44 +75,23 @@ class EventLoop:
         """
         if not is_awaitable(outcome):
             return outcome
-        if in_event_loop():
+        if getattr(_this_thread, "loop", None) is not None:
             if isinstance(outcome, Coroutine):
                 outcome.close()
             raise RuntimeError(f"{owner}: would block the event loop that it waits for; call it by asyncio.to_thread()")
-        future = self.start(_result_of(outcome), owner)
+        future = self.start(outcome_of(outcome), owner)
         try:
-            result = future.result(timeout)
+            returned = future.result(timeout)
         except TimeoutError:
             future.cancel()
             raise
-        if type(result) is _Raised:  # not isinstance(), which evaluates a lazy object
-            raise result.error
-        return result
+        return result(returned)
 
     def start(self, coroutine: Coroutine[Any, Any, Any], owner: str) -> Future[Any]:
         """Start ``coroutine`` with a copy of the context, and return the future of its result."""
         context = copy_context()
         context.run(_owner.set, owner)
         return context.run(asyncio.run_coroutine_threadsafe, coroutine, self._running())
-
-    def complete(self, outcome: Any, owner: str, failed: Callable[[BaseException], object]) -> None:
-        """Finish ``outcome`` as `finish` does, without a result; call ``failed`` with what it raises.
-
-        On the thread of the loop, return at once; the coroutine runs when its caller awaits something or ends, and
-        before `finish` returns for the caller.
-        """
-        if not (is_awaitable(outcome) and in_event_loop()):
-            try:
-                self.finish(outcome, owner)
-            except BaseException as exc:  # noqa: BLE001 - the caller decides
-                failed(exc)
-            return
-        context = copy_context()
-        context.run(_owner.set, owner)
-        task = context.run(_this_thread.loop.create_task, _complete(outcome, failed))
-        later = _later.get()
-        if later is not None:
-            later.append(task)
 
     def close(self) -> None:
         """Stop the loop when its last task is done, without waiting for that task."""
@@ -185,25 +162,6 @@ def _wait(answered: threading.Event, thread: threading.Thread, deadline: float) 
         if left <= 0:
             return False
     return True
-
-
-async def _result_of(awaitable: Awaitable[Any]) -> Any:
-    """Await ``awaitable``, and what it returns if that is awaitable, too; then those that `complete` started."""
-    later: list[asyncio.Task[None]] = []
-    _later.set(later)
-    try:
-        result: Any = await settled(awaitable)
-    except BaseException as exc:  # noqa: BLE001 - re-raised by finish()
-        result = _Raised(exc)
-    while later:
-        await asyncio.wait([later.pop()])
-    return result
-
-
-async def _complete(awaitable: Awaitable[Any], failed: Callable[[BaseException], object]) -> None:
-    result = await _result_of(awaitable)
-    if type(result) is _Raised:  # not isinstance(), which evaluates a lazy object
-        failed(result.error)
 
 
 def _remember_owners(loop: asyncio.AbstractEventLoop) -> WeakKeyDictionary[Any, str]:

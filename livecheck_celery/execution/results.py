@@ -10,8 +10,8 @@ import inspect
 from collections import deque
 from concurrent.futures import Future
 from itertools import islice
-from types import AsyncGeneratorType, GeneratorType
-from typing import Any, Final
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import Any, Final, NamedTuple
 
 from livecheck_celery.utils.raw_types import defines, mro_of, name_of
 
@@ -34,11 +34,46 @@ def is_awaitable(value: Any) -> bool:
     return defines(kind, "__await__") and (not _is_proxy(kind) or defines(kind, "send"))
 
 
-async def settled(value: Any) -> Any:
-    """Return ``value``, or what awaiting it gives, until that is not awaitable."""
-    while is_awaitable(value):
-        value = await value
+class Raised(NamedTuple):
+    """The exception of a coroutine, as a value."""
+
+    error: BaseException
+
+
+async def outcome_of(value: Any) -> Any:
+    """Return ``value``, or what awaiting it gives, until that is not awaitable; `Raised` for an exception.
+
+    For a task of its own: asyncio ends the loop when a task raises SystemExit; and a GeneratorExit of what user code
+    awaits closes all coroutines of its task.
+    """
+    try:
+        while is_awaitable(value):
+            value = await value
+    except BaseException as exc:  # noqa: BLE001 - re-raised by result()
+        return Raised(exc)
     return value
+
+
+def result(outcome: Any) -> Any:
+    """Return what `outcome_of` has returned; raise the exception that it stands for."""
+    if type(outcome) is Raised:  # not isinstance(), which evaluates a lazy object
+        raise outcome.error
+    return outcome
+
+
+def refuse_awaitable(name: str, returned: Any) -> None:
+    """Check that the method ``name`` of a case of the sync face has not ``returned`` an awaitable.
+
+    Raises:
+        TypeError: it has; a coroutine is closed, so that Python does not warn of it, too.
+    """
+    if not is_awaitable(returned):
+        return
+    if type(returned) is CoroutineType:
+        returned.close()
+    raise TypeError(
+        f"{name} returned an awaitable, which nothing executes; cases that await are those of livecheck_celery.aio"
+    )
 
 
 def is_generator(value: Any) -> bool:

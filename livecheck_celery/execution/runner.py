@@ -10,19 +10,18 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import replace
-from functools import partial
 from typing import Any, Final
 
 from celery.schedules import BaseSchedule
 
 from livecheck_celery.context import under_test
 from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
-from livecheck_celery.execution.contract import awaited, check_arrivals
+from livecheck_celery.execution.contract import check_arrivals
 from livecheck_celery.execution.deadlines import place_in_run
 from livecheck_celery.execution.drivers import Driver, drive
 from livecheck_celery.execution.failures import describe, log_verdict
@@ -32,7 +31,7 @@ from livecheck_celery.execution.mailboxes import Mailboxes
 from livecheck_celery.execution.places import in_brackets
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
-from livecheck_celery.execution.results import is_awaitable, unexecuted
+from livecheck_celery.execution.results import unexecuted
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.runner_hooks import RunnerHooks
 from livecheck_celery.execution.spans import traced
@@ -79,7 +78,6 @@ class BaseRunner(RunnerHooks):
         overran: whether the verdict TIMEOUT was recorded before ``run()`` returned.
         thread_id: id of the thread that executes the test.
         handed_back: whether this process stopped before a verdict, so that another worker runs the test.
-        is_async: whether ``run()`` has returned a coroutine, which the event loop executes.
     """
 
     __test__ = False  # keeps pytest from collecting it
@@ -100,7 +98,6 @@ class BaseRunner(RunnerHooks):
         self.overran = False
         self.thread_id = threading.get_ident()
         self.handed_back = False
-        self.is_async = False
         self._was_called = False
         self._process = case.runner_resources
         self._last_received: str | None = None
@@ -301,14 +298,15 @@ class BaseRunner(RunnerHooks):
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
 
     async def _finish(self, driver: Driver, result: Any) -> None:
-        """Await what ``run()`` has returned, if it is awaitable, and check the result and the signals."""
-        if is_awaitable(result):
-            self.is_async = True
-            bounded = partial(awaited, started=self.started, deadline=self.deadline)
-            result = await driver.result_of(result, bounded, self.test.ident)
+        """Await what ``run()`` has returned, in the asyncio face, and check the result and the signals."""
+        result = await self._in_time(driver.result_of("run()", result))
         if kind := unexecuted(result):
             raise TypeError(f"run() returned {kind}, which nothing executes; execute or await it in run()")
         await driver.blocking(check_arrivals, self.case, self.test)
+
+    async def _in_time(self, result: Coroutine[Any, Any, Any]) -> Any:
+        """Return the ``result`` of ``run()``; the asyncio face cancels it at the deadline."""
+        return await result
 
     async def _end(self, driver: Driver, state: State, error: BaseException | None = None) -> bool:
         """Record the verdict, unless this runner has recorded one; return whether it had not."""

@@ -38,10 +38,6 @@ class RunningTest(Protocol):
         """The execution."""
 
     @property
-    def is_async(self) -> bool:
-        """Whether ``run()`` is a coroutine function."""
-
-    @property
     def arrived(self) -> list[SignalEvent]:
         """Signals that have arrived, the earliest first."""
 

@@ -12,6 +12,7 @@ from typing import Self
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.context import fake_request
 from livecheck_celery.errors import RedisUnavailable, SuiteFailed
+from livecheck_celery.execution.drivers import drive
 from livecheck_celery.execution.failures import describe
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.results import unexecuted
@@ -45,7 +46,8 @@ def make_fake_request(case: BaseCase) -> None:
     with RunLease(runtime.store, runtime.retry, case.name, token, lease=lease):
         try:
             with fake_request(case.name, case.app.settings.max_hop_age):
-                result = runtime.event_loop.finish(case.make_fake_request(), f"case {case.name}: make_fake_request()")
+                made = case.make_fake_request()
+                result = drive(case.thread_driver.result_of(f"case {case.name}: make_fake_request()", made))
             if kind := unexecuted(result):
                 raise TypeError(f"it returned {kind}, which nothing executes")  # noqa: TRY301 - as if it had raised
         except BaseException as exc:

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery
 
-from livecheck_celery import Case, LiveCheck, Signal, State, TestReport, TestRunner
-from livecheck_celery.cases.arguments import build
+from livecheck_celery import Case, LiveCheck, Signal, State, TestReport, aio
+from livecheck_celery.base_livecheck import BaseLiveCheck
+from tests.helpers import faces
 
 
-def declare(livecheck: LiveCheck, run: Any, base: type = Case, **options: Any) -> Case:
-    """Declare the case, with ``run`` as its method and two signals, ``sent`` and ``done``."""
-    cls = type("test_order", (base,), {"run": run, "__annotations__": {"sent": Signal[int], "done": Signal[str]}})
+def face_of(method: Any) -> faces.Face:
+    """Return the face of cases that have ``method``: the asyncio face if it is a coroutine function."""
+    return faces.AIO if inspect.iscoroutinefunction(method) else faces.SYNC
+
+
+def declare(livecheck: BaseLiveCheck, run: Any, base: type | None = None, **options: Any) -> Any:
+    """Declare the case, with ``run`` as its method and two signals, ``sent`` and ``done``.
+
+    ``base`` is by default the class of all cases of the face of ``run``.
+    """
+    base = base or face_of(run).Case
+    signal = aio.Signal if issubclass(base, aio.Case) else Signal
+    cls = type("test_order", (base,), {"run": run, "__annotations__": {"sent": signal[int], "done": signal[str]}})
     return livecheck.add_case(cls, name="shop.test_order", **options)
 
 
@@ -29,12 +41,10 @@ def make_order_case(url: str, **options: Any) -> Any:
     return test_order
 
 
-def execute(case: Case, *args: Any, id: str = "o-1", **kwargs: Any) -> TestRunner:
-    """Execute a new test of ``case`` with these arguments."""
-    return case.execute(build(case, id, args, kwargs))
+execute = faces.execute
 
 
-def reports(livecheck: LiveCheck) -> list[TestReport]:
+def reports(livecheck: BaseLiveCheck) -> list[TestReport]:
     """Return the reports of the case, the newest first."""
     return livecheck.runtime.store.reports.latest(["shop.test_order"], count=100)
 
@@ -44,13 +54,13 @@ def outcomes(case: Any) -> list[tuple[State, str | None]]:
     return [(report.state, report.error) for report in case.app.runtime.store.reports.latest([case.name], count=100)]
 
 
-def still_works(livecheck: LiveCheck) -> None:
+def still_works(livecheck: BaseLiveCheck) -> None:
     """Fail unless coroutines still run, and `LiveCheck.close` returns."""
 
-    async def run(self: Case) -> None:
+    async def run(self: aio.Case) -> None:
         await asyncio.sleep(0)
 
-    case = livecheck.add_case(type("later", (Case,), {"run": run}), name="later")
+    case = livecheck.add_case(type("later", (aio.Case,), {"run": run}), name="later")
     assert execute(case).state is State.PASS
     livecheck.close()
 

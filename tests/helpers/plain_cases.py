@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from livecheck_celery import Case, Signal
+from livecheck_celery import Case, Signal, aio
 
 
 class Side(Enum):
@@ -131,9 +131,6 @@ class Plain(Case):
 
         check(2)
 
-    async def compare_awaited(self) -> None:
-        assert await answer() == 201
-
     def compare_keywords(self) -> None:
         response = Response()
         assert response.json(deep=half(4))["items"][half(6)] == 1
@@ -169,6 +166,15 @@ def is_odd(number: int) -> bool:
 
 def half(number: int) -> int:
     return number // 2
+
+
+class Awaiting(aio.Case):
+    """As `Plain`, in the asyncio face."""
+
+    sent: aio.Signal[int]
+
+    async def compare_awaited(self) -> None:
+        assert await answer() == 201
 
 
 async def answer() -> int:

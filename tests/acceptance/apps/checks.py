@@ -4,7 +4,7 @@ import asyncio
 import sys
 import time
 
-from livecheck_celery import Case, LiveCheck, Signal, current_execution, current_test
+from livecheck_celery import Case, LiveCheck, Signal, aio, current_execution, current_test
 
 livecheck = LiveCheck()
 
@@ -23,14 +23,14 @@ class test_plain(Case):
 
 
 @livecheck.case(warn_stalled_after="1h")
-class test_async(Case):
+class test_async(aio.Case):
     """As `test_plain`, in ``async def run``."""
 
-    go: Signal[str]
+    go: aio.Signal[str]
 
     async def run(self, me: str, within: float = 30.0) -> None:
         check_context(self, me)
-        got = await self.go.wait_async(timeout=within)
+        got = await self.go.wait(timeout=within)
         check_context(self, me)
         assert got == me, f"test {me} got the signal of test {got}"
 
@@ -58,7 +58,7 @@ class test_ending(Case):
 
 
 @livecheck.case(warn_stalled_after="1h")
-class test_ending_async(Case):
+class test_ending_async(aio.Case):
     """Ends as a script does, in a task of its own."""
 
     async def run(self, how: str) -> None:
@@ -83,7 +83,7 @@ class test_faked(Case):
             self.asked.send(test.synthetic and current_test() is test)
 
 
-def check_context(case: Case, me: str) -> None:
+def check_context(case: Case | aio.Case, me: str) -> None:
     for test in (current_test(), case.current_test, livecheck.current_test, current_execution().test):
         assert test.id == me, f"the context of test {me} has test {test}"
     for execution in (current_execution(), case.current_execution, livecheck.current_execution):

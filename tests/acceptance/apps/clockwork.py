@@ -8,7 +8,7 @@ import redis
 from celery import Celery
 from celery.schedules import crontab, schedule
 
-from livecheck_celery import Case, LiveCheck, Signal, current_test
+from livecheck_celery import Case, LiveCheck, Signal, aio, current_test
 
 URL = os.environ["SHOP_URL"]
 
@@ -39,10 +39,10 @@ class test_steady(Case):
 
 
 @livecheck.case(frequency=schedule(1.0), warn_stalled_after="1h")
-class test_on_a_celery_schedule(Case):
+class test_on_a_celery_schedule(aio.Case):
     """Has fake requests made by an ``async def``, on a schedule object of Celery."""
 
-    def run(self) -> None:
+    async def run(self) -> None:
         pass
 
     async def make_fake_request(self) -> None:

@@ -6,7 +6,7 @@ import os
 
 from celery import Celery
 
-from livecheck_celery import Case, LiveCheck, Signal
+from livecheck_celery import Case, LiveCheck, Signal, aio
 
 URL = os.environ["SHOP_URL"]
 
@@ -25,10 +25,10 @@ class test_plain(Case):
 
 
 @livecheck.case()
-class test_async(Case):
-    early: Signal[str]
-    go: Signal[str]
+class test_async(aio.Case):
+    early: aio.Signal[str]
+    go: aio.Signal[str]
 
     async def run(self) -> None:
-        assert await self.early.wait_async(timeout=10.0) == "early"
-        assert await self.go.wait_async(timeout=30.0) == "go"
+        assert await self.early.wait(timeout=10.0) == "early"
+        assert await self.go.wait(timeout=30.0) == "go"

@@ -93,7 +93,7 @@ def test_coroutine_awaits_a_signal(livecheck: LiveCheck) -> None:
 
     async def run(self: Case) -> None:
         waiting.set()
-        assert await self.sent.wait_async(timeout=10) == 7
+        assert await self.sent.wait(timeout=10) == 7
 
     execute_and_send(declare(livecheck, run), waiting)
 
@@ -113,7 +113,7 @@ def test_wait_ends_at_its_deadline_despite_wakeups(livecheck: LiveCheck, is_asyn
     async def run_async(self: Case) -> None:
         started = time.monotonic()
         try:
-            await self.sent.wait_async(timeout=0.6)
+            await self.sent.wait(timeout=0.6)
         finally:
             durations.append(time.monotonic() - started)
 
@@ -207,15 +207,6 @@ def test_wait_outside_run_is_an_error(livecheck: LiveCheck) -> None:
         case.sent.wait(timeout=1)
 
 
-def test_wait_in_a_coroutine_is_an_error_that_names_wait_async(livecheck: LiveCheck) -> None:
-    async def run(self: Case) -> None:
-        self.sent.wait(timeout=1)
-
-    case = declare(livecheck, run)
-    assert execute(case).state is State.ERROR
-    assert "await ...sent.wait_async()" in str(reports(livecheck)[0].error)
-
-
 def test_event_is_routed_to_the_signal_it_names(livecheck: LiveCheck) -> None:
     case = declare(livecheck, lambda self: self.sent.wait(timeout=5))
     case.resolve_signal("o-1", SignalEvent("sent", case.name, "o-1", 3))
@@ -243,7 +234,7 @@ def test_wait_that_timed_out_is_no_longer_awaited(livecheck: LiveCheck, is_async
 
     async def run_async(self: Case) -> None:
         with pytest.raises(LiveCheckTestTimeout):
-            await self.sent.wait_async(timeout=0.01)
+            await self.sent.wait(timeout=0.01)
         nothing_awaited()
 
     runner = execute(declare(livecheck, run_async if is_async else run))

@@ -15,13 +15,15 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck, Signal, State, TestRunner
+from livecheck_celery import Case, LiveCheck, State, TestRunner, aio
 from livecheck_celery.cases.arguments import build
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.execution import deadlines
 from tests.helpers.order_case import declare as declare_order
+from tests.helpers.order_case import face_of
 from tests.helpers.waiting import wait_until
 
-LogOfHanging = Callable[[type[Case], threading.Event], list[str]]
+LogOfHanging = Callable[[type[BaseCase], threading.Event], list[str]]
 
 
 @pytest.fixture
@@ -40,23 +42,32 @@ def pool(stop: threading.Event) -> Iterator[ThreadPoolExecutor]:
         stop.set()
 
 
+class Noting(Case):
+    """Notes the timeouts of its tests."""
+
+    timeouts: list[BaseException]
+
+    def on_test_timeout(self, runner: TestRunner, exc: BaseException) -> None:
+        self.timeouts.append(exc)
+
+
+class NotingAsync(aio.Case):
+    """As `Noting`, in the asyncio face."""
+
+    timeouts: list[BaseException]
+
+    async def on_test_timeout(self, runner: aio.TestRunner, exc: BaseException) -> None:
+        self.timeouts.append(exc)
+
+
 def declare(livecheck: LiveCheck, run: Callable[..., Any], **options: Any) -> Any:
-    timeouts: list[BaseException] = []
-
-    @livecheck.case(name="shop.test_order", **options)
-    class test_order(Case):
-        sent: Signal[str]
-
-        def on_test_timeout(self, runner: TestRunner, exc: BaseException) -> None:
-            timeouts.append(exc)
-
-    type(test_order).run = run
-    test_order.timeouts = timeouts
-    return test_order
+    case = declare_order(livecheck, run, NotingAsync if face_of(run).is_async else Noting, **options)
+    case.timeouts = []
+    return case
 
 
 def start(pool: ThreadPoolExecutor, case: Any) -> Future[TestRunner]:
-    return pool.submit(case.execute, build(case, "o-1"))
+    return pool.submit(case.execute_here, build(case, "o-1"))
 
 
 def timed_out(case: Any) -> str:
@@ -128,13 +139,22 @@ def test_test_that_expires_before_max_runtime_times_out_then(
 def test_coroutine_is_cancelled_and_frees_its_slot(
     livecheck: LiveCheck, pool: ThreadPoolExecutor, caplog: pytest.LogCaptureFixture
 ) -> None:
+    ended: list[str] = []
+
     async def run(self: Any) -> None:
-        await asyncio.Event().wait()
+        try:
+            await asyncio.Event().wait()
+        except asyncio.CancelledError:
+            ended.append("cancelled")
+            raise
+        finally:
+            ended.append("finally")
 
     case = declare(livecheck, run, max_runtime=0.2)
     assert start(pool, case).result(10).state is State.TIMEOUT
+    assert ended == ["cancelled", "finally"]
     assert re.fullmatch(
-        rf"run\(\) was stopped after 0.\d s \(test_deadlines.py:{run.__code__.co_firstlineno + 1}\)", timed_out(case)
+        rf"run\(\) was stopped after 0.\d s \(test_deadlines.py:{run.__code__.co_firstlineno + 2}\)", timed_out(case)
     )
     assert "holds a slot" not in caplog.text
 
@@ -149,7 +169,8 @@ def test_coroutine_that_blocks_the_event_loop_times_out(
     start(pool, case)
     place = f"test_deadlines.py:{run.__code__.co_firstlineno + 1}"
     assert timed_out(case) == f"run() was still running after 0.2 s ({place})"
-    wait_until(lambda: f"it is at {__file__}:{run.__code__.co_firstlineno + 1}" in caplog.text)
+    blocked = f"event loop: blocked by shop.test_order:o-1, at {__file__}:{run.__code__.co_firstlineno + 1}"
+    wait_until(lambda: blocked in caplog.text)
 
 
 def test_timeout_error_raised_by_a_coroutine_is_an_error(livecheck: LiveCheck, pool: ThreadPoolExecutor) -> None:
@@ -168,13 +189,13 @@ def test_wait_ends_at_max_runtime_and_names_the_missing_signal(
         self.sent.wait(timeout=30)
 
     async def run_async(self: Any) -> None:
-        await self.sent.wait_async(timeout=30)
+        await self.sent.wait(timeout=30)
 
     case = declare(livecheck, run if kind == "plain" else run_async, max_runtime=0.2)
     started = time.monotonic()
     assert start(pool, case).result(10).state is State.TIMEOUT
     assert time.monotonic() - started < 5
-    assert timed_out(case).startswith("signal sent (1 of 1) did not arrive within 0.")
+    assert timed_out(case).startswith("signal sent (1 of 2) did not arrive within 0.")
 
 
 def test_test_within_its_deadline_is_not_affected(
@@ -210,11 +231,11 @@ def log_of_hanging(
     def lines() -> list[str]:
         return [line for line in caplog.messages if line.startswith("deadlines: ")]
 
-    def execute(base: type[Case], end: threading.Event) -> list[str]:
+    def execute(base: type[BaseCase], end: threading.Event) -> list[str]:
         case = declare_order(livecheck, lambda self: None, base)
 
         def worker() -> Any:
-            return case.execute(build(case, "o-1"))  # as celery/app/trace.py does
+            return case.execute_here(build(case, "o-1"))  # as celery/app/trace.py does
 
         with ThreadPoolExecutor(1) as pool:
             test = pool.submit(worker)
@@ -248,7 +269,7 @@ def test_async_hook_that_hangs_is_named_with_the_line_at_which_it_waits(
     async def wait() -> None:
         await asyncio.to_thread(end.wait, 10)  # in a coroutine
 
-    class Slow(Case):
+    class Slow(aio.Case):
         async def on_test_pass(self, runner: Any) -> None:
             if waits_for == "asyncio":
                 await asyncio.to_thread(end.wait, 10)  # in the hook
@@ -274,4 +295,4 @@ class HangingAwaitable:
 def test_place_in_the_code_that_called_livecheck_is_not_that_of_a_hook(log_of_hanging: LogOfHanging) -> None:
     end = threading.Event()
     hooks = {"on_test_pass": lambda self, _: HangingAwaitable(end)}
-    assert not any("in worker()" in line for line in log_of_hanging(type("Slow", (Case,), hooks), end))
+    assert not any("in worker()" in line for line in log_of_hanging(type("Slow", (aio.Case,), hooks), end))

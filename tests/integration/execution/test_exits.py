@@ -18,7 +18,7 @@ from livecheck_celery import (
 )
 from livecheck_celery.tasks.fake_requests import make_fake_request
 from tests.helpers.factories import BrokenStr
-from tests.helpers.order_case import declare, execute, reports, still_works
+from tests.helpers.order_case import declare, execute, face_of, reports, still_works
 
 
 class OwnExit(BaseException):
@@ -61,14 +61,16 @@ def test_run_that_exits_is_an_error(livecheck: LiveCheck, error: BaseException, 
 @pytest.mark.parametrize("error", EXITS, ids=lambda error: type(error).__name__)
 def test_hook_that_exits_changes_nothing(livecheck: LiveCheck, error: BaseException, is_async: bool) -> None:
     hooks = {name: raising(error, is_async=is_async) for name in ("on_test_start", "on_test_pass", "post_report")}
-    case = declare(livecheck, lambda self: None, base=type("Hooked", (Case,), hooks))
+    face = face_of(hooks["post_report"])
+    case = declare(livecheck, lambda self: None, base=type("Hooked", (face.Case,), hooks))
     assert execute(case).state is State.PASS
     still_works(livecheck)
 
 
 @pytest.mark.parametrize("is_async", [False, True])
 def test_fake_request_that_exits_fails_the_suite(livecheck: LiveCheck, is_async: bool) -> None:
-    base = type("Faked", (Case,), {"make_fake_request": raising(SystemExit(3), is_async=is_async)})
+    method = raising(SystemExit(3), is_async=is_async)
+    base = type("Faked", (face_of(method).Case,), {"make_fake_request": method})
     case = declare(livecheck, lambda self: None, base=base, frequency=60)
     make_fake_request(case)
     assert case.status is State.ERROR

@@ -12,15 +12,16 @@ import requests
 from livecheck_celery import Case, LiveCheck, State
 from tests.helpers import plain_cases
 from tests.helpers.order_case import declare, execute, reports
-from tests.helpers.plain_cases import Plain
+from tests.helpers.plain_cases import Awaiting, Plain
 
 FILE = "plain_cases.py"
 SOLD = "(order.side == 'sell' for order in orders)"
 
 
 def error_of(livecheck: LiveCheck, method: str, state: State = State.FAIL, **attributes: Any) -> str:
-    """Execute a case whose ``run()`` is ``method`` of `Plain`, and return the error of the report."""
-    case = livecheck.add_case(type("test_order", (Plain,), {"run": getattr(Plain, method)}), name="shop.test_order")
+    """Execute a case whose ``run()`` is ``method`` of `Plain` or `Awaiting`, and return the error of the report."""
+    base: Any = Plain if hasattr(Plain, method) else Awaiting
+    case = livecheck.add_case(type("test_order", (base,), {"run": getattr(base, method)}), name="shop.test_order")
     case.sent.send(7, key="o-1", force=True)
     livecheck.flush()
     runner = execute(case)

@@ -25,7 +25,7 @@ async def assert_side(self: Any) -> None:
 
 
 async def await_signal(self: Any) -> None:
-    await self.sent.wait_async(timeout=0.01)
+    await self.sent.wait(timeout=0.01)
 
 
 async def skip(self: Any) -> None:
@@ -110,8 +110,8 @@ def test_test_that_waits_in_a_task_group_is_handed_back(livecheck: LiveCheck) ->
 
     async def run(self: Any) -> None:
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self.sent.wait_async())
-            tasks.create_task(self.done.wait_async())
+            tasks.create_task(self.sent.wait())
+            tasks.create_task(self.done.wait())
             waiting.set()
 
     case = declare(livecheck, run)

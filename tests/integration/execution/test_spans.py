@@ -18,11 +18,9 @@ from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor
 from opentelemetry.trace import SpanContext, SpanKind, StatusCode
 
 from livecheck_celery import (
-    Case,
     LiveCheck,
     LiveCheckTestSkipped,
     RedisUnavailable,
-    Signal,
     SignalEvent,
     State,
     TestExecution,
@@ -35,6 +33,7 @@ from livecheck_celery.models import EXECUTION
 from livecheck_celery.propagation.otel import instrument
 from livecheck_celery.tasks.recovery import sweep
 from tests.helpers.factories import make_gate
+from tests.helpers.order_case import face_of
 from tests.helpers.tracing import Spans, recording
 from tests.helpers.waiting import wait_until
 
@@ -48,7 +47,9 @@ def spans() -> Iterator[Spans]:
 
 
 def declare(livecheck: LiveCheck, run: Any, **options: Any) -> Any:
-    cls = type("test_order", (Case,), {"run": run, "__annotations__": {"stored": Signal[int], "sold": Signal[str]}})
+    face = face_of(run)
+    signals = {"stored": face.Signal[int], "sold": face.Signal[str]}
+    cls = type("test_order", (face.Case,), {"run": run, "__annotations__": signals})
     return livecheck.add_case(cls, name="shop.test_order", **options)
 
 
@@ -213,7 +214,7 @@ def test_span_is_current_in_each_coroutine(livecheck: LiveCheck, spans: Spans) -
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(together) as pool:
-        runners = list(pool.map(lambda n: case.execute(build(case, str(n))), range(together)))
+        runners = list(pool.map(lambda n: case.execute_here(build(case, str(n))), range(together)))
     assert [runner.state for runner in runners] == [State.PASS] * together, [runner.error for runner in runners]
     assert len(seen) == together
     assert seen == by_test(spans)

@@ -44,7 +44,7 @@ def wait_sync(self: Any) -> None:
 
 
 async def wait_async(self: Any) -> None:
-    await self.sent.wait_async(timeout=LIMIT)
+    await self.sent.wait(timeout=LIMIT)
 
 
 @pytest.mark.promise("Time without contact to Redis does not count against the wait for a signal.", theme="signals")
@@ -53,7 +53,7 @@ def test_frozen_server_makes_no_timeouts(server: Any, livecheck: LiveCheck, run:
     case: Any = declare(livecheck, run)
     inbox = livecheck.runtime.inbox
     with frozen_server(server) as (freeze, thaw), ThreadPoolExecutor(MANY) as pool:
-        tests = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(MANY)]
+        tests = [pool.submit(case.execute_here, build(case, f"o-{number}")) for number in range(MANY)]
         wait_until(lambda: len([box for box in inbox._open_mailboxes() if box.awaited()]) == MANY, what="all wait")
         case.sent.send(7, key="another", force=True)  # so that the server has the script
         assert livecheck.flush()
@@ -70,7 +70,7 @@ def test_signal_that_is_not_sent_is_a_timeout_after_an_outage(server: Any, livec
     case: Any = declare(livecheck, wait_sync)
     inbox = livecheck.runtime.inbox
     with frozen_server(server) as (freeze, thaw), ThreadPoolExecutor(1) as pool:
-        test = pool.submit(case.execute, build(case, "o-1"))
+        test = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: [box for box in inbox._open_mailboxes() if box.awaited()], what="it waits")
         began = time.monotonic()
         freeze()
@@ -85,7 +85,7 @@ def test_signal_stored_without_a_message_just_before_the_timeout_counts(server: 
     case: Any = declare(livecheck, lambda self: self.sent.wait(timeout=0.5))
     store, inbox = livecheck.runtime.store, livecheck.runtime.inbox
     with ThreadPoolExecutor(1) as pool, redis.Redis(port=server.port) as admin:
-        test = pool.submit(case.execute, build(case, "o-1"))
+        test = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: [box for box in inbox._open_mailboxes() if box.awaited()], what="it waits")
         admin.hdel(store.keys.signals(case.name, "o-1"), f">{inbox.address}")  # no message is published to it
         store.signals.send(SignalEvent("sent", case.name, "o-1", "7"), ttl=60)

@@ -40,8 +40,8 @@ def test_fake_request_is_tested_at_any_probability(case: Any, probability: float
     case.probability = probability
     seen = []
 
-    async def make_fake_request(self: Any) -> None:
-        async with self.maybe_trigger() as test:
+    def make_fake_request(self: Any) -> None:
+        with self.maybe_trigger() as test:
             seen.append((test, current_test(), synthetic_case()))
 
     type(case).make_fake_request = make_fake_request

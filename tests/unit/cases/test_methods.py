@@ -1,4 +1,4 @@
-"""Methods of a case that LiveCheck calls are not generators."""
+"""Methods of a case that LiveCheck calls are no generators, are those of its face, and take its arguments."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import Case, ConfigurationError, LiveCheck
+from livecheck_celery import Case, ConfigurationError, LiveCheck, aio
 
 
 def generator(self: Any, *args: Any) -> Iterator[int]:
@@ -52,6 +52,80 @@ def test_generator_of_a_base_class_is_refused(livecheck: LiveCheck) -> None:
 
 def test_other_generators_of_a_case_are_accepted(livecheck: LiveCheck) -> None:
     livecheck.add_case(type("test_order", (Case,), {"orders": generator}), name="shop.test_order")
+
+
+METHODS = ["run", "make_fake_request", "post_report", "execute", "resolve_signal", "on_suite_fail", "on_test_pass"]
+
+
+async def coroutine(*args: Any) -> None:
+    pass
+
+
+class CallableCoroutine:
+    async def __call__(self, *args: Any) -> None:
+        pass
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "method",
+    [
+        coroutine,
+        staticmethod(coroutine),
+        classmethod(coroutine),
+        functools.partial(coroutine, None),
+        functools.partialmethod(coroutine),
+        CallableCoroutine(),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_coroutine_function_is_refused_in_the_sync_face(livecheck: LiveCheck, name: str, method: Any) -> None:
+    for cls in (type("test_order", (Case,), {name: method}), type("test_order", (), {name: method})):
+        with pytest.raises(ConfigurationError) as caught:
+            livecheck.case(name="shop.test_order")(cls)
+        assert str(caught.value) == (
+            f"case shop.test_order: {name}() is async def, which this face does not await; cases with async def are "
+            "those of livecheck_celery.aio"
+        )
+    livecheck.add_case(type("test_order", (aio.Case,), {name: method}), name="shop.test_order")
+
+
+def plain(name: str) -> Any:
+    """Return a function that is written with ``def`` and this name."""
+    functions: dict[str, Any] = {}
+    exec(f"def {name}(*args): pass", functions)
+    return functions[name]
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize(
+    "kind", [lambda method: method, staticmethod, classmethod, functools.partialmethod], ids=["def", "s", "c", "p"]
+)
+def test_plain_method_is_refused_in_the_asyncio_face(livecheck: LiveCheck, name: str, kind: Any) -> None:
+    cls = type("test_order", (aio.Case,), {name: kind(plain(name))})
+    with pytest.raises(ConfigurationError) as caught:
+        livecheck.add_case(cls, name="shop.test_order")
+    assert str(caught.value) == (
+        f"case shop.test_order: {name}() must be async def in a case of livecheck_celery.aio; cases with def are those "
+        "of livecheck_celery"
+    )
+    livecheck.add_case(type("test_order", (Case,), {name: kind(plain(name))}), name="shop.test_order")
+
+
+def wrapping(function: Any) -> Any:
+    def wrapper(*args: Any) -> Any:
+        return function(*args)
+
+    return wrapper
+
+
+@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("decorate", [wrapping, lambda function: functools.wraps(function)(wrapping(function))])
+def test_decorated_method_is_accepted_in_both_faces(livecheck: LiveCheck, name: str, decorate: Any) -> None:
+    for number, face in enumerate((Case, aio.Case)):
+        for method in (coroutine, plain(name)):
+            cls = type("test_order", (face,), {name: decorate(method)})
+            livecheck.add_case(cls, name=f"shop.test_{number}_{method.__name__}")
 
 
 HOOKS = {

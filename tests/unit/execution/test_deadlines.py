@@ -18,7 +18,6 @@ class Running:
 
     deadline = -10.0
     overran = False
-    is_async = False
     thread_id = -1
     test = make_test("o-1")
     case = SimpleNamespace(run=None)

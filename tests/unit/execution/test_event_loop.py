@@ -154,35 +154,6 @@ def test_coroutine_cannot_wait_for_its_own_loop(loop: EventLoop) -> None:
         loop.finish(run())
 
 
-def test_coroutine_completed_by_another_ends_before_finish_returns(loop: EventLoop) -> None:
-    done, failed = [], []
-
-    async def inner(name: str) -> None:
-        await asyncio.sleep(0.01)
-        done.append(name)
-        if name == "outer":
-            loop.complete(inner("inner"), "inner", failed.append)
-        else:
-            raise ValueError(name)
-
-    async def run() -> None:
-        loop.complete(inner("outer"), "outer", failed.append)
-        loop.complete("a value", "outer", failed.append)
-
-    loop.finish(run())
-    assert done == ["outer", "inner"]
-    assert [str(error) for error in failed] == ["inner"]
-
-
-def test_complete_passes_exceptions_to_the_caller(loop: EventLoop) -> None:
-    async def fail() -> None:
-        raise SystemExit(3)
-
-    failed: list[BaseException] = []
-    loop.complete(fail(), "hook", failed.append)
-    assert [type(error) for error in failed] == [SystemExit]
-
-
 def block(released: threading.Event) -> None:
     assert released.wait(20)
 

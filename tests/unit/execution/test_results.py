@@ -13,7 +13,7 @@ from unittest.mock import MagicMock
 import pytest
 from werkzeug.local import LocalProxy
 
-from livecheck_celery.execution.results import is_awaitable, settled, unexecuted
+from livecheck_celery.execution.results import is_awaitable, outcome_of, refuse_awaitable, result, unexecuted
 
 
 def generator() -> Iterator[int]:
@@ -118,4 +118,29 @@ def test_awaitables_of_every_kind_are_awaited(make: Any) -> None:
         return make()
 
     assert is_awaitable(make())
-    assert asyncio.run(settled(nested())) == "done"
+    assert result(asyncio.run(outcome_of(nested()))) == "done"
+
+
+@pytest.mark.parametrize("error", [ValueError(), SystemExit(), GeneratorExit(), asyncio.CancelledError()])
+def test_outcome_is_the_exception_of_a_coroutine(error: BaseException) -> None:
+    async def fail() -> None:
+        raise error
+
+    outcome = asyncio.run(outcome_of(fail()))
+    with pytest.raises(type(error)) as caught:
+        result(outcome)
+    assert caught.value is error
+
+
+@pytest.mark.parametrize("returned", [None, 7, "text", LocalProxy(lambda: 7)])
+def test_what_is_not_awaitable_is_not_refused(returned: Any) -> None:
+    refuse_awaitable("run()", returned)
+
+
+@pytest.mark.parametrize("make", [coroutine, asyncio.Future])
+def test_awaitable_of_the_sync_face_is_refused_and_closed(make: Any) -> None:
+    loop = asyncio.new_event_loop()
+    returned = make() if make is coroutine else make(loop=loop)
+    with pytest.raises(TypeError, match=r"^run\(\) returned an awaitable, which nothing executes"):
+        refuse_awaitable("run()", returned)
+    loop.close()
