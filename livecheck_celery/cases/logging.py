@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -20,23 +21,41 @@ def _method(level: int, **options: Any) -> Callable[..., None]:
 
 
 class CaseLog(logging.LoggerAdapter[logging.Logger]):
-    """The logger of a case; inside ``run()`` the runner keeps the lines until the verdict."""
+    """The logger of a case; inside ``run()`` the runner keeps the lines until the verdict.
 
-    def __init__(self, logger: logging.Logger, case_name: str) -> None:
+    It has the methods of the reference's ``CompositeLogger``.
+
+    Attributes:
+        formatter: called as `format` is; None for messages as they are.
+    """
+
+    def __init__(self, logger: logging.Logger, case_name: str, formatter: Callable[..., object] | None = None) -> None:
         super().__init__(logger, {"case": case_name})
         self.case_name = case_name
+        self.formatter = formatter
 
     # A call without a message is an empty line, and not a verdict.
     debug = _method(logging.DEBUG)
     info = _method(logging.INFO)
-    warning = _method(logging.WARNING)
+    warn = warning = _method(logging.WARNING)
     error = _method(logging.ERROR)
-    critical = _method(logging.CRITICAL)
+    crit = critical = _method(logging.CRITICAL)
     exception = _method(logging.ERROR, exc_info=True)
+
+    def dev(self, msg: object = "", *args: object, **kwargs: Any) -> None:
+        """Log at level INFO, if the environment variable ``DEVLOG`` is set (reference: ``dev``)."""
+        if os.environ.get("DEVLOG"):
+            self.log(logging.INFO, msg, *args, **kwargs)
+
+    def format(self, severity: int, message: object, *args: object, **kwargs: Any) -> object:
+        """Return the message to log, before its arguments are inserted; override it, or set ``formatter``."""
+        return message if self.formatter is None else self.formatter(severity, message, *args, **kwargs)
 
     def log(self, level: int = logging.INFO, msg: object = "", *args: object, **kwargs: Any) -> None:
         """Log ``msg % args``, at once or with the other lines of the running test."""
         runner = current_execution()
+        with errors_ignored(*(EXITS if runner else ())):
+            msg = self.format(level, msg, *args, **kwargs)
         if runner is None or runner.case.name != self.case_name or kwargs.get("exc_info"):
             with errors_ignored(*(EXITS if runner else ())):  # of handlers and filters: logging decides no verdict
                 super().log(level, msg, *args, **kwargs)

@@ -91,7 +91,7 @@ def test_case_that_cannot_be_added_is_refused_in_one_line(face: Face, faced: Any
         refused(kind(app=faced, name=NAME), taken)
         refused(kind(app=other, name="b"), "case b: was made for another LiveCheck; add it there, or give it this app=")
         refused(
-            kind(app=faced, name="b"), "case b: is made already; give name, active to its class", name="c", active=1
+            kind(app=faced, name="b"), "case b: is made already; give active, name to its class", name="c", active=1
         )
         refused("shop.test_order", "add_case(): 'shop.test_order' is neither a case nor the class of one")
         refused(
