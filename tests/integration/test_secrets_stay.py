@@ -69,7 +69,7 @@ HEARTBEATS = [
 ]
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def _sockets_are_collected_here() -> Iterator[None]:
     yield
     gc.collect()
@@ -134,7 +134,7 @@ def texts_of(error: BaseException) -> Iterator[str]:
 
 
 def leaks(text: str) -> list[str]:
-    return re.findall(rf".{{0,60}}(?:{START}|{END}).{{0,60}}", text)
+    return [text[max(0, at.start() - 60) : at.end() + 60] for at in re.finditer(f"{START}|{END}", text)]
 
 
 def filled(value: Any, password: str) -> Any:
