@@ -10,7 +10,7 @@ COMPILE := python -W ignore -m compileall -qq -j 0
 # A file at a time, in the order of tests/conftest.py.
 SPREAD := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo lint audit test test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
+.PHONY: help install demo lint audit test test-acceptance test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -53,9 +53,8 @@ audit: install ## look up known vulnerabilities of all dependencies; fails witho
 	@$(BIN)/python -m tools.audit
 
 ifeq ($(strip $(ARGS)),)
-test: lint ## run lint and all tests, and measure the branch coverage; ARGS="tests/unit" runs a part
+test: lint ## run lint, and the unit and integration tests with their branch coverage; ARGS="tests/unit" runs a part
 	$(BIN)/pytest -n 2 $(SPREAD) --cov --cov-report= --cov-fail-under=0 tests/integration tests/unit
-	$(BIN)/pytest -n 3 $(SPREAD) tests/acceptance
 	@echo "Branch coverage of unit and integration tests; files below 90 %:"
 	@$(BIN)/coverage report --fail-under=0 | awk '/^TOTAL/ || /\.py/ && $$NF + 0 < 90'
 	@$(BIN)/coverage report --format=total >/dev/null || { echo "the total is below fail_under in pyproject.toml"; exit 1; }
@@ -64,8 +63,11 @@ test: lint
 	$(BIN)/pytest -n 2 $(SPREAD) $(ARGS)
 endif
 
+test-acceptance: install ## run the tests on real workers, beats and web servers, started as a user types them
+	$(BIN)/pytest -n 3 $(SPREAD) $(or $(ARGS),tests/acceptance)
+
 # The acceptance tests of the core: a worker, hops between tasks, triggers, recovery, and the command line.
-CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py triggering.py recovery.py cli.py demo.py examples.py)
+CORE := $(addprefix tests/acceptance/test_,celery_face.py celery_hops.py aio.py triggering.py recovery.py cli.py demo.py examples.py)
 
 .venv-oldest/installed: pyproject.toml tools/oldest.py
 	$(PYTHON) -m venv .venv-oldest
