@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 import livecheck_celery
+from livecheck_celery import aio
 from tests.helpers.scripts import run_script
 
 
@@ -19,6 +20,13 @@ def test_every_public_name_is_listed_in_all() -> None:
     }
     assert public <= set(livecheck_celery.__all__)
     assert "app" not in livecheck_celery.__all__, "import * would replace the app of the host"
+
+
+@pytest.mark.promise("`livecheck_celery.aio` has each name of `livecheck_celery`.", theme="aio")
+def test_asyncio_face_has_each_name_of_the_other() -> None:
+    assert aio.__all__ == livecheck_celery.__all__
+    others = {name for name in aio.__all__ if getattr(aio, name) is not getattr(livecheck_celery, name)}
+    assert others == {"Case", "LiveCheck", "Signal", "TestRunner"}
 
 
 @pytest.mark.promise("Importing the package creates no Celery app, and does not change `current_app`.", theme="cases")

@@ -82,7 +82,7 @@ def resolve(face: ModuleType, objects: dict[str, Any], here: str) -> Any:
         module, _, name = here.rpartition(".")
         return getattr(import_module(module), name)
     first, *rest = here.split(".")
-    found = getattr(face, first, None) or getattr(livecheck_celery, first)
+    found = getattr(face, first)
     if rest and (len(rest) > 1 or not hasattr(found, rest[0])):
         found = objects[first]
     for name in rest:
