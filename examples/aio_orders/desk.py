@@ -1,20 +1,11 @@
 """The desk: an aiohttp service that queues an order for the workers."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
 from aio_orders.checks import Order, livecheck
 from aio_orders.tasks import save_order
-
-
-@web.middleware
-async def follow(
-    request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
-) -> web.StreamResponse:
-    with livecheck.extract(request.headers):
-        return await handler(request)
 
 
 async def take_order(request: web.Request) -> web.Response:
@@ -24,6 +15,7 @@ async def take_order(request: web.Request) -> web.Response:
 
 
 def make_app(_arguments: list[str] | None = None) -> web.Application:
-    app = web.Application(middlewares=[follow])
+    app = web.Application()
+    livecheck.init_aiohttp(app)
     app.add_routes([web.post("/desk/", take_order)])
     return app

@@ -14,7 +14,7 @@ from typing import Any, Final
 from weakref import WeakSet
 
 from livecheck_celery.binding import bind
-from livecheck_celery.blocks import Block, current_work, mark_in_force, tests_in_force
+from livecheck_celery.blocks import Block, Work, current_work, mark_in_force, tests_in_force
 from livecheck_celery.guard import GUARD
 from livecheck_celery.propagation.replacements import Replacements
 from livecheck_celery.utils.sanitize import get_logger
@@ -104,6 +104,33 @@ async def _streamed(parts: AsyncIterable[Any], block: Block) -> AsyncIterator[An
             yield part
 
 
+def _follow_payloads(module: Any, replacements: Replacements) -> None:
+    """Aiohttp sends a body that is a generator when the handler and all middleware have returned."""
+
+    def make(init: Callable[..., None]) -> Callable[..., None]:
+        def bind_and_init(self: Any, value: Any, *args: Any, **kwargs: Any) -> None:
+            with GUARD("stream", "deferral: failed to bind a streamed body; its generator carries no test"):
+                tests, mark, work = tests_in_force(), mark_in_force(), current_work()
+                if isinstance(value, AsyncIterable) and (tests or mark is not None or work is not None):
+                    value = _sent_later(value, Block(tests, mark), work)
+            init(self, value, *args, **kwargs)
+
+        return bind_and_init
+
+    replacements.replace(module.AsyncIterablePayload, "__init__", make)
+
+
+async def _sent_later(parts: AsyncIterable[Any], block: Block, work: Work | None) -> AsyncIterator[Any]:
+    """As `_streamed`, after ``work``, in which the body was made, has been left; in it, a client sends the body."""
+    left = None if work is current_work() else work
+    with left or nullcontext():
+        if left is not None:
+            left.linger()
+        with block:
+            async for part in parts:
+                yield part
+
+
 def _follow_commits(module: Any, replacements: Replacements) -> None:
     """Django runs callbacks at the end of the transaction, with ATOMIC_REQUESTS after the view."""
 
@@ -155,6 +182,7 @@ def _bound(function: Any) -> Any:
 _FRAMEWORKS: Final[dict[str, Callable[[Any, Replacements], None]]] = {
     "starlette.background": _follow_background_tasks,
     "starlette.responses": _follow_streams,
+    "aiohttp.payload": _follow_payloads,
     "django.db.backends.base.base": _follow_commits,
     "django.template.response": _follow_templates,
 }

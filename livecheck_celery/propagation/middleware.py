@@ -32,3 +32,12 @@ class Middlewares:
         if app.extensions.get("livecheck") is not self:
             app.extensions["livecheck"] = self
             app.wsgi_app = self.wsgi(app.wsgi_app)
+
+    def init_aiohttp(self, app: Any) -> None:
+        """Add middleware to ``app``, an `aiohttp.web.Application`, before it starts; a repeated call changes nothing.
+
+        It is outside of all other middleware of ``app``.
+        """
+        from livecheck_celery.propagation import aiohttp_server  # noqa: PLC0415 - an optional dependency
+
+        aiohttp_server.install(app, self.gate)

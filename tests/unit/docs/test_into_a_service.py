@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 from celery import Celery
 from django.conf import settings as django_settings
 from django.utils.module_loading import import_string
@@ -48,6 +50,16 @@ def test_wsgi_examples_serve_requests_under_their_test(title: str) -> None:
         assert expected in b"".join(body).decode()
 
 
+def test_aiohttp_example_serves_requests_under_their_test() -> None:
+    async def get(application: web.Application) -> list[str]:
+        async with TestClient(TestServer(application)) as client:
+            return [await (await client.get("/", headers=headers)).text() for headers in (SIGNED, {})]
+
+    in_test, outside = asyncio.run(get(example("aiohttp")["application"]))
+    assert TEST.id in in_test
+    assert outside == "None"
+
+
 @pytest.mark.parametrize("title", ["ASGI", "FastAPI and Starlette"])
 def test_asgi_examples_serve_requests_under_their_test(title: str) -> None:
     application = example(title)["application"]
@@ -84,7 +96,7 @@ def test_dependency_makes_its_test_current_in_the_endpoint(monkeypatch: pytest.M
 
 def test_every_example_on_the_page_is_tested() -> None:
     # The three files of a Django project that is not edited are those of examples/pretix, which is run by hand.
-    assert len(EXAMPLES) + len([DEPENDENCY]) + 3 == PAGE.count("```python") == 10
+    assert len(EXAMPLES) + len([DEPENDENCY]) + 3 == PAGE.count("```python") == 11
 
 
 def test_route_of_the_page_triggers_its_case() -> None:
