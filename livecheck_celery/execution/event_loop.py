@@ -8,33 +8,19 @@ coroutines a new loop.
 from __future__ import annotations
 
 import asyncio
-import math
 import threading
-import time
 from collections.abc import Coroutine
 from concurrent.futures import Future
 from contextlib import suppress
-from contextvars import ContextVar, copy_context
-from typing import Any, Final
-from weakref import WeakKeyDictionary
+from contextvars import copy_context
+from functools import partial
+from typing import Any
 
-from livecheck_celery.execution.places import current_place
+from livecheck_celery.execution.loop_watch import OWNER, LoopWatch
 from livecheck_celery.execution.results import is_awaitable, outcome_of, result
 from livecheck_celery.utils.forks import renew_after_fork
-from livecheck_celery.utils.sanitize import get_logger
-
-logger = get_logger(__name__)
-
-#: Seconds after which a loop that runs nothing else is logged as blocked.
-BLOCKED_AFTER: Final = 2.0
-#: Seconds after which new coroutines get another loop.
-REPLACED_AFTER: Final = 10.0
-#: Seconds between two checks of the loop.
-_CHECK_EVERY: Final = 1.0
 
 _this_thread = threading.local()
-#: What the running code belongs to, such as ``shop.test_order:42``.
-_owner: ContextVar[str] = ContextVar("livecheck_owner", default="a coroutine")
 
 
 def in_running_loop() -> bool:
@@ -90,7 +76,7 @@ class EventLoop:
     def start(self, coroutine: Coroutine[Any, Any, Any], owner: str) -> Future[Any]:
         """Start ``coroutine`` with a copy of the context, and return the future of its result."""
         context = copy_context()
-        context.run(_owner.set, owner)
+        context.run(OWNER.set, owner)
         return context.run(asyncio.run_coroutine_threadsafe, coroutine, self._running())
 
     def close(self) -> None:
@@ -104,33 +90,11 @@ class EventLoop:
         with self._lock:
             if self._loop is None:
                 self._loop = loop = asyncio.new_event_loop()
-                owners = _remember_owners(loop)
                 thread = threading.Thread(target=_run, args=(loop,), name="livecheck-async", daemon=True)
+                watch = LoopWatch(loop, thread, partial(self._replace, loop))
                 thread.start()
-                watch = (loop, thread, owners)
-                threading.Thread(target=self._watch, args=watch, name="livecheck-async-watch", daemon=True).start()
+                threading.Thread(target=watch.run, name="livecheck-async-watch", daemon=True).start()
             return self._loop
-
-    def _watch(
-        self, loop: asyncio.AbstractEventLoop, thread: threading.Thread, owners: WeakKeyDictionary[Any, str]
-    ) -> None:
-        """Log it when code on ``thread`` blocks the loop; ends with the thread."""
-        while thread.is_alive():
-            asked, answered = time.monotonic(), threading.Event()
-            try:
-                loop.call_soon_threadsafe(answered.set)
-            except RuntimeError:  # the loop is closed
-                return
-            if not _wait(answered, thread, asked + BLOCKED_AFTER):
-                blocking = _blocking(loop, thread, owners)
-                logger.error("event loop: blocked by %s; other async tests wait", blocking)
-                if not _wait(answered, thread, asked + REPLACED_AFTER) and self._replace(loop):
-                    logger.error("event loop: still blocked by %s; new async tests get another loop", blocking)
-                _wait(answered, thread, math.inf)
-                logger.warning(
-                    "event loop: free after %.1f s; it was blocked by %s", time.monotonic() - asked, blocking
-                )
-            thread.join(_CHECK_EVERY)
 
     def _replace(self, loop: asyncio.AbstractEventLoop) -> bool:
         """Give new coroutines another loop than ``loop``, which ends when it is free; return whether this was new."""
@@ -151,37 +115,6 @@ def _run(loop: asyncio.AbstractEventLoop) -> None:
                 loop.run_forever()
     finally:
         loop.close()
-
-
-def _wait(answered: threading.Event, thread: threading.Thread, deadline: float) -> bool:
-    """Wait until the loop has answered, or its thread has ended; return False at the monotonic time ``deadline``."""
-    while thread.is_alive():
-        left = deadline - time.monotonic()
-        if answered.wait(max(0.0, min(_CHECK_EVERY, left))):
-            return True
-        if left <= 0:
-            return False
-    return True
-
-
-def _remember_owners(loop: asyncio.AbstractEventLoop) -> WeakKeyDictionary[Any, str]:
-    """Record the owner of each task of ``loop``: before Python 3.12, the context of a task cannot be read."""
-    owners: WeakKeyDictionary[Any, str] = WeakKeyDictionary()
-
-    def make(loop: asyncio.AbstractEventLoop, coroutine: Any, **options: Any) -> asyncio.Task[Any]:
-        task: asyncio.Task[Any] = asyncio.Task(coroutine, loop=loop, **options)
-        owners[task] = _owner.get()
-        return task
-
-    loop.set_task_factory(make)
-    return owners
-
-
-def _blocking(loop: asyncio.AbstractEventLoop, thread: threading.Thread, owners: WeakKeyDictionary[Any, str]) -> str:
-    """Describe the code that runs on ``thread``: what it belongs to, and its place."""
-    task = asyncio.current_task(loop)
-    owner = owners.get(task, "a coroutine") if task is not None else "a callback"
-    return f"{owner}{current_place(thread.ident)}"
 
 
 async def _stop_when_idle() -> None:

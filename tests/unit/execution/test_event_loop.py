@@ -161,7 +161,7 @@ def block(released: threading.Event) -> None:
 def test_code_that_blocks_the_loop_is_logged_with_its_owner_and_place(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("livecheck_celery.execution.event_loop.BLOCKED_AFTER", 0.1)
+    monkeypatch.setattr("livecheck_celery.execution.loop_watch.BLOCKED_AFTER", 0.1)
     released = threading.Event()
 
     async def run() -> None:
@@ -186,8 +186,8 @@ def test_code_that_blocks_the_loop_is_logged_with_its_owner_and_place(
 def test_coroutines_get_another_loop_while_one_is_blocked(
     loop: EventLoop, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("livecheck_celery.execution.event_loop.BLOCKED_AFTER", 0.05)
-    monkeypatch.setattr("livecheck_celery.execution.event_loop.REPLACED_AFTER", 0.1)
+    monkeypatch.setattr("livecheck_celery.execution.loop_watch.BLOCKED_AFTER", 0.05)
+    monkeypatch.setattr("livecheck_celery.execution.loop_watch.REPLACED_AFTER", 0.1)
     released = threading.Event()
 
     async def run() -> str:
