@@ -17,6 +17,8 @@ from livecheck_celery.models import SignalEvent
 class Signal(RedisSignal[T]):
     """As `livecheck_celery.Signal`; `wait` and `resolve` are coroutines."""
 
+    is_awaited = True
+
     async def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 

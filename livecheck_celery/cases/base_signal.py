@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Generic, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeVar
@@ -49,6 +49,8 @@ class BaseSignal(Generic[T]):
     index = -1
     source: Source | None = None
     times: int | None = None
+    #: Whether `wait` is a coroutine, so that the signal is one of cases that await it; None for an own implementation.
+    is_awaited: ClassVar[bool | None] = None
     _case: DeclaredCase | None = None
     _value_type: Any = None
     _given: Mapping[str, Any] = MappingProxyType({})

@@ -50,10 +50,11 @@ def check_attributes(cls: type, case_name: str, base: type) -> None:
 
 
 def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: str, base: type) -> None:
-    """Check the names of a signal of ``cls``: that of its attribute, and the one by which it is sent.
+    """Check the names of a signal of ``cls``: that of its attribute, and the one by which it is sent; and its face.
 
     Raises:
-        ConfigurationError: the attribute is one of every case, or of ``cls``; or the name is not a printable text.
+        ConfigurationError: the attribute is one of every case, or of ``cls``; the name is not a printable text; or the
+            signal is one of the other face.
     """
     if attribute in _names(base):
         raise ConfigurationError(
@@ -62,6 +63,12 @@ def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: 
     if not isinstance(inspect.getattr_static(cls, attribute, signal), BaseSignal):
         raise ConfigurationError(
             f"case {case_name}: signal {attribute}: the class has another attribute of that name; rename one of the two"
+        )
+    is_awaited = inspect.iscoroutinefunction(inspect.getattr_static(base, "run"))
+    if signal.is_awaited is not None and signal.is_awaited is not is_awaited:
+        given, wanted = ("livecheck_celery", "livecheck_celery.aio")[:: 1 if is_awaited else -1]
+        raise ConfigurationError(
+            f"case {case_name}: signal {attribute}: is a Signal of {given}; a case of {wanted} needs its Signal"
         )
     name = signal.name
     if not name:

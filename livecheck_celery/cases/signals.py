@@ -20,6 +20,8 @@ class Signal(RedisSignal[T]):
     ``Signal(times=1)`` fails a test at which the signal arrives more than once; the default is any number of times.
     """
 
+    is_awaited = False
+
     def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
 

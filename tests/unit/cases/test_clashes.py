@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import pytest
 from celery import Celery
 
-from livecheck_celery import Case, ConfigurationError, LiveCheck, Signal, TestRunner
+from livecheck_celery import BaseSignal, Case, ConfigurationError, LiveCheck, Signal, TestRunner, aio
 from livecheck_celery.cases.clashes import _INTERNAL
 from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
@@ -347,3 +347,25 @@ def test_unusual_class_is_a_case(livecheck: LiveCheck, cls: type) -> None:
     livecheck.app.loader.import_default_modules()
     assert livecheck.app.conf.beat_schedule["livecheck:c:frequency"]["kwargs"]["livecheck_case"] == "c"
     assert inspect.isclass(type(case))
+
+
+class Own(BaseSignal[int]):
+    """An own implementation, of either face."""
+
+    def send(self, *args: Any, **kwargs: Any) -> None: ...
+    def wait(self, *args: Any, **kwargs: Any) -> None: ...
+    def resolve(self, *args: Any) -> None: ...
+
+
+@pytest.mark.parametrize("how", ["assigned", "annotated", "given"])
+def test_signal_of_the_other_face_is_refused(livecheck: LiveCheck, how: str) -> None:
+    for case, signal, problem in (
+        (Case, aio.Signal, "is a Signal of livecheck_celery.aio; a case of livecheck_celery needs its Signal"),
+        (aio.Case, Signal, "is a Signal of livecheck_celery; a case of livecheck_celery.aio needs its Signal"),
+    ):
+        declared = {"assigned": {"sent": signal()}, "annotated": {"__annotations__": {"sent": signal}}}.get(how, {})
+        options = {"signals": [signal("sent")]} if how == "given" else {}
+        with pytest.raises(ConfigurationError) as caught:
+            livecheck.add_case(type("test_order", (case,), declared), name="shop.test_order", **options)
+        assert str(caught.value) == f"case shop.test_order: signal sent: {problem}"
+        livecheck.add_case(type("test_order", (case,), {"sent": Own()}), name=f"shop.{case.__module__}")
