@@ -28,7 +28,7 @@ from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.guard import Guard
-from livecheck_celery.models import TestExecution
+from livecheck_celery.models import TestExecution, TestReport
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation import deferral, messages
 from livecheck_celery.propagation.clients import registry as clients
@@ -178,6 +178,14 @@ class BaseLiveCheck(Middlewares):
         with suppress(ConfigurationError):  # raised when the settings are used
             settings = vars(self).get("settings") or self._resolve_settings()
             self.add_beat_entries(self.cases.values() if cases is None else cases, settings)
+
+    def post_report(self, report: TestReport) -> Any:
+        """Publish a report."""
+        raise NotImplementedError
+
+    def _store_report(self, report: TestReport) -> None:
+        if report.at is None and self.settings.send_reports:
+            self.runtime.store.reports.post(report)
 
     # -- settings and runtime
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from livecheck_celery.base_livecheck import BaseLiveCheck
 from livecheck_celery.cases.case import Case
 from livecheck_celery.cases.signals import Signal
+from livecheck_celery.models import TestReport
 
 
 class LiveCheck(BaseLiveCheck):
@@ -26,3 +29,14 @@ class LiveCheck(BaseLiveCheck):
 
     Case = Case
     Signal = Signal
+
+    def post_report(self, report: TestReport) -> Any:
+        """Publish a report; override this to forward the reports of all cases (reference: ``LiveCheck.post_report``).
+
+        `Case.post_report` calls it, for each report. LiveCheck has stored it before: this stores a report that was made
+        by hand, unless ``send_reports`` is off. What it raises is logged.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        self._store_report(report)

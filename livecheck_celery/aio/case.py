@@ -69,14 +69,14 @@ class Case(BaseCase):
         await self._account_suite_failure(self._on_loop, exc, new_state)
 
     async def post_report(self, report: TestReport) -> None:
-        """Publish a report; override this to forward reports.
+        """Give a report to `LiveCheck.post_report`; override this to forward the reports of the case.
 
         LiveCheck stores the report in Redis before it calls the hook.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        await self._on_loop.blocking(self._post_report, report)
+        await self._post_report(self._on_loop, report)
 
     async def execute(self, test: TestExecution) -> TestRunner:
         """Execute ``test`` on the running event loop, and return the runner, which has the outcome.

@@ -218,7 +218,7 @@ class BaseCase(CaseOptions, Declaration):
         raise NotImplementedError
 
     def post_report(self, report: TestReport) -> Any:
-        """Publish a report; override this to forward reports.
+        """Give a report to `LiveCheck.post_report`; override this to forward the reports of the case.
 
         LiveCheck stores the report in Redis before it calls the hook.
 
@@ -275,10 +275,10 @@ class BaseCase(CaseOptions, Declaration):
             await self.run_hook(driver, self.on_suite_fail, exc, new_state)
 
     async def _account_suite_failure(
-        self, driver: Driver, exc: SuiteFailed, new_state: State, call: Any = operator.call
+        self, driver: Driver, exc: BaseException, new_state: State, call: Any = operator.call
     ) -> bool:
-        """Record a failure, unless that was done; return whether it is reported."""
-        if exc.accounted:
+        """Record a failure, which can be any exception, unless that was done; return whether it is reported."""
+        if getattr(exc, "accounted", False):
             return False
         report = TestReport(self.name, new_state, error=message_of(exc), traceback=traceback_of(exc))
         store = self.app.runtime.store
@@ -292,7 +292,7 @@ class BaseCase(CaseOptions, Declaration):
             state_transition_delay=delay,
             token=token,
         )
-        exc.accounted = True
+        vars(exc)["accounted"] = True
         extra = {CASE: self.name, CAUSE: f"suite {new_state}: {type(exc).__name__}"}
         write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc, extra=extra)
         if is_new:
@@ -300,9 +300,9 @@ class BaseCase(CaseOptions, Declaration):
             await self.run_hook(driver, self.post_report, replace(report, at=at))
         return bool(is_new)
 
-    def _post_report(self, report: TestReport) -> None:
-        if report.at is None and self.app.settings.send_reports:
-            self.app.runtime.store.reports.post(report)
+    async def _post_report(self, driver: Driver, report: TestReport) -> None:
+        """Call ``post_report()`` of the LiveCheck, which can be of the other face."""
+        await driver.result_of("LiveCheck.post_report()", await driver.blocking(self.app.post_report, report))
 
     def _signal_of(self, event: SignalEvent) -> BaseSignal[Any]:
         signal = self.signals.get(event.signal_name)

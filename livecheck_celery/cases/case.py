@@ -11,7 +11,7 @@ from livecheck_celery.cases.descriptors import PerCase
 from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.cases.trigger import Trigger
 from livecheck_celery.errors import ServiceDown, SuiteFailed
-from livecheck_celery.execution.drivers import Driver, ThreadDriver, drive
+from livecheck_celery.execution.drivers import BridgeDriver, Driver, ThreadDriver, drive
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 
@@ -44,14 +44,14 @@ class Case(BaseCase):
         drive(self._account_suite_failure(self.thread_driver, exc, new_state))
 
     def post_report(self, report: TestReport) -> Any:
-        """Publish a report; override this to forward reports.
+        """Give a report to `LiveCheck.post_report`; override this to forward the reports of the case.
 
         LiveCheck stores the report in Redis before it calls the hook.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        self._post_report(report)
+        drive(self._post_report(BridgeDriver(self.app.runtime.event_loop), report))
 
     def execute(self, test: TestExecution) -> TestRunner:
         """Execute ``test`` in this thread, and return the runner, which has the outcome.

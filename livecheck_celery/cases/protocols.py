@@ -12,6 +12,7 @@ from celery import Celery
 from livecheck_celery.config import Settings
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.guard import Guard
+from livecheck_celery.models import TestReport
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.runtime import Runtime
 
@@ -45,6 +46,9 @@ class CaseApp(Protocol):
 
     def refuse_settings(self, error: ConfigurationError) -> None:
         """Make ``settings`` raise ``error``."""
+
+    def post_report(self, report: TestReport) -> Any:
+        """Publish a report."""
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test."""
