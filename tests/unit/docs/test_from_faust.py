@@ -93,6 +93,19 @@ def test_hooks_of_a_runner_are_called(parcels: dict[str, Any], caplog: pytest.Lo
     assert re.search(r"parcel_returned took \d+\.\d ms", caplog.text)
 
 
+def test_reports_of_all_cases_are_posted(parcels: dict[str, Any]) -> None:
+    saved: list[Any] = []
+
+    async def save_report(*report: Any) -> None:
+        saved.append(report)
+
+    names = parcels | {"save_report": save_report}
+    exec(EXAMPLES["Keep the reports"][0] + EXAMPLES["Keep the case"][1], names)
+    run(names["test_return"], "p-1", {"parcel_returned": parcels["Parcel"](id="p-1", weight=2.5)})
+    names["livecheck"].close()
+    assert saved == [("parcels.test_return", State.PASS, None)]
+
+
 def test_signals_of_a_callback_can_be_awaited(parcels: dict[str, Any]) -> None:
     [line] = re.findall(r"`(asyncio\.ensure_future\(.*\))`", PAGE)
     [awaited] = re.findall(r"`await (test_parcel\.parcel_weighed\.send\(parcel\))`", PAGE)
@@ -133,4 +146,5 @@ def test_every_example_on_the_page_is_tested() -> None:
         "Keep the case": 2,
         "Turn agents into tasks": 2,
         "Keep the hooks": 2,
+        "Keep the reports": 1,
     }
