@@ -16,6 +16,7 @@ from livecheck_celery.cases.value_types import value_type_of
 from livecheck_celery.errors import ConfigurationError, InvalidPayload, LiveCheckTestFailed
 from livecheck_celery.models import JSONText, SignalEvent, times_in_words
 from livecheck_celery.propagation.sources import Source
+from livecheck_celery.utils.annotations import signature_of
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import message_of
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
@@ -215,7 +216,7 @@ class BaseSignal(Generic[T]):
 
 def _by_name(signal: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with which ``signal`` is made, by name."""
-    signature = inspect.signature(type(signal).__init__)
+    signature = signature_of(type(signal).__init__)
     try:
         bound = signature.bind(signal, *args, **kwargs)
     except TypeError:  # which the call raises, too

@@ -19,6 +19,7 @@ from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
 from livecheck_celery.cases.value_types import value_type_of
 from livecheck_celery.config import CaseSettings
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.annotations import annotations_of
 from livecheck_celery.utils.durations import seconds
 from livecheck_celery.utils.sanitize import is_printable, type_and_message
 
@@ -191,7 +192,7 @@ def resolve_annotations(cls: type, local_names: Mapping[str, Any]) -> None:
     """
     for one in _application_classes(cls):
         _resolve_arguments(one, local_names if one.__module__ == cls.__module__ else {})
-        annotations = _annotations(one)
+        annotations = annotations_of(one)
         resolved = {
             name: hint
             for name, annotation in annotations.items()
@@ -206,7 +207,7 @@ def _resolve_arguments(cls: type, local_names: Mapping[str, Any]) -> None:
     function = inspect.unwrap(getattr(run, "__func__", run))
     if not isinstance(function, FunctionType):
         return
-    annotations = _annotations(function)
+    annotations = annotations_of(function)
     visible = {**function.__globals__, **local_names}
     hints = {name: _evaluate(cls, name, text, visible) for name, text in annotations.items() if isinstance(text, str)}
     resolved = {name: hint for name, hint in hints.items() if not isinstance(hint, Exception)}
@@ -220,7 +221,7 @@ class Declaration:
     def __init_subclass__(cls, **options: Any) -> None:
         """Make each annotated signal an attribute, so that also a class that is not decorated has it."""
         super().__init_subclass__(**options)
-        for name, annotation in _annotations(cls).items():
+        for name, annotation in annotations_of(cls).items():
             hint = _evaluate(cls, name, annotation, {}) if isinstance(annotation, str) else annotation
             if _is_signal(hint) and inspect.getattr_static(cls, name, None) is None:
                 with suppress(Exception):  # reported when the case is created, unless the signal is given then
@@ -306,7 +307,7 @@ def _assigned(cls: type) -> Iterator[tuple[str, BaseSignal[Any]]]:
 
 
 def _annotated(cls: type, case_name: str, given: Container[str]) -> Iterator[tuple[str, BaseSignal[Any]]]:
-    for name, annotation in _annotations(cls).items():
+    for name, annotation in annotations_of(cls).items():
         hint = _evaluate(cls, name, annotation, {}) if isinstance(annotation, str) else annotation
         if isinstance(hint, Exception):
             if "Signal" in annotation:
@@ -325,14 +326,6 @@ def _signal(name: str, hint: Any) -> BaseSignal[Any]:
     kind = _without_class_var(hint)
     signal: BaseSignal[Any] = (get_origin(kind) or kind)(name=name)
     return signal
-
-
-def _annotations(owner: type | FunctionType) -> dict[str, Any]:
-    if sys.version_info >= (3, 14):  # annotations are evaluated when read, and can fail
-        from annotationlib import Format, get_annotations  # noqa: PLC0415 - new in Python 3.14
-
-        return get_annotations(owner, format=Format.FORWARDREF)
-    return inspect.get_annotations(owner)
 
 
 def _evaluate(cls: type, name: str, annotation: str, local_names: Mapping[str, Any]) -> Any:

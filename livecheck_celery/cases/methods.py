@@ -8,6 +8,7 @@ from types import FunctionType
 from typing import Any, Final
 
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.utils.annotations import signature_of
 
 #: Methods that a case can override, besides hooks.
 _METHODS: Final = frozenset({"run", "make_fake_request", "post_report", "execute", "resolve_signal"})
@@ -65,7 +66,7 @@ def _takes(method: Any, arguments: list[str]) -> bool:
     try:
         function: Any = method if isinstance(method, FunctionType) else method.__func__
         # Not of what it decorates, since a decorator can add arguments.
-        signature = inspect.signature(function, follow_wrapped=False)
+        signature = signature_of(function, follow_wrapped=False)
     except (TypeError, ValueError):
         return True
     try:

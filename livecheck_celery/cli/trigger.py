@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import time
 from typing import Any, Final
@@ -19,6 +18,7 @@ from livecheck_celery.cli.parameters import Duration
 from livecheck_celery.models import State, TestExecution, TestReport
 from livecheck_celery.store import Store
 from livecheck_celery.store.keys import UNKNOWN_CASE
+from livecheck_celery.utils.annotations import signature_of
 
 #: Seconds to block on the report stream before refusals are looked up.
 BLOCK: Final = 1.0
@@ -121,7 +121,7 @@ def _find_case(name: str, livechecks: list[BaseLiveCheck]) -> BaseCase:
 
 
 def _check_arguments(case: BaseCase, args: list[Any], kwargs: dict[str, Any]) -> None:
-    signature = inspect.signature(case.run)
+    signature = signature_of(case.run)
     try:
         signature.bind(*args, **kwargs)
     except TypeError as exc:

@@ -11,6 +11,7 @@ from pydantic_core import to_json
 
 from livecheck_celery.errors import LiveCheckTestFailed
 from livecheck_celery.models import TestExecution
+from livecheck_celery.utils.annotations import signature_of
 from livecheck_celery.utils.sanitize import get_logger, type_and_message
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import ThrottledLogger
@@ -48,7 +49,7 @@ def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
 def _bind(run: Callable[..., Any], test: TestExecution) -> inspect.BoundArguments | None:
     """Return the arguments of ``test`` by name; None if ``run()`` must be called to know whether it takes them."""
     try:
-        signature, outermost = inspect.signature(run), inspect.signature(run, follow_wrapped=False)
+        signature, outermost = signature_of(run), signature_of(run, follow_wrapped=False)
     except (TypeError, ValueError):  # an object without a signature
         return None
     try:
