@@ -119,7 +119,6 @@ class Runtime:
             inbox=self.inbox,
             leases=self.leases,
             deadlines=self.deadlines,
-            event_loop=self.event_loop,
             threads=self.threads,
             retry=self.retry,
             interruption=self.interruption,

@@ -47,17 +47,15 @@ class EventLoop:
         self._loop: asyncio.AbstractEventLoop | None = None
         _this_thread.loop = None
 
-    def finish(self, outcome: Any, owner: str = "a coroutine", *, timeout: float | None = None) -> Any:
+    def finish(self, outcome: Any, owner: str = "a coroutine") -> Any:
         """Return ``outcome``, or its result if it is awaitable; the coroutine sees a copy of the context.
 
         Args:
             outcome: the value, or the awaitable, that a function has returned.
             owner: what the coroutine belongs to, for log lines.
-            timeout: seconds to wait for the result; by default, any time.
 
         Raises:
             RuntimeError: called on the thread of the loop, which would wait for itself.
-            TimeoutError: there was no result within ``timeout``; the coroutine is cancelled.
         """
         if not is_awaitable(outcome):
             return outcome
@@ -65,13 +63,7 @@ class EventLoop:
             if isinstance(outcome, Coroutine):
                 outcome.close()
             raise RuntimeError(f"{owner}: would block the event loop that it waits for; call it by asyncio.to_thread()")
-        future = self.start(outcome_of(outcome), owner)
-        try:
-            returned = future.result(timeout)
-        except TimeoutError:
-            future.cancel()
-            raise
-        return result(returned)
+        return result(self.start(outcome_of(outcome), owner).result())
 
     def start(self, coroutine: Coroutine[Any, Any, Any], owner: str) -> Future[Any]:
         """Start ``coroutine`` with a copy of the context, and return the future of its result."""

@@ -11,7 +11,6 @@ from celery.schedules import BaseSchedule
 from livecheck_celery.errors import SuiteFailed
 from livecheck_celery.execution.deadlines import Deadlines
 from livecheck_celery.execution.drivers import Driver, Threads
-from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.inbox import Inbox
 from livecheck_celery.execution.leases import Leases
 from livecheck_celery.models import TestReport
@@ -27,7 +26,6 @@ class Resources(NamedTuple):
     inbox: Inbox
     leases: Leases
     deadlines: Deadlines
-    event_loop: EventLoop
     threads: Threads
     retry: Retry
     interruption: Interruption

@@ -42,7 +42,6 @@ def test_parts_share_one_store_and_code_in_requests_has_another() -> None:
     assert resources.inbox is runtime.inbox
     assert resources.leases is runtime.leases
     assert resources.deadlines is runtime.deadlines
-    assert resources.event_loop is runtime.event_loop
     assert runtime.inbox._store is runtime.leases._store is runtime.store
     assert runtime.shared_config._store is runtime.request_store is not runtime.store
 

@@ -132,20 +132,6 @@ def test_awaitable_that_a_coroutine_returns_is_awaited(loop: EventLoop) -> None:
     assert loop.finish(outer()).name == "livecheck-async"
 
 
-def test_timeout_of_finish_cancels_the_coroutine(loop: EventLoop) -> None:
-    cancelled = threading.Event()
-
-    async def run() -> None:
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    with pytest.raises(TimeoutError):
-        loop.finish(run(), timeout=0.05)
-    assert cancelled.wait(10)
-
-
 def test_coroutine_cannot_wait_for_its_own_loop(loop: EventLoop) -> None:
     async def run() -> None:
         loop.finish(thread_of_loop(), "case c: hook()")
