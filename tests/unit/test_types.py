@@ -62,11 +62,77 @@ class test_sync(livecheck_celery.Case):
 """
 
 
+OWN: Final = """
+from typing import Any
+
+from celery import Celery
+
+from livecheck_celery import BaseSignal, Case, LiveCheck, Signal, SignalEvent, TestReport, aio
+
+
+class Priced(Signal[int]):
+    def __init__(self, *args: Any, currency: str = "EUR", **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.currency = currency
+
+
+class Own(BaseSignal[str]):
+    def send(self, value: str | None = None, *, key: Any = None, force: bool = False) -> None: ...
+
+    def wait(self, *, key: Any = None, timeout: float | None = None) -> str:
+        return self.decode(SignalEvent("own", "case", "o-1", 7))
+
+    def resolve(self, key: Any, event: SignalEvent) -> None: ...
+
+
+class AsyncOwn(BaseSignal[str]):
+    async def send(self, value: str | None = None, *, key: Any = None, force: bool = False) -> None: ...
+
+    async def wait(self, *, key: Any = None, timeout: float | None = None) -> str:
+        return self.decode(SignalEvent("own", "case", "o-1", 7))
+
+    async def resolve(self, key: Any, event: SignalEvent) -> None: ...
+
+
+class Paid(Case):
+    price = Priced(currency="USD")
+    own: Own
+
+    def run(self) -> None:
+        reveal_type(self.price.wait())  # int
+        reveal_type(self.price.clone(name="x", currency="GBP"))  # Priced
+        reveal_type(self.own.wait())  # str
+
+
+class Forwarding(LiveCheck):
+    Case = Paid
+    Signal = Priced
+
+    def post_report(self, report: TestReport) -> None:
+        super().post_report(report)
+
+
+class AsyncForwarding(aio.LiveCheck):
+    async def post_report(self, report: TestReport) -> None:
+        await super().post_report(report)
+        super().post_report(report)  # unused-coroutine
+
+
+livecheck = Forwarding(Celery("shop"))
+reveal_type(livecheck.add_case(Paid, name="a"))  # Paid
+reveal_type(livecheck.add_case(Paid(app=livecheck, name="b", signals=[Own("own"), Priced("price")])))  # Paid
+livecheck.add_case("c")  # call-overload
+livecheck.case(name="d")(livecheck.Case)
+Signal[int](nme="e")  # call-arg
+"""
+
+
+@pytest.mark.parametrize("code", [CASES, OWN], ids=["cases", "own signals"])
 @pytest.mark.promise("A type checker knows the type of an awaited signal, and reports a forgotten await.", theme="aio")
-def test_types_of_both_faces(tmp_path: Path) -> None:
+def test_types_of_both_faces(tmp_path: Path, code: str) -> None:
     pytest.importorskip("mypy")
     file = tmp_path / "shop.py"
-    file.write_text(CASES)
+    file.write_text(code)
     command = f"-m mypy --strict --no-pretty --cache-dir {ROOT / '.mypy_cache'} {file}"
     done = subprocess.run([sys.executable, *command.split()], cwd=ROOT, capture_output=True, text=True, check=False)
     found: dict[int, list[str]] = {}
@@ -75,6 +141,6 @@ def test_types_of_both_faces(tmp_path: Path) -> None:
             what = line.rpartition("[")[2].strip("]") if "error: " in line else line.split('"')[1].rpartition(".")[2]
             found.setdefault(int(line.split(":")[1]), []).append(what)
     expected = {
-        number: [line.partition("  # ")[2]] for number, line in enumerate(CASES.splitlines(), 1) if "  # " in line
+        number: [line.partition("  # ")[2]] for number, line in enumerate(code.splitlines(), 1) if "  # " in line
     }
     assert found == expected, done.stdout + done.stderr

@@ -45,6 +45,7 @@ def kind(face: Face, monkeypatch: pytest.MonkeyPatch) -> type[Stored]:
     return kind
 
 
+@pytest.mark.promise("A class of your own that has `send`, `wait` and `resolve` is a signal.", theme="signals")
 @pytest.mark.parametrize("how", ["annotated", "assigned", "given"])
 def test_own_implementation_is_sent_resolved_and_awaited(face: Face, faced: Any, kind: Any, how: str) -> None:
     async def async_run(self: Any) -> None:

@@ -145,6 +145,11 @@ def test_parts_that_a_handler_writes_are_part_of_all_tests_of_the_request(finish
     assert finished == [succeeded(TEST, OTHER)]
 
 
+@pytest.mark.promise(
+    "A body of `aiohttp.web` that is a generator is part of the tests of its request, whose outcome is reported after "
+    "the body was sent.",
+    theme="propagation",
+)
 def test_body_that_is_a_generator_is_part_of_all_tests_of_the_request(finished: list[dict[str, Any]]) -> None:
     seen: list[Any] = []
 
