@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine
+import functools
+import inspect
+from collections.abc import Callable, Coroutine
 from datetime import timedelta
-from typing import Any
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from livecheck_celery.aio.runner import TestRunner
 from livecheck_celery.cases.base_signal import T
@@ -13,11 +15,37 @@ from livecheck_celery.execution.drivers import LoopDriver
 from livecheck_celery.execution.runner import current_execution
 from livecheck_celery.models import SignalEvent
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _expected(
+    wait: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
+) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
+    """Let a test that calls ``wait()`` of a signal, and does not await it, be an ERROR."""
+
+    @functools.wraps(wait)
+    def call(signal: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
+        waiting = wait(signal, *args, **kwargs)
+        runner = current_execution()
+        if isinstance(runner, TestRunner) and inspect.iscoroutine(waiting):
+            unawaited = f"{signal.described}: wait() was never awaited; write: await self.{signal.name}.wait()"
+            runner.expect_await(waiting, unawaited)
+        return waiting
+
+    return call
+
 
 class Signal(RedisSignal[T]):
     """As `livecheck_celery.Signal`; `wait` and `resolve` are coroutines."""
 
     is_awaited = True
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        """Expect each call of an own ``wait()`` to be awaited, too."""
+        super().__init_subclass__(**options)
+        if "wait" in vars(cls):
+            cls.wait = _expected(vars(cls)["wait"])  # type: ignore[method-assign] # of the same type
 
     async def resolve(self, key: object, event: SignalEvent) -> None:
         """Store ``event`` for the test ``key``, and wake its waiters in all processes.
@@ -28,7 +56,13 @@ class Signal(RedisSignal[T]):
         """
         await self.case.app.runtime.threads.call(self._resolve, key, event)
 
-    def wait(self, *, key: object = None, timeout: float | timedelta | str | None = None) -> Coroutine[Any, Any, T]:
+    @_expected
+    async def wait(
+        self,
+        *,
+        key: object = None,
+        timeout: float | timedelta | str | None = None,  # noqa: ASYNC109 - the reference's
+    ) -> T:
         """Wait for the signal and return its value.
 
         A test whose ``run()`` does not await it is an ERROR.
@@ -41,12 +75,7 @@ class Signal(RedisSignal[T]):
         Raises:
             LiveCheckTestTimeout: the signal did not arrive in time.
             LiveCheckTestFailed: the value is not of type ``T``.
-            RuntimeError: awaited outside ``run()``.
+            RuntimeError: called outside ``run()``.
             ValueError: the timeout is negative, or not a duration.
         """
-        waiting = self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)
-        runner = current_execution()
-        if isinstance(runner, TestRunner):
-            unawaited = f"{self.described}: wait() was never awaited; write: await self.{self.name}.wait()"
-            runner.expect_await(waiting, unawaited)
-        return waiting
+        return await self._wait(LoopDriver(self.case.app.runtime.threads), key, timeout)

@@ -29,7 +29,7 @@ def resolve(case: Any) -> None:
 
 
 @pytest.mark.promise("A test that forgets to await a signal does not pass.", theme="aio")
-@pytest.mark.filterwarnings("ignore:coroutine .*_wait' was never awaited")
+@pytest.mark.filterwarnings("ignore:coroutine '.*Signal.wait' was never awaited")
 @pytest.mark.parametrize(
     ("run", "error"),
     [
@@ -47,8 +47,32 @@ def test_wait_that_is_not_awaited_is_an_error(livecheck: aio.LiveCheck, run: Any
 
 def test_python_warns_of_a_wait_that_is_not_awaited(livecheck: aio.LiveCheck) -> None:
     case = declare(livecheck, forgets_one)
-    with pytest.warns(RuntimeWarning, match="was never awaited"):
+    with pytest.warns(RuntimeWarning, match="coroutine 'Signal.wait' was never awaited"):
         execute(case)
+
+
+class DoubleSignal(aio.Signal[int]):
+    """A signal with a ``wait()`` of its own."""
+
+    async def wait(self, **kwargs: Any) -> int:
+        return 2 * await super().wait(**kwargs)
+
+
+@pytest.mark.filterwarnings("ignore:coroutine '.*Signal.wait' was never awaited")
+@pytest.mark.parametrize("forgets", [False, True])
+def test_wait_of_a_subclass_is_to_be_awaited_too(livecheck: aio.LiveCheck, forgets: bool) -> None:
+    class test_order(aio.Case):
+        sent: DoubleSignal
+
+        async def run(self) -> None:
+            waiting = self.sent.wait(timeout=5)
+            assert forgets or await waiting == 14
+
+    case = livecheck.add_case(test_order, name="shop.test_order")
+    resolve(case)
+    runner = execute(case)
+    assert runner.state is (State.ERROR if forgets else State.PASS), runner.error
+    assert not forgets or "signal sent (1 of 1): wait() was never awaited" in str(runner.error)
 
 
 async def awaits_later(self: Any) -> None:

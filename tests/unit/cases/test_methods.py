@@ -66,6 +66,7 @@ class CallableCoroutine:
         pass
 
 
+@pytest.mark.promise("A method of the other face is refused in one line when its case is declared.", theme="cases")
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize(
     "method",

@@ -94,8 +94,7 @@ def is_async(found: Any) -> bool:
     """Return whether a call of a function, or of an object such as a trigger, gives a coroutine."""
     if not inspect.isroutine(found) and not isinstance(found, type):
         found = getattr(found, "__call__", found)  # noqa: B004 - the method
-    returned = str(getattr(found, "__annotations__", {}).get("return"))
-    return inspect.iscoroutinefunction(found) or returned.startswith("Coroutine[")
+    return inspect.iscoroutinefunction(inspect.unwrap(found))
 
 
 def test_the_table_has_each_name_of_the_reference_once() -> None:
