@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator
-from typing import Any, Final, get_type_hints
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, Final, NamedTuple, get_type_hints
+from weakref import WeakKeyDictionary
 
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import to_json
@@ -31,10 +33,13 @@ def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
     Raises:
         LiveCheckTestFailed: an argument is missing, is not one of ``run()``, or is not of its type.
     """
-    if (bound := _bind(run, test)) is None:
+    plan = _plan_of(run, test.case_name)
+    if plan is None or (bound := _bind(plan, test)) is None:
         return run(*test.test_args, **test.test_kwargs)
-    for name, adapter in _adapters(run, bound, test):
-        value, parameter = bound.arguments[name], bound.signature.parameters[name]
+    for name, adapter in plan.adapters.items():
+        if name not in bound.arguments:
+            continue
+        value, parameter = bound.arguments[name], plan.signature.parameters[name]
         kind = parameter.kind
         if kind is inspect.Parameter.VAR_POSITIONAL:
             values = enumerate(value)
@@ -46,19 +51,67 @@ def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
     return run(*bound.args, **bound.kwargs)
 
 
-def _bind(run: Callable[..., Any], test: TestExecution) -> inspect.BoundArguments | None:
-    """Return the arguments of ``test`` by name; None if ``run()`` must be called to know whether it takes them."""
+class _Plan(NamedTuple):
+    """How a ``run()`` is called.
+
+    Attributes:
+        signature: of the function, without decorators.
+        outermost: of the decorated function.
+        adapters: type and adapter of each argument that has a type, by name.
+    """
+
+    signature: inspect.Signature
+    outermost: inspect.Signature
+    adapters: dict[str, tuple[Any, TypeAdapter[Any]]]
+
+
+#: By function, and whether it is bound; an adapter takes 0.3 ms to make, which coroutines would wait for.
+_plans: Final[WeakKeyDictionary[Any, dict[bool, _Plan]]] = WeakKeyDictionary()
+
+
+def _plan_of(run: Callable[..., Any], case_name: str) -> _Plan | None:
+    function: Any = getattr(run, "__func__", run)
+    is_bound = function is not run
+    with suppress(TypeError):  # an object that is not hashable
+        if found := _plans.get(function, {}).get(is_bound):
+            return found
     try:
         signature, outermost = signature_of(run), signature_of(run, follow_wrapped=False)
     except (TypeError, ValueError):  # an object without a signature
         return None
+    plan = _Plan(signature, outermost, {})
+    is_complete = True
+    for name, parameter in signature.parameters.items():
+        try:
+            hint = _evaluated(run, parameter.annotation)
+            if hint not in (inspect.Parameter.empty, Any, object):
+                plan.adapters[name] = hint, adapter_of(hint, None)
+        except Exception as exc:  # noqa: BLE001 - an annotation is the user's, and can raise anything
+            reraise_from_handler(exc)
+            is_complete = False
+            _warn(case_name, name, parameter.annotation, exc)
+    if is_complete:
+        with suppress(TypeError):
+            _plans.setdefault(function, {})[is_bound] = plan
+    return plan
+
+
+def _warn(case_name: str, name: str, annotation: Any, error: Exception) -> None:
+    text = annotation if isinstance(annotation, str) else name_of_type(annotation)
+    reason = type_and_message(error).partition("\n")[0]
+    line = "runner: case %s: run(): argument %s has JSON types, since its type %s cannot be used: %s"
+    throttled.warning(line, case_name, name, text, reason, key=f"{case_name} {name}")
+
+
+def _bind(plan: _Plan, test: TestExecution) -> inspect.BoundArguments | None:
+    """Return the arguments of ``test`` by name; None if ``run()`` must be called to know whether it takes them."""
     try:
-        return signature.bind(*test.test_args, **test.test_kwargs)
+        return plan.signature.bind(*test.test_args, **test.test_kwargs)
     except TypeError as exc:
-        if outermost != signature and _takes(outermost, test):  # a decorator can add and remove arguments
+        if plan.outermost != plan.signature and _takes(plan.outermost, test):  # a decorator adds or removes arguments
             return None
         given = f"{len(test.test_args)} by position" + "".join(f", {name}" for name in test.test_kwargs)
-        takes = ", ".join(signature.parameters) or "none"
+        takes = ", ".join(plan.signature.parameters) or "none"
         # From None: the error is one of the trigger, and its frames are LiveCheck's.
         raise LiveCheckTestFailed(f"run(): {exc}; given: {given}; run() takes: {takes}") from None
 
@@ -80,25 +133,6 @@ def _typed(name: str, adapter: tuple[Any, TypeAdapter[Any]], value: Any, default
             return value
         why = explain(exc) if isinstance(exc, ValidationError) else type_and_message(exc)
         raise LiveCheckTestFailed(f"run(): argument {name} is not of type {name_of_type(adapter[0])}: {why}") from exc
-
-
-def _adapters(
-    run: Callable[..., Any], bound: inspect.BoundArguments, test: TestExecution
-) -> Iterator[tuple[str, tuple[Any, TypeAdapter[Any]]]]:
-    """Yield name, type and adapter of each argument that is given, and has a type."""
-    for name in tuple(bound.arguments):
-        annotation = bound.signature.parameters[name].annotation
-        try:
-            hint = _evaluated(run, annotation)
-            if hint not in (inspect.Parameter.empty, Any, object):
-                yield name, (hint, adapter_of(hint, None))
-        except Exception as exc:  # noqa: BLE001 - an annotation is the user's, and can raise anything
-            reraise_from_handler(exc)
-            text = annotation if isinstance(annotation, str) else name_of_type(annotation)
-            reason = type_and_message(exc).partition("\n")[0]
-            line = "runner: case %s: run(): argument %s has JSON types, since its type %s cannot be used: %s"
-            key = f"{test.case_name} {name}"
-            throttled.warning(line, test.case_name, name, text, reason, key=key)
 
 
 def _evaluated(run: Callable[..., Any], annotation: Any) -> Any:

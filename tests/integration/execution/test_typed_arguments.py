@@ -15,6 +15,7 @@ from pydantic import BaseModel, model_validator
 from typing_extensions import Unpack
 
 from livecheck_celery import LiveCheckTestFailed, State
+from livecheck_celery.execution import typed_arguments
 from livecheck_celery.utils.throttle import Throttle, ThrottledLogger
 from tests.helpers.faces import Face, execute
 
@@ -211,6 +212,24 @@ def test_arguments_without_a_usable_type_are_json_types(declare: Any, caplog: py
         "NameError: name 'Unknown' is not defined"
     )
     assert len(lines) == len({line.partition(" has JSON")[0] for line in lines}), "one line a minute for an argument"
+
+
+def test_types_are_read_once_and_again_while_one_cannot_be(declare: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Any] = []
+    adapter_of = typed_arguments.adapter_of
+    monkeypatch.setattr(typed_arguments, "adapter_of", lambda *args: read.append(args[0]) or adapter_of(*args))
+    seen: list[Any] = []
+
+    def run(self: Any, price: Decimal, later: Later = None) -> None:  # type: ignore[name-defined] # noqa: F821
+        seen.append((price, later))
+
+    case = declare(run)
+    execute(case, "1", "2")
+    monkeypatch.setitem(globals(), "Later", Decimal)
+    for number in range(3):
+        execute(case, "1", "2", id=f"later-{number}")
+    assert seen == [(Decimal(1), "2")] + [(Decimal(1), Decimal(2))] * 3
+    assert read == [Decimal] * 3, "once for the first test, twice for the second"
 
 
 def test_type_of_an_argument_can_be_local_to_the_function_that_declares_the_case(face: Face, faced: Any) -> None:
