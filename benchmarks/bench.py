@@ -58,7 +58,7 @@ def request(case: Order, number: int) -> None:
 
 def execution(case: Order, name: str, number: int) -> None:
     """Execute one test, from its message to its verdict."""
-    case.execute(build(case, f"{name}-{number}"))
+    case.execute_here(build(case, f"{name}-{number}"))
 
 
 def main() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from livecheck_celery.aio import extras
 from livecheck_celery.aio.runner import TestRunner
@@ -16,7 +15,8 @@ from livecheck_celery.delivery.publisher import EXECUTE
 from livecheck_celery.errors import ServiceDown, SuiteFailed
 from livecheck_celery.execution.drivers import BridgeDriver, Driver, LoopDriver
 from livecheck_celery.execution.fair_share import Party
-from livecheck_celery.execution.runner import BaseRunner
+from livecheck_celery.execution.runner import BaseRunner, current_execution
+from livecheck_celery.execution.supervision import entered, supervised
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 
@@ -79,24 +79,37 @@ class Case(BaseCase):
         await self._post_report(self._on_loop, report)
 
     async def execute(self, test: TestExecution) -> TestRunner:
-        """Execute ``test`` on the running event loop, and return the runner, which has the outcome.
+        """Execute ``test`` on the running event loop, and return the runner, which is the current execution meanwhile.
+
+        An override of this method has the runner as `current_execution`, too. In the reference, the method returns
+        None. On a worker, the verdict is all that counts: the exceptions of the verdict end here.
 
         Raises:
-            RedisUnavailable: Redis did not answer for a minute.
+            LiveCheckTestSkipped: the verdict SKIP. This and the following are raised once the verdict is recorded, and
+                the hooks were called.
+            LiveCheckTestFailed: the verdict FAIL; its ``__cause__`` is the `AssertionError`, if there was one.
+            LiveCheckTestTimeout: the verdict TIMEOUT.
+            LiveCheckTestRaised: the verdict ERROR; its ``__cause__`` is what ``run()`` has raised.
+            RedisUnavailable: Redis did not answer for a minute; there is no verdict.
         """
-        runner = self.Runner(self, test, started=time.monotonic())
-        await runner.execute()
+        with entered(self, test) as runner:
+            await cast("TestRunner", runner).execute()
+        return cast("TestRunner", runner)
+
+    def execute_here(self, test: TestExecution) -> BaseRunner:
+        """Execute ``test`` on the event loop of this process, by `execute`; wait for it, and return the runner."""
+        runner: BaseRunner = self.app.runtime.event_loop.finish(supervised(self._on_loop, self, test), test.ident)
         return runner
 
-    def execute_here(self, test: TestExecution) -> TestRunner:
-        """Execute ``test`` on the event loop of this process, by `execute`; wait for it, and return the runner."""
-        runner: TestRunner = self.app.runtime.event_loop.finish(self.execute(test), test.ident)
-        return runner
+    @property
+    def current_execution(self) -> TestRunner | None:
+        """The runner that is executing a case here, if any."""
+        return cast("TestRunner | None", current_execution())
 
     def execute_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> None:
         """Begin ``test`` on the event loop of this process; call ``done`` in a thread when it has ended."""
         party = Party(EXECUTE, self.name, test.synthetic)
-        self.app.runtime.async_tests.start(party, partial(self.execute, test), test.ident, done)
+        self.app.runtime.async_tests.start(party, partial(supervised, self._on_loop, self, test), test.ident, done)
 
     @property
     def thread_driver(self) -> Driver:

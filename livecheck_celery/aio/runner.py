@@ -29,13 +29,14 @@ class TestRunner(BaseRunner):
         self._waits: list[tuple[Coroutine[Any, Any, Any], str]] = []
 
     async def execute(self) -> State:
-        """Claim the execution, run it, record the verdict.
+        """Claim the execution, run it, record the verdict, call the hooks.
 
         Returns:
-            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
-            back.
+            PASS; INIT if another worker has or had the execution, or if this process is stopping and handed it back.
 
         Raises:
+            TestOutcome: any other verdict, as `Case.execute` raises it.
+            CancelledError: the task was cancelled, which is the verdict ERROR.
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
         return await self._execute(LoopDriver(self._process.threads))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import operator
+import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +36,8 @@ from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable, SuiteFailed, UnknownSignal
 from livecheck_celery.execution.drivers import Driver, drive
 from livecheck_celery.execution.runnable import Resources
-from livecheck_celery.execution.runner import BaseRunner, current_execution
+from livecheck_celery.execution.runner import BaseRunner
+from livecheck_celery.execution.supervision import enter_override
 from livecheck_celery.execution.test_log import write
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.store import Statistics
@@ -160,6 +162,7 @@ class BaseCase(CaseOptions, Declaration):
             self.signals[signal.name] = signal
             setattr(self, attribute, signal)
         self.total_signals = len(self.signals)
+        enter_override(self, face_of(type(self)))
         if self.logger is BaseCase.logger:  # not the subclass's own
             self.logger = get_logger(f"{BaseCase.logger.name}.{name}")
         self.signal_limits = {name: one.times for name, one in self.signals.items() if one.times is not None}
@@ -233,6 +236,14 @@ class BaseCase(CaseOptions, Declaration):
     def runner_resources(self) -> Resources:
         """The parts of this process for the runners of the case."""
         return self.app.runtime.runner_resources
+
+    def execute(self, test: TestExecution) -> Any:
+        """Execute ``test`` by hand."""
+        raise NotImplementedError
+
+    def make_runner(self, test: TestExecution) -> BaseRunner:
+        """Return a new runner of ``test``, of the class `Runner`."""
+        return self.Runner(self, test, started=time.monotonic())
 
     def execute_here(self, test: TestExecution) -> BaseRunner:
         """Execute ``test`` in this thread, by `execute`, and return the runner."""
@@ -374,11 +385,6 @@ class BaseCase(CaseOptions, Declaration):
     def current_test(self) -> TestExecution | None:
         """The test that the running code is part of, if any."""
         return current_test()
-
-    @property
-    def current_execution(self) -> BaseRunner | None:
-        """The runner that is executing a case here, if any."""
-        return current_execution()
 
     @property
     def label(self) -> str:

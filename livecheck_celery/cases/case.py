@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import time
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from livecheck_celery.cases import http
 from livecheck_celery.cases.base_case import BaseCase
@@ -12,6 +11,8 @@ from livecheck_celery.cases.runner import TestRunner
 from livecheck_celery.cases.trigger import Trigger
 from livecheck_celery.errors import ServiceDown, SuiteFailed
 from livecheck_celery.execution.drivers import BridgeDriver, Driver, ThreadDriver, drive
+from livecheck_celery.execution.runner import BaseRunner, current_execution
+from livecheck_celery.execution.supervision import entered, supervised
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport
 
 
@@ -54,18 +55,31 @@ class Case(BaseCase):
         drive(self._post_report(BridgeDriver(self.app.runtime.event_loop), report))
 
     def execute(self, test: TestExecution) -> TestRunner:
-        """Execute ``test`` in this thread, and return the runner, which has the outcome.
+        """Execute ``test`` in this thread, and return the runner, which is the current execution meanwhile.
+
+        An override of this method has the runner as `current_execution`, too. In the reference, the method returns
+        None. On a worker, the verdict is all that counts: the exceptions of the verdict end here.
 
         Raises:
-            RedisUnavailable: Redis did not answer for a minute.
+            LiveCheckTestSkipped: the verdict SKIP. This and the following are raised once the verdict is recorded, and
+                the hooks were called.
+            LiveCheckTestFailed: the verdict FAIL; its ``__cause__`` is the `AssertionError`, if there was one.
+            LiveCheckTestTimeout: the verdict TIMEOUT.
+            LiveCheckTestRaised: the verdict ERROR; its ``__cause__`` is what ``run()`` has raised.
+            RedisUnavailable: Redis did not answer for a minute; there is no verdict.
         """
-        runner = self.Runner(self, test, started=time.monotonic())
-        runner.execute()
-        return runner
+        with entered(self, test) as runner:
+            cast("TestRunner", runner).execute()
+        return cast("TestRunner", runner)
 
-    def execute_here(self, test: TestExecution) -> TestRunner:
-        """Execute ``test`` in this thread, by `execute`, and return the runner."""
-        return self.execute(test)
+    def execute_here(self, test: TestExecution) -> BaseRunner:
+        """Execute ``test`` in this thread, by `execute`, as a worker does: return the runner, whatever the verdict."""
+        return drive(supervised(self.thread_driver, self, test))
+
+    @property
+    def current_execution(self) -> TestRunner | None:
+        """The runner that is executing a case here, if any."""
+        return cast("TestRunner | None", current_execution())
 
     @property
     def thread_driver(self) -> Driver:

@@ -24,6 +24,7 @@ _INTERNAL: Final = frozenset(
         "execute_here",
         "execute_on_worker",
         "fail_suite_by",
+        "make_runner",
         "run_hook",
         "runner_resources",
         "statistics",

@@ -210,7 +210,7 @@ class RedisSignal(BaseSignal[T]):
 
     def _runner(self) -> BaseRunner:
         runner = current_execution()
-        if runner is None:
+        if runner is None or not runner.is_running:
             raise RuntimeError(f"{self.described}: wait() works only inside run() of a case that is being executed")
         return runner
 

@@ -17,13 +17,13 @@ class TestRunner(BaseRunner):
     """
 
     def execute(self) -> State:
-        """Claim the execution, run it, record the verdict.
+        """Claim the execution, run it, record the verdict, call the hooks.
 
         Returns:
-            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
-            back.
+            PASS; INIT if another worker has or had the execution, or if this process is stopping and handed it back.
 
         Raises:
+            TestOutcome: any other verdict, as `Case.execute` raises it.
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
         return drive(self._execute(self.case.thread_driver))

@@ -6,21 +6,25 @@ Its steps are coroutines, which a driver executes in a plain thread or on an eve
 from __future__ import annotations
 
 import asyncio
-import logging
 import threading
 import time
 import uuid
 from collections.abc import Coroutine, Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import replace
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from celery.schedules import BaseSchedule
 
 from livecheck_celery.context import under_test
-from livecheck_celery.errors import LiveCheckError, LiveCheckTestSkipped, LiveCheckTestTimeout, RedisUnavailable
+from livecheck_celery.errors import (
+    LiveCheckError,
+    LiveCheckTestSkipped,
+    LiveCheckTestTimeout,
+    RedisUnavailable,
+    TestOutcome,
+)
 from livecheck_celery.execution.contract import check_arrivals
 from livecheck_celery.execution.deadlines import place_in_run
 from livecheck_celery.execution.drivers import Driver, drive
@@ -28,6 +32,7 @@ from livecheck_celery.execution.failures import describe, log_verdict
 from livecheck_celery.execution.inbox import Interrupted
 from livecheck_celery.execution.leases import Held
 from livecheck_celery.execution.mailboxes import Mailboxes
+from livecheck_celery.execution.nesting import as_current, current_runner, note_execution
 from livecheck_celery.execution.places import in_brackets
 from livecheck_celery.execution.readable import readable
 from livecheck_celery.execution.recorded_asserts import record_asserts
@@ -35,16 +40,15 @@ from livecheck_celery.execution.results import unexecuted
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.runner_hooks import RunnerHooks
 from livecheck_celery.execution.spans import traced
-from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.execution.typed_arguments import call_run
-from livecheck_celery.execution.verdicts import is_hand_back, suite_failure, verdict_of
+from livecheck_celery.execution.verdicts import is_cancellation, is_hand_back, outcome_of, suite_failure, verdict_of
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim
 from livecheck_celery.store.statistics import FailureLimits
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.forks import EndForkedChildren
-from livecheck_celery.utils.sanitize import get_logger, sanitize, traceback_of
+from livecheck_celery.utils.sanitize import get_logger, traceback_of
 from livecheck_celery.utils.throttle import ThrottledLogger
 
 logger = get_logger(__name__)
@@ -53,12 +57,10 @@ throttled = ThrottledLogger(logger)
 #: Seconds after its deadline in which a test can still wait, after an outage.
 _WAIT_GRACE: Final = 0.4
 
-_current: ContextVar[BaseRunner | None] = ContextVar("livecheck_current_execution", default=None)
-
 
 def current_execution() -> BaseRunner | None:
-    """Return the runner that is executing a case here, if any; there is one only inside ``run()`` and hooks."""
-    return _current.get()
+    """Return the runner that is executing a case here, if any: in ``execute()``, ``run()``, and hooks."""
+    return cast("BaseRunner | None", current_runner())
 
 
 class BaseRunner(RunnerHooks):
@@ -78,19 +80,23 @@ class BaseRunner(RunnerHooks):
         overran: whether the verdict TIMEOUT was recorded before ``run()`` returned.
         thread_id: id of the thread that executes the test.
         handed_back: whether this process stopped before a verdict, so that another worker runs the test.
+        outcome: the verdict as an exception, as `execute` raises it; None for PASS, and without a verdict.
+        failure: what ended the execution without a verdict, such as `RedisUnavailable`.
+        executed_by: the runner that has executed the test, usually this one; None if none has begun.
+        outer: the runner in whose ``execute()`` or ``run()`` this one executes its test, if any.
+        is_running: whether the test has been claimed and has not ended, so that signals can be awaited.
     """
 
     __test__ = False  # keeps pytest from collecting it
 
     def __init__(self, case: RunnableCase, test: TestExecution, started: float) -> None:
+        super().__init__()
         self.case = case
         self.test = test
         self.started = started
         self.ended: float | None = None
         self.runtime: float | None = None
         self.state = State.INIT
-        self._log = TestLog()
-        self._said = set()
         self.signal_latency: dict[str, float] = {}
         self.report: TestReport | None = None
         self.error: BaseException | None = None
@@ -98,6 +104,11 @@ class BaseRunner(RunnerHooks):
         self.overran = False
         self.thread_id = threading.get_ident()
         self.handed_back = False
+        self.outcome: TestOutcome | None = None
+        self.failure: BaseException | None = None
+        self.executed_by: BaseRunner | None = None
+        self.is_running = False
+        self.outer: BaseRunner | None = None
         self._was_called = False
         self._process = case.runner_resources
         self._last_received: str | None = None
@@ -110,38 +121,53 @@ class BaseRunner(RunnerHooks):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.test.shortident}: {self.state}>"
 
+    def waits_for(self, case: object, test: TestExecution) -> bool:
+        """Return whether this runner is for ``test`` of ``case``, and no runner has begun to execute it."""
+        return self.executed_by is None and self.case is case and self.test == test
+
     async def _execute(self, driver: Driver) -> State:
+        """Execute the test; return PASS or INIT, and raise any other verdict. See `livecheck_celery.TestRunner`."""
+        await self.execute_by(driver)
+        if self.outcome is None:
+            return self.state
+        cause = self.outcome.__cause__
+        raise cause if cause is not None and is_cancellation(cause) else self.outcome
+
+    async def execute_by(self, driver: Driver, *, in_place_of_run: BaseException | None = None) -> None:
         """Claim the execution, run it, record the verdict.
 
-        Returns:
-            The verdict; INIT if another worker has or had the execution, or if this process is stopping and handed it
-            back.
+        Args:
+            driver: of the face.
+            in_place_of_run: what decides the verdict, of a test whose ``run()`` is not called.
 
         Raises:
             RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
         """
+        note_execution(self)
         process, held = self._process, self._held
         record_asserts(type(self.case))
         try:
             claim = await driver.blocking(self._claim)
             if claim.outcome in ("done", "busy"):
                 logger.debug("runner: %s: %s; nothing to do", self.test.ident, claim.outcome)
-                return State.INIT
+                return
+            self.is_running = True
             process.leases.hold(held)
             process.deadlines.add(self)
             with traced(self), self._current():
-                await self._judge(driver, claim)
+                await self._judge(driver, claim, in_place_of_run)
         except BaseException as exc:
             if not is_hand_back(exc):
+                self.failure = exc
                 raise
             await driver.blocking(self._hand_back)
             if not isinstance(exc, Interrupted | BaseExceptionGroup):
                 raise  # the process exits
         finally:
+            self.is_running = False
             process.deadlines.remove(self)
             process.leases.drop(held)
             self._mailboxes.close()
-        return self.state
 
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
         """Record the verdict of an execution that no runner finished; ``token`` is that of the sweep."""
@@ -210,26 +236,6 @@ class BaseRunner(RunnerHooks):
         self.signal_latency[signal_name] = seconds
         self._last_received = signal_name
 
-    # -- logging
-
-    def log(self, level: int, msg: object, *args: object) -> None:
-        """Keep a log line until the verdict; emit it at once with ``realtime_logs``, and after the verdict."""
-        text = formatted(msg, args)
-        level = level if isinstance(level, int) else logging.INFO  # an error of the caller decides nothing
-        if self.case.realtime_logs or self.ended is not None:
-            write(self.case.logger, level, "[%s] %s", self.test.shortident, sanitize(text))
-        else:
-            self._log.keep(level, text)
-
-    @property
-    def logs(self) -> list[tuple[int, str]]:
-        """The lines kept so far, as (level, text)."""
-        return self._log.lines
-
-    def log_info(self, msg: str, *args: object) -> None:
-        """Log a line at level INFO (reference: ``TestRunner.log_info``)."""
-        self.log(logging.INFO, msg, *args)
-
     # -- the steps of execute()
 
     def _claim(self) -> Claim:
@@ -264,17 +270,13 @@ class BaseRunner(RunnerHooks):
 
     @contextmanager
     def _current(self) -> Iterator[None]:
-        token = _current.set(self)
-        try:
-            with under_test(self.test, expires=False):  # the runner's deadline is in Redis' time
-                yield
-        finally:
-            _current.reset(token)
+        with as_current(self), under_test(self.test, expires=False):  # the runner's deadline is in Redis' time
+            yield
 
-    async def _judge(self, driver: Driver, claim: Claim) -> None:
+    async def _judge(self, driver: Driver, claim: Claim, in_place_of_run: BaseException | None) -> None:
         try:
             with EndForkedChildren():
-                self._check(claim)
+                self._check(claim, in_place_of_run)
                 self._was_called = True
                 await self._call_start(driver)
                 # Called here, since an exception that leaves a coroutine cannot be StopIteration.
@@ -285,17 +287,24 @@ class BaseRunner(RunnerHooks):
             error = readable(exc)
             if is_hand_back(error):
                 raise
-            if isinstance(error, asyncio.CancelledError) and self._process.interruption.is_due:
+            if self.is_interrupted(error):
                 raise Interrupted("the worker is stopping") from error
             await self._end(driver, verdict_of(error)[0], error)
         else:
             await self._end(driver, State.PASS)
 
-    def _check(self, claim: Claim) -> None:
+    def is_interrupted(self, error: BaseException) -> bool:
+        """Return whether ``error`` ends user code because this process is stopping."""
+        is_cancelled = isinstance(error, asyncio.CancelledError)
+        return is_hand_back(error) or (is_cancelled and self._process.interruption.is_due)
+
+    def _check(self, claim: Claim, in_place_of_run: BaseException | None) -> None:
         if claim.outcome == "inactive":
             raise LiveCheckTestSkipped("the case is not active")
         if claim.outcome == "expired":
             raise LiveCheckTestSkipped(f"expired {claim.now - claim.expires_at:.1f} s before a worker took it")
+        if in_place_of_run is not None:
+            raise in_place_of_run
 
     async def _finish(self, driver: Driver, result: Any) -> None:
         """Await what ``run()`` has returned, in the asyncio face, and check the result and the signals."""
@@ -316,6 +325,8 @@ class BaseRunner(RunnerHooks):
         self.runtime = self.ended - self.started if self._was_called else None
         self.state = state
         self.error = None if error is None else verdict_of(error)[1]
+        text = None if error is None else self._describe(error)
+        self.outcome = None if error is None or text is None else outcome_of(state, error, text)
         self._log.flush(self.case.logger, f"[{self.test.shortident}] {state}")
         await self._account(
             driver,
@@ -327,7 +338,7 @@ class BaseRunner(RunnerHooks):
                 signal_latency=dict(self.signal_latency),
                 signal_since_trigger=self.signal_since_trigger,
                 signal_arrivals={event.signal_name: event.arrivals for event in self.arrived if event.arrivals > 1},
-                error=None if error is None else self._describe(error),
+                error=text,
                 traceback=None if error is None or state is State.SKIP else traceback_of(error),
             ),
         )

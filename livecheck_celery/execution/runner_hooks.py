@@ -1,18 +1,21 @@
-"""The hooks of a runner, which a subclass overrides, and its progress lines (reference: ``livecheck.runners``).
+"""The hooks of a runner, which a subclass overrides, and the log of its test (reference: ``livecheck.runners``).
 
-They account for nothing: the runner has judged, counted and reported, whatever a hook does, raises or leaves out.
+Hooks account for nothing: the runner has judged, counted and reported, whatever a hook does, raises or leaves out.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
 from livecheck_celery.errors import LiveCheckTestSkipped
 from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.runnable import RunnableCase
+from livecheck_celery.execution.test_log import TestLog, formatted, write
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.utils.durations import in_seconds
+from livecheck_celery.utils.sanitize import sanitize
 
 _PACKAGE: Final = f"{__name__.partition('.')[0]}."
 #: The hook of the case that a hook of the runner calls by default.
@@ -52,7 +55,11 @@ class RunnerHooks:
 
     case: RunnableCase
     test: TestExecution
-    _said: set[tuple[str, str, str]]
+    ended: float | None
+
+    def __init__(self) -> None:
+        self._log = TestLog()
+        self._said: set[tuple[str, str, str]] = set()
 
     def on_start(self) -> Any:
         """Call ``on_test_start`` of the case, before ``run()``; not called for a test that is skipped unseen."""
@@ -108,9 +115,25 @@ class RunnerHooks:
         the reference, this method sets them. An ordinary method in both faces, as in the reference: do not block in it.
         """
 
+    # -- log lines
+
+    def log(self, level: int, msg: object, *args: object) -> None:
+        """Keep a log line until the verdict; emit it at once with ``realtime_logs``, and after the verdict."""
+        text = formatted(msg, args)
+        level = level if isinstance(level, int) else logging.INFO  # an error of the caller decides nothing
+        if self.case.realtime_logs or self.ended is not None:
+            write(self.case.logger, level, "[%s] %s", self.test.shortident, sanitize(text))
+        else:
+            self._log.keep(level, text)
+
+    @property
+    def logs(self) -> list[tuple[int, str]]:
+        """The lines kept so far, as (level, text)."""
+        return self._log.lines
+
     def log_info(self, msg: str, *args: object) -> None:
         """Log a line at level INFO (reference: ``TestRunner.log_info``)."""
-        raise NotImplementedError
+        self.log(logging.INFO, msg, *args)
 
     # -- calls of the hooks
 

@@ -7,7 +7,14 @@ from typing import Final
 
 from celery.exceptions import WorkerShutdown, WorkerTerminate
 
-from livecheck_celery.errors import LiveCheckTestFailed, LiveCheckTestSkipped, LiveCheckTestTimeout, SuiteFailed
+from livecheck_celery.errors import (
+    LiveCheckTestFailed,
+    LiveCheckTestRaised,
+    LiveCheckTestSkipped,
+    LiveCheckTestTimeout,
+    SuiteFailed,
+    TestOutcome,
+)
 from livecheck_celery.execution.inbox import Interrupted
 from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.models import State
@@ -16,6 +23,11 @@ from livecheck_celery.store import Verdict
 #: The verdict of a group is the first of these that one of its exceptions has.
 PRECEDENCE: Final = (State.FAIL, State.ERROR, State.TIMEOUT, State.SKIP)
 
+_OUTCOMES: Final[dict[State, type[TestOutcome]]] = {
+    State.SKIP: LiveCheckTestSkipped,
+    State.FAIL: LiveCheckTestFailed,
+    State.TIMEOUT: LiveCheckTestTimeout,
+}
 #: Modules whose signal handlers raise in whatever code the main thread is running.
 _SIGNAL_HANDLERS: Final = frozenset({"billiard.common", "celery.apps.worker"})
 
@@ -42,6 +54,16 @@ def verdict_of(error: BaseException) -> tuple[State, BaseException]:
     # Cancellation is what a failure does to its siblings.
     verdicts.sort(key=lambda verdict: (PRECEDENCE.index(verdict[0]), isinstance(verdict[1], asyncio.CancelledError)))
     return verdicts[0]
+
+
+def outcome_of(state: State, error: BaseException, text: str) -> TestOutcome:
+    """Return the verdict ``state`` as an exception: ``error`` itself if it is one, or one with the cause ``error``."""
+    kind = _OUTCOMES.get(state, LiveCheckTestRaised)
+    if isinstance(error, kind):
+        return error
+    outcome = kind(text)
+    outcome.__cause__ = error
+    return outcome
 
 
 def is_hand_back(error: BaseException) -> bool:

@@ -96,12 +96,13 @@ class Tasks:
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
-        if runner is None or not _has_verdict(case, runner):
+        report = None if runner is None else _report_of(case, runner)
+        if runner is None or report is None:
             # Another message of the same task id has, had or will have the verdict; its result must stand.
             raise Ignore
-        if _is_eager() and not runner.state.is_ok():
+        if _is_eager() and not report.state.is_ok():
             _propagate(case, runner.error)
-        return runner.state.value
+        return report.state.value
 
     def _start(self, case: BaseCase, test: TestExecution) -> BaseRunner | None:
         """Execute a test; return its runner, or None if it has begun on the event loop."""
@@ -111,8 +112,9 @@ class Tasks:
         request = copy(current_task.request) if current_task else None
 
         def finish(runner: BaseRunner) -> None:
-            if _has_verdict(case, runner) and request is not None:
-                finish_task(case.app.app, EXECUTE, request, runner.state.value)
+            report = _report_of(case, runner)
+            if report is not None and request is not None:
+                finish_task(case.app.app, EXECUTE, request, report.state.value)
 
         return case.execute_on_worker(test, _with_logged_errors(EXECUTE, finish))
 
@@ -217,11 +219,11 @@ def _propagate(case: BaseCase, error: BaseException | None) -> None:
         raise error
 
 
-def _has_verdict(case: BaseCase, runner: BaseRunner) -> bool:
-    """Return whether ``runner`` has recorded the verdict; hand its test back if it has to."""
+def _report_of(case: BaseCase, runner: BaseRunner) -> TestReport | None:
+    """Return the report of the verdict that ``runner`` has recorded, if it has; hand its test back if it has to."""
     if runner.handed_back:
         _hand_back(case, runner.test)
-    return runner.report is not None
+    return runner.report
 
 
 def _hand_back(case: BaseCase, test: TestExecution) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 import uuid
 from collections.abc import Callable
 from functools import cache
@@ -145,7 +144,7 @@ def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> Recove
             store.executions.make_due(case.name, [test_id])
             raise
     state, error = _CONCLUSIONS[action]
-    runner = case.Runner(case, test, started=time.monotonic())
+    runner = case.make_runner(test)
     runner.conclude(token, state, error)
     if runner.report is not None and action != "revoked":  # Celery has stored the result of a revoked task
         _store_result(case, test, state)
@@ -180,4 +179,4 @@ def revoke(case: BaseCase, test: TestExecution, token: str) -> None:
         RedisUnavailable: Redis did not answer for a minute.
     """
     if case.app.runtime.retry(case.app.runtime.store.executions.revoke, test, token):
-        case.Runner(case, test, started=time.monotonic()).conclude(token, *_CONCLUSIONS["revoked"])
+        case.make_runner(test).conclude(token, *_CONCLUSIONS["revoked"])

@@ -33,7 +33,7 @@ def run_test(case: Any, *names: str) -> Any:
         for name in names:
             case.signals[name].send(name)
     assert case.app.flush()
-    return case.execute(test)
+    return case.execute_here(test)
 
 
 @pytest.mark.promise("A signal that arrives twice is shown, and `Signal(times=1)` forbids it.", theme="signals")
@@ -93,7 +93,7 @@ def test_task_that_is_executed_twice_fails_the_test(livecheck: LiveCheck, redis_
         store.delay()
         store.delay()
     assert service.flush()
-    assert case.execute(test).state is State.FAIL
+    assert case.execute_here(test).state is State.FAIL
     service.close()
 
 
@@ -176,7 +176,7 @@ def test_signal_of_a_dropped_duplicate_does_not_count(
     monkeypatch.undo()
     assert case.app.flush()
     assert case.app.runtime.outbox.counts == {"duplicate": 1, "stale": 1}
-    assert case.execute(test).state is State.TIMEOUT
+    assert case.execute_here(test).state is State.TIMEOUT
 
 
 def test_message_of_a_chain_that_is_delivered_again_keeps_the_signals_of_its_record(livecheck: LiveCheck) -> None:
@@ -190,7 +190,7 @@ def test_message_of_a_chain_that_is_delivered_again_keeps_the_signals_of_its_rec
     store = livecheck.runtime.store
     options = {"address": "gone", "lease": 0.0, "active": True, "frequency": None, "max_history": 3, "expires_in": 60.0}
     assert store.executions.claim(first, token="gone", **options).outcome == "run"
-    runner = case.execute(again)
+    runner = case.execute_here(again)
     assert runner.state is State.PASS, runner.error
     assert runner.test.use == first.use
     assert execute(case, id="o-2").state is State.PASS

@@ -217,7 +217,7 @@ def test_second_attempt_has_the_full_max_runtime(livecheck: LiveCheck, pool: Thr
         test, token="dead", address="dead", lease=0.3, active=True, frequency=None, max_history=10, expires_in=60
     )
     wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 1), what="the lease has lapsed")
-    assert pool.submit(case.execute, test).result(10).state is State.PASS
+    assert pool.submit(case.execute_here, test).result(10).state is State.PASS
 
 
 @pytest.fixture

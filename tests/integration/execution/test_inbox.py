@@ -37,7 +37,7 @@ def waiting(case: Any, count: int) -> bool:
 def test_many_tests_wait_on_one_connection(case: Any, redis_client: redis.Redis) -> None:
     many = 300
     with ThreadPoolExecutor(many) as pool:
-        futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(many)]
+        futures = [pool.submit(case.execute_here, build(case, f"o-{number}")) for number in range(many)]
         wait_until(lambda: waiting(case, many), timeout=30, what="all tests wait")
         channel = f"livecheck:inbox:{case.app.runtime.inbox.address}"
         assert redis_client.pubsub_numsub(channel) == [(channel, 1)]
@@ -50,7 +50,7 @@ def test_many_tests_wait_on_one_connection(case: Any, redis_client: redis.Redis)
 @pytest.mark.promise("A signal whose pub/sub message is lost is found by the periodic read.", theme="signals")
 def test_signal_is_found_when_its_message_is_lost(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
         # Stored without a message, as if Redis had failed in between.
         event = EVENT.dump_json(SignalEvent("sent", case.name, "o-1", "7", received_at=1.0))
@@ -69,7 +69,7 @@ def test_broken_connection_loses_no_signal(case: Any, redis_client: redis.Redis)
             stop.wait(0.05)
 
     with ThreadPoolExecutor(count + 1) as pool:
-        futures = [pool.submit(case.execute, build(case, f"o-{number}")) for number in range(count)]
+        futures = [pool.submit(case.execute_here, build(case, f"o-{number}")) for number in range(count)]
         wait_until(lambda: waiting(case, count), what="all tests wait")
         breaking = pool.submit(break_connections)
         for number in range(count):
@@ -83,7 +83,7 @@ def test_broken_connection_loses_no_signal(case: Any, redis_client: redis.Redis)
 
 def test_malformed_message_is_ignored(case: Any, redis_client: redis.Redis) -> None:
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
         redis_client.publish(f"livecheck:inbox:{case.app.runtime.inbox.address}", "nonsense")
         case.sent.send(7, key="o-1", force=True)
@@ -93,7 +93,7 @@ def test_malformed_message_is_ignored(case: Any, redis_client: redis.Redis) -> N
 def test_stopped_process_hands_back_its_waiting_tests(case: Any, redis_client: redis.Redis) -> None:
     test = case.trigger("o-1")
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, test)
+        future = pool.submit(case.execute_here, test)
         wait_until(lambda: waiting(case, 1), what="the test waits")
         case.app.runtime.inbox.stop()
         runner = future.result(10)
@@ -111,10 +111,10 @@ def test_stopped_process_hands_back_its_waiting_tests(case: Any, redis_client: r
 
 def test_stopping_process_takes_no_new_test_and_continues_running_ones(case: Any) -> None:
     with ThreadPoolExecutor(1) as pool:
-        waiting_test = pool.submit(case.execute, build(case, "o-1"))
+        waiting_test = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: waiting(case, 1), what="the test waits")
         case.app.runtime.interruption.after(60)
-        refused = case.execute(build(case, "o-2"))
+        refused = case.execute_here(build(case, "o-2"))
         assert (refused.state, refused.handed_back) == (State.INIT, True)
         case.sent.send(7, key="o-1", force=True)
         assert waiting_test.result(10).state is State.PASS
@@ -123,5 +123,5 @@ def test_stopping_process_takes_no_new_test_and_continues_running_ones(case: Any
 
 def test_mailbox_is_closed_after_the_test(case: Any) -> None:
     case.sent.send(7, key="o-1", force=True)
-    case.execute(build(case, "o-1"))
+    case.execute_here(build(case, "o-1"))
     assert case.app.runtime.inbox._open_mailboxes() == []

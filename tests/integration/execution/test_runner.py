@@ -120,7 +120,7 @@ def test_expired_test_is_a_skip(livecheck: LiveCheck) -> None:
     test = build(case, "late")
     livecheck.runtime.store.executions.record(test, expires_in=0.05)
     wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 1), what="the test has expired")
-    assert case.execute(test).state is State.SKIP
+    assert case.execute_here(test).state is State.SKIP
     error = reports(livecheck)[0].error
     assert error is not None
     assert error.startswith("expired 0.")
@@ -133,7 +133,7 @@ def test_simultaneous_executions_run_a_test_once(livecheck: LiveCheck) -> None:
     test = build(case, "o-1")
     livecheck.runtime.store.executions.record(test, expires_in=60)
     with ThreadPoolExecutor(8) as pool:
-        states = Counter(runner.state for runner in pool.map(case.execute, [test] * 8))
+        states = Counter(runner.state for runner in pool.map(case.execute_here, [test] * 8))
     assert states == {State.PASS: 1, State.INIT: 7}
     assert len(ran) == 1
     assert case.total_by_state == Counter(PASS=1)
@@ -267,7 +267,7 @@ def test_execution_costs_one_round_trip_at_its_start_and_one_at_its_end(livechec
     case.sent.send(7, key="o-1", force=True)
     livecheck.runtime.outbox.flush()
     before = calls(livecheck)
-    assert case.execute(test).state is State.PASS
+    assert case.execute_here(test).state is State.PASS
     made = {name: count - before.get(name, 0) for name, count in calls(livecheck).items()}
     assert {name: count for name, count in made.items() if count and name not in ("info", "ping")} == {"evalsha": 2}
 
@@ -301,4 +301,4 @@ def test_message_that_outlives_its_record_is_not_run(livecheck: LiveCheck) -> No
     case = declare(livecheck, lambda self: pytest.fail("it has expired"))
     now = datetime.now(UTC)
     test = TestExecution("old", case.name, now - timedelta(days=2), [], {}, now - timedelta(days=1))
-    assert case.execute(test).state is State.SKIP
+    assert case.execute_here(test).state is State.SKIP

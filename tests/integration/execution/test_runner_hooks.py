@@ -6,7 +6,6 @@ import asyncio
 import logging
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from livecheck_celery import (
 )
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.execution.inbox import Interrupted
-from tests.helpers.faces import AIO, FACES, Face
+from tests.helpers.faces import AIO, Face
 from tests.helpers.order_case import outcomes
 from tests.helpers.written_once import declare, done, method
 
@@ -40,16 +39,10 @@ HOOKS = {
 }
 
 
-@pytest.fixture(params=FACES, ids=lambda face: face.name)
-def face(request: pytest.FixtureRequest) -> Any:
-    return request.param
-
-
 @pytest.fixture
-def livecheck(face: Face, redis_url: str) -> Iterator[Any]:
-    livecheck = face.livecheck(redis_url)
-    yield livecheck
-    livecheck.close()
+def livecheck(faced: Any) -> Any:
+    """A LiveCheck of either face."""
+    return faced
 
 
 def runner_class(face: Face, **hooks: Any) -> Any:

@@ -102,7 +102,7 @@ def test_execution_is_a_span_with_its_verdict(livecheck: LiveCheck, spans: Spans
     test, request = requested(case)
     case.stored.send(7, key="o-1", force=True)
     assert livecheck.runtime.outbox.flush()
-    runner = case.execute(test)
+    runner = case.execute_here(test)
     assert runner.state is outcome.state, runner.error
     [span] = spans.named(NAME)
     assert span.kind is SpanKind.INTERNAL
@@ -151,14 +151,14 @@ def test_span_of_a_synthetic_test_is_marked(livecheck: LiveCheck, spans: Spans) 
     case = declare(livecheck, lambda self: None)
     with fake_request(case.name):
         test = build(case, "o-1")
-    case.execute(test)
+    case.execute_here(test)
     [span] = spans.named(NAME)
     assert span.attributes["livecheck.test.synthetic"] is True
 
 
 def test_execution_triggered_outside_a_span_has_no_link(livecheck: LiveCheck, spans: Spans) -> None:
     case = declare(livecheck, lambda self: None)
-    case.execute(build(case, "o-1"))
+    case.execute_here(build(case, "o-1"))
     [span] = spans.named(NAME)
     assert not span.links
 
@@ -166,7 +166,7 @@ def test_execution_triggered_outside_a_span_has_no_link(livecheck: LiveCheck, sp
 @pytest.mark.parametrize("text", ["", "00", "00-0-0-0", f"00-{0:032x}-{0:016x}-01", "ü" * 55, "x" * 10_000])
 def test_invalid_traceparent_gives_no_link(livecheck: LiveCheck, spans: Spans, text: str) -> None:
     case = declare(livecheck, lambda self: None)
-    assert case.execute(replace(build(case, "o-1"), traceparent=text)).state is State.PASS
+    assert case.execute_here(replace(build(case, "o-1"), traceparent=text)).state is State.PASS
     [span] = spans.named(NAME)
     assert not span.links
 
@@ -193,7 +193,7 @@ def test_span_is_current_in_run_on_each_thread(livecheck: LiveCheck, spans: Span
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(4) as pool:
-        runners = list(pool.map(lambda n: case.execute(build(case, str(n))), range(4)))
+        runners = list(pool.map(lambda n: case.execute_here(build(case, str(n))), range(4)))
     assert [runner.state for runner in runners] == [State.PASS] * 4, [runner.error for runner in runners]
     assert len(seen) == 4
     assert seen == by_test(spans)
@@ -227,7 +227,7 @@ def test_execution_span_is_a_child_of_the_worker_and_the_parent_of_run(livecheck
 
     case = declare(livecheck, run)
     with trace.get_tracer("shop").start_as_current_span("run/livecheck.execute") as task:
-        case.execute(build(case, "o-1"))
+        case.execute_here(build(case, "o-1"))
     [execution], [look] = spans.named(NAME), spans.named("look")
     assert execution.parent.span_id == task.get_span_context().span_id
     assert look.parent.span_id == execution.context.span_id
@@ -242,7 +242,7 @@ def test_execution_span_sends_no_automatic_signal(livecheck: LiveCheck, spans: S
             pass
 
     case = declare(livecheck, run)
-    case.execute(build(case, "o-1"))
+    case.execute_here(build(case, "o-1"))
     undo()
     assert [operation["name"] for operation in finished] == ["look"]
 
@@ -259,7 +259,7 @@ def test_span_of_a_system_exit_is_a_failure(livecheck: LiveCheck, spans: Spans) 
         raise SystemExit(3)
 
     case = declare(livecheck, run)
-    case.execute(build(case, "o-1"))
+    case.execute_here(build(case, "o-1"))
     [span] = spans.named(NAME)
     assert result_of(span) == ("fail", StatusCode.ERROR)
 
@@ -281,7 +281,7 @@ def test_refused_verdict_is_not_on_the_span(livecheck: LiveCheck, spans: Spans) 
 
     case = declare(livecheck, run, test_expires=0.2)
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         wait_until(lambda: livecheck.runtime.store.executions.due(case.name, 10), what="the test has expired")
         sweep(case)
         assert future.result(10).state is State.PASS
@@ -299,7 +299,7 @@ def test_span_of_a_handed_back_test_has_no_result(livecheck: LiveCheck, spans: S
 
     case = declare(livecheck, run)
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         assert waiting.wait(10)
         livecheck.runtime.inbox.stop()
         assert future.result(10).handed_back
@@ -317,7 +317,7 @@ def test_span_of_an_unwritten_verdict_is_an_error_without_result(
     monkeypatch.setattr(livecheck.runtime.store.executions, "verdict", fail)
     case = declare(livecheck, lambda self: livecheck.runtime.interruption.after(0))  # no retries from then on
     with pytest.raises(RedisUnavailable):
-        case.execute(build(case, "o-1"))
+        case.execute_here(build(case, "o-1"))
     [span] = spans.named(NAME)
     assert result_of(span) == (None, StatusCode.ERROR)
     assert span.status.description == "Redis is unavailable"
@@ -337,7 +337,7 @@ def test_failing_span_processor_changes_no_verdict(livecheck: LiveCheck, spans: 
     spans.provider.add_span_processor(Broken(method))
     case = declare(livecheck, fails)
     case.stored.resolve("o-1", SignalEvent("stored", case.name, "o-1", 7))
-    runner = case.execute(build(case, "o-1"))
+    runner = case.execute_here(build(case, "o-1"))
     assert (runner.state, runner.report.error[:16]) == (State.FAIL, "the wrong amount")
     assert not trace.get_current_span().get_span_context().is_valid
 
@@ -352,5 +352,5 @@ def test_execution_works_without_a_tracer_provider(livecheck: LiveCheck) -> None
     case = declare(livecheck, run)
     test, _ = requested(case)
     assert test.traceparent is None
-    runner = case.execute(test)
+    runner = case.execute_here(test)
     assert runner.state is State.PASS, runner.error

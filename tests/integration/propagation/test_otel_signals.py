@@ -80,7 +80,7 @@ def test_baggage_carries_the_test_and_a_span_sends_its_signal(livecheck: LiveChe
     assert list(headers) == ["traceparent", "baggage"]
     get(bank.wsgi(app), headers)
     assert bank.runtime.outbox.flush()
-    runner = case.execute(test)
+    runner = case.execute_here(test)
     assert runner.state is State.PASS, runner.error
 
 
@@ -89,5 +89,5 @@ def test_failed_span_fails_the_waiting_test(case: Any, bank: LiveCheck) -> None:
     with under_test(test):
         charge(StatusCode.ERROR)
     assert bank.runtime.outbox.flush()
-    runner = case.execute(test)
+    runner = case.execute_here(test)
     assert (runner.state, str(runner.error)) == (State.FAIL, "span charge: the card has expired")

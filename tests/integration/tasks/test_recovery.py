@@ -93,7 +93,7 @@ def test_execution_of_a_dead_worker_is_resent(case: Any, redis_client: redis.Red
     claim(case, test, "dead")
     sweep_when_due(case)
     assert redis_client.llen("livecheck") == 1
-    assert case.execute(test).state is State.PASS
+    assert case.execute_here(test).state is State.PASS
     assert case.total_by_state == Counter(PASS=1)
 
 
@@ -109,7 +109,7 @@ def test_execution_whose_workers_keep_dying_is_an_error(
     assert f"runner: {test.ident}: ERROR: worker lost: it stopped without a verdict" in caplog.messages
     assert case.total_by_state == Counter(ERROR=1)
     assert case.status is State.ERROR
-    assert case.execute(test).state is State.INIT, "the verdict is final"
+    assert case.execute_here(test).state is State.INIT, "the verdict is final"
 
 
 @pytest.mark.promise("A test that is still running when it expires is a TIMEOUT.", theme="recovery")
@@ -120,7 +120,7 @@ def test_run_past_the_expiry_is_a_timeout_and_its_own_verdict_is_refused(case: A
     type(case).run = run
     case.test_expires = case.test_expires.resolution * 200_000  # 0.2 s
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         sweep_when_due(case)
         runner = future.result(10)
     assert runner.state is State.PASS
@@ -148,7 +148,7 @@ def test_leases_are_renewed_while_a_test_runs(case: Any) -> None:
     type(case).run = run
     found: list[str] = []
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(case.execute, build(case, "o-1"))
+        future = pool.submit(case.execute_here, build(case, "o-1"))
         while not future.done():
             found.extend(case.app.runtime.store.executions.due(case.name, 10))
     assert future.result().state is State.PASS
@@ -247,7 +247,7 @@ def receive(case: Any, redis_client: redis.Redis) -> list[str]:
     """Take and execute the oldest message, as a worker does; return the ids of the tests that ran."""
     body = json.loads(base64.b64decode(json.loads(redis_client.rpop("livecheck"))["body"]))
     test = EXECUTION.validate_python(body[1][TEST_KEYWORD])
-    return [test.id] if case.execute(test).report else []
+    return [test.id] if case.execute_here(test).report else []
 
 
 @pytest.mark.promise("A test that waits for a free worker has one message, however long it waits.", theme="recovery")

@@ -97,7 +97,7 @@ def test_the_first_example_runs_and_is_25_lines(monkeypatch: pytest.MonkeyPatch,
     assert isinstance(case, Case)
     case.order_stored.send(module.Order("o-1", "sell"), key="o-1", force=True)
     case.app.runtime.outbox.flush()
-    runner = case.execute(build(case, "o-1", (), {"side": "buy"}))
+    runner = case.execute_here(build(case, "o-1", (), {"side": "buy"}))
     assert runner.state is State.FAIL
     assert "asked to buy, stored as sell" in str(runner.error)
     case.app.close()

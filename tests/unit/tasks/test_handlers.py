@@ -43,7 +43,7 @@ def executed(case: Any, monkeypatch: pytest.MonkeyPatch) -> list[TestExecution]:
         tests.append(test)
         return SimpleNamespace(handed_back=False, state=State.PASS, report=make_report(State.PASS, test))
 
-    monkeypatch.setattr(case, "execute", execute)
+    monkeypatch.setattr(case, "execute_here", execute)
     return tests
 
 
@@ -139,7 +139,7 @@ CARRIED: dict[str, Any] = {CASE_KEYWORD: CASE, TEST_KEYWORD: make_test("o-1").as
 
 def finish(case: Any, monkeypatch: pytest.MonkeyPatch, **runner: Any) -> None:
     """Make every test of the case end as ``runner`` says."""
-    monkeypatch.setattr(case, "execute", lambda test: SimpleNamespace(test=test, report=None, **runner))
+    monkeypatch.setattr(case, "execute_here", lambda test: SimpleNamespace(test=test, report=None, **runner))
 
 
 def test_test_that_is_handed_back_is_sent_again_with_its_options(case: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -46,7 +46,7 @@ def test_worker_that_ends_with_100_tests_and_no_servers(
         runner._hand_back()
         return runner
 
-    monkeypatch.setattr(case, "execute", hand_back)
+    monkeypatch.setattr(case, "execute_here", hand_back)
     monkeypatch.setattr(case.app.runtime.store.executions, "make_due", unavailable)
     for number in range(100):
         with pytest.raises(Ignore):  # the broker refuses connections
@@ -72,7 +72,7 @@ def test_1000_refused_messages(case: Any, caplog: pytest.LogCaptureFixture) -> N
 def test_1000_messages_that_redis_does_not_answer(
     case: Any, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(case, "execute", unavailable)
+    monkeypatch.setattr(case, "execute_here", unavailable)
     monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", unavailable)
     for number in range(1_000):
         livecheck.app.tasks["livecheck.execute"](**carried(f"o-{number}"))
