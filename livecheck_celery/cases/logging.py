@@ -60,7 +60,7 @@ class CaseLog(logging.LoggerAdapter[logging.Logger]):
             with errors_ignored(*(EXITS if runner else ())):  # of handlers and filters: logging decides no verdict
                 super().log(level, msg, *args, **kwargs)
         else:
-            runner.log(level, msg, *args)
+            runner.log_line(level, msg, *args)
 
 
 class Diag:

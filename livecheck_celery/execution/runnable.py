@@ -57,6 +57,10 @@ class RunnableCase(Protocol):
         """Logger of the case."""
 
     @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The same logger; the lines of a test are kept until its verdict."""
+
+    @property
     def signals(self) -> Mapping[str, Any]:
         """The signals of the case, by name."""
 

@@ -117,7 +117,12 @@ class RunnerHooks:
 
     # -- log lines
 
-    def log(self, level: int, msg: object, *args: object) -> None:
+    @property
+    def log(self) -> logging.LoggerAdapter[logging.Logger]:
+        """The logger of the case, which keeps the lines of a test until its verdict (reference: ``TestRunner.log``)."""
+        return self.case.log
+
+    def log_line(self, level: int, msg: object, *args: object) -> None:
         """Keep a log line until the verdict; emit it at once with ``realtime_logs``, and after the verdict."""
         text = formatted(msg, args)
         level = level if isinstance(level, int) else logging.INFO  # an error of the caller decides nothing
@@ -133,7 +138,7 @@ class RunnerHooks:
 
     def log_info(self, msg: str, *args: object) -> None:
         """Log a line at level INFO (reference: ``TestRunner.log_info``)."""
-        self.log(logging.INFO, msg, *args)
+        self.log_line(logging.INFO, msg, *args)
 
     # -- calls of the hooks
 

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, State
+from livecheck_celery import Case, LiveCheck, LiveCheckTestTimeout, State, TestRunner
 from tests.helpers.order_case import declare, execute
 
 
@@ -14,13 +14,26 @@ def test_log_lines_of_a_passing_test_are_one_record(livecheck: LiveCheck, caplog
     def run(self: Case) -> None:
         self.log.info("first %s", "line")
         self.current_execution.log_info("second")
+        self.current_execution.log.info("third %s", "line")
         assert not caplog.records
 
     case = declare(livecheck, run)
     with caplog.at_level(logging.INFO, "livecheck_celery.case.shop.test_order"):
         assert execute(case).state is State.PASS
     record, _ = caplog.records
-    assert record.getMessage() == "[test_order:o-1] PASS; logged:\n  first line\n  second"
+    assert record.getMessage() == "[test_order:o-1] PASS; logged:\n  first line\n  second\n  third line"
+
+
+def test_logger_of_a_runner_logs_at_once_after_the_verdict(
+    livecheck: LiveCheck, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Base(Case):
+        def on_test_pass(self, runner: TestRunner) -> None:
+            runner.log.warning("a %s", "hook")
+
+    case = declare(livecheck, lambda self: None, base=Base)
+    assert execute(case).state is State.PASS
+    assert [record.getMessage() for record in caplog.records] == ["[test_order:o-1] a hook"]
 
 
 def test_realtime_logs_are_emitted_immediately(livecheck: LiveCheck, caplog: pytest.LogCaptureFixture) -> None:
