@@ -28,6 +28,7 @@ class Case(BaseCase):
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
+    face_runner: ClassVar[type[BaseRunner]] = TestRunner
     holds_slot: ClassVar[bool] = False
 
     trigger = PerCase(Trigger)

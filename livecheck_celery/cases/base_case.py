@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import operator
-import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
@@ -30,6 +29,7 @@ from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
 from livecheck_celery.cases.hooks import call_hook
 from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
+from livecheck_celery.cases.runner_class import make_runner
 from livecheck_celery.cases.trigger import BaseTrigger, make_maybe_trigger
 from livecheck_celery.config import NOT_GIVEN, OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
@@ -109,6 +109,7 @@ class BaseCase(CaseOptions, Declaration):
 
     #: Runs the executions of the case.
     Runner: ClassVar[type[BaseRunner]]
+    face_runner: ClassVar[type[BaseRunner]]
     #: Whether a running test holds a slot of its worker; otherwise it has a place on the event loop.
     holds_slot: ClassVar[bool] = True
     trigger: PerCase[BaseTrigger]
@@ -243,7 +244,7 @@ class BaseCase(CaseOptions, Declaration):
 
     def make_runner(self, test: TestExecution) -> BaseRunner:
         """Return a new runner of ``test``, of the class `Runner`."""
-        return self.Runner(self, test, started=time.monotonic())
+        return make_runner(self, test, self.Runner, self.face_runner)
 
     def execute_here(self, test: TestExecution) -> BaseRunner:
         """Execute ``test`` in this thread, by `execute`, and return the runner."""

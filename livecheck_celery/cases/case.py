@@ -30,6 +30,7 @@ class Case(BaseCase):
     """
 
     Runner: ClassVar[type[TestRunner]] = TestRunner
+    face_runner: ClassVar[type[BaseRunner]] = TestRunner
 
     trigger = PerCase(Trigger)
 

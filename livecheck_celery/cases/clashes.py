@@ -10,7 +10,9 @@ from typing import Any, Final
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.descriptors import SuiteAttribute
 from livecheck_celery.cases.methods import check_methods
+from livecheck_celery.cases.runner_class import check_runner, must_be
 from livecheck_celery.errors import ConfigurationError
+from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.utils.sanitize import is_printable
 
 #: Longest name of a signal, in characters.
@@ -23,6 +25,7 @@ _INTERNAL: Final = frozenset(
         "describe",
         "execute_here",
         "execute_on_worker",
+        "face_runner",
         "fail_suite_by",
         "make_runner",
         "run_hook",
@@ -39,7 +42,7 @@ def check_attributes(cls: type, case_name: str, base: type) -> None:
     Raises:
         ConfigurationError: a method has a ``yield`` or other arguments than LiveCheck gives it, or is replaced by
             something that cannot be called; or an attribute hides a live value or a private attribute of the case, or
-            would be replaced by the case.
+            would be replaced by the case; or the class of the runners cannot be used.
     """
     check_methods(cls, case_name, base)
     for one in _own_classes(cls, base):
@@ -48,6 +51,7 @@ def check_attributes(cls: type, case_name: str, base: type) -> None:
                 check_signal(name, value, cls, case_name, base)
             elif name in _names(base) and (problem := _problem(base, name, value)):
                 raise ConfigurationError(f"case {case_name}: attribute {name} of {one.__qualname__} {problem}")
+    check_runner(case_name, getattr(cls, "Runner", None), _face_runner(base))
 
 
 def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: str, base: type) -> None:
@@ -92,14 +96,20 @@ def _problem(base: type, name: str, value: Any) -> str:
         problem = "hides the value that every case reads from Redis; rename it"
     elif inherited is _MISSING:
         problem = "is replaced when the case is created; rename it"
-    elif isinstance(inherited, type):
-        if not (isinstance(value, type) and issubclass(value, inherited)):
-            problem = f"must be a subclass of {inherited.__name__}"
     elif name in _INTERNAL:
         problem = "replaces a method that LiveCheck calls; rename it"
+    elif isinstance(inherited, type):
+        if not (isinstance(value, type) and issubclass(value, _face_runner(base))):
+            problem = must_be(_face_runner(base))
     elif _is_method(inherited) and not _is_method(value):
         problem = "replaces a method of every case, but is not callable; rename it"
     return problem
+
+
+def _face_runner(base: type) -> type[BaseRunner]:
+    """Return the runner of a face, also if another one was set on the class of all cases."""
+    runner: type[BaseRunner] = base.face_runner  # type: ignore[attr-defined] # of each class of all cases
+    return runner
 
 
 def _is_method(value: Any) -> bool:

@@ -25,36 +25,44 @@ def check_methods(cls: type, case_name: str, base: type) -> None:
     """
     for name in dir(cls):
         if name in _METHODS or name.startswith("on_"):
-            method = inspect.getattr_static(cls, name)
-            if _is_generator_function(method):
-                raise ConfigurationError(
-                    f"case {case_name}: {name}() has a yield, so calling it would execute nothing; remove the yield"
-                )
-            if hasattr(base, name):
-                _check_face(name, method, case_name, base)
-                _check_arguments(name, method, case_name, base)
+            check_method(f"case {case_name}", name, inspect.getattr_static(cls, name), base)
 
 
-def _check_face(name: str, method: Any, case_name: str, base: type) -> None:
+def check_method(owner: str, name: str, method: Any, base: type) -> None:
+    """Validate a method of ``owner``, which overrides that of ``base`` if there is one.
+
+    Raises:
+        ConfigurationError: as for `check_methods`.
+    """
+    if _is_generator_function(method):
+        raise ConfigurationError(
+            f"{owner}: {name}() has a yield, so calling it would execute nothing; remove the yield"
+        )
+    if hasattr(base, name):
+        _check_face(owner, name, method, base)
+        _check_arguments(owner, name, method, base)
+
+
+def _check_face(owner: str, name: str, method: Any, base: type) -> None:
     """Check that ``method`` is a coroutine function if that of ``base`` is one, as far as its code says."""
     if inspect.iscoroutinefunction(getattr(base, name)):
         if _is_plain(name, method):
             raise ConfigurationError(
-                f"case {case_name}: {name}() must be async def in a case of livecheck_celery.aio; cases with def are "
+                f"{owner}: {name}() must be async def in a case of livecheck_celery.aio; cases with def are "
                 "those of livecheck_celery"
             )
     elif any(map(inspect.iscoroutinefunction, _layers(method))):
         raise ConfigurationError(
-            f"case {case_name}: {name}() is async def, which this face does not await; cases with async def are those "
+            f"{owner}: {name}() is async def, which this face does not await; cases with async def are those "
             "of livecheck_celery.aio"
         )
 
 
-def _check_arguments(name: str, method: Any, case_name: str, base: type) -> None:
+def _check_arguments(owner: str, name: str, method: Any, base: type) -> None:
     arguments = list(inspect.signature(getattr(base, name)).parameters)[1:]
     if name not in _ANY_ARGUMENTS and not _takes(method, arguments):
         raise ConfigurationError(
-            f"case {case_name}: {name}() is called as {name}({', '.join(arguments)}); declare it with these arguments"
+            f"{owner}: {name}() is called as {name}({', '.join(arguments)}); declare it with these arguments"
         )
 
 

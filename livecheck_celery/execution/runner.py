@@ -121,6 +121,11 @@ class BaseRunner(RunnerHooks):
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.test.shortident}: {self.state}>"
 
+    @property
+    def is_complete(self) -> bool:
+        """Whether ``__init__`` of this class was called, by a subclass that has its own."""
+        return hasattr(self, "_mailboxes")
+
     def waits_for(self, case: object, test: TestExecution) -> bool:
         """Return whether this runner is for ``test`` of ``case``, and no runner has begun to execute it."""
         return self.executed_by is None and self.case is case and self.test == test

@@ -27,6 +27,8 @@ _OF_CASE: Final = {
     "on_timeout": "on_test_timeout",
     "on_pass": "on_test_pass",
 }
+#: The methods that the runner calls.
+HOOKS: Final = (*_OF_CASE, "on_signal_wait", "on_signal_received", "end")
 _OF_STATE: Final = {
     State.PASS: "on_pass",
     State.SKIP: "on_skipped",
