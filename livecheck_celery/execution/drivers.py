@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from contextvars import copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
@@ -32,6 +33,9 @@ class Driver(Protocol):
     async def blocking(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call a function that can block."""
 
+    async def recording(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """Call a function that records the end of a test, after which a cancellation is too late and has no effect."""
+
     async def result_of(self, name: str, returned: Any) -> Any:
         """Return what the method ``name`` of a case has returned; in the asyncio face, the result of awaiting it."""
 
@@ -45,6 +49,8 @@ class ThreadDriver:
     async def blocking(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function``."""
         return function(*args, **kwargs)
+
+    recording = blocking
 
     async def result_of(self, name: str, returned: Any) -> Any:
         """Return ``returned``.
@@ -81,6 +87,14 @@ class LoopDriver:
         """Call ``function`` in another thread, with a copy of the context."""
         return await self._threads.call(function, *args, **kwargs)
 
+    async def recording(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
+        """As `blocking`; a task that is cancelled meanwhile goes on."""
+        calling = asyncio.ensure_future(self._threads.call(function, *args, **kwargs))
+        while not calling.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.wait([calling])
+        return calling.result()
+
     async def result_of(self, name: str, returned: Any) -> Any:  # noqa: ARG002 - the task has its owner
         """Await ``returned``, in a task of its own."""
         return result(await asyncio.create_task(outcome_of(returned))) if is_awaitable(returned) else returned
@@ -102,9 +116,17 @@ class Threads:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="livecheck-blocking")
 
     async def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call ``function`` in a thread, with a copy of the context, and return its result."""
+        """Call ``function`` in a thread, with a copy of the context, and return its result.
+
+        A task that is cancelled meanwhile ends when the call has returned, so that it can take back what the call did.
+        """
         call = partial(copy_context().run, partial(function, *args, **kwargs))
-        return await asyncio.get_running_loop().run_in_executor(self._executor, call)
+        running = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        try:
+            return await asyncio.shield(running)
+        finally:
+            if not running.done():
+                await asyncio.wait([running])
 
     def close(self) -> None:
         """End the threads when their calls have returned."""

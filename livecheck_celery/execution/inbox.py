@@ -219,6 +219,7 @@ class Inbox:
                     logger.warning("inbox: subscription lost: %s; reconnecting in %.1f s", exc, delay)
                 self._pause(delay)
                 delay = min(delay * 2, _RECONNECT_MAX)
+        self._subscribed.set()  # whoever waits for it learns that the process stops
 
     def _receive(self, subscription: Subscription) -> None:
         read_at, pinged_at = 0.0, time.monotonic()

@@ -41,7 +41,14 @@ from livecheck_celery.execution.runnable import RunnableCase
 from livecheck_celery.execution.runner_hooks import RunnerHooks
 from livecheck_celery.execution.spans import traced
 from livecheck_celery.execution.typed_arguments import call_run
-from livecheck_celery.execution.verdicts import is_cancellation, is_hand_back, outcome_of, suite_failure, verdict_of
+from livecheck_celery.execution.verdicts import (
+    is_cancellation,
+    is_hand_back,
+    is_process_exit,
+    outcome_of,
+    suite_failure,
+    verdict_of,
+)
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.models import SignalEvent, State, TestExecution, TestReport, id_of
 from livecheck_celery.store import Claim
@@ -162,12 +169,12 @@ class BaseRunner(RunnerHooks):
             with traced(self), self._current():
                 await self._judge(driver, claim, in_place_of_run)
         except BaseException as exc:
-            if not is_hand_back(exc):
+            if not self.is_interrupted(exc):
                 self.failure = exc
                 raise
             await driver.blocking(self._hand_back)
-            if not isinstance(exc, Interrupted | BaseExceptionGroup):
-                raise  # the process exits
+            if is_process_exit(exc):
+                raise
         finally:
             self.is_running = False
             process.deadlines.remove(self)
@@ -357,7 +364,7 @@ class BaseRunner(RunnerHooks):
 
     async def _account(self, driver: Driver, report: TestReport) -> None:
         case, process = self.case, self._process
-        verdict = await driver.blocking(
+        verdict = await driver.recording(
             process.retry,
             process.store.executions.verdict,
             report,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import threading
 from typing import Any
 
 import pytest
@@ -22,6 +23,7 @@ from livecheck_celery import (
 )
 from livecheck_celery.cases.arguments import build
 from livecheck_celery.context import under_test
+from livecheck_celery.execution.runner import BaseRunner
 from tests.helpers.http_server import KEY
 from tests.helpers.order_case import outcomes
 from tests.helpers.waiting import wait_until
@@ -261,3 +263,37 @@ def test_many_tests_wait_on_one_loop(livecheck: aio.LiveCheck) -> None:
         return [runner.state for runner in await asyncio.gather(*running)]
 
     assert asyncio.run(execute()) == [State.PASS] * 200
+
+
+@pytest.mark.parametrize("step", ["claim", "verdict"])
+def test_test_that_is_cancelled_while_redis_is_asked_is_not_lost(
+    livecheck: aio.LiveCheck, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    @livecheck.case(name=NAME)
+    class test_order(aio.Case):
+        async def run(self) -> None:
+            pass
+
+    begun, may_end = threading.Event(), threading.Event()
+    executions, runtime = livecheck.runtime.store.executions, livecheck.runtime
+    ask = getattr(executions, step)
+
+    def ask_late(*args: Any, **options: Any) -> Any:
+        begun.set()
+        assert may_end.wait(10)
+        return ask(*args, **options)
+
+    monkeypatch.setattr(executions, step, ask_late)
+    ended: list[BaseRunner] = []
+    case: Any = livecheck.cases[NAME]
+    case.execute_on_worker(build(case, "o-1"), ended.append)
+    assert begun.wait(10)
+    runtime.interruption.after(0.0)
+    finishing = threading.Thread(target=runtime.async_tests.finish)
+    finishing.start()
+    finishing.join(0.2)
+    may_end.set()
+    finishing.join(10)
+    [runner] = ended
+    assert (runner.handed_back, runner.report is None) == ((True, True) if step == "claim" else (False, False))
+    assert "lease_until" not in livecheck.runtime.store.client.hgetall(f"livecheck:{{{NAME}}}:test:o-1")

@@ -9,7 +9,7 @@ import pytest
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution import inbox as inbox_module
-from livecheck_celery.execution.inbox import Inbox
+from livecheck_celery.execution.inbox import Inbox, Interrupted
 from livecheck_celery.store import Store
 from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE
@@ -85,3 +85,14 @@ def test_delay_before_reconnecting_doubles_up_to_a_limit(store: Store, monkeypat
     monkeypatch.setattr(store.signals, "subscription", refuse)
     inbox._run()
     assert delays == [0.1, 0.2, 0.4, 0.8, 1.6, 3.2, 5.0, 5.0, 5.0]
+
+
+def test_mailbox_of_a_process_that_stops_meanwhile_is_refused_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 3600.0)
+    interruption = Interruption()
+    inbox = Inbox(store, interruption)
+    monkeypatch.setattr(inbox, "_receive", lambda _: interruption.end_here(60.0))
+    with pytest.raises(Interrupted):
+        inbox.open(CASE, "id-1")

@@ -1,0 +1,58 @@
+"""Blocking calls of coroutines, in threads: one whose task is cancelled goes on, and is not left alone."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Iterator
+
+import pytest
+
+from livecheck_celery.execution.drivers import LoopDriver, Threads
+
+
+@pytest.fixture
+def driver() -> Iterator[LoopDriver]:
+    threads = Threads()
+    yield LoopDriver(threads)
+    threads.close()
+
+
+class Call:
+    """A call that ends when it may; its task is cancelled before."""
+
+    def __init__(self) -> None:
+        self.begun, self.may_end, self.ended = threading.Event(), threading.Event(), False
+
+    def __call__(self) -> str:
+        self.begun.set()
+        assert self.may_end.wait(10)
+        self.ended = True
+        return "recorded"
+
+    async def cancelled(self, execute: Callable[[], Awaitable[str]]) -> str:
+        task = asyncio.ensure_future(execute())
+        await asyncio.to_thread(self.begun.wait, 10)
+        task.cancel()
+        await asyncio.sleep(0)
+        assert not task.done()
+        self.may_end.set()
+        return await task
+
+
+def test_cancelled_task_ends_after_the_call(driver: LoopDriver) -> None:
+    call = Call()
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(call.cancelled(lambda: driver.blocking(call)))
+    assert call.ended
+
+
+def test_cancellation_is_too_late_for_what_is_recorded(driver: LoopDriver) -> None:
+    call = Call()
+
+    async def execute() -> str:
+        recorded = await driver.recording(call)
+        await asyncio.sleep(0)
+        return recorded
+
+    assert asyncio.run(call.cancelled(execute)) == "recorded"
