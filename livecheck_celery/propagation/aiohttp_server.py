@@ -37,6 +37,8 @@ class LiveCheckMiddleware:
 
     async def __call__(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         """Serve one request; its response and its errors are unchanged, but for the header that accepts a test."""
+        if self._outermost(request) is not self:  # of a sub-application
+            return await handler(request)
         headers = _known_headers(request)
         if request.headers.get("Upgrade", "").lower() == "websocket":
             # The end of a WebSocket connection is not reported, so the tests triggered in it need not be collected.
@@ -58,6 +60,10 @@ class LiveCheckMiddleware:
             raise
         _observe(scope, response)
         return response
+
+    def _outermost(self, request: web.Request) -> LiveCheckMiddleware:
+        all_of = (each for app in request.match_info.apps for each in app.middlewares)
+        return next((each for each in all_of if isinstance(each, LiveCheckMiddleware) and each.gate is self.gate), self)
 
 
 async def _on_prepare(_: web.Request, response: web.StreamResponse) -> None:

@@ -9,7 +9,7 @@ from livecheck_celery.blocks import Block
 from livecheck_celery.guard import GUARD, guarded
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
-from livecheck_celery.propagation.request import RequestScope, accept_request
+from livecheck_celery.propagation.request import RequestScope, accept_request, is_served, set_served
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -38,13 +38,15 @@ class LiveCheckMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one connection; messages pass unchanged, but for the header that accepts a test."""
-        kind = scope.get("type")
-        if kind == "http":
-            await self._serve_http(scope, receive, send)
-        elif kind == "websocket":
-            await self._serve_websocket(scope, receive, send)
-        else:
+        serve = {"http": self._serve_http, "websocket": self._serve_websocket}.get(scope.get("type", ""))
+        if serve is None or is_served(scope, self.gate):
             await self.app(scope, receive, send)
+            return
+        set_served(scope, self.gate)
+        try:
+            await serve(scope, receive, send)
+        finally:
+            set_served(scope, None)
 
     async def _serve_http(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = RequestScope(self.gate, _known_headers(scope), scope.get("method", ""), _path(scope), scope)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, MutableMapping
+from typing import Any, Final
 
 from livecheck_celery.blocks import Work, current_work, is_anything_in_force
 from livecheck_celery.context import current_tests, mark_in_force
@@ -11,6 +11,10 @@ from livecheck_celery.guard import guarded
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
 from livecheck_celery.utils import sentry
+
+
+#: Key of the gate of the middleware that serves a request, in its ``scope`` or ``environ``.
+_SERVED: Final = "livecheck.gate"
 
 
 class RequestScope(Work):
@@ -84,6 +88,24 @@ class RequestScope(Work):
             return
         if tests := (*self.tests, *self.triggered):
             self._gate.request_finished(self._method, self._path, status, tests, error)
+
+
+def is_served(native: MutableMapping[str, Any], gate: Gate) -> bool:
+    """Return whether a middleware of ``gate`` already serves a request, as outside of an application that is mounted.
+
+    Args:
+        native: the ``scope`` of ASGI, or the ``environ`` of WSGI.
+        gate: of the middleware that asks.
+    """
+    return native.get(_SERVED) is gate
+
+
+def set_served(native: MutableMapping[str, Any], gate: Gate | None) -> None:
+    """Note that a middleware of ``gate`` serves a request; None when it has served it."""
+    if gate is None:
+        native.pop(_SERVED, None)
+    else:
+        native[_SERVED] = gate
 
 
 @guarded("http: failed to read the context of a request; it carries no test", NOTHING)

@@ -11,7 +11,7 @@ from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 from livecheck_celery.guard import guarded
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.gate import KNOWN_HEADERS, Gate
-from livecheck_celery.propagation.request import RequestScope
+from livecheck_celery.propagation.request import RequestScope, is_served, set_served
 
 _ENVIRON: Final = tuple((f"HTTP_{name.upper().replace('-', '_')}", name) for name in KNOWN_HEADERS.values())
 
@@ -29,9 +29,15 @@ class LiveCheckMiddleware:
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         """Serve one request; errors of the application propagate unchanged."""
+        if is_served(environ, self.gate):
+            return self.app(environ, start_response)
         request = _Request(self.gate, environ, start_response)
-        with request:
-            body = self.app(environ, request.start_response)
+        set_served(environ, self.gate)
+        try:
+            with request:
+                body = self.app(environ, request.start_response)
+        finally:
+            set_served(environ, None)
         if type(body) in (list, tuple) or _is_file(body, environ):
             request.response_sent()
             # Returned as it is: servers derive the Content-Length from a list, and send a file without reading it.

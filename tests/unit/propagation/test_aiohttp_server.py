@@ -319,3 +319,16 @@ def test_request_is_served_whatever_the_settings_are(caplog: pytest.LogCaptureFi
     livecheck.init_aiohttp(app)
     assert request(app, SIGNED, SIGNED, path="/") == [(201, b"", False)] * 2
     livecheck.close()
+
+
+def test_sub_application_with_the_middleware_is_served_once(finished: list[dict[str, Any]]) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(text=str(context_here()[0] == TEST))
+
+    outer, inner, gate = web.Application(), web.Application(), make_gate(*KEY, finished=finished)
+    inner.router.add_post("/order/create/", handler)
+    for app in (inner, outer):
+        aiohttp_server.install(app, gate)
+    outer.add_subapp("/shop", inner)
+    assert request(outer) == [(200, b"True", True)]
+    assert finished == [succeeded(TEST, status=200)]

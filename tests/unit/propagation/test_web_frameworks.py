@@ -19,6 +19,7 @@ from starlette.websockets import WebSocket
 from livecheck_celery import LiveCheck
 from livecheck_celery.context import current_test
 from livecheck_celery.propagation.asgi import LiveCheckMiddleware
+from livecheck_celery.propagation.wsgi import LiveCheckMiddleware as WSGIMiddleware
 from tests.helpers.factories import make_gate
 from tests.helpers.web import KEY, OTHER, SIGNED, TEST, failed, request_asgi, succeeded, trigger
 
@@ -186,3 +187,28 @@ def test_websocket_is_served_under_its_test(livecheck: LiveCheck, seen: list[obj
     app.add_middleware(livecheck.asgi)
     asyncio.run(converse())
     assert seen == [TEST]
+
+
+def test_mounted_application_with_the_middleware_is_served_once(finished: list[dict[str, Any]]) -> None:
+    gate, inner, outer = make_gate(*KEY, finished=finished), FastAPI(), FastAPI()
+    for app in (inner, outer):
+        app.add_middleware(LiveCheckMiddleware, gate=gate)
+
+    @inner.get("/sell/")
+    async def view() -> str | None:
+        return current_test() and current_test().id
+
+    outer.mount("/shop", inner)
+    for _ in range(2):
+        assert asyncio.run(request_asgi(outer, "/shop/sell/")) == (200, b'"order-1"')
+    assert finished == [succeeded(TEST, method="GET", path="/shop/sell/", status=200)] * 2
+
+
+def test_flask_application_inside_another_is_served_once(finished: list[dict[str, Any]]) -> None:
+    gate = make_gate(*KEY, finished=finished)
+    app = flask.Flask("shop")
+    app.add_url_rule("/", view_func=lambda: str(current_test() == TEST))
+    app.wsgi_app = WSGIMiddleware(WSGIMiddleware(app.wsgi_app, gate), gate)
+    for _ in range(2):
+        assert app.test_client().get("/", headers=SIGNED).text == "True"
+    assert finished == [succeeded(TEST, method="GET", path="/", status=200)] * 2
