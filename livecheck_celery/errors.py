@@ -114,12 +114,12 @@ class SuiteFailed(LiveCheckError):
     """The suite of a case is failing (reference: ``SuiteFailed``).
 
     Attributes:
-        accounted: whether the suite's state already includes this failure; each failure counts once.
+        accounted: names of the cases whose state already includes this failure; each failure counts once in a case.
         recurs: whether each test or fake request can fail the suite so; only the one that is reported calls the hook.
         waits_for_redis: whether a worker waits for Redis, up to a minute, to record the failure.
     """
 
-    accounted = False
+    accounted: frozenset[str] = frozenset()
     recurs = False
     waits_for_redis = True
 

@@ -290,9 +290,11 @@ class BaseCase(CaseOptions, Declaration):
         self, driver: Driver, exc: BaseException, new_state: State, call: Any = operator.call
     ) -> bool:
         """Record a failure, which can be any exception, unless that was done; return whether it is reported."""
-        if getattr(exc, "accounted", False):
+        accounted = vars(exc).get("accounted", frozenset())
+        if self.name in accounted:
             return False
-        report = TestReport(self.name, new_state, error=message_of(exc), traceback=traceback_of(exc))
+        text = message_of(exc) or type(exc).__name__
+        report = TestReport(self.name, new_state, error=text, traceback=traceback_of(exc))
         store = self.app.runtime.store
         delay, token = self.state_transition_delay, uuid.uuid4().hex
         is_new = await driver.blocking(
@@ -304,9 +306,9 @@ class BaseCase(CaseOptions, Declaration):
             state_transition_delay=delay,
             token=token,
         )
-        vars(exc)["accounted"] = True
+        vars(exc)["accounted"] = accounted | {self.name}
         extra = {CASE: self.name, CAUSE: f"suite {new_state}: {type(exc).__name__}"}
-        write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, exc, extra=extra)
+        write(self.logger, logging.ERROR, "case %s: %s: %s", self.name, new_state, text, extra=extra)
         if is_new:
             at = await driver.blocking(call, store.time)
             await self.run_hook(driver, self.post_report, replace(report, at=at))

@@ -121,6 +121,28 @@ def test_failure_of_the_suite_is_reported_once_with_its_traceback(face: Face, fa
     assert case.status is State.FAIL
 
 
+def test_one_failure_of_two_suites_is_reported_for_each(face: Face, faced: Any) -> None:
+    first, second = (faced.add_case(type("test_order", (face.Case,), {}), name=name) for name in ("first", "second"))
+    down = SuiteFailed("the database is down")
+    for case in (first, second, first, second):
+        face.call(faced, case.on_suite_fail, down)
+    assert outcomes(first) == outcomes(second) == [(State.FAIL, "the database is down")]
+
+
+def test_failure_of_the_suite_without_a_message_is_reported_by_its_type(
+    face: Face, faced: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    class Unprintable(Exception):
+        def __str__(self) -> str:
+            raise ValueError("no message")
+
+    for error in (KeyError(), Unprintable()):
+        case = faced.add_case(type("test_order", (face.Case,), {}), name=type(error).__name__)
+        face.call(faced, case.on_suite_fail, error)
+        assert outcomes(case) == [(State.FAIL, type(error).__name__)]
+        assert f"case {case.name}: FAIL: {type(error).__name__}" in caplog.messages
+
+
 @pytest.mark.parametrize("again", [True, False], ids=["the same", "another"])
 def test_hook_that_raises_suite_failed_itself_reports_nothing_more(
     face: Face, faced: Any, again: bool, caplog: pytest.LogCaptureFixture
