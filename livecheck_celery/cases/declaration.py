@@ -160,6 +160,8 @@ def resolve_options(
         ConfigurationError: an option of the declaration is unknown or wrong.
     """
     owner = f"case {case_name}"
+    if not hasattr(app, "setting_sources"):
+        raise ConfigurationError(f"{owner}: app: {app!r:.100} is not a LiveCheck")
     try:
         return CaseSettings.resolve(owner, (class_attribute, *app.setting_sources), given)
     except ConfigurationError as exc:
@@ -254,6 +256,8 @@ def bound_signals(
         ConfigurationError: a signal clashes with another attribute or signal, cannot be copied, or is wrong.
     """
     cls, by_name = type(case), dict[str, BaseSignal[Any]]()
+    if not isinstance(given, Iterable):
+        raise ConfigurationError(f"case {case.name}: signals: {given!r:.100} is not a list of signals")
     for each in given:
         if not isinstance(each, BaseSignal):
             raise ConfigurationError(f"case {case.name}: signals: {each!r:.100} is not a signal")
@@ -273,6 +277,8 @@ def bound_signals(
         attributes.add(attribute)
         with _described(f"case {case.name}: signal {attribute}: {type(signal).__name__} cannot be copied"):
             copy = signal.clone(case=case, index=len(names))
+            if vars(copy).get("_case") is not case:
+                raise TypeError("it ignores the argument case")
         if template.value_type is not Any:
             copy.annotate(template.value_type)
         copy.check_declaration()

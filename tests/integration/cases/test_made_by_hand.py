@@ -70,6 +70,23 @@ def test_two_signals_of_one_name_or_attribute_are_refused(face: Face, faced: Any
         cls(app=faced, name=NAME, signals=[face.Signal("stored")])
     with pytest.raises(ConfigurationError, match="signals: 'sent' is not a signal"):
         face.Case(app=faced, name=NAME, signals=["sent"])
+    with pytest.raises(ConfigurationError, match="signals: <Signal -1: sent> is not a list of signals"):
+        face.Case(app=faced, name=NAME, signals=face.Signal("sent"))
+
+
+def test_case_of_what_is_not_a_livecheck_is_refused(face: Face, faced: Any) -> None:
+    for app in (None, faced.app):
+        with pytest.raises(ConfigurationError, match=f"case {NAME}: app: .* is not a LiveCheck"):
+            face.Case(app=app, name=NAME)
+
+
+def test_signal_that_forgets_its_case_is_refused(face: Face, faced: Any) -> None:
+    class Forgetful(face.Signal):
+        def __init__(self, name: str = "sent", **kwargs: Any) -> None:
+            self.name = name
+
+    with pytest.raises(ConfigurationError, match="signal sent: Forgetful cannot be copied: .* super\\(\\).__init__"):
+        face.Case(app=faced, name=NAME, signals=[Forgetful()])
 
 
 def test_case_that_cannot_be_added_is_refused_in_one_line(face: Face, faced: Any, kind: Any, redis_url: str) -> None:
