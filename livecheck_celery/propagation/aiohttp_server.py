@@ -9,6 +9,7 @@ from typing import Any
 from aiohttp import web
 
 from livecheck_celery.blocks import Block, current_work
+from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.guard import guarded
 from livecheck_celery.models import HEADER_ACCEPTED
 from livecheck_celery.propagation.deferral import follow_frameworks
@@ -19,8 +20,18 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 def install(app: web.Application, gate: Gate) -> None:
-    """Make a `LiveCheckMiddleware` the outermost middleware of ``app``, unless it has one of this ``gate``."""
+    """Make a `LiveCheckMiddleware` the outermost middleware of ``app``, unless it has one of this ``gate``.
+
+    Raises:
+        ConfigurationError: ``app`` is not an application of aiohttp, has started, or is part of another.
+    """
+    if not isinstance(app, web.Application):
+        raise ConfigurationError(f"init_aiohttp(): {app!r:.100} is not an aiohttp.web.Application")
     if not any(isinstance(each, LiveCheckMiddleware) and each.gate is gate for each in app.middlewares):
+        if app.middlewares.frozen:
+            raise ConfigurationError(
+                "init_aiohttp(): the application has started, or is part of another; call it before, or for the other"
+            )
         app.middlewares.insert(0, LiveCheckMiddleware(gate))
         app.on_response_prepare.append(_on_prepare)
 

@@ -277,7 +277,7 @@ def _verified(headers: Mapping[str, str], keys: Keyring) -> Mapping[str, str]:
     """
     if not keys:
         raise _Ignored("no secret_key")
-    if HEADER_SIGNATURE not in headers:
+    if not headers.get(HEADER_SIGNATURE):
         raise _Ignored("unsigned")
     if any(len(value) > MAX_HEADER for value in headers.values()):
         raise _Ignored("oversized")

@@ -37,6 +37,9 @@ class Middlewares:
         """Add middleware to ``app``, an `aiohttp.web.Application`, before it starts; a repeated call changes nothing.
 
         It is outside of all other middleware of ``app``.
+
+        Raises:
+            ConfigurationError: ``app`` is not an application of aiohttp, has started, or is part of another.
         """
         from livecheck_celery.propagation import aiohttp_server  # noqa: PLC0415 - an optional dependency
 

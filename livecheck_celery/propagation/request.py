@@ -12,7 +12,6 @@ from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.propagation.headers import NOTHING, Carried
 from livecheck_celery.utils import sentry
 
-
 #: Key of the gate of the middleware that serves a request, in its ``scope`` or ``environ``.
 _SERVED: Final = "livecheck.gate"
 

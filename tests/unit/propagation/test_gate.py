@@ -104,3 +104,11 @@ def test_random_headers_are_never_accepted_and_never_raise(
 ) -> None:
     with suppress(_Ignored):  # `accept` itself would log an error, and not raise it
         assert gate_of_the_fuzz._accept(some + more, has_audience=True) == NOTHING
+
+
+def test_empty_signature_is_none_and_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    ignored: list[str] = []
+    gate = make_gate("key", ignored=ignored)
+    assert gate.accept([*(SIGNED | {HEADER_SIGNATURE: ""}).items()]) is NOTHING
+    assert ignored == ["unsigned"]
+    assert not caplog.records
