@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import chain
+
 import click
 from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import find_livechecks
-from livecheck_celery.cli.known_cases import known_cases, override_lines, undeclared_line
+from livecheck_celery.cli.known_cases import KnownCase, known_cases, override_lines, undeclared_line
 from livecheck_celery.cli.status import NO_CASES
 from livecheck_celery.utils.sanitize import sanitize
 
@@ -34,16 +37,19 @@ def cases(ctx: click.Context) -> None:
     known = known_cases(find_livechecks(ctx))
     if not known:
         console.line(NO_CASES)
-    for name, case in known.items():
-        console.line(Text(sanitize(name), style="bold"))
-        shown = {**case.settings, "signals": ", ".join(case.settings.get("signals", ())) or "none"}
-        shown.pop("name", None)
-        for key, value in shown.pop("sources", {}).items():
-            shown[f"{key} from"] = " ".join(value)
-        for key in shown.pop("overridden", ()):
-            shown[key] = f"{shown[key]} (overridden)"
-        for remark in filter(None, [undeclared_line(name, case), *override_lines(name, case)]):
-            console.line(f"  {remark.removeprefix(f'{name}: ')}")
-        width = max(len(key) for key in shown)
-        for key, value in shown.items():
-            console.line(f"  {key:<{width}}  ", "-" if value is None else str(value))
+    console.all_lines(chain.from_iterable(_lines(name, case) for name, case in known.items()))
+
+
+def _lines(name: str, case: KnownCase) -> Iterator[tuple[str | Text, ...]]:
+    yield (Text(sanitize(name), style="bold"),)
+    shown = {**case.settings, "signals": ", ".join(case.settings.get("signals", ())) or "none"}
+    shown.pop("name", None)
+    for key, value in shown.pop("sources", {}).items():
+        shown[f"{key} from"] = " ".join(value)
+    for key in shown.pop("overridden", ()):
+        shown[key] = f"{shown[key]} (overridden)"
+    for remark in filter(None, [undeclared_line(name, case), *override_lines(name, case)]):
+        yield (f"  {remark.removeprefix(f'{name}: ')}",)
+    width = max(len(key) for key in shown)
+    for key, value in shown.items():
+        yield (f"  {key:<{width}}  ", "-" if value is None else str(value))

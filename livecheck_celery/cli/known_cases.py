@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem
 
 from livecheck_celery.base_livecheck import BaseLiveCheck
+from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cli import console
 from livecheck_celery.cli.discovery import distinct, find_livechecks
 from livecheck_celery.cli.errors import CliError, unknown_name
@@ -44,14 +45,16 @@ def known_cases(livechecks: Sequence[BaseLiveCheck]) -> dict[str, KnownCase]:
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    found: dict[str, tuple[BaseLiveCheck, dict[str, Any]]] = {}
+    found: dict[str, tuple[BaseLiveCheck, BaseCase]] = {}
     for each in livechecks:
-        found |= {name: (each, case.describe()) for name, case in each.cases.items()}
+        found |= {name: (each, case) for name, case in each.cases.items()}
     known: dict[str, KnownCase] = {}
     for each in distinct(livechecks, "redis_url", "prefix"):
         store = each.runtime.store
-        settings = {name: described for name, (owner, described) in found.items() if _shares_state(owner, each)}
-        settings |= store.registry.cases()
+        settings = store.registry.cases()
+        for name, (owner, case) in found.items():
+            if name not in settings and _shares_state(owner, each):
+                settings[name] = case.describe()
         snapshot = store.registry.snapshot()
         declared = store.liveness.declared_cases(store.liveness.processes())
         for name, values in settings.items():

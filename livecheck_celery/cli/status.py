@@ -76,7 +76,7 @@ def status(ctx: click.Context, *, as_json: bool, check: bool) -> None:
     """
     livechecks = find_livechecks(ctx)
     known = known_cases(livechecks)
-    read = {name: read_statistics(name, case) for name, case in known.items()}
+    read = read_statistics(known)
     signs = [each.runtime.store.liveness.read() for each in distinct(livechecks, "redis_url", "prefix")]
     if as_json:
         records = [as_record(name, case, read[name]) for name, case in known.items()]
@@ -94,14 +94,18 @@ def status(ctx: click.Context, *, as_json: bool, check: bool) -> None:
         ctx.exit(1)
 
 
-def read_statistics(name: str, case: KnownCase) -> Statistics:
-    """Read the statistics of a case; a case whose tests no running worker can run does not stall.
+def read_statistics(known: Mapping[str, KnownCase]) -> dict[str, Statistics]:
+    """Read the statistics of each case; a case whose tests no running worker can run does not stall.
 
     Raises:
         RedisUnavailable: Redis did not answer.
     """
-    limit = stalled_after(case.settings) if case.expects_tests else None
-    return case.store.suites.statistics(name, stalled_after=limit)
+    found: dict[str, Statistics] = {}
+    for store in dict.fromkeys(case.store for case in known.values()):
+        cases = {name: case for name, case in known.items() if case.store is store}
+        limits = {name: stalled_after(case.settings) if case.expects_tests else None for name, case in cases.items()}
+        found |= store.suites.statistics_each(limits)
+    return found
 
 
 def is_failing(case: KnownCase, statistics: Statistics) -> bool:

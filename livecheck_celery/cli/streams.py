@@ -29,6 +29,8 @@ def _replace(error: UnicodeError) -> tuple[str, int]:
 
 def printable(text: str, stream: Any) -> str:
     """Return ``text`` as ``stream`` will print it, which can be longer."""
+    if text.isascii():  # each encoding of a terminal has these characters
+        return text
     encoding = getattr(stream, "encoding", None) or "utf-8"
     return text.encode(encoding, PRINTABLE).decode(encoding)
 

@@ -49,12 +49,12 @@ class FittedTable:
 
     def __init__(self, columns: Sequence[Column], rows: Sequence[Sequence[str | Text]], *, header: bool = True) -> None:
         self._columns = columns
-        self._rows = [[_as_text(cell) for cell in row] for row in rows]
+        self._rows = rows
         self._header = header
 
     def plain_lines(self) -> list[str]:
         """Return the whole table as text, for a pipe."""
-        rows = [[str(cell) for cell in row] for row in self._rows]
+        rows = [[_as_line(cell) for cell in row] for row in self._rows]
         if self._header:
             rows.insert(0, [column.header for column in self._columns])
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
@@ -70,30 +70,31 @@ class FittedTable:
             padding=(0, _GAP - 1 if self._header else _GAP, 0, 0),  # the box adds a space between two columns
             pad_edge=False,
         )
-        shown = self._columns_within(options.max_width)
+        rows = [[_as_text(cell) for cell in row] for row in self._rows]
+        shown = self._columns_within(options.max_width, rows)
         for index in shown:
             column = self._columns[index]
             # Rich shrinks the columns that may wrap. Their cells may not, so rich cuts them.
             grid.add_column(_as_text(column.header), no_wrap=column.min_width is None, overflow="ellipsis")
-        for row in self._rows:
+        for row in rows:
             grid.add_row(*(self._renderable(row[index], index) for index in shown))
         yield grid
 
     def _renderable(self, cell: Text, index: int) -> Text | _CutStart:
         return _CutStart(str(cell)) if self._columns[index].cut_start else cell
 
-    def _columns_within(self, width: int) -> list[int]:
+    def _columns_within(self, width: int, rows: Sequence[Sequence[Text]]) -> list[int]:
         shown = list(range(len(self._columns)))
-        least = [self._least_width(index) for index in shown]
+        least = [self._least_width(index, rows) for index in shown]
         for _, index in sorted((each.drop, index) for index, each in enumerate(self._columns) if each.drop is not None):
             if sum(least[each] for each in shown) + _GAP * (len(shown) - 1) <= width:
                 break
             shown.remove(index)
         return shown
 
-    def _least_width(self, index: int) -> int:
+    def _least_width(self, index: int, rows: Sequence[Sequence[Text]]) -> int:
         column = self._columns[index]
-        least = max((row[index].cell_len for row in self._rows), default=0)
+        least = max((row[index].cell_len for row in rows), default=0)
         if column.min_width is not None:
             least = min(least, column.min_width)
         return max(least, cell_len(column.header) if self._header else 0)
@@ -117,7 +118,11 @@ class _CutStart:
         yield Text(end, no_wrap=True, overflow="crop")
 
 
+def _as_line(cell: str | Text) -> str:
+    return cell.plain if isinstance(cell, Text) else printable(sanitize(cell), sys.stdout)  # escapes are wider
+
+
 def _as_text(cell: str | Text) -> Text:
-    text = cell.copy() if isinstance(cell, Text) else Text(printable(sanitize(cell), sys.stdout))  # escapes are wider
+    text = cell.copy() if isinstance(cell, Text) else Text(_as_line(cell))
     text.no_wrap, text.overflow = True, "ellipsis"
     return text

@@ -35,6 +35,8 @@ REPORT_TTL: Final = 30 * 24 * 3600
 #: Arguments of the scripts that add a report: `Database.report_limits`.
 REPORT_LIMITS: Final = ("max_reports", "max_report_bytes", "report_ttl")
 
+#: Groups of keys that are read in one round trip.
+_READ_TOGETHER: Final = 500
 READ: Final = Script("read", keys=("*stored",))
 
 T = TypeVar("T")
@@ -193,17 +195,33 @@ class Database:
         return found
 
     def read(self, keys: Mapping[str, str]) -> tuple[float, list[Any]]:
-        """Read keys of one cluster slot atomically; return the Redis time, and the values as ``read.lua`` replies them.
-
-        The value of a key of another type is None.
-
-        Args:
-            keys: the type of each key, ``hash`` or ``list``, by name.
+        """Read keys of one cluster slot atomically, as `read_all` reads a group.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        now, *replies = self.run(READ(stored=list(keys)))
+        [found] = self.read_all([keys])
+        return found
+
+    def read_all(self, groups: Sequence[Mapping[str, str]]) -> list[tuple[float, list[Any]]]:
+        """Read groups of keys, in a round trip for some hundreds; each group, of one cluster slot, is read atomically.
+
+        Returns:
+            For each group the Redis time, and the values as ``read.lua`` replies them; None for a key of another type.
+
+        Args:
+            groups: the type of each key, ``hash`` or ``list``, by name.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        replies: list[Any] = []
+        for start in range(0, len(groups), _READ_TOGETHER):
+            replies += self.run_all([READ(stored=list(each)) for each in groups[start : start + _READ_TOGETHER]])
+        return [self._values(each, reply) for each, reply in zip(groups, replies, strict=True)]
+
+    def _values(self, keys: Mapping[str, str], reply: Sequence[Any]) -> tuple[float, list[Any]]:
+        now, *replies = reply
         found = []
         for (key, expected), kind, value in zip(keys.items(), replies[::2], replies[1::2], strict=True):
             if kind not in (expected, "none"):

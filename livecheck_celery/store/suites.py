@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Final, NamedTuple
 
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.database import REPORT_LIMITS, Database, as_dict
+from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.store.statistics import (
     STATUS_FIELDS,
@@ -127,10 +128,30 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
+        return self.statistics_each({case_name: stalled_after})[case_name]
+
+    def statistics_each(self, cases: Mapping[str, float | None]) -> dict[str, Statistics]:
+        """Read the statistics of each of ``cases``, atomically for a case, a round trip for some hundreds.
+
+        Args:
+            cases: ``stalled_after`` of each case, as for `statistics`.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys = self._database.keys
+        stored = [{keys.suite(name): "hash", **dict.fromkeys(_histories(keys, name), "list")} for name in cases]
+        read = self._database.read_all(stored)
+        return {
+            name: self._statistics(name, now, values, stalled_after)
+            for (name, stalled_after), (now, values) in zip(cases.items(), read, strict=True)
+        }
+
+    def _statistics(
+        self, case_name: str, now: float, values: Sequence[Sequence[str] | None], stalled_after: float | None
+    ) -> Statistics:
         keys, skip = self._database.keys, self._database.unreadable.skip
-        suite = keys.suite(case_name)
-        histories = [keys.frequency(case_name), keys.latency(case_name), keys.runtime(case_name)]
-        now, (state, *lists) = self._database.read({suite: "hash", **dict.fromkeys(histories, "list")})
+        suite, histories, (state, *lists) = keys.suite(case_name), _histories(keys, case_name), values
         fields = _UNREADABLE if state is None else self._readable(suite, as_dict(state))
         numbers = [
             readable_numbers(items or (), partial(skip, key)) for key, items in zip(histories, lists, strict=True)
@@ -171,3 +192,7 @@ class Suites:
                 failing.add(name)
             overdue = max(overdue, *(now - due for _, due in first or ()), 0.0)
         return Health(statuses, overdue, frozenset(failing))
+
+
+def _histories(keys: Keys, case_name: str) -> list[str]:
+    return [keys.frequency(case_name), keys.latency(case_name), keys.runtime(case_name)]

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import pytest
+from rich.console import Console
+from rich.text import Text
 
 from livecheck_celery.cli import console
 from livecheck_celery.cli.tables import Column, FittedTable
 from livecheck_celery.models import State
+from livecheck_celery.utils.sanitize import sanitize
 from tests.helpers.terminals import Screen
 
 
@@ -53,6 +59,34 @@ def test_table_in_a_pipe_is_plain_text(capsys: pytest.CaptureFixture[str]) -> No
         "shop.test_order[1]  FAIL    FAIL 1",
         "shop.b              PASS    none",
     ]
+
+
+def test_lines_in_a_pipe_are_those_of_rich(capsys: pytest.CaptureFixture[str]) -> None:
+    lines: list[list[str | Text]] = [
+        [Text("bold", style="bold"), " [red]markup[/red] :smile: ", "1 'text' http://x.test"],
+        ["注文" * 60, " ", "é" * 90],
+        [Text("a\tb"), "c\td\x1b[31m"],
+        ["x" * 100 + " " * 50],
+        [" "],
+        [""],
+        [],
+    ]
+    console.all_lines(lines)
+    plain = capsys.readouterr().out
+    rich = Console(highlight=False, soft_wrap=True)
+    for parts in lines:
+        rich.print(Text.assemble(*(part if isinstance(part, Text) else Text(sanitize(part)) for part in parts)))
+    assert plain == capsys.readouterr().out
+    assert plain.splitlines()[0] == "bold [red]markup[/red] :smile: 1 'text' http://x.test"
+
+
+def test_lines_in_a_pipe_are_one_write(monkeypatch: pytest.MonkeyPatch) -> None:
+    writes: list[str] = []
+    out = io.StringIO()
+    monkeypatch.setattr(out, "write", writes.append)
+    monkeypatch.setattr(sys, "stdout", out)
+    console.table(TABLE)
+    assert len(writes) == 1
 
 
 def test_table_at_a_terminal_is_coloured(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:

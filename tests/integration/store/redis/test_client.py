@@ -55,6 +55,14 @@ def test_many_scripts_are_one_round_trip(counted: Store, act: Callable[[Store], 
     assert Counting.sent == 1
 
 
+def test_statistics_of_many_cases_are_a_round_trip_for_some_hundreds(counted: Store) -> None:
+    names = {f"case_{number}": None for number in range(1001)}
+    counted.suites.statistics_each(dict.fromkeys(list(names)[:1]))  # connects, and loads the script
+    Counting.sent = 0
+    assert counted.suites.statistics_each(names).keys() == names.keys()
+    assert Counting.sent == 3
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_operation_survives_a_flushed_script_cache(store: Store, name: str) -> None:
     OPERATIONS[name](store)
