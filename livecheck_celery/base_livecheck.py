@@ -157,7 +157,7 @@ class BaseLiveCheck(Middlewares):
         self.cases[name] = case
         if self._runtime is not None:
             case.apply_overrides(self._runtime.shared_config.case_added(name))
-        if is_configured(self.app):
+        if is_configured(self.app) and self._installation.beat_schedule.lacks(case):
             self._schedule_early([case])
         return case
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, Final
+from weakref import WeakKeyDictionary
 
 from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.descriptors import SuiteAttribute
@@ -44,14 +45,27 @@ def check_attributes(cls: type, case_name: str, base: type) -> None:
             something that cannot be called; or an attribute hides a live value or a private attribute of the case, or
             would be replaced by the case; or the class of the runners cannot be used.
     """
+    own, found = list(_own_classes(cls, base)), _content(cls, base)
+    if _checked.get(cls) != found:
+        _check_own(cls, own, case_name, base)
+        _checked[cls] = found
+    check_runner(case_name, getattr(cls, "Runner", None), _face_runner(base))
+
+
+def _check_own(cls: type, own: Sequence[type], case_name: str, base: type) -> None:
     check_methods(cls, case_name, base)
-    for one in _own_classes(cls, base):
+    for one in own:
         for name, value in vars(one).items():
             if isinstance(value, BaseSignal):
                 check_signal(name, value, cls, case_name, base)
             elif name in _names(base) and (problem := _problem(base, name, value)):
                 raise ConfigurationError(f"case {case_name}: attribute {name} of {one.__qualname__} {problem}")
-    check_runner(case_name, getattr(cls, "Runner", None), _face_runner(base))
+
+
+def _content(cls: type, base: type) -> tuple[Any, ...]:
+    """Return what `_check_own` depends on, without a reference to it, which would keep the class alive."""
+    classes = [*_own_classes(cls, base), base]
+    return tuple((id(one), tuple((name, id(value)) for name, value in vars(one).items())) for one in classes)
 
 
 def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: str, base: type) -> None:
@@ -118,6 +132,10 @@ def _is_method(value: Any) -> bool:
 
 def _own_classes(cls: type, base: type) -> Iterator[type]:
     return (one for one in cls.__mro__ if not issubclass(base, one))
+
+
+#: The content of each class that was checked: thousands of cases can be of one class.
+_checked: WeakKeyDictionary[type, tuple[Any, ...]] = WeakKeyDictionary()
 
 
 @cache

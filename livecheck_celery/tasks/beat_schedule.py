@@ -46,6 +46,10 @@ class BeatSchedule:
         self._stall_limit = math.inf
         self._added: dict[str, Any] = {}
 
+    def lacks(self, case: BaseCase) -> bool:
+        """Return whether `add` would add an entry for ``case``, or change a common one."""
+        return case.frequency is not None or case.warn_stalled_after < self._stall_limit
+
     def add(self, cases: Iterable[BaseCase], settings: Settings) -> None:
         """Add the entries of ``cases``, and those common to all cases.
 

@@ -12,6 +12,7 @@ import pytest
 from celery import Celery
 
 from livecheck_celery import BaseSignal, Case, ConfigurationError, LiveCheck, Signal, TestRunner, aio
+from livecheck_celery.cases import clashes
 from livecheck_celery.cases.clashes import _INTERNAL
 from livecheck_celery.context import under_test
 from tests.helpers.factories import make_test
@@ -47,6 +48,21 @@ def test_signal_cannot_have_the_name_of_an_attribute_of_cases(livecheck: LiveChe
         refused(livecheck, type("c", (), {"__annotations__": {name: Signal[int]}}), problem)
     elif not (name.startswith("__") and name.endswith("__")):  # Python itself uses those
         refused(livecheck, type("c", (), {name: Signal()}), problem)
+
+
+def test_class_of_many_cases_is_checked_again_only_when_it_has_changed(
+    livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[str] = []
+    check = clashes.check_methods
+    monkeypatch.setattr(clashes, "check_methods", lambda *args: [checked.append(args[1]), check(*args)])
+    cls = type("c", (Case,), {})
+    for number in range(3):
+        livecheck.add_case(cls, name=f"c_{number}")
+    assert checked == ["c_0"]
+    cls.on_test_pass = lambda self: None
+    with pytest.raises(ConfigurationError, match=r"on_test_pass\(\) is called as on_test_pass\(runner\)"):
+        livecheck.add_case(cls, name="c_3")
 
 
 @pytest.mark.parametrize("name", sorted(_INTERNAL))

@@ -164,8 +164,23 @@ def test_declaring_a_case_makes_only_its_own_entry(monkeypatch: pytest.MonkeyPat
     assert livecheck.app.conf.beat_schedule is not None  # configures the app
     names = [f"shop.test_{number}" for number in range(20)]
     for name in names:
-        livecheck.add_case(type("test_order", (Case,), {}), name=name)
+        livecheck.add_case(type("test_order", (Case,), {}), name=name, frequency=30)
     assert [name for name in scheduled if name in names] == names
+
+
+def test_declaring_a_case_without_an_entry_does_not_resolve_the_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    livecheck = LiveCheck(make_app())
+    entries = livecheck.app.conf.beat_schedule  # configures the app
+    livecheck.add_case(type("test_order", (Case,), {}), name="shop.first")
+    resolved: list[Settings] = []
+    resolve = livecheck._resolve_settings
+    monkeypatch.setattr(livecheck, "_resolve_settings", lambda: resolved.append(resolve()) or resolved[-1])
+    for number in range(20):
+        livecheck.add_case(type("test_order", (Case,), {}), name=f"shop.test_{number}", warn_stalled_after=1800)
+    assert resolved == []
+    livecheck.add_case(type("test_order", (Case,), {}), name="shop.urgent", warn_stalled_after=40)
+    assert resolved
+    assert entries["livecheck:stalled"]["schedule"] == 10
 
 
 def test_adding_a_case_adds_its_entry_to_those_of_the_host() -> None:
