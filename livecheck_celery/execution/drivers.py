@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
-from contextvars import copy_context
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
@@ -42,6 +42,9 @@ class Driver(Protocol):
     async def wait_for(self, future: Future[Any], seconds: float) -> None:
         """Wait until ``future`` is done, for ``seconds`` at most."""
 
+    def in_one_context(self) -> Driver:
+        """Return a driver that runs all user code in one context, a copy of the current one, as a thread does."""
+
 
 class ThreadDriver:
     """Executes each step at once, in the thread of the caller; for code of the sync face."""
@@ -65,6 +68,10 @@ class ThreadDriver:
         """Block this thread until ``future`` is done."""
         wait([future], seconds)
 
+    def in_one_context(self) -> Driver:
+        """Return this driver: the context is that of the thread."""
+        return self
+
 
 class BridgeDriver(ThreadDriver):
     """Executes each step in a plain thread, and awaits user code of the asyncio face on the event loop."""
@@ -80,8 +87,9 @@ class BridgeDriver(ThreadDriver):
 class LoopDriver:
     """Executes blocking calls in the threads of ``threads``, and awaits user code on the running loop."""
 
-    def __init__(self, threads: Threads) -> None:
+    def __init__(self, threads: Threads, context: Context | None = None) -> None:
         self._threads = threads
+        self._context = context
 
     async def blocking(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in another thread, with a copy of the context."""
@@ -97,11 +105,17 @@ class LoopDriver:
 
     async def result_of(self, name: str, returned: Any) -> Any:  # noqa: ARG002 - the task has its owner
         """Await ``returned``, in a task of its own."""
-        return result(await asyncio.create_task(outcome_of(returned))) if is_awaitable(returned) else returned
+        if not is_awaitable(returned):
+            return returned
+        return result(await asyncio.create_task(outcome_of(returned), context=self._context))
 
     async def wait_for(self, future: Future[Any], seconds: float) -> None:
         """Await ``future``."""
         await done_within(future, seconds)
+
+    def in_one_context(self) -> Driver:
+        """Return a driver of the same threads whose tasks share a copy of the current context."""
+        return LoopDriver(self._threads, copy_context())
 
 
 class Threads:

@@ -167,7 +167,7 @@ class BaseRunner(RunnerHooks):
             process.leases.hold(held)
             process.deadlines.add(self)
             with traced(self), self._current():
-                await self._judge(driver, claim, in_place_of_run)
+                await self._judge(driver.in_one_context(), claim, in_place_of_run)
         except BaseException as exc:
             if not self.is_interrupted(exc):
                 self.failure = exc
