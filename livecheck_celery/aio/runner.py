@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import time
 from collections.abc import Coroutine
 from typing import Any, Final, NoReturn
@@ -11,8 +10,11 @@ from typing import Any, Final, NoReturn
 from livecheck_celery.errors import LiveCheckTestSkipped, LiveCheckTestTimeout
 from livecheck_celery.execution.drivers import LoopDriver
 from livecheck_celery.execution.places import in_brackets, raised_at
-from livecheck_celery.execution.runner import BaseRunner
+from livecheck_celery.execution.runner import BaseRunner, current_execution
+from livecheck_celery.execution.unawaited import has_ended, is_left_running, is_never_awaited, watch
+from livecheck_celery.execution.verdicts import is_hand_back
 from livecheck_celery.models import State
+from livecheck_celery.utils.sanitize import type_and_message
 
 #: Seconds after its deadline in which a coroutine can still raise its own timeout, which names the signal.
 _GRACE: Final = 0.5
@@ -26,7 +28,8 @@ class TestRunner(BaseRunner):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self._waits: list[tuple[Coroutine[Any, Any, Any], str]] = []
+        self._waits: list[tuple[Coroutine[Any, Any, Any], Any]] = []
+        self._dropped: list[str] = []
 
     async def execute(self) -> State:
         """Claim the execution, run it, record the verdict, call the hooks.
@@ -81,29 +84,62 @@ class TestRunner(BaseRunner):
         """
         raise LiveCheckTestSkipped(reason)
 
-    def expect_await(self, coroutine: Coroutine[Any, Any, Any], otherwise: str) -> None:
-        """Let the test be an ERROR, of the message ``otherwise``, if ``run()`` returns before ``coroutine`` begins."""
-        self._waits = [wait for wait in self._waits if _is_new(wait[0])]
-        self._waits.append((coroutine, otherwise))
+    def expect_await(self, coroutine: Coroutine[Any, Any, Any], signal: Any) -> None:
+        """Let the test be an ERROR if ``run()`` returns before ``coroutine``, a ``wait()`` of ``signal``, has ended.
+
+        A task that was cancelled need not have ended.
+        """
+        self._waits = [wait for wait in self._waits if not has_ended(wait[0])]
+        self._waits.append((coroutine, signal))
 
     async def _in_time(self, result: Coroutine[Any, Any, Any]) -> Any:
+        watch(_note_dropped)
+        self._dropped = []  # without those of hooks
+        bound = asyncio.timeout(self.deadline - time.monotonic() + _GRACE)
         try:
-            async with asyncio.timeout(self.deadline - time.monotonic() + _GRACE) as bound:
+            async with bound:
                 returned = await result
-        except TimeoutError as exc:
-            if not bound.expired():
+        except BaseException as exc:
+            # What the cancellation made user code raise, such as an error of its clean-up, decides nothing.
+            if not bound.expired() or is_hand_back(exc) or isinstance(exc, asyncio.CancelledError):
                 raise
-            took = f"{time.monotonic() - self.started:.1f} s{in_brackets(raised_at(exc))}"
-            raise LiveCheckTestTimeout(f"run() was stopped after {took}") from None
-        self._check_waits()
+            raise self._stopped(exc) from (None if isinstance(exc, TimeoutError) else exc)
+        if bound.expired():
+            raise self._stopped(None)
+        self._check_awaited()
         return returned
 
-    def _check_waits(self) -> None:
-        unawaited = [otherwise for wait, otherwise in self._waits if _is_new(wait)]
+    def _stopped(self, exc: BaseException | None) -> LiveCheckTestTimeout:
+        """Return the verdict of a ``run()`` that was cancelled at its deadline, and raised ``exc``, or returned."""
+        text = f"run() was stopped after {time.monotonic() - self.started:.1f} s"
+        if exc is None:
+            text += ", and ignored its cancellation"
+        else:
+            text += in_brackets(raised_at(exc))
+            text += "" if isinstance(exc, TimeoutError) else f"; then it raised {type_and_message(exc)}"
+        return LiveCheckTestTimeout(text)
+
+    def _check_awaited(self) -> None:
+        """Check that ``run()``, which has returned, has awaited what it called.
+
+        Raises:
+            RuntimeError: it has not.
+        """
+        problem = self._unawaited()
         self._waits = []  # so that Python warns of them now
-        if unawaited:
-            raise RuntimeError(unawaited[0])
+        if problem is not None:
+            raise RuntimeError(problem)
+
+    def _unawaited(self) -> str | None:
+        for wait, signal in self._waits:
+            if is_never_awaited(wait):
+                return f"{signal.described}: wait() was never awaited; write: await self.{signal.name}.wait()"
+            if is_left_running(wait):
+                return f"{signal.described}: wait() had not ended when run() returned; await it, or cancel its task"
+        return f"coroutine {self._dropped[0]} was never awaited in run()" if self._dropped else None
 
 
-def _is_new(coroutine: Coroutine[Any, Any, Any]) -> bool:
-    return inspect.getcoroutinestate(coroutine) == inspect.CORO_CREATED
+def _note_dropped(name: str) -> None:
+    runner = current_execution()
+    if isinstance(runner, TestRunner):
+        runner._dropped.append(name)  # noqa: SLF001 - of this module

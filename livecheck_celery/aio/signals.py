@@ -22,15 +22,14 @@ R = TypeVar("R")
 def _expected(
     wait: Callable[Concatenate[Any, P], Coroutine[Any, Any, R]],
 ) -> Callable[Concatenate[Any, P], Coroutine[Any, Any, R]]:
-    """Let a test that calls ``wait()`` of a signal, and does not await it, be an ERROR."""
+    """Let a test that calls ``wait()`` of a signal, and does not await its end, be an ERROR."""
 
     @functools.wraps(wait)
     def call(signal: Any, /, *args: P.args, **kwargs: P.kwargs) -> Coroutine[Any, Any, R]:
         waiting = wait(signal, *args, **kwargs)
         runner = current_execution()
         if isinstance(runner, TestRunner) and inspect.iscoroutine(waiting):
-            unawaited = f"{signal.described}: wait() was never awaited; write: await self.{signal.name}.wait()"
-            runner.expect_await(waiting, unawaited)
+            runner.expect_await(waiting, signal)
         return waiting
 
     return call
@@ -65,7 +64,7 @@ class Signal(RedisSignal[T]):
     ) -> T:
         """Wait for the signal and return its value.
 
-        A test whose ``run()`` does not await it is an ERROR.
+        A test whose ``run()`` does not await it, or returns before a task that does, is an ERROR.
 
         Args:
             key: id of the receiving test, as for `send`; by default the test being executed. Signals of another test

@@ -81,6 +81,14 @@ class Mailbox:
             if not waiting:
                 self._waiters.pop(name, None)
 
+    def end(self, name: str, future: Future[SignalEvent]) -> None:
+        """Wake the waiter of a test that has ended, by a `RuntimeError`."""
+        with self._lock:
+            if future not in self._waiters.get(name, []):
+                return  # it has its signal
+            self._waiters[name].remove(future)
+        _settle(future, RuntimeError(f"signal {name}: the test that waits for it has ended"))
+
     def deliver(self, event: SignalEvent) -> None:
         """Store ``event`` and wake its waiters."""
         with self._lock:
@@ -95,7 +103,7 @@ class Mailbox:
     def awaited(self) -> list[str]:
         """Return the names of the signals that are waited for."""
         with self._lock:
-            return list(self._waiters)
+            return [name for name, waiting in self._waiters.items() if waiting]
 
     def interrupt(self) -> None:
         """Wake every waiter with `Interrupted`."""

@@ -19,6 +19,7 @@ class Mailboxes:
         self._store = store
         self._retry = retry
         self._open: dict[tuple[str, str], Mailbox] = {}
+        self._expected: dict[Future[SignalEvent], tuple[Mailbox, str]] = {}
 
     def open(self, case_name: str, key: str) -> None:
         """Open the mailbox of a test; its claim then reads the signals stored so far.
@@ -48,10 +49,14 @@ class Mailboxes:
             listen = self._store.signals.listen
             arrived = self._retry(listen, case_name, key, self._inbox.address, ttl=ttl)
             self.deliver(case_name, key, arrived.values())
-        return self._open[case_name, key].expect(signal_name)
+        mailbox = self._open[case_name, key]
+        future = mailbox.expect(signal_name)
+        self._expected[future] = mailbox, signal_name
+        return future
 
     def forget(self, case_name: str, signal_name: str, key: str, future: Future[SignalEvent]) -> None:
         """Drop a future that `expect` returned."""
+        self._expected.pop(future, None)
         self._open[case_name, key].forget(signal_name, future)
 
     def arrived(self, case_name: str, key: str) -> list[SignalEvent]:
@@ -61,6 +66,8 @@ class Mailboxes:
         return sorted(events, key=lambda event: event.first_at or event.received_at or 0.0)
 
     def close(self) -> None:
-        """Close all mailboxes."""
+        """Close all mailboxes; what still waits, in a task or thread that ``run()`` has left, gets a `RuntimeError`."""
+        for future, (mailbox, signal_name) in list(self._expected.items()):
+            mailbox.end(signal_name, future)
         for opened in self._open.values():
             self._inbox.close(opened)
