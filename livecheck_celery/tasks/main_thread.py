@@ -16,7 +16,7 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any, Final
 
-from livecheck_celery.utils.native import native
+from livecheck_celery.utils.native import native, threads_are_greenlets
 from livecheck_celery.utils.sanitize import sanitize
 
 _STANDARD: Final = f"{sysconfig.get_path('stdlib')}/"
@@ -28,7 +28,7 @@ class MainThread:
 
     def __init__(self) -> None:
         self._thread_id = native("_thread", "get_ident")()
-        gevent: Any = sys.modules.get("gevent") if _is_patched() else None
+        gevent: Any = sys.modules.get("gevent") if threads_are_greenlets() else None
         self._greenlet = gevent and gevent.getcurrent()
         self._hub = gevent and gevent.get_hub()
 
@@ -66,11 +66,6 @@ class MainThread:
         frame = sys._current_frames().get(self._thread_id)  # noqa: SLF001 - documented API despite its name
         idle = self._greenlet is not None and frame is not None and frame.f_code.co_filename.endswith("/gevent/hub.py")
         return self._greenlet.gr_frame if idle else frame
-
-
-def _is_patched() -> bool:
-    monkey: Any = sys.modules.get("gevent.monkey")
-    return monkey is not None and bool(monkey.is_module_patched("threading"))
 
 
 def _is_waiting(frame: FrameType) -> bool:
