@@ -35,9 +35,14 @@ class Failed(Exception):
 
 
 def fault_of_host(url: object) -> str | None:
-    """Return what is wrong with a URL whose host is malformed, or so long that old versions of idna need minutes."""
+    """Return what is wrong with a URL whose host or port is malformed, or whose host is too long.
+
+    Old versions of idna need minutes for a long one.
+    """
     try:
-        host = urlsplit(str(url)).netloc.rpartition("@")[2]
+        parts = urlsplit(str(url))
+        host = parts.netloc.rpartition("@")[2]
+        _ = parts.port  # raises for one that is out of range
     except ValueError as exc:
         return f"the URL is malformed: {message_of(exc)}"
     if len(host) > LONGEST + len(":65535"):

@@ -134,6 +134,8 @@ def test_retry_delays_grow_by_the_factor_up_to_the_maximum(dead_url: str, monkey
         ("ftp://shop/", {}, httpx.UnsupportedProtocol),
         ("http://shop:port/", {}, httpx.InvalidURL),
         ("http://[::1/", {}, httpx.InvalidURL),
+        ("http://shop:99999/", {}, httpx.InvalidURL),
+        ("http://shop:-1/", {}, httpx.InvalidURL),
         (f"http://{'a' * 300}/", {}, httpx.InvalidURL),
         ("http://shop/", {"headers": {"X": "\u0660"}}, UnicodeEncodeError),
         ("http://shop/", {"json": object()}, TypeError),
@@ -158,6 +160,7 @@ def test_invalid_header_is_an_error_of_the_caller() -> None:
     [
         ("ftp://elsewhere/", "unsupported protocol 'ftp://'"),
         ("http://[orders", "the URL is malformed"),
+        ("http://orders:99999/", "the URL is malformed"),
         (f"http://{'a' * 300}/", "a host has at most 253"),
     ],
 )
