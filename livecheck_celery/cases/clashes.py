@@ -89,6 +89,12 @@ def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: 
         raise ConfigurationError(
             f"case {case_name}: signal {attribute}: is a Signal of {given}; a case of {wanted} needs its Signal"
         )
+    for method in ("send", "wait", "resolve"):
+        if not is_awaited and inspect.iscoroutinefunction(getattr(signal, method)):
+            raise ConfigurationError(
+                f"case {case_name}: signal {attribute}: {method}() is async def, which this face does not await; cases "
+                "with async def are those of livecheck_celery.aio"
+            )
     name = signal.name
     if not name:
         raise ConfigurationError(f"case {case_name}: a signal has no name")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from livecheck_celery import ConfigurationError, SignalEvent, State
+from livecheck_celery import BaseSignal, ConfigurationError, SignalEvent, State
 from tests.helpers.faces import Face, execute
 
 NAME = "shop.test_order"
@@ -130,3 +130,16 @@ def test_case_made_by_hand_has_the_overrides_read_before(faced: Any, kind: Any) 
     faced.runtime.store.registry.override(NAME, {"probability": 0.5})
     faced.runtime.shared_config.refresh()
     assert faced.add_case(kind(app=faced, name=NAME)).probability == 0.5
+
+
+@pytest.mark.parametrize("method", ["send", "wait", "resolve"])
+def test_sync_case_refuses_a_signal_with_a_coroutine(face: Face, faced: Any, method: str) -> None:
+    async def implement(self: Any, *_: Any, **__: Any) -> int:
+        return 14
+
+    kind: Any = type("Remembered", (BaseSignal,), {method: implement})
+    if face.is_async:
+        assert list(face.Case(app=faced, name=NAME, signals=[kind("sent")]).signals) == ["sent"]
+    else:
+        with pytest.raises(ConfigurationError, match=rf"case {NAME}: signal sent: {method}\(\) is async def, which"):
+            face.Case(app=faced, name=NAME, signals=[kind("sent")])
