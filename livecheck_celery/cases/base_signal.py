@@ -34,7 +34,7 @@ _POSITIONAL: Final = ("name", "case", "index", "value_type", "source")
 
 
 class BaseSignal(Generic[T]):
-    """A signal's identity, and the interface of an own implementation, which has `send`, `wait` and `resolve`.
+    """The identity of a signal, and the interface that each kind of signal implements: `send`, `wait` and `resolve`.
 
     A subclass can have more arguments, if it passes the others on to ``super().__init__()``: each case has a `clone`.
 
@@ -50,7 +50,7 @@ class BaseSignal(Generic[T]):
     index = -1
     source: Source | None = None
     times: int | None = None
-    #: Whether `wait` is a coroutine, so that the signal is one of cases that await it; None for an own implementation.
+    #: Whether `wait` is a coroutine, so that only cases of the asyncio face can have the signal; None if unknown.
     is_awaited: ClassVar[bool | None] = None
     _case: DeclaredCase | None = None
     _value_type: Any = None

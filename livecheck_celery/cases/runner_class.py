@@ -1,4 +1,4 @@
-"""The class of a case's runners: what it can override, and a runner for each test, whatever its constructor does."""
+"""The class of a case's runners: check what it overrides, and make a runner for each test."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ def check_runner(case_name: str, kind: Any, base: type[BaseRunner]) -> None:
 
 
 def must_be(base: type[BaseRunner]) -> str:
-    """Say which class a runner must have."""
+    """Return the end of an error message, which says which class a runner must have."""
     face = "livecheck_celery.aio" if inspect.iscoroutinefunction(base.on_start) else "livecheck_celery"
     return f"must be a subclass of {base.__name__} of {face}"
 
 
 def make_runner(case: RunnableCase, test: TestExecution, kind: Any, base: type[BaseRunner]) -> BaseRunner:
-    """Return a runner of class ``kind``; of class ``base``, with a log line, if one of ``kind`` cannot be made."""
+    """Return a runner of class ``kind``; if that cannot be made, log it, and return one of class ``base``."""
     started = time.monotonic()
     try:
         check_runner(case.name, kind, base)  # it can be set after the declaration

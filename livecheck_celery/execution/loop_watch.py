@@ -21,7 +21,7 @@ throttled = ThrottledLogger(logger)
 BLOCKED_AFTER: Final = 1.0
 #: Seconds after which new coroutines get another loop.
 REPLACED_AFTER: Final = 10.0
-#: Seconds between two looks at the loop; a step can have begun so long before the first one.
+#: Seconds between two checks of the loop; a step can begin up to this long before the first check that sees it.
 _EVERY: Final = 0.1
 
 #: What the running code belongs to, such as ``shop.test_order:42``.
@@ -57,12 +57,12 @@ class LoopWatch:
             self._thread.join(_EVERY)
 
     def _wait(self, answered: threading.Event) -> None:
-        """Wait until the loop has ``answered``; it has not while it is blocked, or has much to do."""
+        """Wait until the loop has ``answered``; meanwhile it is blocked, or busy with many coroutines."""
         asked = began = time.monotonic()
         task, blocking, replaced = self._running(), "", False
         while not answered.wait(_EVERY) and self._thread.is_alive():
             now, running = time.monotonic(), self._running()
-            if not blocking and running is not task:  # it has much to do
+            if not blocking and running is not task:  # the loop is busy
                 task, began = running, now
             elif not blocking and now - began >= BLOCKED_AFTER - 2 * _EVERY:
                 blocking = self._log(task)
@@ -77,7 +77,7 @@ class LoopWatch:
         return asyncio.current_task(self._loop)
 
     def _log(self, task: Any) -> str:
-        """Log what blocks the loop, and return it: what it belongs to, and its place; once a minute for a place."""
+        """Log which code blocks the loop, once a minute for each place, and return its owner and place."""
         owner = "a callback" if task is None else self._owners.get(task, "a coroutine")
         place = current_place(self._thread.ident)
         blocking = f"{owner}{place}"

@@ -1,6 +1,6 @@
 """The hooks of a runner, which a subclass overrides, and the log of its test (reference: ``livecheck.runners``).
 
-Hooks account for nothing: the runner has judged, counted and reported, whatever a hook does, raises or leaves out.
+No verdict, counter or report depends on a hook, whatever it does or raises, and whether it calls ``super()``.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class AwaitedSignal(Protocol):
 class RunnerHooks:
     """The methods of a runner that a subclass can override; in the asyncio face, all but `end` are coroutines.
 
-    A case uses the subclass that it names, as ``Runner = MyRunner``. What a hook raises is logged. A hook that does not
-    call ``super()`` replaces what the default does: it calls the hook of the case, or logs a progress line.
+    A case names its subclass, as ``Runner = MyRunner``. What a hook raises is logged. By default, a hook calls the hook
+    of the case, or logs a progress line; one that does not call ``super()`` does neither.
     """
 
     case: RunnableCase
@@ -61,10 +61,10 @@ class RunnerHooks:
 
     def __init__(self) -> None:
         self._log = TestLog()
-        self._said: set[tuple[str, str, str]] = set()
+        self._progress: set[tuple[str, str, str]] = set()
 
     def on_start(self) -> Any:
-        """Call ``on_test_start`` of the case, before ``run()``; not called for a test that is skipped unseen."""
+        """Call ``on_test_start`` of the case, before ``run()``; not called if the test is skipped before ``run()``."""
         return self.case.on_test_start(self)
 
     def on_signal_wait(self, signal: Any, timeout: float | None) -> Any:
@@ -76,7 +76,7 @@ class RunnerHooks:
         """
         if self.case.realtime_logs:
             limit = "until the test expires" if timeout is None else f"for up to {timeout:g} s"
-            self._say("awaited", signal, f"awaited {limit}")
+            self._log_progress("awaited", signal, f"awaited {limit}")
 
     def on_signal_received(self, signal: Any, time_start: float, time_end: float) -> Any:
         """Log that ``signal`` was received, and how long ``wait()`` took; the line is kept as other lines of the test.
@@ -88,7 +88,7 @@ class RunnerHooks:
             time_start: monotonic time, in seconds, at which ``wait()`` began to wait.
             time_end: monotonic time at which the signal was there.
         """
-        self._say("received", signal, f"received after {in_seconds(time_end - time_start)}")
+        self._log_progress("received", signal, f"received after {in_seconds(time_end - time_start)}")
 
     def on_skipped(self, exc: LiveCheckTestSkipped) -> Any:  # noqa: ARG002 - the reference's
         """Call ``on_test_skipped`` of the case, once the verdict SKIP is recorded; ``exc`` has the reason."""
@@ -180,9 +180,9 @@ class RunnerHooks:
         module = getattr(getattr(self, name), "__module__", None)
         return isinstance(module, str) and module.startswith(_PACKAGE)
 
-    def _say(self, what: str, signal: AwaitedSignal, text: str) -> None:
+    def _log_progress(self, what: str, signal: AwaitedSignal, text: str) -> None:
         """Log a progress line, such as ``1/4 order_stored received after 0.012 s``, once for each signal."""
         line = (what, signal.case.name, signal.name)
-        if line not in self._said:
-            self._said.add(line)
+        if line not in self._progress:
+            self._progress.add(line)
             self.log_info("%s/%s %s %s", signal.index, len(signal.case.signals), signal.name, text)

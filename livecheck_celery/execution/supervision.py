@@ -36,7 +36,10 @@ class ExecutedCase(RunnableCase, Protocol):
 
 @contextmanager
 def entered(case: ExecutedCase, test: TestExecution) -> Iterator[BaseRunner]:
-    """Make the runner of ``test`` the current one for the block: the one that is current, if it waits for the test."""
+    """Make a runner of ``test`` current for the block, and yield it.
+
+    It is a new runner, unless the current one was made for ``test`` and has not executed it.
+    """
     runner = current_execution()
     if runner is None or not runner.waits_for(case, test):
         runner = case.make_runner(test)
@@ -45,7 +48,7 @@ def entered(case: ExecutedCase, test: TestExecution) -> Iterator[BaseRunner]:
 
 
 def enter_override(case: ExecutedCase, face: Any) -> None:
-    """Make an ``execute()`` of ``case`` that overrides that of its ``face`` have the runner as the current one."""
+    """Wrap ``execute()`` of ``case`` if it overrides that of its ``face``: in it, the runner is current."""
     if getattr(type(case), "execute", None) is face.execute:
         return
     execute = case.execute
@@ -64,10 +67,10 @@ def enter_override(case: ExecutedCase, face: Any) -> None:
 
 
 async def supervised(driver: Driver, case: ExecutedCase, test: TestExecution) -> BaseRunner:
-    """Execute ``test`` by ``execute()`` of ``case``; return the runner that did it.
+    """Execute ``test`` by ``execute()`` of ``case``; return the runner that executed it.
 
-    A test that an overriding ``execute()`` has not executed gets the verdict of what it raised; ERROR, if it returned.
-    What it raises after the verdict is logged.
+    If an overriding ``execute()`` does not execute the test, the verdict is that of what it raises, or ERROR. What it
+    raises after the verdict is logged.
 
     Raises:
         RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.

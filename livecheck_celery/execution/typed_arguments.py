@@ -26,9 +26,9 @@ throttled: Final = ThrottledLogger(get_logger(__name__))
 def call_run(run: Callable[..., Any], test: TestExecution) -> Any:
     """Call ``run()`` with the arguments of ``test``, each converted to the type of its annotation; return its result.
 
-    An argument without an annotation, or with one that cannot be evaluated or read from JSON, stays as JSON types; so
-    does the default value of an argument, if it is not of the type. A decorator that takes more than ``run()`` does is
-    called with what is given.
+    An argument has JSON types if it has no annotation, or one that cannot be evaluated or read from JSON. An argument
+    that equals its default value is not converted if it is not of the type. If a decorator of ``run()`` takes other
+    arguments than ``run()``, it gets all of them as JSON types.
 
     Raises:
         LiveCheckTestFailed: an argument is missing, is not one of ``run()``, or is not of its type.
