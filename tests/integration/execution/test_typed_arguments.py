@@ -89,7 +89,7 @@ def test_arguments_have_the_types_of_the_annotations(declare: Any) -> None:
 @pytest.mark.parametrize(
     ("argument", "why"),
     [
-        ({"id": "x", "price": "1"}, "id: Input should be a valid UUID, invalid character: found `x` at 0"),
+        ({"id": str(UUID(int=1)), "price": "x"}, "price: Input should be a valid decimal"),
         ({}, "id: Field required; price: Field required"),
         ("text", "Input should be an object"),
         (None, "Input should be an object"),

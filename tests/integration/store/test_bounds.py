@@ -111,7 +111,7 @@ def executed(case: Any, first: int, count: int) -> None:
     for number in range(first, first + count):
         test = build(case, f"test-{number}", (number,))
         case.app.runtime.store.signals.send(make_signal("sent", "1", test.id, case.name), ttl=0)
-        case.execute(test)
+        case.execute_here(test)
 
 
 def held(case: Any) -> dict[str, int]:
