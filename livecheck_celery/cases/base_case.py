@@ -26,7 +26,7 @@ from livecheck_celery.cases.declaration import (
     with_given,
 )
 from livecheck_celery.cases.descriptors import PerCase, SuiteAttribute
-from livecheck_celery.cases.hooks import call_hook
+from livecheck_celery.cases.hooks import call_hook, check_executed
 from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.runner_class import make_runner
@@ -316,7 +316,9 @@ class BaseCase(CaseOptions, Declaration):
 
     async def _post_report(self, driver: Driver, report: TestReport) -> None:
         """Call ``post_report()`` of the LiveCheck, which can be of the other face."""
-        await driver.result_of("LiveCheck.post_report()", await driver.blocking(self.app.post_report, report))
+        name, posted = "LiveCheck.post_report()", await driver.blocking(self.app.post_report, report)
+        check_executed(name, posted)
+        await driver.result_of(name, posted)
 
     def _signal_of(self, event: SignalEvent) -> BaseSignal[Any]:
         signal = self.signals.get(event.signal_name)

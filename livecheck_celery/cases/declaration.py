@@ -59,16 +59,16 @@ def check_name(name: str) -> None:
     """Validate the name of a case.
 
     Raises:
-        ConfigurationError: the name is not text, has curly brackets, is too long, or is not printable.
+        ConfigurationError: the name is empty or not text, has curly brackets, is too long, or is not printable.
     """
     if not isinstance(name, str):
         raise ConfigurationError(f"case {name!r:.100}: name: must be text; give it another name=")
     if "{" in name or "}" in name:
         raise ConfigurationError(f"case {name!r:.100}: name: curly brackets are reserved; give it another name=")
-    if not is_printable(name) or len(name) > MAX_NAME:
+    if not name or not is_printable(name) or len(name) > MAX_NAME:
         # Celery logs the names of beat entries unescaped.
         raise ConfigurationError(
-            f"case {name!r:.100}: name: must be at most {MAX_NAME} printable characters; give it another name="
+            f"case {name!r:.100}: name: must be 1 to {MAX_NAME} printable characters; give it another name="
         )
 
 

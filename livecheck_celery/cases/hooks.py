@@ -36,8 +36,7 @@ async def call_hook(
     with deadlines.watched(f"case {case_name}: {name}") as watched:
         try:
             watched.awaitable = result = hook(*args)
-            if is_generator(result):
-                raise TypeError(f"{name} has a yield, so its code is not executed")  # noqa: TRY301 - logged below
+            check_executed(name, result)
             await driver.result_of(watched.what, result)
         except BaseException as exc:
             # A hook decides nothing, whatever it raises.
@@ -45,6 +44,16 @@ async def call_hook(
             if is_hand_back(error) or (cancellable and is_cancellation(error)):
                 raise
             write(logger, logging.ERROR, "case %s: %s raised", case_name, name, exc_info=error)
+
+
+def check_executed(name: str, result: object) -> None:
+    """Check what the method ``name`` has returned.
+
+    Raises:
+        TypeError: it is a generator.
+    """
+    if is_generator(result):
+        raise TypeError(f"{name} has a yield, so its code is not executed")
 
 
 def close_async(stack: AsyncExitStack, case_name: str, event_loop: EventLoop) -> None:

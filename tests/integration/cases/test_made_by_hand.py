@@ -116,6 +116,10 @@ def test_case_that_cannot_be_added_is_refused_in_one_line(face: Face, faced: Any
             "case 'a{b': name: curly brackets are reserved; give it another name=",
         )
         refused(
+            kind(app=faced, name=""),
+            "case '': name: must be 1 to 512 printable characters; give it another name=",
+        )
+        refused(
             Forgetful(),
             f"case {Forgetful.__qualname__}: __init__ of the class must take keyword arguments and call "
             "super().__init__(**kwargs)",

@@ -89,6 +89,25 @@ def test_report_made_by_hand_is_stored(face: Face, faced: Any) -> None:
     assert sorted(outcomes(case)) == [(State.ERROR, "by hand"), (State.ERROR, "of the case")]
 
 
+def test_method_of_the_livecheck_that_has_a_yield_is_named_in_the_log(
+    face: Face, redis_url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    def post_report(self: Any, report: TestReport) -> Any:
+        yield
+
+    async def async_post_report(self: Any, report: TestReport) -> Any:
+        yield
+
+    method = async_post_report if face.is_async else post_report
+    livecheck = face.livecheck(redis_url, type("Yielding", (face.LiveCheck,), {"post_report": method}))
+    try:
+        case = declare(face, livecheck, lambda self: None)
+        assert execute(case).state is State.PASS
+        assert "LiveCheck.post_report() has a yield, so its code is not executed" in caplog.text
+    finally:
+        livecheck.close()
+
+
 def test_case_that_overrides_the_method_decides_whether_the_livecheck_gets_the_report(
     face: Face, redis_url: str
 ) -> None:

@@ -157,7 +157,7 @@ def test_signal_of_an_unsupported_type_is_refused(livecheck: LiveCheck) -> None:
         ("shop.order\nFAKE LOG LINE", "printable"),
         ("shop.\x1b[31mred", "printable"),
         ("shop.\u202ereversed", "printable"),
-        ("x" * 513, "at most 512"),
+        ("x" * 513, "1 to 512"),
         (5, "must be text"),
     ],
     ids=["braces", "newline", "escape", "direction", "length", "number"],
