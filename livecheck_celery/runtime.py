@@ -50,6 +50,7 @@ class Runtime:
     Attributes:
         store: the state in Redis, for workers.
         request_store: the state in Redis with a short timeout, for code that can be part of a user's request.
+        stores: these, and that of the outbox.
         publisher: publishes the messages that make workers execute tests.
         shared_config: cache of overrides and sources of automatic signals.
         outbox: sends triggers and signals from a request.
@@ -95,9 +96,9 @@ class Runtime:
         self._outbox_publisher = Publisher(
             app, settings.broker_url, settings.queue, timeout=OUTBOX_TIMEOUT, prefix=settings.prefix
         )
-        threaded = Servers(
-            Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared), self._outbox_publisher
-        )
+        outbox_store = Store(settings, timeout=OUTBOX_TIMEOUT, wait=OUTBOX_TIMEOUT, **shared)
+        self.stores = self.store, self.request_store, outbox_store
+        threaded = Servers(outbox_store, self._outbox_publisher)
         self.outbox = Outbox(threaded, Servers(self.request_store, self.publisher), self.shared_config)
         self.automatic_signals = AutomaticSignals(self.shared_config, self.outbox, settings.max_payload)
         self.event_loop = EventLoop()

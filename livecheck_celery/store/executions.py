@@ -14,6 +14,7 @@ from livecheck_celery.models import EXECUTION, TestExecution, TestReport
 from livecheck_celery.store import execution_scripts as scripts
 from livecheck_celery.store.database import FORGET_AFTER, KEEP, Database, as_dict, readable
 from livecheck_celery.store.encoding import execution_json
+from livecheck_celery.store.open_cases import OpenCases
 from livecheck_celery.store.replies import Claim, Recovery, Verdict, read_verdict
 from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import SIGNAL_TTL, read_signals
@@ -42,6 +43,7 @@ class Executions:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._options = SignedOptions(database)
+        self.open_cases = OpenCases(database)
 
     def record(
         self, test: TestExecution, *, expires_in: float, delay: float = 0.0, max_rate: float | None = None
@@ -61,7 +63,7 @@ class Executions:
             RedisUnavailable: Redis did not answer; the test may have been recorded.
         """
         call = self.record_call(test, expires_in=expires_in, delay=delay, max_rate=max_rate)
-        outcome = self._database.repeat_if_cut(partial(self._database.run, call))
+        outcome = self._database.repeat_if_cut(partial(self.open_cases.run, call, test.case_name))
         if outcome == DUPLICATE:
             raise DuplicateTest(f"{test.ident}: a test of that id has no verdict yet")
         if outcome == BACKLOG:
@@ -163,7 +165,7 @@ class Executions:
             use=test.use,
             limits=json.dumps(dict(limits)) if limits else None,
         )
-        outcome, attempt, recorded_at, expires_at, signals, now, use = self._database.run(call)
+        outcome, attempt, recorded_at, expires_at, signals, now, use = self.open_cases.run(call, case)
         arrived = read_signals(signals_key, case, test.id, as_dict(signals))
 
         def parse() -> Claim:
@@ -279,14 +281,9 @@ class Executions:
         """
         return list(self._database.run(scripts.DUE(open=self._database.keys.open(case_name), limit=limit)))
 
-    def cases_due(self, case_names: Sequence[str]) -> list[str]:
-        """Return the cases with an execution that the sweep should check now, in one round trip.
-
-        Raises:
-            RedisUnavailable: Redis did not answer.
-        """
-        calls = {name: scripts.DUE(open=self._database.keys.open(name), limit=1) for name in case_names}
-        return [name for name, ids in self._database.run_each(calls).items() if ids]
+    def cases_due(self, case_names: Sequence[str], turn: int = 0) -> list[str]:
+        """Return the cases with an execution that the sweep should check now; see `OpenCases.due`."""
+        return self.open_cases.due(case_names, turn)
 
     def open_count(self, case_name: str) -> int:
         """Count the executions of a case without a verdict; those of a key of another type are none.

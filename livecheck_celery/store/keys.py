@@ -38,6 +38,11 @@ class Keys:
         return f"{self.prefix}:{{cases}}:shared"
 
     @property
+    def open_cases(self) -> str:
+        """Sorted set: names of the cases with executions without a verdict, by the time at which they last got one."""
+        return f"{self.prefix}:{{cases}}:with-open"
+
+    @property
     def counters(self) -> str:
         """Hash: counts of all processes in the last day, by reason; their last times, by ``@<reason>``; ``since``."""
         return f"{self.prefix}:counters"

@@ -136,6 +136,7 @@ class Batch:
         self._executions = executions
         self._signals = signals
         self._calls: list[Call] = []
+        self._recorded: set[str] = set()  # cases
         self._cases: dict[int, str] = {}  # of the signals, by position
 
     def record(
@@ -148,6 +149,7 @@ class Batch:
         """
         call = self._executions.record_call(test, expires_in=expires_in, delay=delay, max_rate=max_rate)
         self._calls.append(call)
+        self._recorded.add(test.case_name)
 
     def signal(self, event: SignalEvent, *, ttl: float) -> None:
         """Queue `Signals.send`."""
@@ -175,7 +177,7 @@ class Batch:
                     self._signals.drop(case_name, replies[place][1:])
 
     def _run_all(self) -> list[Any]:
-        replies = self._database.run_all(self._calls, raise_on_error=False)
+        replies = self._executions.open_cases.run_all(self._calls, self._recorded)
         if all(isinstance(reply, redis.ConnectionError | redis.TimeoutError) for reply in replies):
             self._database.raise_first_error(replies)  # a cluster replies for each server
         return replies

@@ -32,7 +32,7 @@ from livecheck_celery.errors import (
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.store.counters import FOREIGN
-from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
+from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, RECOVER_SHARE, STALLED
 from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
 from livecheck_celery.tasks.heartbeat import ping
@@ -173,7 +173,8 @@ class Tasks:
 
     def _recover(self, livecheck: Installed) -> None:
         store, queues = livecheck.runtime.store, Queues(livecheck.runtime.publisher.has_messages)
-        due = store.executions.cases_due(list(livecheck.cases))
+        turn = int(time.time() / (livecheck.settings.recover_within * RECOVER_SHARE))
+        due = store.executions.cases_due(list(livecheck.cases), turn)
         try:
             each("recovery", due, lambda name: sweep(livecheck.cases[name], queues))
         finally:  # the runs of fake requests do not wait for a case whose sweep fails

@@ -38,6 +38,8 @@ def restore_after_data_loss(livecheck: Installed, shared_config: SharedConfig) -
     Raises:
         RedisUnavailable: Redis did not answer.
     """
+    for each in livecheck.runtime.stores:
+        each.executions.open_cases.note_again()
     registered = ""
     if livecheck.registers:
         store, cases = livecheck.runtime.store, dict(livecheck.cases)

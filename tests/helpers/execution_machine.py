@@ -171,7 +171,7 @@ class ServerAndModel(RuleBasedStateMachine):
 
     def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
         keys = self.keys
-        lasting = {CLOCK, keys.suite(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
+        lasting = {CLOCK, keys.open_cases, keys.suite(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
         lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
         assert everything - lasting == set(timed)
         found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}

@@ -12,6 +12,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.models import State, TestExecution
 from livecheck_celery.store.database import Database
 from livecheck_celery.store.executions import Executions
+from livecheck_celery.store.open_cases import OpenCases
 from livecheck_celery.store.scripts import Call
 from livecheck_celery.store.signals import Signals
 from tests.helpers.factories import CASE, make_report, make_signal, make_test
@@ -35,6 +36,13 @@ class _QueueingDatabase(Database):
         raise _Queued
 
 
+class _NoIndex(OpenCases):
+    """Adds no call to those of the executions."""
+
+    def run(self, call: Call, case_name: str) -> Any:
+        return self._database.run(call)
+
+
 class BulkStore:
     """Executions and signals whose operations are queued, for `send` to send them together."""
 
@@ -42,6 +50,7 @@ class BulkStore:
         self._database = _QueueingDatabase(settings)
         self.client, self.keys = self._database.client, self._database.keys
         self.executions = Executions(self._database)
+        self.executions.open_cases = _NoIndex(self._database)
         self.signals = Signals(self._database)
 
     def send(self, operations: Iterable[Callable[[], object]]) -> list[Any]:

@@ -97,8 +97,13 @@ def sign_in(store: Store) -> None:
     store.liveness.sign_in(RunningProcess("w", "worker", "w@here", "here", 7), [CASE])
 
 
+def drop_open(store: Store) -> None:
+    """Two round trips."""
+    store.executions.open_cases.drop(["shop.test_gone", CASE])
+
+
 def cases_due(store: Store) -> list[str]:
-    return store.executions.cases_due([f"shop.test_{number}" for number in range(100)])
+    return store.executions.cases_due([f"shop.test_{number}" for number in range(60)])
 
 
 def batch(store: Store) -> list[bool | str]:

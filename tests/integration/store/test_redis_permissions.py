@@ -109,7 +109,8 @@ def test_limited_user_cannot_do_what_others_do(redis_server: RedisServer, name: 
     store = user(redis_server, name=name)
     with pytest.raises(RedisUnavailable, match="refused a command|No permissions"):
         ACTS[what](store)
-    assert redis_server.client.keys() == []
+    # A service can write the index of the cases, in which the sweep finds no execution.
+    assert set(redis_server.client.keys()) <= ({store.keys.open_cases} if name == "service" else set())
     store.client.close()
 
 

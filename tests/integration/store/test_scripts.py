@@ -17,7 +17,7 @@ from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import _NUMBERS, _WHOLE, Call, run
 from tests.helpers import executions
 from tests.helpers.factories import CASE, make_signal, make_test
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, forget, sign_in
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, drop_open, forget, sign_in
 
 
 def put_off(store: Store) -> None:
@@ -61,6 +61,8 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "snapshot": lambda store: store.registry.snapshot(),
     "forget": forget,
     "add_counts": lambda store: store.counters.add({"dropped: redis": 1, "dropped: full": 1}),
+    "note_open": lambda store: store.executions.open_cases.note([CASE]),
+    "drop_open": drop_open,
     "sign_of_life": OPERATIONS["liveness.beat_seen"],
     "sign_in": sign_in,
     "post_report": OPERATIONS["reports.post"],

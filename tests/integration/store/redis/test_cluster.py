@@ -19,7 +19,7 @@ from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, forget, judge, renew, sign_in
+from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, drop_open, forget, judge, renew, sign_in
 from tests.helpers.waiting import at_once, wait_until
 
 #: Names of cases that are spread over all three servers.
@@ -46,7 +46,7 @@ def store(cluster: RedisCluster) -> Iterator[Store]:
 
 
 def everything(store: Store) -> None:
-    for act in (*OPERATIONS.values(), renew, batch, sign_in, Store.check):
+    for act in (*OPERATIONS.values(), renew, batch, sign_in, drop_open, Store.check):
         act(store)
     store.executions.discard(CASE, "id-1")
     positions = {CASE: "0-0"}
