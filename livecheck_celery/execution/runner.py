@@ -90,6 +90,7 @@ class BaseRunner(RunnerHooks):
         outcome: the verdict as an exception, as `execute` raises it; None for PASS, and without a verdict.
         failure: what ended the execution without a verdict, such as `RedisUnavailable`.
         executed_by: the runner that has executed the test, usually this one; None if none has begun.
+        finished: done when the execution has ended, with or without a verdict.
         outer: the runner in whose ``execute()`` or ``run()`` this one executes its test, if any.
         is_running: whether the test has been claimed and has not ended, so that signals can be awaited.
     """
@@ -114,6 +115,7 @@ class BaseRunner(RunnerHooks):
         self.outcome: TestOutcome | None = None
         self.failure: BaseException | None = None
         self.executed_by: BaseRunner | None = None
+        self.finished: Future[None] = Future()
         self.is_running = False
         self.outer: BaseRunner | None = None
         self._was_called = False
@@ -180,6 +182,8 @@ class BaseRunner(RunnerHooks):
             process.deadlines.remove(self)
             process.leases.drop(held)
             self._mailboxes.close()
+            if not self.finished.done():
+                self.finished.set_result(None)
 
     def conclude(self, token: str, state: State, error: LiveCheckError) -> None:
         """Record the verdict of an execution that no runner finished; ``token`` is that of the sweep."""

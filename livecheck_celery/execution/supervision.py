@@ -22,6 +22,9 @@ from livecheck_celery.models import TestExecution
 #: The error of a test that an ``execute()`` did not execute.
 _NOT_EXECUTED: Final = "execute() of the case returned without executing the test; call super().execute(test) in it"
 
+#: Seconds between two checks of a test that ``execute()`` has left running.
+_CHECKED_EVERY: Final = 60.0
+
 
 class ExecutedCase(RunnableCase, Protocol):
     """A case, as far as its `execute` is called here."""
@@ -69,8 +72,8 @@ def enter_override(case: ExecutedCase, face: Any) -> None:
 async def supervised(driver: Driver, case: ExecutedCase, test: TestExecution) -> BaseRunner:
     """Execute ``test`` by ``execute()`` of ``case``; return the runner that executed it.
 
-    If an overriding ``execute()`` does not execute the test, the verdict is that of what it raises, or ERROR. What it
-    raises after the verdict is logged.
+    A test that an overriding ``execute()`` has left to a task or a thread is waited for. If it does not execute the
+    test, the verdict is that of what it raises, or ERROR. What it raises after the verdict is logged.
 
     Raises:
         RedisUnavailable: Redis did not answer for a minute; recovery takes over the execution.
@@ -81,6 +84,8 @@ async def supervised(driver: Driver, case: ExecutedCase, test: TestExecution) ->
     begun = runner.executed_by
     if problem is not None and is_process_exit(problem):
         raise problem
+    while begun is not None and not begun.finished.done():  # execute() has left it to a task or a thread
+        await driver.wait_for(begun.finished, _CHECKED_EVERY)
     if begun is None:
         if problem is not None and runner.is_interrupted(problem):
             runner.handed_back = True
