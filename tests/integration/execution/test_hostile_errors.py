@@ -162,4 +162,4 @@ def test_suite_failure_that_cannot_be_printed_is_reported(livecheck: LiveCheck) 
 
     case = declare(livecheck, lambda _: None)
     case.fail_suite(Silent())
-    assert [(report.state, report.error) for report in reports(livecheck)] == [(State.FAIL, "")]
+    assert [(report.state, report.error) for report in reports(livecheck)] == [(State.FAIL, "Silent")]

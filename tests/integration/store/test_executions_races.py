@@ -283,4 +283,4 @@ def test_every_key_of_an_execution_expires(store: Store, redis_client: redis.Red
     judge(store, make_test("ran"), "t")
     assert redis_client.ttl(ran) == pytest.approx(3600, abs=2)
     forever = {key for key in redis_client.scan_iter() if redis_client.ttl(key) == -1}
-    assert forever == {store.keys.suite(CASE), store.keys.runtime(CASE)}
+    assert forever == {store.keys.suite(CASE), store.keys.runtime(CASE), store.keys.open_cases}

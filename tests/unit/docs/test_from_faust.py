@@ -12,6 +12,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from celery import _state
 
 from livecheck_celery import State
 from livecheck_celery.aio import Case, Signal
@@ -30,6 +31,8 @@ MODULE = "\n\n".join(example for examples in EXAMPLES.values() for example in ex
 def parcels(monkeypatch: pytest.MonkeyPatch, redis_url: str) -> Iterator[dict[str, Any]]:
     """The module that the page builds, on a server of the tests."""
     module = ModuleType("parcels")
+    # Celery adds each task to all later apps of the process.
+    monkeypatch.setattr(_state, "_on_app_finalizers", set(_state._on_app_finalizers))
     monkeypatch.setitem(sys.modules, "parcels", module)
     exec(compile(MODULE.replace("redis://localhost:6379/0", redis_url), "parcels.py", "exec"), vars(module))
     yield vars(module)
