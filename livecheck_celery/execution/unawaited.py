@@ -11,13 +11,15 @@ import gc
 import inspect
 import threading
 import warnings
+from collections import OrderedDict
 from collections.abc import Callable, Coroutine
 from types import CoroutineType
-from typing import Any, Final
+from typing import Any, Final, cast
 
 _HOOK: Final = "_warn_unawaited_coroutine"
-#: Threads that collect garbage, which can be of any test.
-_collecting: Final[set[int]] = set()
+#: Phases of the garbage collector, the current one last. It moves them itself: the exception of a signal handler, such
+#: as a soft time limit, would be lost in a callback that is written in Python.
+_phases: Final = OrderedDict.fromkeys(["start", "stop"])
 _lock: Final = threading.Lock()
 _is_watched = False
 
@@ -32,11 +34,11 @@ def watch(note: Callable[[str], None]) -> None:
         _is_watched = True
 
     def warn_and_note(coroutine: Any) -> None:
-        if threading.get_ident() not in _collecting:
+        if next(reversed(_phases)) != "start":  # garbage can be of any test
             note(getattr(coroutine, "__qualname__", "a coroutine"))
         warn(coroutine)
 
-    gc.callbacks.append(_note_collection)
+    gc.callbacks.append(cast("Any", _phases.move_to_end))  # the second argument is true
     setattr(warnings, _HOOK, warn_and_note)
 
 
@@ -69,10 +71,3 @@ def _executes(task: asyncio.Task[Any], coroutine: Coroutine[Any, Any, Any]) -> b
             return True
         inner = inner.cr_await
     return False
-
-
-def _note_collection(phase: str, info: dict[str, int]) -> None:  # noqa: ARG001 - of the interface
-    if phase == "start":
-        _collecting.add(threading.get_ident())
-    else:
-        _collecting.discard(threading.get_ident())
