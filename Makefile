@@ -54,7 +54,7 @@ audit: install ## look up known vulnerabilities of all dependencies; fails witho
 
 ifeq ($(strip $(ARGS)),)
 test: lint ## run lint, and the unit and integration tests with their branch coverage; ARGS="tests/unit" runs a part
-	$(BIN)/pytest -n 2 $(SPREAD) --cov --cov-report= --cov-fail-under=0 tests/integration tests/unit
+	$(BIN)/pytest -n 3 $(SPREAD) --cov --cov-report= --cov-fail-under=0 tests/integration tests/unit
 	@echo "Branch coverage of unit and integration tests; files below 90 %:"
 	@$(BIN)/coverage report --fail-under=0 | awk '/^TOTAL/ || /\.py/ && $$NF + 0 < 90'
 	@$(BIN)/coverage report --format=total >/dev/null || { echo "the total is below fail_under in pyproject.toml"; exit 1; }
