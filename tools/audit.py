@@ -50,8 +50,8 @@ def outcome_of(done: subprocess.CompletedProcess[str]) -> Outcome:
 
 
 def _line(package: dict[str, Any], hole: dict[str, Any]) -> str:
-    mend = f"fixed in {', '.join(hole['fix_versions'])}" if hole["fix_versions"] else "not fixed yet"
-    return f"audit: {package['name']} {package['version']}: {hole['id']}, {mend}"
+    fixed = f"fixed in {', '.join(hole['fix_versions'])}" if hole["fix_versions"] else "no fixed version"
+    return f"audit: {package['name']} {package['version']}: {hole['id']}, {fixed}"
 
 
 def _pip_audit(osv_url: str | None) -> subprocess.CompletedProcess[str]:

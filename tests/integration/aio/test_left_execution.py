@@ -18,8 +18,10 @@ class Leaving(aio.Case):
     task: Any
 
     async def execute(self, test: TestExecution) -> Any:
+        self.left = asyncio.Event()
         self.task = asyncio.create_task(super().execute(test))
         await asyncio.sleep(0)
+        self.left.set()
 
 
 class LeavingToThread(Case):
@@ -30,8 +32,8 @@ class LeavingToThread(Case):
         begun.wait(10)
 
 
-async def runs_on(_: Any) -> None:
-    await asyncio.sleep(0.05)
+async def runs_on(self: Any) -> None:
+    await self.left.wait()
 
 
 def runs_on_in_a_thread(self: Any) -> None:

@@ -60,7 +60,7 @@ def _pip_audit() -> None:
 
 
 @pytest.mark.usefixtures("_pip_audit")
-def test_package_with_a_hole_is_named_with_its_mend(
+def test_vulnerable_package_is_named_with_its_fixed_version(
     advisories: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(Advisories, "vulnerable", "celery")
@@ -71,7 +71,7 @@ def test_package_with_a_hole_is_named_with_its_mend(
 
 
 @pytest.mark.usefixtures("_pip_audit")
-def test_no_holes_is_success(advisories: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_no_vulnerability_is_success(advisories: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert audit.main(["--osv-url", advisories]) == 0
     assert capsys.readouterr().out.endswith("none with a known vulnerability\n")
 
