@@ -44,6 +44,18 @@ class test_sleeping(Case):
 
 
 @livecheck.case()
+class test_computing(Case):
+    go: Signal[str]
+
+    def run(self) -> None:
+        """Compute, and never let another greenlet run."""
+        app.log.get_default_logger().warning("run() computes")
+        end = time.monotonic() + 60
+        while time.monotonic() < end:
+            pass
+
+
+@livecheck.case()
 class test_logging(Case):
     def run(self) -> None:
         """Block while it holds the lock of the log, as a greenlet does that is stopped there."""
