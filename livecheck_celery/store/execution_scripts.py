@@ -73,6 +73,7 @@ VERDICT: Final = Script(
 )
 DUE: Final = Script("due", keys=("open",), args=("limit",))
 DISCARD: Final = Script("discard", keys=("test", "open", "suite"), args=("id",))
+UNSENT: Final = Script("unsent", keys=("test", "open"), args=("id", "taken"))
 PUT_OFF: Final = Script("put_off", keys=("test", "open"), args=("id", "recorded_at", "resend_after", "max_resend"))
 REVOKE: Final = Script("revoke", keys=("test", "open"), args=("id", "token", "recorded_at", "closing_lease", "layout"))
 RECOVER: Final = Script(

@@ -306,6 +306,28 @@ class Executions:
         with self._database.errors_translated():
             self._database.client.zadd(self._database.keys.open(case_name), dict.fromkeys(test_ids, 0.0), xx=True)
 
+    def unsent(self, found: Sequence[Recovery]) -> None:
+        """Note that the messages of executions, which the sweep was to send, were not sent, in one round trip.
+
+        The next sweep takes the same actions; an attempt that failed does not defer later ones.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        keys, taken = self._database.keys, {"send": "1", "again": "put off"}
+        self._run_for_each(
+            [
+                scripts.UNSENT(
+                    test=keys.test(one.test.case_name, one.test.id),
+                    open=keys.open(one.test.case_name),
+                    id=one.test.id,
+                    taken=taken.get(one.action),
+                )
+                for one in found
+                if one.test is not None
+            ]
+        )
+
     def discard(self, case_name: str, test_id: str) -> None:
         """Delete an execution that cannot get a verdict.
 

@@ -106,7 +106,7 @@ def _resend(case: BaseCase, found: list[Recovery]) -> None:
     try:
         runtime.publisher.execute_all(tests)
     except BrokerUnavailable:
-        runtime.store.executions.make_due(case.name, [test.id for test in tests])
+        runtime.store.executions.unsent(found)
         raise
     except Exception as exc:  # noqa: BLE001 - the options of one message cannot be used
         reraise_from_handler(exc)
@@ -141,7 +141,7 @@ def _recover(case: BaseCase, test_id: str, token: str, queues: Queues) -> Recove
         try:
             return None if queues.may_have(test) else found
         except BrokerUnavailable:
-            store.executions.make_due(case.name, [test_id])
+            store.executions.unsent([found])
             raise
     state, error = _CONCLUSIONS[action]
     runner = case.make_runner(test)

@@ -12,6 +12,7 @@ from livecheck_celery import store as package
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.liveness import RunningProcess
+from livecheck_celery.store.replies import Recovery
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Script
 from tests.helpers import executions
@@ -44,6 +45,7 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
     "executions.verdict": judge,
     "executions.release": lambda store: store.executions.release(CASE, "id-1", "t1"),
     "executions.due": lambda store: store.executions.due(CASE, 10),
+    "executions.unsent": lambda store: store.executions.unsent([Recovery("send", make_test("id-1"))]),
     "executions.make_due": lambda store: store.executions.make_due(CASE, ["id-1", "id-2"]),
     "executions.recover": lambda store: store.executions.recover(CASE, "id-1", "s"),
     "executions.put_off": lambda store: store.executions.put_off([make_test(recorded_at=1.0)], 5.0, 30.0),

@@ -13,6 +13,7 @@ from livecheck_celery.errors import RedisUnavailable, UnreadableData
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from livecheck_celery.store.database import Database
+from livecheck_celery.store.replies import Recovery
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import _NUMBERS, _WHOLE, Call, run
 from tests.helpers import executions
@@ -24,6 +25,10 @@ def put_off(store: Store) -> None:
     with store.errors_translated():
         recorded_at = store.client.hget(store.keys.test(CASE, "recorded"), "recorded_at")
     store.executions.put_off([make_test("recorded", recorded_at=float(recorded_at or 0))], 5.0, 30.0)
+
+
+def unsent(store: Store) -> None:
+    store.executions.unsent([Recovery("again", make_test("recorded"))])
 
 
 #: One call of a script each, in the state that `fill` makes.
@@ -39,6 +44,7 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "recover, resend": lambda store: store.executions.recover(CASE, "recorded", "s"),
     "recover, close": lambda store: store.executions.recover(CASE, "expired", "s"),
     "put_off": put_off,
+    "unsent": unsent,
     "revoke": lambda store: store.executions.revoke(make_test("recorded"), "r"),
     "discard": lambda store: store.executions.discard(CASE, "running"),
     "send_signal": lambda store: store.signals.send(make_signal(key="running"), ttl=60),

@@ -351,3 +351,41 @@ def test_broker_that_does_not_count_its_messages_delays_a_test_until_the_next_sw
 
 def last_verdict(case: Any) -> list[Any]:
     return case.app.runtime.store.reports.latest([case.name], count=1)
+
+
+@pytest.mark.parametrize("was_put_off", [True, False])
+def test_message_that_the_broker_refused_is_sent_by_the_next_sweep_after_it_accepts_messages(
+    case: Any, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch, was_put_off: bool
+) -> None:
+    """Failed attempts must not defer the next one, nor let it be taken for a message that waits in the queue."""
+
+    def refuse(*_: Any) -> None:
+        raise BrokerUnavailable("refused")
+
+    executions, test = case.app.runtime.store.executions, case.trigger("o-1")
+    if was_put_off:
+        executions.put_off([test], 0.0, 0.0)
+    else:
+        claim(case, test, "dead")
+        executions.release(case.name, test.id, "dead")
+    redis_client.delete("livecheck")
+    with monkeypatch.context() as refusing:
+        refusing.setattr(case.app.runtime.publisher, "execute_all", refuse)
+        for _ in range(5):
+            wait_until(lambda: executions.due(case.name, 10) == [test.id], what="the test is due")
+            with pytest.raises(BrokerUnavailable):
+                sweep(case)
+    case.trigger("another")
+    sweep(case)
+    assert redis_client.llen("livecheck") == 2
+    assert redis_client.hget(case.app.runtime.store.keys.test(case.name, test.id), "sends") == "1"
+
+
+def test_message_is_not_noted_as_unsent_for_a_test_that_has_its_verdict(case: Any, redis_client: redis.Redis) -> None:
+    executions, test = case.app.runtime.store.executions, case.trigger("o-1")
+    case.execute_here(test)
+    key = case.app.runtime.store.keys.test(case.name, test.id)
+    before = redis_client.hgetall(key)
+    executions.unsent([Recovery("send", test), Recovery("send", build(case, "never recorded"))])
+    assert redis_client.hgetall(key) == before
+    assert executions.due(case.name, 10) == []
