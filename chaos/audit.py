@@ -25,7 +25,7 @@ RECORD_TTL: Final = 120
 SIGNALS_TTL: Final = 3600
 _FAILURES: Final = ("FAIL", "ERROR", "TIMEOUT")
 #: Keys that are bounded and stay, and keys that must have a TTL.
-_LASTING: Final = re.compile(r"({cases}:(settings|shared|with-open)|{[^{}]+}:(suite|runtime|latency|frequency))")
+_LASTING: Final = re.compile(r"({cases}:(settings|shared|with-open|checks)|{[^{}]+}:(suite|runtime|latency|frequency))")
 _EXPIRING: Final = re.compile(
     r"(counters|beat|schedules|heartbeat|{processes}:(seen|records|declared:\w+)"
     r"|{[^{}]+}:(open|test:.+|signals:.+|unrecorded|unrecorded-bytes|reports|late))",

@@ -281,10 +281,6 @@ class Executions:
         """
         return list(self._database.run(scripts.DUE(open=self._database.keys.open(case_name), limit=limit)))
 
-    def cases_due(self, case_names: Sequence[str], turn: int = 0) -> list[str]:
-        """Return the cases with an execution that the sweep should check now; see `OpenCases.due`."""
-        return self.open_cases.due(case_names, turn)
-
     def open_count(self, case_name: str) -> int:
         """Count the executions of a case without a verdict; those of a key of another type are none.
 

@@ -39,8 +39,13 @@ class Keys:
 
     @property
     def open_cases(self) -> str:
-        """Sorted set: names of the cases with executions without a verdict, by the time at which they last got one."""
+        """Sorted set: cases with executions without a verdict or a run of a schedule, by when they last got one."""
         return f"{self.prefix}:{{cases}}:with-open"
+
+    @property
+    def checks(self) -> str:
+        """Hash: case name to times of its stalled check; the empty name to the number of passes of the sweep."""
+        return f"{self.prefix}:{{cases}}:checks"
 
     @property
     def counters(self) -> str:

@@ -55,6 +55,8 @@ class RunningProcess:
         queues: names of all queues that a worker consumes.
         pool: name of the class of a worker's pool; empty until the pool has started.
         cases_digest: digest of the names of the cases that it declares.
+        has_stall_checks: whether a worker's stalled check passes over suites that are not due; earlier versions take
+            those for not checked.
         age: seconds since the sign of life.
     """
 
@@ -68,6 +70,7 @@ class RunningProcess:
     queues: tuple[str, ...] = ()
     pool: str = ""
     cases_digest: str = ""
+    has_stall_checks: bool = False
     age: float = 0.0
 
 
@@ -191,6 +194,14 @@ class Liveness:
                 except (TypeError, ValueError) as exc:
                     self._database.unreadable.skip(keys.processes, type(exc).__name__, field=one)
         return sorted(found, key=lambda one: (one.kind, one.name, one.host, one.pid))
+
+    def has_earlier_stall_checks(self) -> bool:
+        """Return whether a worker runs whose stalled check takes a suite that was passed over for not checked.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        return any(one.kind == "worker" and not one.has_stall_checks for one in self.processes())
 
     def declared_cases(self, processes: Sequence[RunningProcess]) -> frozenset[str] | None:
         """Read the names of the cases that running workers declare; None if that is not known.

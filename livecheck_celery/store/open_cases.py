@@ -1,9 +1,9 @@
-"""Which cases have executions without a verdict, so that the sweep of thousands of cases need not look at each.
+"""Which cases have executions without a verdict, or a run of a schedule, so that the sweep need not look at each case.
 
-The index is in another cluster slot than the executions, so the two are not written in one step: the index can be
-late, and nothing is decided by it alone. A case is noted in the round trip that records or claims an execution. The
-sweep forgets a case only when it has none, and was not noted for a minute. In each pass it also looks at some of the
-other cases, in turn, for what a process that died in between did not note.
+The index is in another cluster slot than the executions and runs, so they are not written in one step: the index can be
+late, and nothing is decided by it alone. A case is noted in the round trip that records or claims an execution, or
+claims a run. The sweep forgets a case only when it has neither, and was not noted for a minute. In each pass it also
+looks at some of the other cases, in turn, for what a process that died in between did not note.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Collection, Iterable, Sequence
 from contextlib import suppress
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 import redis
 
-from livecheck_celery.errors import RedisUnavailable
+from livecheck_celery.errors import RedisUnavailable, UnreadableKey
 from livecheck_celery.store import execution_scripts as scripts
 from livecheck_celery.store.database import Database
 from livecheck_celery.store.scripts import Call, Script
@@ -24,6 +24,7 @@ from livecheck_celery.utils.throttle import ThrottledLogger
 
 throttled = ThrottledLogger(get_logger(__name__))
 
+FIND_OPEN: Final = Script("find_open", keys=("open_cases", "checks"))
 NOTE_OPEN: Final = Script("note_open", keys=("open_cases",), args=("*cases",))
 DROP_OPEN: Final = Script("drop_open", keys=("open_cases",), args=("delay", "*cases"))
 
@@ -35,8 +36,20 @@ NOTE_EVERY: Final = 15.0
 STAYS: Final = 60.0
 
 
+class Due(NamedTuple):
+    """The cases at which a pass of the sweep looks.
+
+    Attributes:
+        executions: those with an execution that the sweep should check now.
+        runs: those that can have a run of a schedule.
+    """
+
+    executions: list[str]
+    runs: list[str]
+
+
 class OpenCases:
-    """The index of the cases with executions without a verdict; safe to share between threads."""
+    """The index of the cases with executions without a verdict or a run; safe to share between threads."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
@@ -44,7 +57,7 @@ class OpenCases:
         self._refused_at = -NOTE_EVERY
 
     def run_all(self, calls: Sequence[Call], case_names: Iterable[str]) -> list[Any]:
-        """Run scripts that can add executions of these cases, in one round trip; return the replies, also errors.
+        """Run scripts that can add executions or runs of these cases, in one round trip; return all replies.
 
         Cases that this process has not noted in the last seconds are noted, too. If that fails, the sweep finds their
         executions later.
@@ -66,7 +79,7 @@ class OpenCases:
         return replies
 
     def run(self, call: Call, case_name: str) -> Any:
-        """Run a script that can add an execution of a case, as `run_all` does; return its reply.
+        """Run a script that can add an execution or a run of a case, as `run_all` does; return its reply.
 
         Raises:
             RedisUnavailable: Redis did not answer, or the script failed.
@@ -78,7 +91,7 @@ class OpenCases:
         return replies[0]
 
     def note(self, case_names: Collection[str]) -> None:
-        """Note that these cases have executions without a verdict.
+        """Note that these cases have executions without a verdict, or runs.
 
         Raises:
             RedisUnavailable: Redis did not answer.
@@ -104,53 +117,63 @@ class OpenCases:
     def _note_call(self, case_names: Iterable[str]) -> Call:
         return NOTE_OPEN(open_cases=self._database.keys.open_cases, cases=sorted(case_names))
 
-    def due(self, case_names: Sequence[str], turn: int) -> list[str]:
-        """Return the cases with an execution that the sweep should check now.
+    def due(self, case_names: Sequence[str], scheduled: Collection[str] = ()) -> Due:
+        """Begin a pass of the sweep: return the cases to look at now.
 
-        Takes one round trip for `LOOK_AT` cases or fewer, and at most five for more.
+        Takes one round trip for `LOOK_AT` cases or fewer, and at most six for more.
 
         Args:
             case_names: all cases.
-            turn: number of the pass of the sweep, which selects the cases at which it looks besides the index.
+            scheduled: those that can have a run of a schedule.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        found = self._find(case_names, turn)
+        found = self._find(case_names, scheduled)
         calls = {name: scripts.DUE(open=self._database.keys.open(name), limit=1) for name in found}
         due = {name for name, ids in self._database.run_each(calls).items() if ids}
         if len(found) < len(case_names):
             with suppress(RedisUnavailable):  # the next pass forgets them
-                self.drop([name for name in found if name not in due])
-        return [name for name in found if name in due]
+                self.drop([name for name in found if name not in due], scheduled)
+        return Due([name for name in found if name in due], [name for name in found if name in scheduled])
 
-    def _find(self, case_names: Sequence[str], turn: int) -> list[str]:
-        """Return those of ``case_names`` that can have executions without a verdict."""
+    def _find(self, case_names: Sequence[str], scheduled: Collection[str]) -> list[str]:
+        """Return those of ``case_names`` that can have executions without a verdict or a run."""
         if len(case_names) <= LOOK_AT:
             return list(case_names)
-        keys, start = self._database.keys, turn % -(-len(case_names) // LOOK_AT) * LOOK_AT
-        others = case_names[start : start + LOOK_AT]
-        pipeline = self._database.pipeline()
-        pipeline.zrange(keys.open_cases, 0, -1)
-        for name in others:
-            pipeline.zcard(keys.open(name))
-        used = [keys.open_cases, *map(keys.open, others)]
-        indexed, *counts = self._database.execute_each(pipeline, used)
-        if indexed is None:
+        keys = self._database.keys
+        try:
+            turn, *indexed = self._database.run(FIND_OPEN(open_cases=keys.open_cases, checks=keys.checks))
+        except UnreadableKey as exc:
+            self._database.unreadable.skip(keys.open_cases, exc)
             return list(case_names)
-        missed = {name for name, count in zip(others, counts, strict=True) if count} - set(indexed)
+        start = turn % -(-len(case_names) // LOOK_AT) * LOOK_AT
+        others = set(case_names[start : start + LOOK_AT]).difference(indexed)
+        missed = others - self._idle(others, scheduled)
         self.note(missed)
         found = missed.union(indexed)
         return [name for name in case_names if name in found]
 
-    def drop(self, case_names: Collection[str]) -> None:
-        """Forget those of ``case_names`` that have no execution without a verdict."""
-        if not case_names:
-            return
-        keys = self._database.keys
-        pipeline = self._database.pipeline()
-        for name in case_names:
-            pipeline.zcard(keys.open(name))
-        counts = self._database.execute_each(pipeline, [keys.open(name) for name in case_names])
-        if gone := [name for name, count in zip(case_names, counts, strict=True) if count == 0]:
-            self._database.run(DROP_OPEN(open_cases=keys.open_cases, delay=STAYS, cases=gone))
+    def drop(self, case_names: Collection[str], scheduled: Collection[str] = ()) -> None:
+        """Forget those of ``case_names`` that have no execution without a verdict, and no run; arguments as for `due`.
+
+        Takes at most two round trips.
+
+        Raises:
+            RedisUnavailable: Redis did not answer.
+        """
+        if gone := sorted(self._idle(case_names, scheduled)):
+            self._database.run(DROP_OPEN(open_cases=self._database.keys.open_cases, delay=STAYS, cases=gone))
+
+    def _idle(self, case_names: Collection[str], scheduled: Collection[str]) -> set[str]:
+        """Return those of ``case_names`` that have no execution without a verdict, and no run, in one round trip."""
+        keys, pipeline = self._database.keys, self._database.pipeline()
+        used = [(name, keys.open(name)) for name in case_names]
+        for _, key in used:
+            pipeline.zcard(key)
+        for name in [name for name in case_names if name in scheduled]:
+            pipeline.hexists(keys.suite(name), "run")
+            used.append((name, keys.suite(name)))
+        replies = self._database.execute_each(pipeline, [key for _, key in used])
+        busy = {name for (name, _), found in zip(used, replies, strict=True) if found != 0}
+        return set(case_names) - busy

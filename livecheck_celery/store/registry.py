@@ -227,6 +227,7 @@ class Registry:
         doomed = [key(case_name, test_id) for test_id in ids for key in (keys.test, keys.signals)]
         with self._database.errors_translated():
             self._database.client.zrem(keys.open_cases, case_name)
+            self._database.client.hdel(keys.checks, case_name)
         doomed += keys.of_case(case_name)  # last, so that a call that fails can be repeated
         for start in range(0, len(doomed), _BATCH):
             pipeline = self._database.pipeline()

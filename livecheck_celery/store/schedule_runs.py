@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from livecheck_celery.store.database import Database
+from livecheck_celery.store.open_cases import OpenCases
 from livecheck_celery.store.scripts import Script
 
 #: Maximum number of claims of one run, in case the run kills its worker.
@@ -36,8 +37,9 @@ class ScheduleRuns:
     unfinished run lapses, another worker can claim the run, until the next run is due.
     """
 
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, open_cases: OpenCases) -> None:
         self._database = database
+        self._open_cases = open_cases
 
     def claim(self, case_name: str, window: Window, *, token: str, lease: float) -> int:
         """Claim the run of this period; return the number of the attempt, from 1, or 0 if the run is not available.
@@ -53,7 +55,7 @@ class ScheduleRuns:
             lease=lease,
             max_attempts=MAX_ATTEMPTS,
         )
-        return int(self._database.run(call))
+        return int(self._open_cases.run(call, case_name))
 
     def renew(self, case_name: str, token: str, *, lease: float) -> bool:
         """Renew the lease of a run to ``lease`` seconds from now; return False if the token does not hold the run.

@@ -73,7 +73,7 @@ class Store:
         self.executions = Executions(database)
         self.signals = Signals(database)
         self.suites = Suites(database)
-        self.schedule_runs = ScheduleRuns(database)
+        self.schedule_runs = ScheduleRuns(database, self.executions.open_cases)
         self.registry = Registry(database)
         self.counters = Counters(database)
         self.liveness = Liveness(database)

@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.database import REPORT_LIMITS, Database, as_dict
 from livecheck_celery.store.keys import Keys
-from livecheck_celery.store.scripts import Call, Script
+from livecheck_celery.store.scripts import Script
+from livecheck_celery.store.stall_checks import StallChecks
 from livecheck_celery.store.statistics import (
     STATUS_FIELDS,
     Statistics,
@@ -23,7 +24,7 @@ FAIL_SUITE: Final = Script(
     "fail_suite", keys=("suite", "reports"), args=("status", "delay", "report", *REPORT_LIMITS, "token")
 )
 SERVICE_RECOVERED: Final = Script("service_recovered", keys=("suite",), args=("delay",))
-STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report"))
+STALLED: Final = Script("stalled", keys=("suite",), args=("warn_stalled_after", "report", "checked_at"))
 
 #: In place of the fields of a suite whose key has another type.
 _UNREADABLE: Final = {"status": State.ERROR.value}
@@ -48,6 +49,7 @@ class Suites:
 
     def __init__(self, database: Database) -> None:
         self._database = database
+        self.stall_checks = StallChecks(database)
 
     def fail(
         self, case_name: str, *, state: State, report: TestReport, state_transition_delay: float, token: str
@@ -84,7 +86,7 @@ class Suites:
         self._database.run(SERVICE_RECOVERED(suite=suite, delay=state_transition_delay))
 
     def expect_tests(self, cases: Mapping[str, float | None]) -> None:
-        """Record that a worker can run tests of these cases from now on; one round trip.
+        """Record that a worker can run tests of these cases from now on; takes at most three round trips.
 
         The time before, in which nobody checked a case, is not silence: its status is not STALL because of a pause of
         all workers.
@@ -95,28 +97,45 @@ class Suites:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        self._database.run_each(self._stalled_calls(cases, report=False))
+        self._check_stalled(cases, report=False, everything=False)
 
-    def stalled(self, cases: Mapping[str, float | None]) -> dict[str, float]:
-        """Return the cases to report as stalled now, with the seconds since their last test, in one round trip.
+    def stalled(self, cases: Mapping[str, float | None], *, everything: bool = False) -> dict[str, float]:
+        """Return the cases to report as stalled now, with the seconds since their last test.
 
         One caller gets a stalled case, once per ``warn_stalled_after`` seconds. A case that never received a test is
-        measured from the time when tests were first expected, an inactive case from its reactivation.
+        measured from the time when tests were first expected, an inactive case from its reactivation. Takes one round
+        trip if no suite is due (`StallChecks`), and at most three.
 
         Args:
             cases: ``warn_stalled_after`` of each case; None for an inactive case.
+            everything: whether to look at all suites: workers of earlier versions take one that was passed over for not
+                checked.
 
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        calls = self._stalled_calls(cases, report=True)
-        return {name: float(reply) for name, reply in self._database.run_each(calls).items() if reply}
+        replies = self._check_stalled(cases, report=True, everything=everything)
+        return {name: float(silent_for) for name, (silent_for, _, _) in replies.items() if silent_for}
 
-    def _stalled_calls(self, cases: Mapping[str, float | None], *, report: bool) -> dict[str, Call]:
-        return {
-            name: STALLED(suite=self._database.keys.suite(name), warn_stalled_after=warn_stalled_after, report=report)
-            for name, warn_stalled_after in cases.items()
+    def _check_stalled(
+        self, cases: Mapping[str, float | None], *, report: bool, everything: bool
+    ) -> dict[str, tuple[str, str, str]]:
+        """Return the replies for the suites that were looked at."""
+        active = {name: limit for name, limit in cases.items() if limit is not None}
+        due = self.stall_checks.due(active, everything=everything)
+        calls = {
+            name: STALLED(
+                suite=self._database.keys.suite(name),
+                warn_stalled_after=limit,
+                report=report,
+                checked_at=due.get(name),
+            )
+            for name, limit in cases.items()
+            if limit is None or name in due
         }
+        replies: dict[str, tuple[str, str, str]] = self._database.run_each(calls)
+        self.stall_checks.note({name: (at, since) for name, (_, at, since) in replies.items() if name in due})
+        return replies
 
     def statistics(self, case_name: str, *, stalled_after: float | None = None) -> Statistics:
         """Read the statistics of a case atomically.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import uuid
+from collections.abc import Sequence
 from contextlib import suppress
 from types import TracebackType
 from typing import Self
@@ -99,8 +100,13 @@ class RunLease:
                 throttled.warning("fake requests: case %s: lease not renewed: %s", self._case_name, exc)
 
 
-def resend_lapsed(livecheck: Installed) -> None:
-    """Re-send the runs whose worker died, unless the next run is due.
+def scheduled_cases(livecheck: Installed) -> set[str]:
+    """Return the names of the cases with fake requests."""
+    return {name for name, case in dict(livecheck.cases).items() if case.frequency is not None and case.active}
+
+
+def resend_lapsed(livecheck: Installed, names: Sequence[str]) -> None:
+    """Re-send those runs of the cases whose worker died, unless the next run is due.
 
     Raises:
         BrokerUnavailable: a message was not sent; a sweep sends it when another lease has passed.
@@ -108,7 +114,6 @@ def resend_lapsed(livecheck: Installed) -> None:
     """
     runtime = livecheck.runtime
     lease = runtime.leases.lease
-    names = [name for name, case in dict(livecheck.cases).items() if case.active and case.frequency is not None]
 
     def resend(name: str) -> None:
         throttled.warning("fake requests: case %s: run not finished by its worker, re-sending it", name)

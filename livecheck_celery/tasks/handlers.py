@@ -32,9 +32,9 @@ from livecheck_celery.errors import (
 from livecheck_celery.execution.runner import BaseRunner
 from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport, id_of
 from livecheck_celery.store.counters import FOREIGN
-from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, RECOVER_SHARE, STALLED
+from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.each import all_of, each, each_at_once
-from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed
+from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed, scheduled_cases
 from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.late_results import finish_task, late_result
 from livecheck_celery.tasks.own_task import OwnTask
@@ -162,7 +162,7 @@ class Tasks:
 
     def _check_stalled(self, livecheck: Installed) -> None:
         limits, store = stall_limits(livecheck), livecheck.runtime.store
-        stalled = store.suites.stalled(limits)
+        stalled = store.suites.stalled(limits, everything=store.liveness.has_earlier_stall_checks())
 
         def warn(name: str) -> None:
             warning = f"no test received for {stalled[name]:.1f} s (limit {limits[name]:g} s)"
@@ -173,12 +173,11 @@ class Tasks:
 
     def _recover(self, livecheck: Installed) -> None:
         store, queues = livecheck.runtime.store, Queues(livecheck.runtime.publisher.has_messages)
-        turn = int(time.time() / (livecheck.settings.recover_within * RECOVER_SHARE))
-        due = store.executions.cases_due(list(livecheck.cases), turn)
+        due = store.executions.open_cases.due(list(livecheck.cases), scheduled_cases(livecheck))
         try:
-            each("recovery", due, lambda name: sweep(livecheck.cases[name], queues))
+            each("recovery", due.executions, lambda name: sweep(livecheck.cases[name], queues))
         finally:  # the runs of fake requests do not wait for a case whose sweep fails
-            resend_lapsed(livecheck)
+            resend_lapsed(livecheck, due.runs)
         store.liveness.schedules_seen()
 
     def _case(self, name: Any, prefix: Any) -> BaseCase:

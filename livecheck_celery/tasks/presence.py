@@ -63,6 +63,7 @@ class Presence:
             pid=os.getpid(),
             version=version("livecheck-celery"),
             queues=queues,
+            has_stall_checks=True,
         )
 
     def repeat(self, worker: Any) -> None:

@@ -123,11 +123,14 @@ class ServerAndModel(RuleBasedStateMachine):
             pipeline.lrange(key, 0, -1)
         for key in (keys.reports(CASE), keys.late(CASE)):
             pipeline.xrange(key)
+        pipeline.hget(keys.checks, CASE)
         pipeline.keys("*")
         for key in timed:
             pipeline.pttl(key)
         replies = pipeline.execute()
-        *stored, open_, state, frequency, latency, runtime, reports, late, everything = replies[: 2 * len(IDS) + 8]
+        *stored, open_, state, frequency, latency, runtime, reports, late, checked, everything = replies[
+            : 2 * len(IDS) + 9
+        ]
         for at, test_id in enumerate(IDS):
             self._compare_execution(test_id, stored[2 * at])
             self._compare_signals(test_id, stored[2 * at + 1])
@@ -135,12 +138,14 @@ class ServerAndModel(RuleBasedStateMachine):
         open_bytes = int(state.pop("open_bytes", 0))
         assert open_bytes > 0 or not model.open
         state.pop("kept", None)
+        if checked is not None:  # a check that passed the suite over is in the index
+            state["checked_at"] = max(state["checked_at"], checked.split()[0], key=float)
         assert state == model.suite.fields()
         assert [float(one) for one in frequency] == model.frequency
         assert [float(one) for one in latency] == model.latency
         assert [float(one) for one in runtime] == model.runtime
         assert {REPORTS: _reports(reports), LATE: _reports(late)} == model.reports
-        self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 8 :])
+        self._compare_times_to_live(timed, set(everything), replies[2 * len(IDS) + 9 :])
         self._check_invariants(dict(open_), state)
 
     def _compare_execution(self, test_id: str, stored: dict[str, str]) -> None:
@@ -171,7 +176,14 @@ class ServerAndModel(RuleBasedStateMachine):
 
     def _compare_times_to_live(self, timed: dict[str, float], everything: set[str], left: list[int]) -> None:
         keys = self.keys
-        lasting = {CLOCK, keys.open_cases, keys.suite(CASE), keys.unrecorded(CASE), keys.unrecorded_bytes(CASE)}
+        lasting = {
+            CLOCK,
+            keys.open_cases,
+            keys.checks,
+            keys.suite(CASE),
+            keys.unrecorded(CASE),
+            keys.unrecorded_bytes(CASE),
+        }
         lasting |= {keys.frequency(CASE), keys.latency(CASE), keys.runtime(CASE)}
         assert everything - lasting == set(timed)
         found = {key: milliseconds / 1000 for key, milliseconds in zip(timed, left, strict=True)}

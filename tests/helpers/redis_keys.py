@@ -12,7 +12,9 @@ def unbounded_keys(client: redis.Redis, prefix: str) -> list[str]:
 
     Keys outside the prefix, such as Celery's and kombu's, are ignored.
     """
-    kept = re.compile(rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|suite|runtime|latency|frequency|with-open))")
+    kept = re.compile(
+        rf"{re.escape(prefix)}:({{[^}}]*}}:(settings|shared|suite|runtime|latency|frequency|with-open|checks))"
+    )
     found = []
     for key in client.scan_iter(match=f"{prefix}:*"):
         if client.ttl(key) != -1 or kept.fullmatch(key):

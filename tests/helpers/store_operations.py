@@ -12,6 +12,7 @@ from livecheck_celery import store as package
 from livecheck_celery.models import State
 from livecheck_celery.store import Claim, Store, Verdict
 from livecheck_celery.store.liveness import RunningProcess
+from livecheck_celery.store.open_cases import Due
 from livecheck_celery.store.replies import Recovery
 from livecheck_celery.store.schedule_runs import Window
 from livecheck_celery.store.scripts import Script
@@ -58,8 +59,6 @@ OPERATIONS: dict[str, Callable[[Store], Any]] = {
         CASE, state=State.FAIL, report=make_report(State.FAIL), state_transition_delay=60, token=uuid.uuid4().hex
     ),
     "suites.service_recovered": lambda store: store.suites.service_recovered(CASE, state_transition_delay=0),
-    "suites.expect_tests": lambda store: store.suites.expect_tests({CASE: 9.0, "b": 0.0, "c": None}),
-    "suites.stalled": lambda store: store.suites.stalled({CASE: 9.0, "b": 0.0, "c": None}),
     "suites.statistics": lambda store: store.suites.statistics(CASE),
     "suites.health": lambda store: store.suites.health({CASE: 9.0, "b": None}),
     "schedule_runs.claim": lambda store: store.schedule_runs.claim(CASE, Window(9.0, 4.5), token="t", lease=9.0),
@@ -104,8 +103,13 @@ def drop_open(store: Store) -> None:
     store.executions.open_cases.drop(["shop.test_gone", CASE])
 
 
-def cases_due(store: Store) -> list[str]:
-    return store.executions.cases_due([f"shop.test_{number}" for number in range(60)])
+def cases_due(store: Store) -> Due:
+    return store.executions.open_cases.due([f"shop.test_{number}" for number in range(60)])
+
+
+def check_stalled(store: Store) -> dict[str, float]:
+    """One round trip while no suite is due and all are active, and three at most."""
+    return store.suites.stalled({CASE: 9.0, "b": 0.0, "c": None})
 
 
 def batch(store: Store) -> list[bool | str]:

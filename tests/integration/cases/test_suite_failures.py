@@ -233,7 +233,7 @@ def test_failure_that_user_code_reports_does_not_wait_for_redis(case: Any, monke
 def test_stall_of_a_case_waits_for_no_other(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
     cases = [livecheck.add_case(type("test", (Case,), {}), name=f"c{number}") for number in range(5)]
     suites = livecheck.runtime.store.suites
-    monkeypatch.setattr(suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    monkeypatch.setattr(suites, "stalled", lambda limits, **_: dict.fromkeys(limits, 2.0))
     fail = suites.fail
 
     def fail_unless_second(case_name: str, **options: Any) -> bool:

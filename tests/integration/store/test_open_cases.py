@@ -11,6 +11,7 @@ import redis
 from livecheck_celery.models import State
 from livecheck_celery.store import Store, open_cases
 from livecheck_celery.store.open_cases import LOOK_AT
+from livecheck_celery.store.schedule_runs import Window
 from tests.helpers import executions
 from tests.helpers.factories import make_settings, make_test
 
@@ -33,6 +34,11 @@ def calls(client: redis.Redis) -> int:
     return sum(one["calls"] for name, one in stats.items() if name != "cmdstat_info")
 
 
+def due(store: Store) -> list[str]:
+    """Make a pass of the sweep."""
+    return store.executions.open_cases.due(NAMES).executions
+
+
 def make_due(store: Store, name: str) -> None:
     store.client.zadd(store.keys.open(name), {"id-1": 1.0}, xx=True)
 
@@ -43,10 +49,43 @@ def indexed(store: Store) -> list[str]:
 
 @pytest.mark.promise("A pass of recovery over 10,000 idle cases costs as much as one over 60.", theme="recovery")
 def test_pass_over_many_idle_cases_sends_few_commands(store: Store) -> None:
-    store.executions.cases_due(NAMES)  # connects, and loads the scripts
+    due(store)  # connects, and loads the scripts
     before = calls(store.client)
-    assert store.executions.cases_due(NAMES, 1) == []
-    assert calls(store.client) - before <= LOOK_AT + 1
+    assert due(store) == []
+    # A script of three commands, and one for each of the cases in turn.
+    assert calls(store.client) - before == 1 + 3 + LOOK_AT
+
+
+def test_passes_of_several_workers_look_at_all_cases_in_turn(store: Store) -> None:
+    another = Store(make_settings(store.settings.redis_url), store.client)
+    for number, name in enumerate(NAMES):
+        store.client.zadd(store.keys.open(name), {"id-1": 1.0 if number % LOOK_AT == 0 else 9e9})
+    found = [due((store, another)[turn % 2]) for turn in range(TURNS)]
+    assert [len(names) for names in found] == list(range(1, TURNS + 1))
+
+
+def test_run_of_a_dead_worker_is_found_in_each_pass(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_cases, "STAYS", 0.0)
+    assert store.schedule_runs.claim(LAST, Window(60.0, 1.0), token="dead", lease=9.0)
+    for _ in range(3):
+        assert store.executions.open_cases.due(NAMES, {LAST, NAMES[0]}).runs == [LAST]
+    assert store.schedule_runs.finish(LAST, "dead")
+    store.executions.open_cases.due(NAMES, {LAST})
+    assert indexed(store) == []
+
+
+def test_run_that_was_not_noted_is_found_in_turn(store: Store) -> None:
+    assert store.schedule_runs.claim(LAST, Window(60.0, 1.0), token="dead", lease=9.0)
+    store.client.delete(store.keys.open_cases)
+    found = [turn for turn in range(TURNS) if store.executions.open_cases.due(NAMES, {LAST}).runs]
+    assert found == [TURNS - 1]
+
+
+def test_pass_over_many_schedules_without_a_run_sends_few_commands(store: Store) -> None:
+    store.executions.open_cases.due(NAMES, NAMES)
+    before = calls(store.client)
+    assert store.executions.open_cases.due(NAMES, NAMES) == ([], [])
+    assert calls(store.client) - before == 1 + 3 + 2 * LOOK_AT
 
 
 @pytest.mark.parametrize("how", ["recorded", "in a batch", "claimed"])
@@ -59,10 +98,10 @@ def test_due_execution_of_one_case_of_many_is_found_in_each_pass(store: Store, h
     else:
         with store.batch() as batch:
             batch.record(test, expires_in=60)
-    assert store.executions.cases_due(NAMES, 0) == []
+    assert due(store) == []
     make_due(store, LAST)
-    for turn in range(3):
-        assert store.executions.cases_due(NAMES, turn) == [LAST]
+    for _ in range(3):
+        assert due(store) == [LAST]
 
 
 def test_execution_that_was_not_noted_is_found_in_turn_and_then_in_each_pass(store: Store) -> None:
@@ -70,9 +109,9 @@ def test_execution_that_was_not_noted_is_found_in_turn_and_then_in_each_pass(sto
     make_due(store, LAST)
     store.client.delete(store.keys.open_cases)  # as after a crash between the two
     another = Store(make_settings(store.settings.redis_url), store.client)  # which has noted nothing
-    found = [turn for turn in range(TURNS) if another.executions.cases_due(NAMES, turn)]
+    found = [turn for turn in range(TURNS) if due(another)]
     assert found == [TURNS - 1]
-    assert another.executions.cases_due(NAMES, 0) == [LAST]
+    assert due(another) == [LAST]
 
 
 def test_case_without_executions_leaves_the_index_after_a_minute(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,10 +119,10 @@ def test_case_without_executions_leaves_the_index_after_a_minute(store: Store, m
         store.executions.record(make_test(case_name=name), expires_in=60)
     executions.claim(store, make_test(case_name=LAST))
     executions.judge(store, make_test(case_name=LAST), State.PASS)
-    store.executions.cases_due(NAMES)
+    due(store)
     assert set(indexed(store)) == {LAST, NAMES[0]}, "a record can be under way"
     monkeypatch.setattr(open_cases, "STAYS", 0.0)
-    store.executions.cases_due(NAMES)
+    due(store)
     assert indexed(store) == [NAMES[0]]
 
 
@@ -110,7 +149,7 @@ def test_index_that_cannot_be_written_delays_no_record(store: Store) -> None:
     store.client.set(store.keys.open_cases, "another program's")
     store.executions.record(make_test(case_name=LAST), expires_in=60)
     make_due(store, LAST)
-    assert store.executions.cases_due(NAMES) == [LAST], "it looks at all"
+    assert due(store) == [LAST], "it looks at all"
 
 
 def test_forgotten_case_leaves_the_index(store: Store) -> None:

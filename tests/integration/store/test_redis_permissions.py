@@ -18,7 +18,7 @@ from livecheck_celery.utils.interruption import Interruption
 from tests.helpers import redis_users
 from tests.helpers.factories import CASE, make_settings
 from tests.helpers.redis_servers import HOST, PASSWORD, RedisServer, TlsForwarder, server, tls
-from tests.helpers.store_operations import OPERATIONS, batch, renew
+from tests.helpers.store_operations import OPERATIONS, batch, check_stalled, drop_open, renew
 from tests.helpers.waiting import wait_until
 
 SECRET = quote(PASSWORD, safe="")
@@ -46,6 +46,9 @@ ACTS: dict[str, Callable[[Store], Any]] = {
     "renew": renew,
     "batch": batch,
     "check": Store.check,
+    "check_stalled": check_stalled,
+    "sweep": lambda store: store.executions.open_cases.due([f"{number}" for number in range(61)], ["7"]),
+    "drop_open": drop_open,
     "discard": lambda store: store.executions.discard(CASE, "id-1"),
     "follow": lambda store: store.reports.follow(None, {CASE: "0-0"}, block=0),
     "listen": listen,

@@ -67,6 +67,8 @@ WRITES: dict[str, Callable[[Store], Any]] = {
     "snapshot": lambda store: store.registry.snapshot(),
     "forget": forget,
     "add_counts": lambda store: store.counters.add({"dropped: redis": 1, "dropped: full": 1}),
+    "due_checks": lambda store: store.suites.stall_checks.due({CASE: 9.0}),
+    "find_open": lambda store: store.executions.open_cases.due([f"{number}" for number in range(61)]),
     "note_open": lambda store: store.executions.open_cases.note([CASE]),
     "drop_open": drop_open,
     "sign_of_life": OPERATIONS["liveness.beat_seen"],
@@ -98,6 +100,7 @@ def fill(store: Store) -> None:
     executions.claim(store, make_test("running"), frequency=1.0)
     store.executions.make_due(CASE, ["recorded", "expired"])
     OPERATIONS["suites.fail"](store)
+    store.suites.stall_checks.note({CASE: (str(store.time()), str(store.time()))})
     store.schedule_runs.claim(CASE, Window(60.0, 1.0), token="lapsed", lease=0.0)
 
 

@@ -1,6 +1,7 @@
 """Signs of life, and the claim of the heartbeat."""
 
 import time
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -80,6 +81,14 @@ def test_record_of_another_version_is_read(store: Store, redis_client: redis.Red
     redis_client.hset(store.keys.processes, "worker-w1", record)
     [found] = store.liveness.processes()
     assert (found.name, found.queues, found.clock_offset) == ("new", (), None)
+
+
+def test_worker_without_the_times_of_stalled_checks_is_of_an_earlier_version(store: Store) -> None:
+    store.liveness.sign_in(replace(process("w1"), has_stall_checks=True))
+    store.liveness.sign_in(process("b", "beat"))
+    assert not store.liveness.has_earlier_stall_checks()
+    store.liveness.sign_in(process("w2"))
+    assert store.liveness.has_earlier_stall_checks()
 
 
 def test_declared_cases_are_those_of_all_running_workers(store: Store, redis_client: redis.Redis) -> None:

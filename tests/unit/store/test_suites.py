@@ -125,6 +125,7 @@ def test_unreadable_case_does_not_hide_the_stall_of_another(
         "once a minute"
     )
     redis_client.hset(store.keys.suite(CASE), "expected_since", 1)
+    redis_client.delete(store.keys.checks)
     assert list(store.suites.stalled({"broken": 0.1, CASE: 60.0})) == [CASE]
     redis_client.delete(store.keys.suite("broken"))
 

@@ -23,6 +23,7 @@ from livecheck_celery import (
 from livecheck_celery.delivery.message_options import MessageOptions
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
+from livecheck_celery.store.open_cases import Due
 from livecheck_celery.tasks import handlers
 from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.handlers import Tasks
@@ -68,7 +69,7 @@ def test_error_of_livecheck_in_a_task_is_one_log_line(
         raise RedisUnavailable("refused")
 
     livecheck.add_case(Case, name="c")
-    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", fail)
+    monkeypatch.setattr(livecheck.runtime.store.executions.open_cases, "due", fail)
     assert livecheck.app.tasks["livecheck.recover"]() is None
     assert [record.levelname + " " + record.getMessage() for record in caplog.records] == [
         "ERROR livecheck.recover: refused"
@@ -79,7 +80,7 @@ def test_other_error_in_a_task_is_raised(livecheck: LiveCheck, monkeypatch: pyte
     def fail(*_: Any) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", fail)
+    monkeypatch.setattr(livecheck.runtime.store.executions.open_cases, "due", fail)
     with pytest.raises(ZeroDivisionError):
         livecheck.app.tasks["livecheck.recover"]()
 
@@ -224,8 +225,9 @@ def test_message_without_options_has_none(case: Any, monkeypatch: pytest.MonkeyP
 def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.MonkeyPatch) -> None:
     failed: list[Exception] = []
     late = SimpleNamespace(fail_suite=lambda exc, _: failed.append(exc))
-    suites = SimpleNamespace(stalled=lambda limits: dict.fromkeys(limits, 2.0))
-    store = SimpleNamespace(suites=suites, liveness=SimpleNamespace(schedules_seen=lambda: None))
+    suites = SimpleNamespace(stalled=lambda limits, **_: dict.fromkeys(limits, 2.0))
+    liveness = SimpleNamespace(schedules_seen=lambda: None, has_earlier_stall_checks=lambda: False)
+    store = SimpleNamespace(suites=suites, liveness=liveness)
     livecheck: Any = SimpleNamespace(cases={}, runtime=SimpleNamespace(store=store))
 
     def declare_late(_: Any) -> dict[str, float]:
@@ -235,6 +237,25 @@ def test_case_declared_during_the_stalled_check_is_checked(monkeypatch: pytest.M
     monkeypatch.setattr(handlers, "stall_limits", declare_late)
     Tasks([livecheck]).check_stalled()
     assert [str(exc) for exc in failed] == ["no test received for 2.0 s (limit 1 s)"]
+
+
+def report_stalls(monkeypatch: pytest.MonkeyPatch, livecheck: LiveCheck) -> None:
+    store = livecheck.runtime.store
+    monkeypatch.setattr(store.liveness, "has_earlier_stall_checks", lambda: False)
+    monkeypatch.setattr(store.suites, "stalled", lambda limits, **_: dict.fromkeys(limits, 2.0))
+
+
+@pytest.mark.parametrize("earlier", [False, True])
+def test_stalled_check_looks_at_all_suites_while_a_worker_of_an_earlier_version_runs(
+    monkeypatch: pytest.MonkeyPatch, earlier: bool
+) -> None:
+    asked = []
+    suites = SimpleNamespace(stalled=lambda limits, *, everything: asked.append((limits, everything)) or {})
+    liveness = SimpleNamespace(schedules_seen=lambda: None, has_earlier_stall_checks=lambda: earlier)
+    store = SimpleNamespace(suites=suites, liveness=liveness)
+    livecheck: Any = SimpleNamespace(cases={}, runtime=SimpleNamespace(store=store))
+    Tasks([livecheck]).check_stalled()
+    assert asked == [({}, earlier)]
 
 
 def test_stall_of_each_case_is_reported_although_others_fail(
@@ -255,7 +276,7 @@ def test_stall_of_each_case_is_reported_although_others_fail(
     names = ["1", "2", "3", "4", "5"]
     for name in names:
         livecheck.add_case(Failing, name=name)
-    monkeypatch.setattr(livecheck.runtime.store.suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    report_stalls(monkeypatch, livecheck)
     with pytest.raises(RedisUnavailable):
         Tasks([livecheck]).check_stalled()
     assert sorted(failed) == ["1", "5"]
@@ -278,7 +299,7 @@ def test_stall_of_each_case_is_reported_although_a_hook_of_another_hangs(
 
     for name in ("1", "2", "3", "4", "5"):
         livecheck.add_case(Slow, name=name)
-    monkeypatch.setattr(livecheck.runtime.store.suites, "stalled", lambda limits: dict.fromkeys(limits, 2.0))
+    report_stalls(monkeypatch, livecheck)
     Tasks([livecheck]).check_stalled()
     assert reported == {"1", "2", "3", "4", "5"}
 
@@ -322,8 +343,8 @@ def test_sweep_of_a_case_that_fails_delays_no_other_and_no_fake_request(
     for name in ("1", "2"):
         livecheck.add_case(Case, name=name)
     monkeypatch.setattr(handlers, "sweep", sweep)
-    monkeypatch.setattr(handlers, "resend_lapsed", lambda _: swept.append("fake requests"))
-    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", lambda names, _turn: names)
+    monkeypatch.setattr(handlers, "resend_lapsed", lambda *_: swept.append("fake requests"))
+    monkeypatch.setattr(livecheck.runtime.store.executions.open_cases, "due", lambda names, _: Due(names, []))
     with pytest.raises(BrokerUnavailable):
         Tasks([livecheck]).recover()
     assert swept == ["2", "fake requests"]

@@ -73,7 +73,7 @@ def test_1000_messages_that_redis_does_not_answer(
     case: Any, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(case, "execute_here", unavailable)
-    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", unavailable)
+    monkeypatch.setattr(livecheck.runtime.store.executions.open_cases, "due", unavailable)
     for number in range(1_000):
         livecheck.app.tasks["livecheck.execute"](**carried(f"o-{number}"))
         livecheck.app.tasks["livecheck.recover"]()
@@ -120,7 +120,7 @@ def test_10000_dropped_signals(livecheck: LiveCheck, caplog: pytest.LogCaptureFi
 def test_line_of_the_next_minute_has_the_number(
     livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(livecheck.runtime.store.executions, "cases_due", unavailable)
+    monkeypatch.setattr(livecheck.runtime.store.executions.open_cases, "due", unavailable)
     for _ in range(100):
         livecheck.app.tasks["livecheck.recover"]()
     monkeypatch.setattr("livecheck_celery.utils.throttle.EVERY", 0.0)

@@ -13,7 +13,7 @@ from livecheck_celery.config import Settings
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store import Store
 from tests.helpers.factories import CASE, make_settings
-from tests.helpers.store_operations import OPERATIONS, batch, cases_due, claim, judge, renew
+from tests.helpers.store_operations import OPERATIONS, batch, cases_due, check_stalled, claim, judge, renew
 from tests.helpers.valkey import embedded
 
 
@@ -101,7 +101,7 @@ def test_refused_connection_is_one_line_that_says_how_to_fix_it() -> None:
 def test_silent_server_costs_no_more_than_the_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         store = Store(make_settings(f"redis://127.0.0.1:{silent.getsockname()[1]}/0"), timeout=0.1)
-        for act in (*OPERATIONS.values(), renew, batch):
+        for act in (*OPERATIONS.values(), renew, batch, check_stalled):
             before = time.monotonic()
             with pytest.raises(RedisUnavailable, match="timed out"):
                 act(store)

@@ -19,7 +19,18 @@ from livecheck_celery.store.scripts import Call, Script
 from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE, make_settings, make_signal, make_test
 from tests.helpers.redis_servers import HOST, RedisCluster, RedisServer, redis_cluster
-from tests.helpers.store_operations import OPERATIONS, SCRIPTS, batch, claim, drop_open, forget, judge, renew, sign_in
+from tests.helpers.store_operations import (
+    OPERATIONS,
+    SCRIPTS,
+    batch,
+    check_stalled,
+    claim,
+    drop_open,
+    forget,
+    judge,
+    renew,
+    sign_in,
+)
 from tests.helpers.waiting import at_once, wait_until
 
 #: Names of cases that are spread over all three servers.
@@ -46,8 +57,9 @@ def store(cluster: RedisCluster) -> Iterator[Store]:
 
 
 def everything(store: Store) -> None:
-    for act in (*OPERATIONS.values(), renew, batch, sign_in, drop_open, Store.check):
+    for act in (*OPERATIONS.values(), renew, batch, sign_in, drop_open, check_stalled, Store.check):
         act(store)
+    store.executions.open_cases.due([f"shop.test_{number}" for number in range(100)], [CASE])
     store.executions.discard(CASE, "id-1")
     positions = {CASE: "0-0"}
     assert [report.case_name for report in store.reports.follow([CASE, *CASES], positions, block=0)]
