@@ -9,7 +9,7 @@ Another context cannot be changed, so the block is then marked as ended, and rea
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextvars import ContextVar, Token
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, Self
@@ -92,7 +92,9 @@ class Block:
         if tests or mark is not None:
             self.is_empty = False
             self._tests = tests
-            self._mark = mark or next((test.mark for test in tests if test.mark), None)
+            if mark is None:
+                mark = next(filter(None, [test.mark for test in tests]), None)
+            self._mark = mark
         if isolated:
             self._isolated = True
         if not expires:
@@ -115,9 +117,9 @@ class Block:
             raise
 
     @property
-    def tests(self) -> Iterator[Any]:
+    def tests(self) -> list[Any]:
         """The tests that are in force in the block, the innermost first."""
-        return (test for test in self._tests if not (self._expires and test.is_expired))
+        return [test for test in self._tests if not (self._expires and test.is_expired)]
 
     @property
     def mark(self) -> Mark | None:
@@ -125,13 +127,20 @@ class Block:
         mark = self._mark
         return None if mark is None or (self._left and mark.is_expired) else mark
 
+    @property
+    def is_over(self) -> bool:
+        """Whether the block, and all in it, ended without being left."""
+        return False
+
     def _close(self) -> tuple[Block, ...]:
         """Close the block, in any context; return the blocks that were open in this context."""
         opened = _open.get()
         token, self._token = self._token, None
         if token is None:
-            # Open only if a signal handler raised while the block was entered or left.
-            _open.set(tuple(block for block in opened if block is not self))
+            # Open only if a signal handler raised while the block was entered or left, or if it was entered for good.
+            inside = self._isolated and self in opened
+            kept = opened[: opened.index(self)] if inside else tuple(block for block in opened if block is not self)
+            _open.set(kept)
             return opened
         if not self._expires:
             self._expires = True  # for the work that the block started
@@ -201,6 +210,18 @@ class Work(ReentrantBlock):
         if outer is not None:
             self._outer = outer
 
+    def enter_for_good(self) -> bool:
+        """Enter the work, which need not be left: the next work that is entered so can replace it once it is over.
+
+        Returns:
+            False if anything that is not over is open; the work is not entered then.
+        """
+        opened = _open.get()
+        if opened and not opened[0].is_over:
+            return False
+        _open.set((self,))
+        return True
+
     def collect(self, test: Test, *, lingers: bool) -> None:
         """Add a test that was triggered in the work; with ``lingers``, it is in force for a block."""
         self.has_triggered = True
@@ -240,8 +261,8 @@ class _Lingering(Block):
         self._work = work
 
     @property
-    def tests(self) -> Iterator[Any]:
-        return (test for test in self._work.lingering if not test.is_expired)
+    def tests(self) -> list[Any]:
+        return [test for test in self._work.lingering if not test.is_expired]
 
 
 def _surrounding(opened: tuple[Block, ...]) -> tuple[Block, ...]:
@@ -266,17 +287,18 @@ def is_anything_in_force() -> bool:
 
 def tests_in_force() -> list[Any]:
     """Return the tests that the running code is part of, the innermost first; a test can occur twice."""
-    if not is_anything_in_force():
-        return []
-    return [test for block in reversed(_open.get()) if not block.ended for test in block.tests]
+    found: list[Any] = []
+    for block in reversed(_open.get()):
+        if not block.is_empty and not block.ended:
+            found += block.tests
+    return found
 
 
 def mark_in_force() -> Mark | None:
     """Return the mark of the fake request that the running code is part of; of several, the innermost."""
-    if is_anything_in_force():
-        for block in reversed(_open.get()):
-            if not block.ended and (mark := block.mark) is not None:
-                return mark
+    for block in reversed(_open.get()):
+        if not block.is_empty and not block.ended and (mark := block.mark) is not None:
+            return mark
     return None
 
 

@@ -39,7 +39,7 @@ def operation_tests(since: float | None = None) -> list[TestExecution]:
         since: time at which the operation began, in seconds since the epoch; None for an operation without duration.
     """
     tests, work = current_tests(), blocks.current_work()
-    if work is None:
+    if work is None or not work.has_triggered:
         return tests
     cases = {test.case_name for test in tests}
     earlier = [
@@ -101,4 +101,4 @@ def detached() -> Block:
 
 
 def _unique(tests: list[TestExecution]) -> list[TestExecution]:
-    return list({(test.case_name, test.id): test for test in tests}.values())
+    return list({(test.case_name, test.id): test for test in tests}.values()) if len(tests) > 1 else tests

@@ -61,6 +61,8 @@ _SHORT_ID = 15
 
 def is_newer(layout: object) -> bool:
     """Return whether a layout, as a number or a text, is newer than this process can read."""
+    if layout is None:  # that of layout 1; an exception takes longer
+        return False
     try:
         return int(layout) > LAYOUT  # type: ignore[call-overload, no-any-return] # TypeError is handled
     except (TypeError, ValueError):
@@ -144,6 +146,13 @@ class TestExecution:
 
     def as_headers(self) -> dict[str, str]:
         """Return the test's identity as message or HTTP headers, without its arguments and its mark."""
+        # Kept with the test, which is sent with each of its messages and requests.
+        headers: dict[str, str] | None = vars(self).get("_headers")
+        if headers is None:
+            headers = vars(self)["_headers"] = self._make_headers()
+        return dict(headers)
+
+    def _make_headers(self) -> dict[str, str]:
         headers = {
             HEADER_ID: quote(self.id, safe=_SAFE_IN_HEADER),
             HEADER_NAME: quote(self.case_name, safe=_SAFE_IN_HEADER),
@@ -175,10 +184,14 @@ class TestExecution:
         return message
 
     @classmethod
-    def from_headers(cls, headers: Mapping[str, Any]) -> TestExecution | None:
+    def from_headers(cls, headers: Mapping[str, Any], mark: Mark | None = None) -> TestExecution | None:
         """Parse the test from headers; return None if they carry no test, or a malformed one, or are too new.
 
         The reference raises if a header is missing; here a malformed header never fails a request.
+
+        Args:
+            headers: with the names that LiveCheck gives them.
+            mark: of the fake request that caused the test.
         """
         if is_newer(headers.get(HEADER_LAYOUT)):
             return None
@@ -191,6 +204,7 @@ class TestExecution:
                     "test_args": [],
                     "test_kwargs": {},
                     "expires": headers[HEADER_EXPIRES],
+                    "mark": mark,
                     "nonce": headers.get(HEADER_NONCE, ""),
                 }
             )

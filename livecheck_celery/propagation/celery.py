@@ -8,54 +8,47 @@ child was killed, carries no test: the main process runs no task.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Protocol
-from weakref import WeakKeyDictionary, WeakSet
+from typing import Any, Final
+from weakref import ref
 
 from celery import Task
 from celery.app.task import Context
 from celery.signals import before_task_publish, task_failure, task_postrun, task_prerun, task_success
 
-from livecheck_celery.blocks import Work
+from livecheck_celery.blocks import Work, is_anything_in_force
 from livecheck_celery.context import mark_in_force, operation_tests
-from livecheck_celery.guard import guarded
-from livecheck_celery.models import HEADER_ID, HEADER_SYNTHETIC
-from livecheck_celery.propagation.headers import DATA_HEADERS, mark_for_earlier_versions, outgoing, parse
-from livecheck_celery.propagation.sources import TASK, OperationFinished
+from livecheck_celery.guard import GUARD, guarded
+from livecheck_celery.models import HEADER_ID, HEADER_OLD_SYNTHETIC, HEADER_SYNTHETIC
+from livecheck_celery.propagation.followed_tasks import FollowedTasks
+from livecheck_celery.propagation.headers import (
+    DATA_HEADERS,
+    NOTHING,
+    Carried,
+    mark_for_earlier_versions,
+    outgoing,
+    parse,
+)
+from livecheck_celery.propagation.listeners import Listener, Listeners
+from livecheck_celery.propagation.sources import TASK
 from livecheck_celery.utils.sanitize import type_and_message
 
 #: Header in which tracing tools put a second copy of theirs, since Celery shows tasks only those (see `_headers_of`).
 _NESTED: Final = "headers"
 
+#: One of these is in every message that carries something.
+_CARRYING: Final = frozenset({HEADER_ID, HEADER_SYNTHETIC, HEADER_OLD_SYNTHETIC})
+
 #: Prefix of the names of LiveCheck's own tasks. They serve all tests and are part of none; a mark crosses with them.
 OWN_TASKS: Final = "livecheck."
 
-# By request, not by task id: after a redelivery, one id can run twice at the same time in a process.
-_running: WeakKeyDictionary[Context, Work] = WeakKeyDictionary()
 
-
-class Listener(Protocol):
-    """An object that is notified when tasks finish."""
-
-    @property
-    def operation_finished(self) -> OperationFinished:
-        """The callback."""
-
-    def count_ignored(self, reason: str) -> None:
-        """Count the headers of a message that are ignored."""
-
-
-# One set for the process, not one for each app, because Celery's signals are process-wide, and because a case can be
-# declared on another app than the one that runs the task. Each listener sends only the signals of its own cases.
-_listeners: WeakSet[Listener] = WeakSet()
+_listeners: Final = Listeners()
 
 
 def connect() -> None:
     """Connect to Celery's signals, for the tasks of every app in this process. Idempotent."""
-    before_task_publish.connect(_add_headers)
-    task_prerun.connect(_enter_task)
-    task_success.connect(_report_success)
-    task_failure.connect(_report_failure)
-    task_postrun.connect(_leave_task)
+    before_task_publish.connect(_before_publish, weak=False)
+    task_prerun.connect(_before_task, weak=False)
 
 
 def add_listener(listener: Listener) -> None:
@@ -65,11 +58,58 @@ def add_listener(listener: Listener) -> None:
 
 def remove_listener(listener: Listener) -> None:
     """Stop notifying ``listener``."""
-    _listeners.discard(listener)
+    _listeners.remove(listener)
 
 
-@guarded("celery: failed to add the test to a message; it carries no test", None)
-def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
+# Celery calls the next two for every message and every task, nearly all of which are part of no test. So these are not
+# decorated, and decide by what is cheap to look up.
+
+
+def _before_publish(sender: str, headers: dict[str, Any], **_: Any) -> None:
+    try:
+        if is_anything_in_force() or sender.startswith(OWN_TASKS):
+            _add_headers(sender, headers)
+    except Exception as exc:  # noqa: BLE001 - logged by the guard
+        line = "celery: failed to add the test to a message; it carries no test"
+        GUARD.failed(exc, line, line)
+
+
+def _before_task(task: Task[Any, Any], **_: Any) -> None:
+    try:
+        request = task.request
+        if request.is_eager:
+            _enter_eager_task(task, request)
+        elif _may_carry(vars(request)) or not TaskWork(request).enter_for_good():
+            _enter_task(task, request)
+    except Exception as exc:  # noqa: BLE001 - logged by the guard
+        line = "celery: failed to read the test of a task; it is part of none"
+        GUARD.failed(exc, line, line)
+
+
+class TaskWork(Work):
+    """The work of one task, which is followed to its end if it is part of something, or triggers a test.
+
+    The work of any other task costs its end nothing: it stays in its thread until the next task replaces it.
+    """
+
+    def __init__(self, request: Context, carried: Carried = NOTHING) -> None:
+        self._request = ref(request)
+        if carried is not NOTHING:
+            super().__init__(*carried)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the task has ended."""
+        return self._request() is None
+
+    def collect(self, test: Any, *, lingers: bool) -> None:
+        """Add a test that was triggered in the task, and follow the task to its end."""
+        if (request := self._request()) is not None:
+            _followed.add(request, self)
+        super().collect(test, lingers=lingers)
+
+
+def _add_headers(sender: str, headers: dict[str, Any]) -> None:
     is_own = sender.startswith(OWN_TASKS)
     carried = outgoing()
     if is_own:  # a chain in a fake request triggers a test in a task of LiveCheck's
@@ -86,20 +126,34 @@ def _add_headers(sender: str, headers: dict[str, Any], **_: Any) -> None:
         headers.update(carried)
 
 
-@guarded("celery: failed to read the test of a task; it is part of none", None)
-def _enter_task(task: Task[Any, Any], **_: Any) -> None:
-    request = task.request
-    is_own = task.name.startswith(OWN_TASKS)
-    if request.is_eager:  # an eager task runs inside its caller, and keeps the caller's context
-        if is_own:
-            _running[request] = Work((), mark_in_force()).__enter__()
-        return
+def _enter_eager_task(task: Task[Any, Any], request: Context) -> None:
+    """Follow a task that runs inside its caller, and keeps the context of its caller."""
+    work = TaskWork(request, Carried((), mark_in_force())) if task.name.startswith(OWN_TASKS) else None
+    _followed.add(request, work)
+    if work is not None:
+        work.__enter__()
+
+
+def _enter_task(task: Task[Any, Any], request: Context) -> None:
     found = _headers_of(request)
     carried = parse(found)
     if HEADER_ID in found and not carried.tests:
-        for listener in list(_listeners):
+        for listener in _listeners:
             listener.count_ignored("expired")
-    _running[request] = Work(() if is_own else carried.tests, carried.mark).__enter__()
+    if task.name.startswith(OWN_TASKS):
+        carried = Carried((), carried.mark)
+    work = TaskWork(request, carried)
+    if not (work.is_empty and work.enter_for_good()):
+        _followed.add(request, work)
+        work.__enter__()
+
+
+def _may_carry(fields: Mapping[str, Any]) -> bool:
+    """Return whether a message with these fields of its request can carry a test or a mark."""
+    if HEADER_ID in fields or HEADER_SYNTHETIC in fields or HEADER_OLD_SYNTHETIC in fields:
+        return True
+    nested = fields.get(_NESTED)
+    return nested is not None and isinstance(nested, Mapping) and any(name in nested for name in _CARRYING)
 
 
 def _headers_of(request: Context) -> Mapping[str, Any]:
@@ -117,7 +171,7 @@ def _own(headers: Mapping[str, Any]) -> Mapping[str, Any]:
 
 @guarded("celery: failed to leave the test of a task; continuing", None)
 def _leave_task(task: Task[Any, Any], **_: Any) -> None:
-    work = _running.pop(task.request, None)
+    work = _followed.remove(task.request)
     if work is not None:
         work.__exit__()
 
@@ -125,7 +179,7 @@ def _leave_task(task: Task[Any, Any], **_: Any) -> None:
 @guarded("celery: failed to record the outcome of a task; continuing", None)
 def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
     if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
-        for listener in list(_listeners):
+        for listener in _listeners:
             listener.operation_finished(TASK, sender.name, tests, value=result)
 
 
@@ -133,5 +187,10 @@ def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
 def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
     if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
         error = f"task {sender.name} raised {type_and_message(exception)}"
-        for listener in list(_listeners):
+        for listener in _listeners:
             listener.operation_finished(TASK, sender.name, tests, error=error)
+
+
+_followed: Final = FollowedTasks(
+    {task_success: _report_success, task_failure: _report_failure, task_postrun: _leave_task}
+)

@@ -71,7 +71,7 @@ def outgoing() -> dict[str, str]:
     # Not a test with a lone surrogate in its id: Redis cannot store such a test either.
     sendable = [(test, headers) for test in current_tests() if (headers := _headers_of(test))]
     headers = sendable[0][1] if sendable else {}
-    if outer := outer_tests.pack([test for test, _ in sendable[1:]]):
+    if len(sendable) > 1 and (outer := outer_tests.pack([test for test, _ in sendable[1:]])):
         headers[HEADER_OUTER] = outer
     if mark := mark_in_force():
         headers[HEADER_SYNTHETIC] = _header_of(mark)
@@ -85,10 +85,10 @@ def parse(headers: Mapping[str, Any]) -> Carried:
     in a queue nor a newer version of LiveCheck turns fake requests into real ones.
     """
     mark = _mark_of(headers.get(HEADER_SYNTHETIC, _mark_of_earlier_version(headers)))
-    innermost = TestExecution.from_headers(headers) if HEADER_ID in headers else None
-    tests = [] if innermost is None else [innermost, *outer_tests.unpack(headers.get(HEADER_OUTER))]
-    live = tuple(replace(test, mark=mark) for test in tests if not test.is_expired)
-    return Carried(live, mark) if live or mark else NOTHING
+    innermost = TestExecution.from_headers(headers, mark) if HEADER_ID in headers else None
+    tests = [] if innermost is None else [innermost, *outer_tests.unpack(headers.get(HEADER_OUTER), mark)]
+    live = [test for test in tests if not test.is_expired]
+    return Carried(tuple(live), mark) if live or mark else NOTHING
 
 
 def is_from_the_future(carried: Carried) -> bool:

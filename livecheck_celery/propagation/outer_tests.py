@@ -10,6 +10,7 @@ from itsdangerous import BadData
 from itsdangerous.encoding import base64_decode, base64_encode
 from pydantic import ValidationError
 
+from livecheck_celery.blocks import Mark
 from livecheck_celery.models import EXECUTION, TestExecution
 
 #: Maximum number of outer tests in a message, the innermost ones.
@@ -33,24 +34,25 @@ def pack(tests: Sequence[TestExecution]) -> str:
     return value
 
 
-def unpack(value: object) -> list[TestExecution]:
-    """Decode tests that `pack` encoded; without those that are malformed."""
+def unpack(value: object, mark: Mark | None = None) -> list[TestExecution]:
+    """Decode tests that `pack` encoded, with this ``mark``; without those that are malformed."""
     if not isinstance(value, str) or not value:
         return []
     try:
         rows = json.loads(base64_decode(value))
     except (BadData, ValueError, RecursionError):
         return []
-    tests = map(_parse, rows[:MAX_OUTER] if isinstance(rows, list) else ())
+    tests = [_parse(row, mark) for row in (rows[:MAX_OUTER] if isinstance(rows, list) else ())]
     return [test for test in tests if test is not None]
 
 
-def _parse(row: Any) -> TestExecution | None:
+def _parse(row: Any, mark: Mark | None) -> TestExecution | None:
     if not isinstance(row, list) or len(row) != len(_FIELDS):
         return None
     if isinstance(row[-1], bool):  # earlier versions have no nonce, and whether the test is synthetic in its place
         row = [*row[:-1], ""]
     try:
-        return EXECUTION.validate_python({**dict(zip(_FIELDS, row, strict=True)), "test_args": [], "test_kwargs": {}})
+        given = {**dict(zip(_FIELDS, row, strict=True)), "test_args": [], "test_kwargs": {}, "mark": mark}
+        return EXECUTION.validate_python(given)
     except ValidationError:
         return None

@@ -15,7 +15,8 @@ class _Clock:
 
 def now() -> datetime:
     """Return the time of Redis, estimated from the clock of this machine and its last known offset."""
-    return datetime.now(UTC) - _Clock.offset
+    offset = _Clock.offset
+    return datetime.now(UTC) - offset if offset else datetime.now(UTC)
 
 
 def adjust(offset: float | None) -> None:

@@ -23,7 +23,7 @@ from requests.adapters import HTTPAdapter
 from livecheck_celery import LiveCheck, Signal
 from livecheck_celery.context import under_test
 from livecheck_celery.guard import GUARD, Guard
-from livecheck_celery.propagation.celery import _enter_task, _leave_task
+from livecheck_celery.propagation.celery import _before_task, _leave_task
 from tests.helpers import hostile
 from tests.helpers.factories import make_test
 from tests.helpers.http_server import KEY
@@ -186,7 +186,7 @@ def test_headers_do_not_harm_a_request(shop: Any, headers: Any, environ: dict[st
         serve_async(livecheck, {"type": "http", "headers": headers, "path": environ.get("PATH_INFO", "/")})
         task = Celery("t", set_as_current=False).task(store, name="orders.store", shared=False)
         task.push_request(headers=headers, id="1")
-        _enter_task(task=task)
+        _before_task(task=task)
         _leave_task(task=task)
 
 

@@ -166,7 +166,7 @@ def test_task_with_endless_blocks_has_constant_memory(order: Any, recorded: list
     listener = Listener()
     celery_propagation.add_listener(listener)
     task.push_request(id="1", is_eager=False)
-    celery_propagation._enter_task(task=task)
+    celery_propagation._before_task(task=task)
     for number in range(3_000):
         with order.maybe_trigger(str(number)):
             pass

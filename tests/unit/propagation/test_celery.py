@@ -23,7 +23,7 @@ def test_thread_of_a_worker_has_no_test_after_a_task() -> None:
     def task() -> None: ...
 
     task.push_request(id="1", headers=TEST.as_headers(), is_eager=False)
-    celery_propagation._enter_task(task=task)
+    celery_propagation._before_task(task=task)
     assert current_test() == TEST
     assert current_work() is not None
     celery_propagation._leave_task(task=task)
@@ -47,7 +47,7 @@ def test_expired_headers_of_a_message_are_counted() -> None:
     # Other headers are of the host: in messages of protocol 1, and of tracing tools.
     for headers in (expired, TEST.as_headers(), {}, {"sentry-trace": "1"}, None):
         task.push_request(id="1", headers=headers, is_eager=False)
-        celery_propagation._enter_task(task=task)
+        celery_propagation._before_task(task=task)
         celery_propagation._leave_task(task=task)
     celery_propagation.remove_listener(listener)
     assert listener.counted == ["expired"]
@@ -80,6 +80,6 @@ def test_headers_of_an_earlier_test_are_replaced_at_both_levels() -> None:
     nested = make_test("stale", synthetic=True).as_headers() | TRACE
     headers: dict[str, Any] = {**nested, "headers": nested}
     with under_test(TEST):
-        celery_propagation._add_headers(sender="orders.store", headers=headers)
+        celery_propagation._before_publish(sender="orders.store", headers=headers)
     assert headers == {**HEADERS, **TRACE, "headers": TRACE}
     assert nested.keys() > TRACE.keys(), "the dictionary of the caller is not changed"

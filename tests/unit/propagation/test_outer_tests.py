@@ -128,7 +128,7 @@ def test_random_rows_are_no_tests(rows: object) -> None:
 def test_celery_headers_of_an_earlier_message_are_replaced() -> None:
     headers: dict[str, Any] = {**nested(), "headers": nested()}
     with under_test(PAYMENT):
-        celery_propagation._add_headers(sender="orders.store", headers=headers)
+        celery_propagation._before_publish(sender="orders.store", headers=headers)
     assert headers == {**PAYMENT.as_headers(), "headers": {}}
 
 

@@ -139,7 +139,7 @@ def enter() -> Iterator[Callable[..., None]]:
     def enter(headers: dict[str, Any], name: str = "shop.pay", **options: Any) -> None:
         task = task_of(name)
         task.push_request(id="1", headers=headers, **{"is_eager": False, **options})
-        celery_propagation._enter_task(task=task)
+        celery_propagation._before_task(task=task)
         entered.append(task)
 
     yield enter

@@ -1,0 +1,63 @@
+"""The tasks that are followed to their end, for which Celery calls receivers; it calls none for other tasks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from threading import RLock
+from typing import Final
+from weakref import WeakKeyDictionary
+
+from celery.app.task import Context
+from celery.utils.dispatch import Signal
+
+from livecheck_celery.blocks import Work
+from livecheck_celery.utils.forks import renew_after_fork
+
+#: Number of tasks in a row without a test after which the receivers are disconnected. Small, since most tests are
+#: samples; but not after each, since connecting takes longer than the tasks' calls.
+MAX_UNUSED: Final = 10
+
+
+class FollowedTasks:
+    """Running tasks that are part of something, or that triggered a test, and the receivers of their end.
+
+    A receiver costs each task one or two microseconds, whatever it does, and nearly all tasks are part of no test. So
+    the receivers are connected by the first task that is followed, and disconnected when none has been for a while.
+
+    Args:
+        receivers: by signal.
+    """
+
+    def __init__(self, receivers: Mapping[Signal, Callable[..., None]]) -> None:
+        self._receivers = receivers
+        # By request, not by task id: after a redelivery, one id can run twice at the same time in a process.
+        self._works: WeakKeyDictionary[Context, Work | None] = WeakKeyDictionary()
+        self._connected = False
+        self._unused = 0
+        self.after_fork()
+        renew_after_fork(self)
+
+    def after_fork(self) -> None:
+        """Replace the lock: the thread that held it does not exist in the child."""
+        self._lock = RLock()
+
+    def add(self, request: Context, work: Work | None) -> None:
+        """Follow the task of ``request``; ``work`` is its own, or None if it is part of the work of its caller."""
+        with self._lock:
+            self._works[request] = work
+            self._unused = 0
+            if not self._connected:
+                for signal, receiver in self._receivers.items():
+                    signal.connect(receiver, weak=False)
+                self._connected = True
+
+    def remove(self, request: Context) -> Work | None:
+        """Return the work of a task that ends, if it was followed and has one of its own."""
+        with self._lock:
+            work = self._works.pop(request, None)
+            self._unused = 0 if work is not None or self._works else self._unused + 1
+            if self._unused > MAX_UNUSED:
+                for signal, receiver in self._receivers.items():
+                    signal.disconnect(receiver)
+                self._connected = False
+            return work
