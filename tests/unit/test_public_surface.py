@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
+
 import pytest
 
 import livecheck_celery
@@ -20,6 +23,30 @@ def test_every_public_name_is_listed_in_all() -> None:
     }
     assert public <= set(livecheck_celery.__all__)
     assert "app" not in livecheck_celery.__all__, "import * would replace the app of the host"
+
+
+def test_each_name_has_a_module_and_a_type() -> None:
+    assert set(livecheck_celery._MODULES) == {*livecheck_celery.__all__, "app"}
+    tree = ast.parse(inspect.getsource(livecheck_celery))
+    [types] = [node for node in tree.body if isinstance(node, ast.If)]  # if TYPE_CHECKING
+    typed = {alias.name: node.module for node in types.body if isinstance(node, ast.ImportFrom) for alias in node.names}
+    assert typed == {name: f"livecheck_celery.{module}" for name, module in livecheck_celery._MODULES.items()}
+    assert set(dir(livecheck_celery)) >= set(livecheck_celery.__all__)
+
+
+def test_import_of_the_package_imports_nothing_that_it_does_not_need() -> None:
+    code = (
+        "import sys\n"
+        "before = set(sys.modules)\n"
+        "import livecheck_celery\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "others = loaded - sys.stdlib_module_names - {'livecheck_celery'}\n"
+        "assert not others, others\n"
+        "livecheck_celery.State\n"
+        "assert 'livecheck_celery.cases' not in sys.modules\n"
+        "assert 'redis' not in sys.modules\n"
+    )
+    run_script(code)
 
 
 @pytest.mark.promise("`livecheck_celery.aio` has each name of `livecheck_celery`.", theme="aio")
