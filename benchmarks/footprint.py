@@ -1,57 +1,81 @@
-"""Measure the memory that executions leave in Redis; after a million, it is that after ten thousand.
+"""Measure the memory that executions leave in Redis: after many, it is that after 10,000.
 
-``python -m benchmarks.footprint`` starts a server, and runs executions through trigger, signal, claim and verdict.
-After 10,000, 100,000 and 1,000,000 executions it prints the memory and the keys in use, waits until the records have
-expired, and prints what is left.
+Two servers: one case has 10,000 executions on the first, and as many as --executions on the second, each with one
+signal, from trigger to verdict. When the records of all have expired, two minutes later, the memory in use is compared.
+A million takes half an hour: --executions 1000000.
 """
 
 from __future__ import annotations
 
 import argparse
-import sys
 import time
+from typing import Final
 
 import redis
 
+from benchmarks.measuring import Row, Steps, Target, run
 from livecheck_celery.store.database import FORGET_AFTER
 from tests.helpers.factories import make_settings
 from tests.helpers.footprints import BulkStore, per_test, run_executions, used
 from tests.helpers.valkey import embedded
 
-LEVELS = (10_000, 100_000, 1_000_000)
-SLACK = 60.0
+FEW: Final = 10_000
+MANY: Final = 50_000
+QUICK: Final = (500, 2_000)
+PART: Final = 2_500
+SLACK: Final = 60.0
 #: Keys of a case without a TTL: state, reports, three histories.
-LASTING_KEYS = 5
+LASTING_KEYS: Final = 5
+#: Equal, but for the buffers of the server.
+TARGET: Final = Target(1.05)
+
+
+def execute(store: BulkStore, count: int, steps: Steps) -> None:
+    """Run ``count`` executions."""
+    for first in steps.count(range(0, count, PART), "thousands of executions, in parts of 2.5"):
+        run_executions(store, first, min(PART, count - first))
 
 
 def wait_forgotten(client: redis.Redis) -> None:
     """Wait until the keys of all executions have expired."""
     deadline = time.monotonic() + FORGET_AFTER + SLACK
     while client.dbsize() > LASTING_KEYS and time.monotonic() < deadline:
-        time.sleep(1.0)
+        time.sleep(0.5)
 
 
-def main() -> None:
-    """Print a line for each number of executions."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--executions", type=int, default=LEVELS[-1], help="maximum number of executions")
-    last = parser.parse_args().executions
-    with embedded() as server:
-        store = BulkStore(make_settings(f"{server.connection_url}/0"))
-        done = 0
-        for level in [one for one in LEVELS if one < last] + [last]:
-            started = time.monotonic()
-            run_executions(store, done, level - done)
-            rate = (level - done) / (time.monotonic() - started)
-            done, most, keys = level, used(store.client), per_test(store.client)
-            wait_forgotten(store.client)
-            sys.stdout.write(
-                f"{done:>9,} executions, {rate:,.0f} per second: {most / 1e6:6.1f} MB and {keys:>7,} keys of tests;"
-                f" {used(store.client) / 1e6:.1f} MB and {per_test(store.client)} keys after they expired\n"
-            )
-            sys.stdout.flush()
-        store.client.close()
+def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
+    """Measure both servers."""
+    few, many = QUICK if options.quick else (FEW, options.executions)
+    with embedded() as first, embedded() as second:
+        stores = [BulkStore(make_settings(f"{server.connection_url}/0")) for server in (first, second)]
+        for store, count in zip(stores, (few, many), strict=True):
+            execute(store, count, steps)
+        most = used(stores[1].client)
+        with steps.doing("the records expire, in two minutes"):
+            for store in stores:
+                wait_forgotten(store.client)
+        after_few, after_many = (used(store.client) / 1e6 for store in stores)
+        left = per_test(stores[1].client)
+        for store in stores:
+            store.client.close()
+    note = f"{most / 1e6:.1f} MB at their end, {left} keys of tests left"
+    return [
+        Row.of_pairs(
+            "memory",
+            f"memory of Redis after {many:,} executions",
+            [(after_many, after_few)],
+            beside=f"after {few:,}",
+            unit="MB",
+            target=TARGET,
+            note=note,
+        )
+    ]
+
+
+def add_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options of this module."""
+    parser.add_argument("--executions", type=int, default=MANY, metavar="N", help=f"number of the many; {MANY:,}")
 
 
 if __name__ == "__main__":
-    main()
+    run("footprint", __doc__, measure, add_options)

@@ -1,34 +1,38 @@
-"""Compare the time of ``maybe_trigger()`` in a request that is not tested with Faust's: part of ``make bench``.
+"""Compare the time of maybe_trigger() in a request that is not tested with Faust's.
 
-Nearly all requests are not tested. Exits with 1 if a request takes more than a third of the time it takes with Faust.
+Nearly all requests are not tested. A round is 20,000 requests with LiveCheck, then as many with Faust, in one process.
+Without faust-streaming (pip install -e ".[bench]", in an environment of its own) the rows have no ratio.
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
-import sys
 import time
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 from celery import Celery
-from rich.console import Console
-from rich.table import Table
 
+from benchmarks.measuring import Row, Steps, Target, run
 from livecheck_celery import Case, LiveCheck
 
 CALLS: Final = 20_000
-ROUNDS: Final = 7
-#: Maximum share of the time that Faust takes.
-SHARE: Final = 1 / 3
+ROUNDS: Final = 9
+QUICK: Final = 3
+TARGET: Final = Target(0.2)
+WITHOUT: Final = "faust-streaming is not installed"
+
+#: Measures the microseconds per request.
+Kind = Callable[[Any], Awaitable[float]]
 
 
 def faust_case() -> Any:
-    """Declare a case of Faust that tests no request."""
+    """Declare a case of Faust that tests no request; None without Faust."""
     try:
         import faust  # noqa: PLC0415 - optional, and slow to import
     except ImportError:
-        sys.exit('benchmarks.unsampled needs faust-streaming: pip install -e ".[bench]"')
+        return None
     app = faust.App("bench", broker="memory://", store="memory://").LiveCheck()
 
     @app.case(name="bench.order", probability=0.0)
@@ -62,32 +66,40 @@ async def with_sync(case: Any) -> float:
     return (time.perf_counter() - started) / CALLS * 1e6
 
 
-async def measure() -> dict[str, float]:
-    """Return the fastest round of each, by name; rounds are interleaved."""
-    unsampled, inactive = livecheck_case(probability=0.0), livecheck_case(active=False)
-    kinds = {
-        "Faust, async with": (with_async, faust_case()),
-        "not sampled, async with": (with_async, unsampled),
-        "not sampled, with": (with_sync, unsampled),
-        "inactive, async with": (with_async, inactive),
-        "inactive, with": (with_sync, inactive),
+def row(name: str, what: str, rounds: list[dict[str, float]], *, peer: str | None) -> Row:
+    """Make the row of one kind; without a peer, the row has no ratio."""
+    if peer is None:
+        return Row.alone(name, what, [one[name] for one in rounds], unit="µs", target=TARGET, note=WITHOUT)
+    pairs = [(one[name], one[peer]) for one in rounds]
+    return Row.of_pairs(name, what, pairs, beside="faust.livecheck, `async with`", unit="µs", target=TARGET)
+
+
+def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
+    """Measure all kinds in each round."""
+    unsampled, inactive, faust = livecheck_case(probability=0.0), livecheck_case(active=False), faust_case()
+    whats = {
+        "async": "`maybe_trigger()`, not sampled, `async with`",
+        "sync": "`maybe_trigger()`, not sampled, `with`",
+        "inactive": "`maybe_trigger()` of an inactive case, `async with`",
     }
-    rounds = [{name: await kind(case) for name, (kind, case) in kinds.items()} for _ in range(ROUNDS)]
-    return {name: min(one[name] for one in rounds) for name in kinds}
+    kinds: dict[str, tuple[Kind, Any]] = {
+        "async": (with_async, unsampled),
+        "sync": (with_sync, unsampled),
+        "inactive": (with_async, inactive),
+    }
+    if faust is not None:
+        kinds["faust"] = (with_async, faust)
+    count = QUICK if options.quick else ROUNDS
 
+    async def rounds() -> list[dict[str, float]]:
+        return [
+            {name: await kind(case) for name, (kind, case) in kinds.items()}
+            for _ in steps.count(range(count), "rounds")
+        ]
 
-def main() -> None:
-    """Print a table, and exit with 1 if a request takes more than its share."""
-    times = asyncio.run(measure())
-    peer = times.pop("Faust, async with")
-    table = Table("a request that is not tested", "µs", "Faust's, µs", "share")
-    for name, each in times.items():
-        table.add_row(name, f"{each:.2f}", f"{peer:.2f}", f"1/{peer / each:.1f}")
-    Console().print(table)
-    if any(each > peer * SHARE for each in times.values()):
-        sys.exit("a request that is not tested took more than a third of the time it takes with Faust")
+    measured = asyncio.run(rounds())
+    return [row(name, what, measured, peer=None if faust is None else "faust") for name, what in whats.items()]
 
 
 if __name__ == "__main__":
-    argparse.ArgumentParser(prog="python -m benchmarks.unsampled", description=__doc__).parse_args()
-    main()
+    run("unsampled", __doc__, measure)

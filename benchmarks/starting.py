@@ -1,0 +1,95 @@
+"""Measure how long a worker takes to start, the memory that it has then, and the import, beside those of Celery.
+
+A test, or a message of a task that does nothing, waits before the worker is started. The time is from the start of the
+interpreter to the verdict, or to the end of the task. The imports are measured inside new interpreters.
+"""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Final, NamedTuple
+
+from benchmarks.measuring import Row, Steps, Target, measure_pairs, run
+from benchmarks.places import Noops, Tests, inherited, resident, server
+from benchmarks.throughput import worker_options
+
+PAIRS: Final = 7
+QUICK: Final = 2
+TARGET: Final = Target(1.3)
+#: Modules, and what their import is. Celery imports its own modules, and the transport, when they are first used.
+PEERS: Final = {
+    "celery": "`import celery`",
+    "celery, celery.app.base, celery.app.amqp, kombu.transport.redis": "the modules of an app that publishes to Redis",
+}
+_IMPORT: Final = "import time; begun = time.perf_counter(); import {}; print(time.perf_counter() - begun)"
+
+
+class Started(NamedTuple):
+    """The seconds to the first verdict, or task, and the memory then, in megabytes."""
+
+    seconds: float
+    memory: float
+
+
+def start(app: str, publisher: Callable[..., Tests | Noops]) -> Started:
+    """Start a worker for which one message waits."""
+    with server() as place, publisher(place) as messages:
+        messages.publish(1)
+        begun = time.perf_counter()
+        with place.worker(app, worker_options("threads", 8, messages.queue)) as worker:
+            messages.drain(1)
+            return Started(time.perf_counter() - begun, resident(worker))
+
+
+def import_time(modules: str) -> float:
+    """Return the milliseconds that the import of modules takes in a new interpreter."""
+    command = [sys.executable, "-c", _IMPORT.format(modules)]
+    output = subprocess.run(command, env=inherited(), capture_output=True, check=True, text=True).stdout  # noqa: S603
+    return float(output) * 1e3
+
+
+def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
+    """Measure pairs of workers, and of imports."""
+    count = QUICK if options.quick else PAIRS
+    workers = measure_pairs(count, lambda: start("checks", Tests), lambda: start("bare", Noops), steps)
+    imports = [
+        {modules: import_time(modules) for modules in ("livecheck_celery", *PEERS)}
+        for _ in steps.count(range(2 * count), "imports")
+    ]
+    return [
+        Row.of_pairs(
+            "start",
+            "start of a worker to its first verdict",
+            [(ours.seconds, peer.seconds) for ours, peer in workers],
+            beside="a worker of Celery, to its first task",
+            unit="s",
+            target=TARGET,
+        ),
+        Row.of_pairs(
+            "memory",
+            "memory of that worker then",
+            [(ours.memory, peer.memory) for ours, peer in workers],
+            beside="a worker of Celery",
+            unit="MB",
+            target=TARGET,
+        ),
+        *(
+            Row.of_pairs(
+                f"import {index}",
+                "`import livecheck_celery`",
+                [(one["livecheck_celery"], one[peer]) for one in imports],
+                beside=beside,
+                unit="ms",
+                target=TARGET if index == 0 else None,
+            )
+            for index, (peer, beside) in enumerate(PEERS.items())
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    run("starting", __doc__, measure)
