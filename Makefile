@@ -114,7 +114,7 @@ docs: .venv/installed-docs ## write the generated pages, and build the site into
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 bench: install ## measure what LiveCheck costs, and write docs/performance.md: 12 minutes; ARGS="throughput idle", ARGS=--quick
-	@$(MAKE) --no-print-directory .venv-bench/installed || echo "faust-streaming could not be installed: no comparison with it"
+	@$(MAKE) --silent .venv-bench/installed || echo "faust-streaming could not be installed: no comparison with it"
 	@$(BIN)/python -m benchmarks $(ARGS)
 
 bench-outage: install ## measure what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"

@@ -19,7 +19,7 @@ from benchmarks.throughput import worker_options
 from tests.helpers.programs import REPOSITORY
 
 CASES: Final = 10_000
-RUNS: Final = 5
+RUNS: Final = 3
 QUICK: Final = (500, 2)
 TARGET: Final = Target(2, of_value=True)
 

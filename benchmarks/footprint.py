@@ -20,7 +20,7 @@ from tests.helpers.footprints import BulkStore, per_test, run_executions, used
 from tests.helpers.valkey import embedded
 
 FEW: Final = 10_000
-MANY: Final = 50_000
+MANY: Final = 30_000
 QUICK: Final = (500, 2_000)
 PART: Final = 2_500
 SLACK: Final = 60.0

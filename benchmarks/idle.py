@@ -2,7 +2,7 @@
 
 Two servers, each with a worker and a beat, run at the same time, one with 10,000 cases, the other with 10. No test is
 triggered. The commands that Redis processes, those of scripts included, and the processor time of the programs are
-counted over 40 s, in four parts.
+counted over a minute, the longest period of what worker and beat do by themselves.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ from __future__ import annotations
 import argparse
 import sys
 from contextlib import ExitStack
-from itertools import pairwise
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from benchmarks.measuring import Row, Steps, Target, run
 from benchmarks.places import Server, commands, cpu_seconds, server, wait_answering
@@ -20,9 +19,10 @@ from tests.helpers.programs import Program
 CASES: Final = 10_000
 FEW: Final = 10
 QUICK: Final = 500
-SETTLE: Final = 15.0
-PARTS: Final = 4
-PART: Final = 10.0
+SETTLE: Final = 10.0
+WINDOW: Final = 60.0
+#: The resolution of processor time, as a share.
+LEAST: Final = 0.01
 OPTIONS: Final = "-P threads -c 8 -Q livecheck,livecheck.schedule --loglevel WARNING"
 
 
@@ -48,53 +48,29 @@ def install(stack: ExitStack, cases: int) -> Installation:
 
 def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
     """Measure both installations at the same time."""
-    cases = QUICK if options.quick else options.cases
+    cases, window = (QUICK, 5.0) if options.quick else (options.cases, WINDOW)
     with ExitStack() as stack:
-        many, few = (install(stack, count) for count in (cases, FEW))
+        both = [install(stack, count) for count in (cases, FEW)]
         with steps.doing("the workers start"):
-            for one in (many, few):
+            for one in both:
                 wait_answering(one.place, 1)
-        steps.wait(2.0 if options.quick else SETTLE, "all settle")
-        counted = [(many.counted(), few.counted())]
-        for _ in range(1 if options.quick else PARTS):
-            steps.wait(PART, "idle")
-            counted.append((many.counted(), few.counted()))
+        steps.wait(SETTLE, "all settle")
+        before = [one.counted() for one in both]
+        steps.wait(window, "idle")
+        after = [one.counted() for one in both]
 
-    def pairs(index: int, factor: float) -> list[tuple[float, float]]:
-        return [
-            ((after[0][index] - before[0][index]) / PART * factor, (after[1][index] - before[1][index]) / PART * factor)
-            for before, after in pairwise(counted)
-        ]
+    def row(index: int, name: str, what: str, *, unit: str = "/s", scale: float = 1, target: Target | None) -> Row:
+        used = [(end[index] - start[index]) / window * scale for start, end in zip(before, after, strict=True)]
+        many, few = (max(LEAST, value) for value in used)
+        what = f"{what}, {cases:,} cases, no test"
+        return Row.of_pairs(name, what, [(many, few)], beside=f"{FEW} cases", unit=unit, target=target)
 
-    beside = f"{FEW} cases"
-    idle = f"{cases:,} cases, no test"
+    share: Any = {"unit": "% of a core", "scale": 100}
     return [
-        Row.of_pairs(
-            "commands",
-            f"Redis commands, {idle}",
-            pairs(0, 1),
-            beside=beside,
-            unit="/s",
-            target=Target(50, of_value=True),
-        ),
-        Row.of_pairs(
-            "worker",
-            f"processor time of the worker, {idle}",
-            _nonzero(pairs(1, 100)),
-            beside=beside,
-            unit="% of a core",
-            target=Target(2, of_value=True),
-        ),
-        Row.of_pairs(
-            "beat", f"processor time of beat, {idle}", _nonzero(pairs(2, 100)), beside=beside, unit="% of a core"
-        ),
+        row(0, "commands", "Redis commands", target=Target(50, of_value=True)),
+        row(1, "worker", "processor time of the worker", **share, target=Target(2, of_value=True)),
+        row(2, "beat", "processor time of beat", **share, target=None),
     ]
-
-
-def _nonzero(pairs: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Return the pairs with values of at least the resolution of the clock, a hundredth of a second in each part."""
-    least = 1 / PART
-    return [(max(ours, least), max(peer, least)) for ours, peer in pairs]
 
 
 def add_options(parser: argparse.ArgumentParser) -> None:

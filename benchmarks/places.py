@@ -61,6 +61,7 @@ class Server:
             try:
                 yield program
             finally:
+                program.kill()  # at once: what it was measured for is done
                 program.end()
 
 

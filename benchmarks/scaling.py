@@ -17,7 +17,7 @@ from benchmarks.places import Tests, held, server, wait_answering
 from benchmarks.throughput import worker_options
 
 ROUNDS: Final = 3
-BACKLOG: Final = 2_000
+BACKLOG: Final = 1_500
 QUICK: Final = (1, 300)
 #: Within 20 %.
 SHARE: Final = 0.8
