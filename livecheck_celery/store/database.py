@@ -15,7 +15,8 @@ from livecheck_celery.models import TestReport
 from livecheck_celery.store.encoding import report_json
 from livecheck_celery.store.keys import Keys
 from livecheck_celery.store.redis.client import connect, errors_translated, is_unreadable
-from livecheck_celery.store.redis.pool import Connections
+from livecheck_celery.store.redis.pool import BoundedPool, Connections
+from livecheck_celery.store.redis.shared_trips import SharedTrips
 from livecheck_celery.store.scripts import Call, Script, run, run_all
 from livecheck_celery.store.unreadable import Unreadable
 from livecheck_celery.utils.sanitize import get_logger
@@ -85,6 +86,8 @@ class Database:
         self.timeout = timeout
         self.unreadable = unreadable or Unreadable()
         self._throttle = Throttle()
+        pool = getattr(client, "connection_pool", None)
+        self._shared_trips = SharedTrips(pool) if isinstance(pool, BoundedPool) else None
 
     def errors_translated(self) -> AbstractContextManager[None]:
         """Raise every Redis error in the block as RedisUnavailable."""
@@ -110,8 +113,9 @@ class Database:
         Raises:
             RedisUnavailable: Redis did not answer, or the script failed.
         """
+        execute = self._shared_trips.execute if self._shared_trips else self.client.execute_command
         with self.errors_translated():
-            return run(self.client, call)
+            return run(execute, call)
 
     def run_all(self, calls: Sequence[Call], *, raise_on_error: bool = True) -> list[Any]:
         """Run scripts in one round trip and return their replies; with ``raise_on_error=False``, errors are replies.

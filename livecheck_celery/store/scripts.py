@@ -12,7 +12,7 @@ and called by name; the call is sent later, alone or together with others::
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from hashlib import sha1
@@ -121,13 +121,13 @@ class Script:
             yield f"unknown {', '.join(unknown)}"
 
 
-def run(client: redis.Redis, call: Call) -> Any:
-    """Run one script and return its reply."""
+def run(execute: Callable[..., Any], call: Call) -> Any:
+    """Run one script by ``execute``, which sends a command, and return its reply."""
     # redis-py's own Script asks the server each time whether it has the script.
     try:
-        return client.evalsha(call.script.sha, *call.operands)
+        return execute("EVALSHA", call.script.sha, *call.operands)
     except redis.exceptions.NoScriptError:
-        return client.eval(call.script.source, *call.operands)
+        return execute("EVAL", call.script.source, *call.operands)
 
 
 def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:

@@ -18,6 +18,7 @@ from kombu.exceptions import ContentDisallowed, DecodeError
 from livecheck_celery.delivery.publisher import LAYOUT_KEYWORD
 from livecheck_celery.execution.failures import describe
 from livecheck_celery.models import MAX_ID, is_newer
+from livecheck_celery.tasks import ledger_acks
 from livecheck_celery.tasks.own_task import JSON, queues_of
 from livecheck_celery.tasks.protocols import Installed
 from livecheck_celery.utils.sanitize import get_logger, is_printable
@@ -78,6 +79,7 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
                 consumed[name] = queue
                 parent.task_consumer.add_queue(queue)
             if ours:
+                ledger_acks.install(parent.task_consumer.channel)
                 parent.create_task_handler = lambda: _handler(
                     parent, type(parent).create_task_handler(parent), livechecks
                 )

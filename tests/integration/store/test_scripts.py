@@ -207,7 +207,7 @@ def test_script_refuses_a_number_that_a_command_would_refuse(
             if argument in _WHOLE or (argument in _NUMBERS and wrong not in (2.5, "")):
                 changed = Call(call.script, call.keys, (*call.args[:at], wrong, *call.args[at + 1 :]))
                 with pytest.raises(redis.ResponseError, match=f"{argument} is not a number in range"):
-                    run(client, changed)
+                    run(client.execute_command, changed)
                 assert contents(client) == before, (argument, wrong)
 
 

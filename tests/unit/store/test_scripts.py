@@ -174,7 +174,7 @@ def test_call_cannot_be_changed() -> None:
 
 def test_booleans_are_sent_as_numbers_and_none_as_an_empty_string(redis_client: redis.Redis) -> None:
     call = make_script()(store="s", first=True, others=[False, None, 0.25, "text"])
-    assert run(redis_client, call) == ["1", "0", "", "0.25", "text"]
+    assert run(redis_client.execute_command, call) == ["1", "0", "", "0.25", "text"]
 
 
 # -- sending
