@@ -8,17 +8,15 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, MutableMapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, suppress
 from functools import partial
-from typing import Any, ClassVar, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeVar, overload
 
 import click
-import requests
 from celery import Celery
 
 from livecheck_celery.cases import declaration
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.hooks import close_async
 from livecheck_celery.cases.redis_signal import RedisSignal
-from livecheck_celery.cases.session import Session
 from livecheck_celery.config import Settings, from_conf, from_environ, resolve_settings
 from livecheck_celery.context import current_test, detached, identity_here
 from livecheck_celery.default_app import check_concurrency, default_app
@@ -32,7 +30,6 @@ from livecheck_celery.models import TestExecution, TestReport
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation import deferral, messages
 from livecheck_celery.propagation.clients import registry as clients
-from livecheck_celery.propagation.clients.requests import carry
 from livecheck_celery.propagation.django import Receivers
 from livecheck_celery.propagation.gate import Gate, LateGate, Policy
 from livecheck_celery.propagation.middleware import Middlewares
@@ -47,6 +44,9 @@ from livecheck_celery.utils.compat import connect_method, is_configured
 from livecheck_celery.utils.lazy import lazy
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.validation import did_you_mean
+
+if TYPE_CHECKING:
+    import requests
 
 logger = get_logger(__name__)
 
@@ -336,6 +336,10 @@ class BaseLiveCheck(Middlewares):
 
     def session(self) -> requests.Session:
         """Return a requests session that propagates the current test to the hosts in ``http_hosts``."""
+        # Imported when first needed: few processes make requests of LiveCheck's, and importing requests takes long.
+        from livecheck_celery.cases.session import Session  # noqa: PLC0415 - see above
+        from livecheck_celery.propagation.clients.requests import carry  # noqa: PLC0415 - see above
+
         return carry(Session(), self.gate)
 
     def instrument(self, name: str, *, hosts: Iterable[str] | None = None) -> None:

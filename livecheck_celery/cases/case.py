@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, cast
 
-from livecheck_celery.cases import http
 from livecheck_celery.cases.base_case import BaseCase
 from livecheck_celery.cases.descriptors import PerCase
 from livecheck_celery.cases.runner import TestRunner
@@ -116,6 +115,9 @@ class Case(BaseCase):
             url: absolute URL.
             kwargs: arguments of ``requests.Session.request``.
         """
+        # Imported when first needed: importing requests takes long, and most processes declare cases and run none.
+        from livecheck_celery.cases import http  # noqa: PLC0415 - see above
+
         try:
             with self.app.session() as session:
                 body = http.fetch(method, url, settings=self.url_settings, session=session, **kwargs)

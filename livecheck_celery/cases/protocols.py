@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import requests
 from celery import Celery
 
 from livecheck_celery.config import Settings
@@ -15,6 +14,9 @@ from livecheck_celery.guard import Guard
 from livecheck_celery.models import TestReport
 from livecheck_celery.propagation.gate import Gate
 from livecheck_celery.runtime import Runtime
+
+if TYPE_CHECKING:
+    import requests
 
 
 class CaseApp(Protocol):

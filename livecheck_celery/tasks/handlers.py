@@ -35,7 +35,6 @@ from livecheck_celery.store.counters import FOREIGN
 from livecheck_celery.tasks.beat_schedule import FAKE_REQUEST, HEARTBEAT, RECOVER, STALLED
 from livecheck_celery.tasks.each import all_of, each, each_at_once
 from livecheck_celery.tasks.fake_requests import make_fake_request, resend_lapsed, scheduled_cases
-from livecheck_celery.tasks.heartbeat import ping
 from livecheck_celery.tasks.late_results import finish_task, late_result
 from livecheck_celery.tasks.own_task import OwnTask
 from livecheck_celery.tasks.protocols import Installed, stall_limits
@@ -154,6 +153,9 @@ class Tasks:
 
     def heartbeat(self) -> None:
         """Ping the external dead-man's switch."""
+        # Imported when first needed: one worker pings, and importing the HTTP client takes long.
+        from livecheck_celery.tasks.heartbeat import ping  # noqa: PLC0415 - see above
+
         all_of(self._livechecks, ping)
 
     def recover(self) -> None:

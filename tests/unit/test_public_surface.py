@@ -49,6 +49,24 @@ def test_import_of_the_package_imports_nothing_that_it_does_not_need() -> None:
     run_script(code)
 
 
+@pytest.mark.parametrize("face", ["livecheck_celery", "livecheck_celery.aio"])
+def test_declaration_of_a_case_imports_no_http_client_command_or_integration(face: str) -> None:
+    code = (
+        "import sys\n"
+        "from celery import Celery\n"
+        f"from {face} import LiveCheck, Signal\n"
+        "livecheck = LiveCheck(Celery('shop', broker='redis://127.0.0.1:1/0', set_as_current=False))\n"
+        "@livecheck.case(probability=0.1)\n"
+        "class test_order:\n"
+        "    stored: Signal[int]\n"
+        "heavy = 'requests httpx aiohttp rich flask sqlalchemy sqlite3 charset_normalizer'.split()\n"
+        "heavy += ['celery.bin', 'livecheck_celery.cli', 'livecheck_celery.integrations']\n"
+        "loaded = [name for name in heavy if name in sys.modules]\n"
+        "assert not loaded, loaded\n"
+    )
+    run_script(code)
+
+
 @pytest.mark.promise("`livecheck_celery.aio` has each name of `livecheck_celery`.", theme="aio")
 def test_asyncio_face_has_each_name_of_the_other() -> None:
     assert aio.__all__ == livecheck_celery.__all__
