@@ -124,9 +124,18 @@ class Database:
             RedisUnavailable: Redis did not answer, or a script failed.
         """
         with self.errors_translated():
-            replies = run_all(self.client, calls)
+            replies = run_all(self._execute_all, calls)
         if raise_on_error:
             self.raise_first_error(replies)
+        return replies
+
+    def _execute_all(self, commands: Sequence[tuple[Any, ...]]) -> list[Any]:
+        if self._shared_trips is not None:
+            return self._shared_trips.execute_all(commands)
+        pipeline: Any = self.pipeline()  # redis-py leaves execute_command() untyped
+        for command in commands:
+            pipeline.execute_command(*command)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
         return replies
 
     def run_each(self, calls: Mapping[str, Call]) -> dict[str, Any]:

@@ -130,23 +130,23 @@ def run(execute: Callable[..., Any], call: Call) -> Any:
         return execute("EVAL", call.script.source, *call.operands)
 
 
-def run_all(client: redis.Redis, calls: Sequence[Call]) -> list[Any]:
+def run_all(execute_all: Callable[[list[tuple[Any, ...]]], list[Any]], calls: Sequence[Call]) -> list[Any]:
     """Run scripts in one round trip; a second one runs the scripts that the server did not have.
+
+    Args:
+        execute_all: sends commands in one round trip; errors are replies.
+        calls: the calls.
 
     Returns:
         The reply of each script; errors are replies.
     """
     if not calls:
         return []
-    pipeline = client.pipeline(transaction=False)
-    for call in calls:
-        pipeline.evalsha(call.script.sha, *call.operands)
-    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    replies = execute_all([("EVALSHA", call.script.sha, *call.operands) for call in calls])
     unknown = [at for at, reply in enumerate(replies) if isinstance(reply, redis.exceptions.NoScriptError)]
     if unknown:
-        for at in unknown:
-            pipeline.eval(calls[at].script.source, *calls[at].operands)
-        for at, reply in zip(unknown, pipeline.execute(raise_on_error=False), strict=True):
+        again = execute_all([("EVAL", calls[at].script.source, *calls[at].operands) for at in unknown])
+        for at, reply in zip(unknown, again, strict=True):
             replies[at] = reply
     return replies
 

@@ -92,6 +92,20 @@ class SharedTrips:
             if self._sender == me or not command.is_done:
                 self._leave(command)
 
+    def execute_all(self, commands: Iterable[Iterable[str | float]]) -> list[Any]:
+        """Send commands in a round trip of their own, and return their replies; errors are replies.
+
+        Raises:
+            RedisError: Redis did not answer; it may have executed some.
+            UnicodeEncodeError: a part is not a text that can be encoded; nothing was sent.
+        """
+        batch = [_Command(_packed(parts), 0) for parts in commands]
+        self._send(batch)
+        for command in batch:
+            if command.error is not None and not isinstance(command.error, redis.ResponseError):
+                raise command.error
+        return [command.reply if command.error is None else command.error for command in batch]
+
     def _appoint(self) -> None:
         """Have the thread of the next command send it, with those behind it."""
         self._sender = self._waiting[0].owner

@@ -1,7 +1,9 @@
 """Scripts: headers and declarations agree, calls take exactly their names, and scripts keep to their keys."""
 
 import re
+from functools import partial
 from importlib.resources import files
+from typing import Any
 
 import pytest
 import redis
@@ -180,17 +182,25 @@ def test_booleans_are_sent_as_numbers_and_none_as_an_empty_string(redis_client: 
 # -- sending
 
 
+def pipelined(client: redis.Redis, commands: list[tuple[Any, ...]]) -> list[Any]:
+    pipeline: Any = client.pipeline(transaction=False)
+    for command in commands:
+        pipeline.execute_command(*command)
+    replies: list[Any] = pipeline.execute(raise_on_error=False)
+    return replies
+
+
 def test_replies_are_in_the_order_of_the_calls_and_errors_are_among_them(redis_client: redis.Redis) -> None:
     echo = make_script()
     failing = make_script(ECHO.replace("return ARGV", "return redis.call('GET')"))
     calls = [echo(store="s", first="a", others=[]), failing(store="s", first="b", others=[])]
     calls.append(echo(store="s", first="c", others=[]))
     for _ in range(2):  # unknown to the server, then known
-        first, error, last = run_all(redis_client, calls)
+        first, error, last = run_all(partial(pipelined, redis_client), calls)
         assert (first, last) == (["a"], ["c"])
         assert isinstance(error, redis.ResponseError)
 
 
 def test_empty_list_of_calls_sends_nothing() -> None:
     with redis.Redis(port=1) as nowhere:
-        assert run_all(nowhere, []) == []
+        assert run_all(partial(pipelined, nowhere), []) == []

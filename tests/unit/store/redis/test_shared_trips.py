@@ -199,6 +199,18 @@ def test_signal_handler_can_send_while_its_thread_does(server: Server, trips: Sh
     assert server.trips == [["handler"], ["a"]]
 
 
+def test_commands_of_one_thread_are_a_round_trip_of_their_own(server: Server, trips: SharedTrips) -> None:
+    error = server.replies["b"] = redis.ResponseError("WRONGTYPE")
+    assert trips.execute_all([("PING", "a"), ("PING", "b"), ("PING", "c")]) == ["a", error, "c"]
+    server.replies["b"] = redis.TimeoutError("timed out")
+    with pytest.raises(redis.TimeoutError, match="timed out"):
+        trips.execute_all([("PING", "a"), ("PING", "b"), ("PING", "c")])
+    assert (server.disconnected, server.taken) == (1, 0)
+    with pytest.raises(UnicodeEncodeError):
+        trips.execute_all([("PING", "a"), ("PING", "\ud800")])
+    assert len(server.trips) == 2
+
+
 def test_command_that_cannot_be_encoded_fails_alone(server: Server, trips: SharedTrips) -> None:
     with pytest.raises(UnicodeEncodeError):
         trips.execute("PING", "\ud800")
