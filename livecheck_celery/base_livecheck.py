@@ -267,6 +267,10 @@ class BaseLiveCheck(Middlewares):
                 case.apply_overrides(shared_config.overrides.get(case.name, {}))
         self._django.follow(django_sources(self.cases.values(), shared_config.sources))
 
+    def listens_to(self, kind: str, name: str) -> bool:
+        """Return whether `operation_finished` does anything for operations of this kind and name."""
+        return self._runtime is None or self._runtime.automatic_signals.listens_to(kind, name)
+
     def operation_finished(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:

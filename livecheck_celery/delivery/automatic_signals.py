@@ -30,17 +30,21 @@ class AutomaticSignals:
         self._outbox = outbox
         self._max_payload = max_payload
 
+    def listens_to(self, kind: str, name: str) -> bool:
+        """Return whether an operation of this kind and name is a source, or can be one."""
+        sources = self._shared_config.sources
+        # Before the first read of the sources, the outbox looks them up, since its thread may wait.
+        return sources is None or bool(sources.targets(Source(kind, name)))
+
     def operation_finished(
         self, kind: str, name: str, tests: Sequence[TestExecution], *, value: Any = None, error: str | None = None
     ) -> None:
         """Record a finished operation; arguments as for `livecheck_celery.propagation.gate.OperationFinished`."""
         if not tests:
             return
-        source = Source(kind, name)
-        sources = self._shared_config.sources
-        # Before the first read of the sources, the outbox looks them up, since its thread may wait.
-        if sources is not None and not sources.targets(source):
+        if not self.listens_to(kind, name):
             return
+        source = Source(kind, name)
         if kind == SPAN:
             value = masked(value)  # attributes are set by libraries, unasked
         text, error = ("null", error[:MAX_ERROR]) if error is not None else self._encode(source, value)

@@ -18,7 +18,7 @@ from celery.signals import before_task_publish, task_failure, task_postrun, task
 from livecheck_celery.blocks import Work, is_anything_in_force
 from livecheck_celery.context import mark_in_force, operation_tests
 from livecheck_celery.guard import GUARD, guarded
-from livecheck_celery.models import HEADER_ID, HEADER_OLD_SYNTHETIC, HEADER_SYNTHETIC
+from livecheck_celery.models import HEADER_ID, HEADER_OLD_SYNTHETIC, HEADER_SYNTHETIC, TestExecution
 from livecheck_celery.propagation.followed_tasks import FollowedTasks
 from livecheck_celery.propagation.headers import (
     DATA_HEADERS,
@@ -178,17 +178,24 @@ def _leave_task(task: Task[Any, Any], **_: Any) -> None:
 
 @guarded("celery: failed to record the outcome of a task; continuing", None)
 def _report_success(sender: Task[Any, Any], result: Any, **_: Any) -> None:
-    if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
-        for listener in _listeners:
-            listener.operation_finished(TASK, sender.name, tests, value=result)
+    for listener, tests in _those_to_notify(sender):
+        listener.operation_finished(TASK, sender.name, tests, value=result)
 
 
 @guarded("celery: failed to record the outcome of a task; continuing", None)
 def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) -> None:
-    if tests := operation_tests(since=0.0):  # a task began before all tests triggered in it
+    for listener, tests in _those_to_notify(sender):
         error = f"task {sender.name} raised {type_and_message(exception)}"
-        for listener in _listeners:
-            listener.operation_finished(TASK, sender.name, tests, error=error)
+        listener.operation_finished(TASK, sender.name, tests, error=error)
+
+
+def _those_to_notify(task: Task[Any, Any]) -> list[tuple[Listener, list[TestExecution]]]:
+    """Return the listeners for which ``task`` is a source, which few tasks are, and its tests."""
+    listeners = [listener for listener in _listeners if listener.listens_to(TASK, task.name)]
+    if not listeners:
+        return []
+    tests = operation_tests(since=0.0)  # a task began before all tests triggered in it
+    return [(listener, tests) for listener in listeners if tests]
 
 
 _followed: Final = FollowedTasks(

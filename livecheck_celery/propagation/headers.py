@@ -84,9 +84,11 @@ def parse(headers: Mapping[str, Any]) -> Carried:
     A test that is malformed or expired is left out. A mark never is, and has no expiry here, so that neither a backlog
     in a queue nor a newer version of LiveCheck turns fake requests into real ones.
     """
-    mark = _mark_of(headers.get(HEADER_SYNTHETIC, _mark_of_earlier_version(headers)))
+    mark = _mark_of(headers[HEADER_SYNTHETIC] if HEADER_SYNTHETIC in headers else _mark_of_earlier_version(headers))
     innermost = TestExecution.from_headers(headers, mark) if HEADER_ID in headers else None
-    tests = [] if innermost is None else [innermost, *outer_tests.unpack(headers.get(HEADER_OUTER), mark)]
+    tests = [] if innermost is None else [innermost]
+    if tests and HEADER_OUTER in headers:
+        tests += outer_tests.unpack(headers[HEADER_OUTER], mark)
     live = [test for test in tests if not test.is_expired]
     return Carried(tuple(live), mark) if live or mark else NOTHING
 

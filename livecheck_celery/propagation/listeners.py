@@ -20,6 +20,9 @@ class Listener(Protocol):
     def operation_finished(self) -> OperationFinished:
         """The callback."""
 
+    def listens_to(self, kind: str, name: str) -> bool:
+        """Return whether the callback does anything for operations of this kind and name; fast."""
+
     def count_ignored(self, reason: str) -> None:
         """Count the headers of a message that are ignored."""
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
 from typing import Any
 
-from livecheck_celery.blocks import Work, current_work
+from livecheck_celery.blocks import Work, current_work, is_anything_in_force
 from livecheck_celery.guard import GUARD
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
@@ -24,6 +24,8 @@ def inject(gate: Gate, headers: MutableMapping[str, str] | list[tuple[str, bytes
         headers: a mapping, which gets values of ``str``; or a list, which gets pairs of ``str`` and ``bytes`` as Kafka
             clients use them.
     """
+    if not is_anything_in_force():
+        return
     with GUARD("inject", "messages: failed to add the test to the headers of a message; continuing"):
         own = gate.headers()
         if not own:

@@ -55,7 +55,7 @@ def known_headers(environ: WSGIEnvironment) -> list[tuple[str, Any]]:
 def _path(environ: WSGIEnvironment) -> str:
     path: str = environ.get("SCRIPT_NAME", "") + environ.get("PATH_INFO", "")
     # WSGI passes the bytes of the path decoded as Latin-1.
-    return path.encode("latin-1", "replace").decode("utf-8", "replace")
+    return path if path.isascii() else path.encode("latin-1", "replace").decode("utf-8", "replace")
 
 
 @guarded("wsgi: failed to inspect a response; continuing", False)

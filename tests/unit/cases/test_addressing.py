@@ -160,6 +160,9 @@ def test_task_with_endless_blocks_has_constant_memory(order: Any, recorded: list
     finished: list[list[str]] = []
 
     class Listener:
+        def listens_to(self, kind: str, name: str) -> bool:
+            return (kind, name) == ("task", task.name)
+
         def operation_finished(self, kind: str, name: str, tests: Any, **_: object) -> None:
             finished.append([test.id for test in tests])
 

@@ -19,6 +19,7 @@ from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation import celery as celery_propagation
 from livecheck_celery.propagation.followed_tasks import MAX_UNUSED
 from livecheck_celery.propagation.headers import outgoing
+from livecheck_celery.propagation.sources import SourceIndex
 from tests.helpers.factories import make_test
 
 TEST = make_test("o-1")
@@ -32,6 +33,10 @@ class Listener:
 
     def __init__(self) -> None:
         self.finished: list[Finished] = []
+
+    def listens_to(self, kind: str, name: str) -> bool:
+        """Listen to all tasks."""
+        return True
 
     def count_ignored(self, reason: str) -> None:
         """Not counted."""
@@ -123,6 +128,23 @@ def test_task_that_triggers_a_test_is_followed_from_then_on(listener: Any) -> No
 def test_task_that_triggers_in_a_copy_of_its_context_is_followed(listener: Any) -> None:
     run(lambda: copy_context().run(collect, TEST))
     assert listener.finished == [("orders.store", ["o-1"], None)]
+
+
+def test_tests_of_a_task_that_nobody_listens_to_are_not_looked_for(
+    listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(celery_propagation, "operation_tests", lambda **_: pytest.fail("no source"))
+    monkeypatch.setattr(listener, "listens_to", lambda kind, name: (kind, name) != ("task", "orders.store"))
+    run(headers=TEST.as_headers())
+    assert listener.finished == []
+
+
+def test_livecheck_listens_to_all_tasks_until_it_knows_the_sources() -> None:
+    livecheck = LiveCheck(Celery("shop", broker="redis://localhost:1/0", set_as_current=False))
+    assert livecheck.listens_to("task", "orders.store")
+    livecheck.runtime.shared_config.sources = SourceIndex({"shop.test_order": {"stored": ("task", "orders.store")}})
+    assert livecheck.listens_to("task", "orders.store")
+    assert not livecheck.listens_to("task", "orders.ship")
 
 
 def test_failed_task_that_triggered_reports_its_error(listener: Any) -> None:
