@@ -20,6 +20,7 @@ from livecheck_celery.cases.clashes import check_attributes
 from livecheck_celery.cases.declaration import (
     Declaration,
     bound_signals,
+    class_options,
     description,
     face_of,
     resolve_options,
@@ -31,7 +32,7 @@ from livecheck_celery.cases.logging import CaseLog, Diag
 from livecheck_celery.cases.protocols import CaseApp
 from livecheck_celery.cases.runner_class import make_runner
 from livecheck_celery.cases.trigger import BaseTrigger, make_maybe_trigger
-from livecheck_celery.config import NOT_GIVEN, OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
+from livecheck_celery.config import OVERRIDABLE, CaseOptions, CaseSettings, UrlSettings
 from livecheck_celery.context import current_test
 from livecheck_celery.errors import ConfigurationError, RedisUnavailable, SuiteFailed, UnknownSignal
 from livecheck_celery.execution.drivers import Driver, drive
@@ -151,19 +152,20 @@ class BaseCase(CaseOptions, Declaration):
         **kwargs: Any,
     ) -> None:
         given = {option: value for option, value in locals().items() if option in OPTIONS & self._given} | kwargs
-        check_attributes(type(self), name, face_of(type(self)))
+        face = face_of(type(self))
+        check_attributes(type(self), name, face)
         self.app = app
         self.name = name
         self._declared = {}
-        settings = resolve_options(name, app, self._class_attribute, given)
+        settings = resolve_options(name, app, class_options(type(self), face), given)
         for option in OPTIONS:
             setattr(self, option, getattr(settings, option))
         self.signals = {}
-        for attribute, signal in bound_signals(self, signals or (), face_of(type(self))):
+        for attribute, signal in bound_signals(self, signals or (), face):
             self.signals[signal.name] = signal
             setattr(self, attribute, signal)
         self.total_signals = len(self.signals)
-        enter_override(self, face_of(type(self)))
+        enter_override(self, face)
         if self.logger is BaseCase.logger:  # not the subclass's own
             self.logger = get_logger(f"{BaseCase.logger.name}.{name}")
         self.signal_limits = {name: one.times for name, one in self.signals.items() if one.times is not None}
@@ -177,11 +179,6 @@ class BaseCase(CaseOptions, Declaration):
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
         raise ConfigurationError(f"case {self.name}: is not a class; inherit from a class that is not decorated")
-
-    def _class_attribute(self, option: str) -> Any:
-        classes = type(self).__mro__
-        own = classes[: classes.index(face_of(type(self)))]
-        return next((vars(cls)[option] for cls in own if option in vars(cls)), NOT_GIVEN)
 
     # -- to override
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
+from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, ClassVar, Final, Generic, Self
 
@@ -214,9 +215,15 @@ class BaseSignal(Generic[T]):
         return f"signal {self.name} ({self.index} of {len(self.case.signals)})"
 
 
+#: Its annotations are not read, so that it is the same after they have been evaluated.
+_signature: Final = lru_cache(maxsize=64)(signature_of)
+
+
 def _by_name(signal: object, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments with which ``signal`` is made, by name."""
-    signature = signature_of(type(signal).__init__)
+    if not args:
+        return dict(kwargs)
+    signature = _signature(type(signal).__init__)
     try:
         bound = signature.bind(signal, *args, **kwargs)
     except TypeError:  # which the call raises, too

@@ -17,7 +17,7 @@ from livecheck_celery.cases.base_signal import BaseSignal
 from livecheck_celery.cases.clashes import check_signal
 from livecheck_celery.cases.protocols import CaseApp, DeclaredCase
 from livecheck_celery.cases.value_types import value_type_of
-from livecheck_celery.config import CaseSettings
+from livecheck_celery.config import NOT_GIVEN, CaseSettings
 from livecheck_celery.errors import ConfigurationError
 from livecheck_celery.utils.annotations import annotations_of
 from livecheck_celery.utils.durations import seconds
@@ -148,8 +148,14 @@ def _check_init(case: object, name: str) -> None:
         )
 
 
+def class_options(cls: type, base: type) -> dict[str, Any]:
+    """Return the options that ``cls`` and its bases before ``base``, the class of all cases, have as attributes."""
+    own = cls.__mro__[: cls.__mro__.index(base)]
+    return {name: vars(one)[name] for one in reversed(own) for name in vars(one) if name in CaseSettings.model_fields}
+
+
 def resolve_options(
-    case_name: str, app: CaseApp, class_attribute: Callable[[str], Any], given: Mapping[str, Any]
+    case_name: str, app: CaseApp, class_attributes: Mapping[str, Any], given: Mapping[str, Any]
 ) -> CaseSettings:
     """Return the options of a case: those ``given``, its class attributes, then those configured for all cases.
 
@@ -160,10 +166,15 @@ def resolve_options(
         ConfigurationError: an option of the declaration is unknown or wrong.
     """
     owner = f"case {case_name}"
-    if not hasattr(app, "setting_sources"):
+    sources = getattr(app, "setting_sources", None)
+    if sources is None:
         raise ConfigurationError(f"{owner}: app: {app!r:.100} is not a LiveCheck")
+
+    def class_attribute(name: str) -> Any:
+        return class_attributes.get(name, NOT_GIVEN)
+
     try:
-        return CaseSettings.resolve(owner, (class_attribute, *app.setting_sources), given)
+        return CaseSettings.resolve(owner, (class_attribute, *sources), given)
     except ConfigurationError as exc:
         settings = CaseSettings.resolve(owner, (class_attribute,), given)
         app.refuse_settings(exc)

@@ -23,7 +23,8 @@ def check_methods(cls: type, case_name: str, base: type) -> None:
         ConfigurationError: a method has a ``yield``: calling it would execute nothing, and the test would pass; it is a
             method of the other face; or a hook does not take the arguments with which LiveCheck calls it.
     """
-    for name in dir(cls):
+    own = (one for one in cls.__mro__ if not issubclass(base, one))
+    for name in sorted({name for one in own for name in vars(one)}):
         if name in _METHODS or name.startswith("on_"):
             check_method(f"case {case_name}", name, inspect.getattr_static(cls, name), base)
 
@@ -59,8 +60,10 @@ def _check_face(owner: str, name: str, method: Any, base: type) -> None:
 
 
 def _check_arguments(owner: str, name: str, method: Any, base: type) -> None:
+    if name in _ANY_ARGUMENTS:
+        return
     arguments = list(inspect.signature(getattr(base, name)).parameters)[1:]
-    if name not in _ANY_ARGUMENTS and not _takes(method, arguments):
+    if not _takes(method, arguments):
         raise ConfigurationError(
             f"{owner}: {name}() is called as {name}({', '.join(arguments)}); declare it with these arguments"
         )

@@ -47,7 +47,9 @@ class Resolved(BaseModel):
         values = {name: value for name, value in arguments.items() if cls._is_given(name, value)}
         for name in cls.model_fields.keys() - values.keys():
             for source in sources:
-                value = cls._none_or(name, source(name))
+                if (value := source(name)) is NOT_GIVEN:
+                    continue
+                value = cls._none_or(name, value)
                 if cls._is_given(name, value) and not _is_empty(value):
                     values[name] = value
                     break

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cache
+from types import ModuleType
 from typing import Any, Final
+
+from celery.app.utils import Settings as Celerys
+from celery.utils.collections import DictAttribute
 
 from livecheck_celery.config.cases import CaseSettings
 from livecheck_celery.config.options import NOT_GIVEN
@@ -22,13 +26,40 @@ DEFAULT_URL: Final = "redis://localhost:6379/0"
 
 
 def from_conf(conf: Any) -> Callable[[str], Any]:
-    """Return a source of settings: a Celery configuration."""
-    return lambda name: conf.get(f"livecheck_{name}", NOT_GIVEN)
+    """Return a source of settings: a Celery configuration, as it is now."""
+    names = _names_in(conf)
+
+    def value(name: str) -> Any:
+        # Celery takes ten microseconds for a setting that is missing, and a case has twenty.
+        return conf.get(f"livecheck_{name}", NOT_GIVEN) if names is None or name in names else NOT_GIVEN
+
+    return value
 
 
 def from_environ(environ: Mapping[str, str]) -> Callable[[str], Any]:
-    """Return a source of settings: the environment."""
-    return lambda name: environ.get(f"LIVECHECK_{name.upper()}", NOT_GIVEN)
+    """Return a source of settings: the environment, as it is now."""
+    names = {name for name in environ if name.startswith("LIVECHECK_")}
+
+    def value(name: str) -> Any:
+        variable = f"LIVECHECK_{name.upper()}"
+        return environ[variable] if variable in names else NOT_GIVEN
+
+    return value
+
+
+def _names_in(conf: Any) -> set[str] | None:
+    """Return the settings that a Celery configuration can have, without prefixes; None if only it can tell."""
+    maps = conf.maps if isinstance(conf, Celerys) and conf.key_t is None else None
+    if not maps or len(maps) == 1:  # not read yet
+        return None
+    names = set[str]()
+    for one in maps[:-1]:  # the last has Celery's defaults
+        source = vars(one.obj) if isinstance(one, DictAttribute) and isinstance(one.obj, ModuleType) else one
+        if type(source) is not dict or "__getattr__" in source:
+            return None
+        found = (key.lower().rpartition("livecheck_") for key in source if isinstance(key, str))
+        names.update(name for _, separator, name in found if separator)
+    return names
 
 
 @cache

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any, Final, NotRequired, get_origin, get_type_hints
 
 from pydantic import ConfigDict, PydanticUserError, TypeAdapter
@@ -13,12 +14,27 @@ from livecheck_celery.utils.compat import with_base64_bytes
 SIGNAL_VALUES: Final = ConfigDict(ser_json_bytes="base64", val_json_bytes="base64", ser_json_inf_nan="constants")
 
 
+#: Types whose adapters are shared: an equal type can have another adapter, as unions of types in another order.
+_SHARED: Final = (str, int, float, bool, bytes, dict, list, Any)
+
+
 def adapter_of(value_type: Any, config: ConfigDict | None = SIGNAL_VALUES) -> TypeAdapter[Any]:
     """Return the adapter that converts values of ``value_type`` to JSON and back; ``config`` None is pydantic's own.
 
     Raises:
         PydanticUserError: pydantic does not support the type.
     """
+    if config is SIGNAL_VALUES and any(value_type is each for each in _SHARED):
+        return _shared_adapter(value_type)
+    return _new_adapter(value_type, config)
+
+
+@cache
+def _shared_adapter(value_type: Any) -> TypeAdapter[Any]:
+    return _new_adapter(value_type, SIGNAL_VALUES)
+
+
+def _new_adapter(value_type: Any, config: ConfigDict | None) -> TypeAdapter[Any]:
     if is_typeddict(value_type):
         return TypeAdapter(_as_extension(value_type))
     if config is None:

@@ -101,7 +101,7 @@ def test_every_attribute_of_a_case_was_tried() -> None:
         ("on_test_pass", None, "replaces a method of every case, but is not callable"),
         ("url_settings", {}, "replaces a method of every case, but is not callable"),
         ("_given", (), "replaces a private attribute of every case"),
-        ("_class_attribute", lambda self, name: None, "replaces a private attribute of every case"),
+        ("_signal_of", lambda self, name: None, "replaces a private attribute of every case"),
         ("Runner", 5, "must be a subclass of TestRunner"),
         ("Runner", int, "must be a subclass of TestRunner"),
     ],
