@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator, Sequence
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Final
 from weakref import WeakKeyDictionary
 
@@ -83,18 +83,18 @@ def check_signal(attribute: str, signal: BaseSignal[Any], cls: type, case_name: 
         raise ConfigurationError(
             f"case {case_name}: signal {attribute}: the class has another attribute of that name; rename one of the two"
         )
-    is_awaited = inspect.iscoroutinefunction(inspect.getattr_static(base, "run"))
+    is_awaited = "run" in _coroutines(base, ("run",))
     if signal.is_awaited is not None and signal.is_awaited is not is_awaited:
         given, wanted = ("livecheck_celery", "livecheck_celery.aio")[:: 1 if is_awaited else -1]
         raise ConfigurationError(
             f"case {case_name}: signal {attribute}: is a Signal of {given}; a case of {wanted} needs its Signal"
         )
-    for method in ("send", "wait", "resolve"):
-        if not is_awaited and inspect.iscoroutinefunction(getattr(signal, method)):
-            raise ConfigurationError(
-                f"case {case_name}: signal {attribute}: {method}() is async def, which this face does not await; cases "
-                "with async def are those of livecheck_celery.aio"
-            )
+    kind: Any = type(signal)
+    for method in () if is_awaited else _coroutines(kind, ("send", "wait", "resolve")):
+        raise ConfigurationError(
+            f"case {case_name}: signal {attribute}: {method}() is async def, which this face does not await; cases "
+            "with async def are those of livecheck_celery.aio"
+        )
     name = signal.name
     if not name:
         raise ConfigurationError(f"case {case_name}: a signal has no name")
@@ -142,6 +142,12 @@ def _own_classes(cls: type, base: type) -> Iterator[type]:
 
 #: The content of each class that was checked: thousands of cases can be of one class.
 _checked: WeakKeyDictionary[type, tuple[Any, ...]] = WeakKeyDictionary()
+
+
+@lru_cache(maxsize=64)
+def _coroutines(cls: Any, names: tuple[str, ...]) -> list[str]:
+    """Return those of the methods that are coroutine functions."""
+    return [name for name in names if inspect.iscoroutinefunction(getattr(cls, name))]
 
 
 @cache

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any
 
 import pytest
 from celery import Celery
+from celery.app.utils import Settings as CelerySettings
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -63,6 +67,68 @@ def test_django_settings_are_read_under_the_celery_namespace() -> None:
     app.config_from_object(DjangoSettings(), namespace="CELERY")
     settings = LiveCheck(app).settings
     assert (settings.queue, settings.redis_url) == ("checks", "redis://django/0")
+
+
+class Module(ModuleType):
+    """A module of settings."""
+
+    def __init__(self, **names: Any) -> None:
+        super().__init__("settings")
+        vars(self).update(names)
+
+
+class Dynamic:
+    def __getattr__(self, name: str) -> Any:
+        if name == "livecheck_probability":
+            return 0.25
+        raise AttributeError(name)
+
+
+#: Ways to configure a Celery app, each with ``probability``.
+CONFIGURATIONS: dict[str, Callable[[Celery], object]] = {
+    "changed": lambda app: app.conf.update(livecheck_probability=0.25),
+    "changed after it was read": lambda app: app.conf.get("x") or app.conf.update(livecheck_probability=0.25),
+    "a dict": lambda app: app.config_from_object({"livecheck_probability": 0.25}),
+    "a module": lambda app: app.config_from_object(Module(livecheck_probability=0.25)),
+    "a module, namespace": lambda app: app.config_from_object(
+        Module(SHOP_LIVECHECK_PROBABILITY=0.25), namespace="SHOP"
+    ),
+    "a module with __getattr__": lambda app: app.config_from_object(Module(__getattr__=Dynamic().__getattr__)),
+    "a class": lambda app: app.config_from_object(type("Settings", (), {"livecheck_probability": 0.25})),
+    "a dynamic object": lambda app: app.config_from_object(Dynamic()),
+    "added defaults": lambda app: app.add_defaults({"livecheck_probability": 0.25}),
+}
+
+
+@pytest.mark.parametrize("how", CONFIGURATIONS)
+def test_option_of_all_cases_is_found_however_the_app_is_configured(how: str) -> None:
+    app = Celery("shop", set_as_current=False, broker="redis://b/0")
+    CONFIGURATIONS[how](app)
+    livecheck = LiveCheck(app)
+    for name in ("a", "b"):  # the second is declared after the configuration has been read
+        assert livecheck.add_case(Case, name=name).probability == 0.25
+
+
+def test_option_that_is_set_between_two_declarations_applies_to_the_second(monkeypatch: pytest.MonkeyPatch) -> None:
+    livecheck = make("redis://b/0")
+    cases = [livecheck.add_case(Case, name="a")]
+    livecheck.app.conf.livecheck_probability = 0.25
+    cases.append(livecheck.add_case(Case, name="b"))
+    del livecheck.app.conf["livecheck_probability"]
+    monkeypatch.setenv("LIVECHECK_PROBABILITY", "0.75")
+    cases.append(livecheck.add_case(Case, name="c"))
+    assert [case.probability for case in cases] == [0.5, 0.25, 0.75]
+
+
+def test_declaration_does_not_look_up_options_that_are_not_configured(monkeypatch: pytest.MonkeyPatch) -> None:
+    livecheck = make("redis://b/0")
+    livecheck.app.conf.livecheck_max_history = 7
+    livecheck.add_case(Case, name="a")
+    asked: list[str] = []
+    look_up = CelerySettings.__getitem__
+    monkeypatch.setattr(CelerySettings, "__getitem__", lambda conf, key: asked.append(key) or look_up(conf, key))
+    assert livecheck.add_case(Case, name="b").max_history == 7
+    assert [key for key in asked if key.startswith("livecheck_")] == ["livecheck_max_history"]
 
 
 def test_lists_in_the_environment_are_separated_by_commas(monkeypatch: pytest.MonkeyPatch) -> None:

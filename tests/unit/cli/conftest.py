@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import sys
+from collections.abc import Iterator
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +17,13 @@ from livecheck_celery.cli import console
 from livecheck_celery.store import Store
 from tests.helpers.reading import CASE
 from tests.helpers.terminals import Screen
+
+
+@pytest.fixture(autouse=True)
+def objects_are_collected() -> Iterator[None]:
+    """A command keeps the objects of its process."""
+    yield
+    gc.unfreeze()
 
 
 @pytest.fixture

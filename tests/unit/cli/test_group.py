@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -62,6 +63,22 @@ def test_group_help_lists_every_command() -> None:
     commands = result.output.partition("Commands:\n")[2].splitlines()
     assert [line.split()[0] for line in commands] == list(cli.COMMANDS)
     assert not any(line.endswith("...") for line in commands)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_objects_of_the_app_are_not_collected_again(
+    livecheck: LiveCheck, shop: ModuleType, monkeypatch: pytest.MonkeyPatch, enabled: bool
+) -> None:
+    was_enabled, frozen = gc.isenabled(), gc.get_freeze_count()
+    seen = []
+    monkeypatch.setattr(discovery, "_find", lambda *_: seen.append(gc.isenabled()) or [livecheck])
+    (gc.enable if enabled else gc.disable)()
+    try:
+        result = run("-A", "shop_app", "cases")
+        assert (seen, gc.isenabled()) == ([False], enabled), result.output
+        assert gc.get_freeze_count() > frozen
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
 
 
 def test_version() -> None:
