@@ -81,6 +81,7 @@ class Runtime:
         shared: Any = {
             "connections": self._connections,
             "unreadable": Unreadable(self._count),
+            "cases": {} if cases is None else cases,
         }
         self.store = Store(settings, **shared)
         self.request_store = Store(settings, timeout=REQUEST_TIMEOUT, wait=REQUEST_TIMEOUT, **shared)

@@ -68,6 +68,12 @@ class Settings(Resolved):
     max_report_bytes: int = Field(
         default=16 * 1024 * 1024, ge=1, description="Bytes of the reports stored for each case, for 30 days at most."
     )
+    max_all_report_bytes: int = Field(
+        default=1024 * 1024 * 1024,
+        ge=1,
+        description="Bytes of the reports stored for all cases that a worker declares: each has an equal share, if "
+        "that is less than `max_report_bytes`.",
+    )
     max_open: int = Field(
         default=100_000,
         ge=1,

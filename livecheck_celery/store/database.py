@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Sized
 from contextlib import AbstractContextManager
 from typing import Any, Final, TypeVar
 
@@ -63,6 +63,7 @@ class Database:
         wait: float = PATIENCE,
         connections: Connections | None = None,
         unreadable: Unreadable | None = None,
+        cases: Sized = (),
     ) -> None:
         """Use ``client``, which must decode responses; without one, connect to ``redis_url`` on first use.
 
@@ -73,6 +74,7 @@ class Database:
             wait: seconds to wait for a free connection, while all of this process are in use.
             connections: those of this process, which its stores share.
             unreadable: notes of this process, which its stores share.
+            cases: those that this process declares, which can still grow; they share the memory for reports.
 
         Raises:
             ConfigurationError: ``redis_url`` is not a Redis URL.
@@ -86,6 +88,7 @@ class Database:
         self.timeout = timeout
         self.unreadable = unreadable or Unreadable()
         self._throttle = Throttle()
+        self._cases = cases
         pool = getattr(client, "connection_pool", None)
         self._shared_trips = SharedTrips(pool) if isinstance(pool, BoundedPool) else None
 
@@ -246,7 +249,9 @@ class Database:
     def report_limits(self) -> dict[str, int]:
         """Limits of the stream of reports of one case, by argument; no reports at all if reports are not kept."""
         settings = self.settings
-        limits = settings.max_reports if settings.send_reports else 0, settings.max_report_bytes, REPORT_TTL
+        share = settings.max_all_report_bytes // max(1, len(self._cases))
+        most = max(1, min(settings.max_report_bytes, share))
+        limits = settings.max_reports if settings.send_reports else 0, most, REPORT_TTL
         return dict(zip(REPORT_LIMITS, limits, strict=True))
 
     def report_json(self, report: TestReport) -> str | None:

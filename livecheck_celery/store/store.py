@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from contextlib import AbstractContextManager, suppress
 from types import TracebackType
 from typing import Any, Final, Self
@@ -60,10 +60,11 @@ class Store:
         wait: float = PATIENCE,
         connections: Connections | None = None,
         unreadable: Unreadable | None = None,
+        cases: Sized = (),
     ) -> None:
         """Use ``client``, or connect to ``redis_url`` on first use; arguments and errors as for `Database`."""
         database = Database(
-            settings, client, timeout=timeout, wait=wait, connections=connections, unreadable=unreadable
+            settings, client, timeout=timeout, wait=wait, connections=connections, unreadable=unreadable, cases=cases
         )
         self._database = database
         self.unreadable = database.unreadable

@@ -10,6 +10,7 @@ from livecheck_celery.cli import console
 from livecheck_celery.cli.celery_commands import Commands
 from livecheck_celery.cli.doctor.findings import Finding, warning
 from livecheck_celery.cli.liveness import is_silent
+from livecheck_celery.config import Settings
 from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.models import OLD_MARK, UNACKNOWLEDGED
 from livecheck_celery.store.counters import FOREIGN, IGNORED, REFUSED, RESENT, UNTRUSTED, ServiceCount
@@ -78,6 +79,7 @@ def check_storage(livecheck: BaseLiveCheck) -> Iterator[Finding]:
         yield Finding(False, "storage", str(exc))
         return
     yield from judge_storage(memory, persistence)
+    yield from judge_reports(memory, livecheck.settings, len(livecheck.cases))
     yield from judge_clients(clients, livecheck.settings.redis_max_connections)
 
 
@@ -96,6 +98,15 @@ def judge_storage(memory: Mapping[str, Any], persistence: Mapping[str, Any]) -> 
     if persistence.get("aof_enabled", 1) in (0, "0"):
         found = "appendonly is off: a restart of Redis loses tests and counters"
         yield warning("storage", found, "set appendonly yes; see docs/servers.md")
+
+
+def judge_reports(memory: Mapping[str, Any], settings: Settings, cases: int) -> Iterator[Finding]:
+    """Judge whether the reports of so many cases leave half of Redis' memory for tests; ``memory`` is as above."""
+    limit = int(memory.get("maxmemory", 0))
+    most = min(cases * settings.max_report_bytes, settings.max_all_report_bytes) if settings.send_reports else 0
+    if limit and most > limit / 2:
+        found = f"reports of {cases} cases can take {most / 2**20:.0f} MiB, and maxmemory is {limit / 2**20:.0f} MiB"
+        yield warning("storage", found, "lower livecheck_max_all_report_bytes, or raise maxmemory of Redis")
 
 
 def judge_clients(clients: Mapping[str, Any], per_process: int) -> Iterator[Finding]:

@@ -100,6 +100,21 @@ def test_oldest_reports_over_the_limit_of_bytes_are_removed(redis_client: redis.
     assert errors(store, CASE) == ["larger than all"]
 
 
+@pytest.mark.promise("Reports of all cases are bounded by bytes, however many cases there are.", theme="bounds")
+def test_reports_of_many_cases_share_the_limit_of_bytes(redis_client: redis.Redis) -> None:
+    cases = ["one"]
+    settings = make_settings("redis://fake", max_report_bytes=10_000, max_all_report_bytes=20_000)
+    store = Store(settings, redis_client, cases=cases)
+    for declared, most in ((1, 10_000), (2, 10_000), (4, 5_000), (10, 2_000)):
+        cases[:] = ["declared"] * declared
+        for number in range(60):
+            post(store, f"{number}")
+        assert most - 1_000 < stored_bytes(redis_client, store) <= most
+    cases[:] = ["declared"] * 30_000
+    post(store, "last")
+    assert errors(store, CASE) == ["last"], "the newest report of each case stays"
+
+
 def test_old_reports_are_removed(store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch) -> None:
     post(store, "old")
     assert redis_client.ttl(store.keys.reports(CASE)) == pytest.approx(30 * 24 * 3600, abs=5)

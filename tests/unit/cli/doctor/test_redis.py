@@ -17,11 +17,13 @@ from livecheck_celery.cli.doctor.redis import (
     check_schedules,
     check_storage,
     judge_clients,
+    judge_reports,
     judge_storage,
 )
 from livecheck_celery.store import Store
 from livecheck_celery.store.liveness import RunningProcess
 from tests.helpers.doctor import lines, run
+from tests.helpers.factories import make_settings
 
 KEEPING: dict[str, Any] = {"aof_enabled": 1}
 
@@ -34,6 +36,27 @@ def judge(policy: str = "noeviction", limit: int = 0, aof: int = 1) -> list[tupl
 def test_durable_redis_has_no_finding() -> None:
     assert judge(limit=2**30) == []
     assert list(judge_storage({}, {})) == [], "nor has a server that does not report the fields"
+
+
+@pytest.mark.parametrize(
+    ("cases", "limit", "options", "found"),
+    [
+        (10, 320, {}, ""),
+        (11, 320, {}, "reports of 11 cases can take 176 MiB, and maxmemory is 320 MiB"),
+        (10_000, 2048, {}, ""),
+        (10_000, 2047, {}, "reports of 10000 cases can take 1024 MiB, and maxmemory is 2047 MiB"),
+        (10_000, 128, {"max_all_report_bytes": 2**26}, ""),
+        (10_000, 128, {"send_reports": False}, ""),
+        (10_000, 0, {}, ""),
+    ],
+)
+def test_reports_that_can_fill_half_of_the_memory_are_a_warning(
+    cases: int, limit: int, options: dict[str, Any], found: str
+) -> None:
+    findings = list(judge_reports({"maxmemory": limit * 2**20}, make_settings("redis://fake", **options), cases))
+    assert [(one.found, one.fix) for one in findings] == (
+        [(found, "lower livecheck_max_all_report_bytes, or raise maxmemory of Redis")] if found else []
+    )
 
 
 @pytest.mark.parametrize("policy", ["allkeys-lru", "volatile-ttl", "volatile-lfu"])
