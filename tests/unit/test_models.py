@@ -2,9 +2,12 @@
 
 import inspect
 import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
-from livecheck_celery.models import EXECUTION, State, TestExecution, TestReport
+import pytest
+
+from livecheck_celery.models import EXECUTION, HEADER_ID, State, TestExecution, TestReport
 from tests.helpers.factories import make_test
 
 
@@ -49,3 +52,15 @@ def test_date_for_people_is_short_on_the_same_day() -> None:
     test = make_test(timestamp=datetime.now(UTC))
     assert test.human_date == f"Today {test.timestamp:%H:%M:%S}"
     assert make_test(timestamp=datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)).human_date == "2026-01-02 03:04:05"
+
+
+def test_headers_are_made_once_for_a_test_and_are_no_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = make_test()
+    before = (repr(test), test.as_message(), EXECUTION.dump_json(test))
+    headers = test.as_headers()
+    monkeypatch.setattr(TestExecution, "_make_headers", lambda _: pytest.fail("made again"))
+    test.as_headers().clear()
+    assert test.as_headers() == headers
+    assert (repr(test), test.as_message(), EXECUTION.dump_json(test)) == before
+    monkeypatch.undo()
+    assert replace(test, id="o-2").as_headers() == headers | {HEADER_ID: "o-2"}
