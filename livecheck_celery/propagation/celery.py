@@ -191,6 +191,8 @@ def _report_failure(sender: Task[Any, Any], exception: BaseException, **_: Any) 
 
 def _those_to_notify(task: Task[Any, Any]) -> list[tuple[Listener, list[TestExecution]]]:
     """Return the listeners for which ``task`` is a source, which few tasks are, and its tests."""
+    if not _followed:
+        return []
     listeners = [listener for listener in _listeners if listener.listens_to(TASK, task.name)]
     if not listeners:
         return []

@@ -41,6 +41,9 @@ class FollowedTasks:
         """Replace the lock: the thread that held it does not exist in the child."""
         self._lock = RLock()
 
+    def __bool__(self) -> bool:
+        return bool(self._works)
+
     def add(self, request: Context, work: Work | None) -> None:
         """Follow the task of ``request``; ``work`` is its own, or None if it is part of the work of its caller."""
         with self._lock:
@@ -54,7 +57,7 @@ class FollowedTasks:
     def remove(self, request: Context) -> Work | None:
         """Return the work of a task that ends, if it was followed and has one of its own."""
         with self._lock:
-            work = self._works.pop(request, None)
+            work = self._works.pop(request, None) if self._works else None
             self._unused = 0 if work is not None or self._works else self._unused + 1
             if self._unused > MAX_UNUSED:
                 for signal, receiver in self._receivers.items():

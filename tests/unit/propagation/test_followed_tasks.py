@@ -105,6 +105,14 @@ def test_receivers_are_disconnected_after_some_tasks_without_a_test(listener: An
     assert len(listener.finished) == 2
 
 
+def test_listeners_are_not_asked_about_a_task_without_a_test(listener: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(headers=TEST.as_headers())
+    monkeypatch.setattr(listener, "listens_to", lambda *_: pytest.fail("the task has no test"))
+    run()
+    assert count_of_receivers() == [1, 1, 1]
+    assert len(listener.finished) == 1
+
+
 def test_receivers_stay_connected_while_a_task_with_a_test_runs(listener: Any) -> None:
     def work() -> None:
         for _ in range(2 * MAX_UNUSED):
