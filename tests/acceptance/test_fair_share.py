@@ -124,6 +124,24 @@ def test_stopped_worker_hands_back_tests_that_wait(programs: Programs, client: C
     assert case.total_by_state == {State.PASS: WAITING}
 
 
+@pytest.mark.promise("Each of hundreds of tests that wait for a slot has one message.", theme="recovery")
+def test_waiting_tests_have_one_message_each(
+    programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executions, "RESEND_AFTER", 1.0)
+    for queue in ("livecheck", "livecheck.schedule"):  # the tests take all slots, and the sweep needs one
+        command = f"celery -A shares worker -Q {queue} -P threads -c {FEW} -n {queue}@%h"
+        programs.start_worker(command, SHARES_ALONE="1")
+    case = flood(client, FLOOD)
+    programs.start("celery -A shares beat", SHARES_ALONE="1")
+    last = str(FLOOD - 1)
+    wait_until(lambda: client.record(case, last).get("sends"), 30.0, "a sweep that has looked at the last one")
+    release(case, FLOOD)
+    assert case.total_by_state == {State.PASS: FLOOD}
+    counts = client.store.counters.read().counts
+    assert not {"messages sent again", "tests put off"} & counts.keys(), counts
+
+
 def test_tests_that_waited_in_a_killed_worker_are_sent_again(
     programs: Programs, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
