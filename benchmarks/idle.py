@@ -9,18 +9,22 @@ from __future__ import annotations
 
 import argparse
 import sys
+import time
 from contextlib import ExitStack
 from typing import Any, Final, NamedTuple
 
 from benchmarks.measuring import Row, Steps, Target, run
-from benchmarks.places import Server, commands, cpu_seconds, server, wait_answering
+from benchmarks.places import READY, Server, commands, cpu_seconds, server, wait_answering
 from tests.helpers.programs import Program
+from tests.helpers.waiting import wait_until
 
 CASES: Final = 10_000
 FEW: Final = 10
 QUICK: Final = 500
 SETTLE: Final = 10.0
 WINDOW: Final = 60.0
+#: Commands in a second, over which the worker still registers its cases.
+CALM: Final = 200
 #: The resolution of processor time, as a share.
 LEAST: Final = 0.01
 OPTIONS: Final = "-P threads -c 8 -Q livecheck,livecheck.schedule --loglevel WARNING"
@@ -46,6 +50,17 @@ def install(stack: ExitStack, cases: int) -> Installation:
     return Installation(place, worker, stack.enter_context(place.program(beat, **environment)))
 
 
+def wait_calm(place: Server) -> None:
+    """Wait until the worker has registered its cases."""
+
+    def is_calm() -> bool:
+        before = commands(place.client)
+        time.sleep(1.0)
+        return commands(place.client) - before < CALM
+
+    wait_until(is_calm, READY, "an idle worker")
+
+
 def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
     """Measure both installations at the same time."""
     cases, window = (QUICK, 5.0) if options.quick else (options.cases, WINDOW)
@@ -54,6 +69,7 @@ def measure(options: argparse.Namespace, steps: Steps) -> list[Row]:
         with steps.doing("the workers start"):
             for one in both:
                 wait_answering(one.place, 1)
+                wait_calm(one.place)
         steps.wait(SETTLE, "all settle")
         before = [one.counted() for one in both]
         steps.wait(window, "idle")
