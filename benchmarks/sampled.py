@@ -15,7 +15,7 @@ from benchmarks.measuring import Row, Steps, Target, run
 from benchmarks.outage import HEALTHY, TABLE, Client
 from tests.helpers.outages import Place
 
-ROUNDS: Final = 9
+ROUNDS: Final = 7
 QUICK: Final = 3
 #: Kinds of times: the block of maybe_trigger() alone, and with the signal.
 PARTS: Final = {"trigger": "`maybe_trigger()`, sampled", "request": "`maybe_trigger()` and `send()`"}

@@ -17,7 +17,7 @@ from benchmarks.measuring import Row, Steps, Target, measure_pairs, run
 from benchmarks.places import Noops, Tests, inherited, resident, server
 from benchmarks.throughput import worker_options
 
-PAIRS: Final = 7
+PAIRS: Final = 5
 QUICK: Final = 2
 TARGET: Final = Target(1.3)
 #: Modules, and what their import is. Celery imports its own modules, and the transport, when they are first used.
