@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any, ClassVar, cast
 
@@ -109,8 +109,15 @@ class Case(BaseCase):
 
     def execute_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> None:
         """Begin ``test`` on the event loop of this process; call ``done`` in a thread when it has ended."""
+        self.app.runtime.async_tests.start(*self._on_event_loop(test), done)
+
+    def begin_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> bool:
+        """Begin ``test`` as `execute_on_worker`, if there is a place for it; return whether it has begun."""
+        return self.app.runtime.async_tests.try_start(*self._on_event_loop(test), done)
+
+    def _on_event_loop(self, test: TestExecution) -> tuple[Party, Callable[[], Coroutine[Any, Any, BaseRunner]], str]:
         party = Party(EXECUTE, self.name, test.synthetic)
-        self.app.runtime.async_tests.start(party, partial(supervised, self._on_loop, self, test), test.ident, done)
+        return party, partial(supervised, self._on_loop, self, test), test.ident
 
     @property
     def thread_driver(self) -> Driver:

@@ -255,6 +255,14 @@ class BaseCase(CaseOptions, Declaration):
         """
         return self.execute_here(test)
 
+    def begin_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> bool:  # noqa: ARG002 - of the other face
+        """Begin ``test`` on the event loop, as `execute_on_worker`, if that needs no slot and there is a place for it.
+
+        Returns:
+            Whether it has begun.
+        """
+        return False
+
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:
         """Record a failure of the suite, then call `on_suite_fail`; log what the hook raises.
 

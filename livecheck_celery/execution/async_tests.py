@@ -67,12 +67,32 @@ class AsyncTests:
             done: called with the result, in a thread of its own; not called if the coroutine raises.
         """
         with self._changed:
-            share = self._sharing()
-            share.expect(party)
-            while share.choose([party], self._limit) is None and not self._interruption.is_due:
+            while not self._take_place(party):
                 self._changed.wait(_TICK)
-            share.start(party)
-            self._places += 1
+        self._begin(party, execute, owner, done)
+
+    def try_start(
+        self, party: Party, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
+    ) -> bool:
+        """As `start`, if there is a place; return whether there is one."""
+        with self._changed:
+            if not self._take_place(party):
+                return False
+        self._begin(party, execute, owner, done)
+        return True
+
+    def _take_place(self, party: Party) -> bool:
+        share = self._sharing()
+        share.expect(party)
+        if share.choose([party], self._limit) is None and not self._interruption.is_due:
+            return False
+        share.start(party)
+        self._places += 1
+        return True
+
+    def _begin(
+        self, party: Party, execute: Callable[[], Coroutine[Any, Any, R]], owner: str, done: Callable[[R], object]
+    ) -> None:
         try:
             running = self._event_loop.start(self._run(execute, owner, done), owner)
         except BaseException:
@@ -83,8 +103,14 @@ class AsyncTests:
 
     def has_place(self, party: Party, *, coming: int) -> bool:
         """Return whether a test of ``party`` has a place on the event loop, beside ``coming`` others that begin now."""
+        if self._threads.is_behind:
+            return False  # a test that could not be claimed soon waits as a message does
         with self._changed:
             return self._sharing().choose([party], self._limit - coming) is not None
+
+    def on_room(self, callback: Callable[[], object]) -> None:
+        """Call ``callback`` in a thread when `has_place` can have another answer than before."""
+        self._threads.on_room = callback
 
     def finish(self) -> None:
         """Wait for all tests until the process must stop waiting; then cancel them, so that they are handed back."""

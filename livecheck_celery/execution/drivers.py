@@ -8,6 +8,7 @@ code of the user. In a plain thread, each step is executed at once, so that the 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
@@ -22,6 +23,8 @@ from livecheck_celery.utils.forks import renew_after_fork
 
 #: Threads of one process for the blocking calls of coroutines.
 _THREADS: Final = 16
+#: Calls that can wait for them, and run: so many that a thread that has ended one finds another.
+_MANY: Final = 4 * _THREADS
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -119,28 +122,51 @@ class LoopDriver:
 
 
 class Threads:
-    """Threads for the blocking calls of coroutines, started when used."""
+    """Threads for the blocking calls of coroutines, started when used.
+
+    Attributes:
+        on_room: called in a thread when a call has ended, and a further one would not have to wait for long.
+    """
 
     def __init__(self) -> None:
+        self.on_room: Callable[[], object] = lambda: None
         self.after_fork()
         renew_after_fork(self)
 
     def after_fork(self) -> None:
         """Forget the parent's threads."""
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="livecheck-blocking")
+        self._lock = threading.Lock()
+        self._calls = 0
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether calls wait for a thread, so that more of them would only wait longer."""
+        return self._calls >= _MANY
 
     async def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call ``function`` in a thread, with a copy of the context, and return its result.
 
         A task that is cancelled meanwhile ends when the call has returned, so that it can take back what the call did.
         """
+        with self._lock:
+            self._calls += 1
         call = partial(copy_context().run, partial(function, *args, **kwargs))
-        running = asyncio.get_running_loop().run_in_executor(self._executor, call)
+        running = asyncio.get_running_loop().run_in_executor(self._executor, self._run, call)
         try:
             return await asyncio.shield(running)
         finally:
             if not running.done():
                 await asyncio.wait([running])
+
+    def _run(self, call: Callable[[], R]) -> R:
+        try:
+            return call()
+        finally:
+            with self._lock:
+                self._calls -= 1
+            if not self.is_behind:
+                self.on_room()
 
     def close(self) -> None:
         """End the threads when their calls have returned."""

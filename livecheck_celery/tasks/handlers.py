@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, Final
 
 from celery import Celery, current_task
+from celery.app.task import Context
 from celery.exceptions import Ignore
 from celery.signals import task_revoked
 from pydantic import ValidationError
@@ -56,7 +57,8 @@ def install(app: Celery, livechecks: Sequence[Installed]) -> None:
     tasks = Tasks(livechecks)
     execute = _with_logged_errors(EXECUTE, tasks.execute)
     register: Any = partial(app.task, base=OwnTask, livechecks=livechecks, shared=False)
-    register(name=EXECUTE, max_retries=None, before_terminate=staticmethod(tasks.take_over))(execute)
+    hooks = {"before_terminate": staticmethod(tasks.take_over), "begin": staticmethod(tasks.begin)}
+    register(name=EXECUTE, max_retries=None, **hooks)(execute)
     for name, task in (
         (FAKE_REQUEST, tasks.make_fake_request),
         (STALLED, tasks.check_stalled),
@@ -91,7 +93,8 @@ class Tasks:
         kwargs.pop(LAYOUT_KEYWORD, None)  # the message filter has checked it
         try:
             case = self._case(name, prefix)
-            runner = self._start(case, _parse(case, carried, args, kwargs))
+            request = current_task.request if current_task else None
+            runner = self._start(case, _parse(case, carried, args, kwargs, request))
         except (UnknownCase, InvalidPayload) as exc:
             self._refuse(str(name), exc)
             return State.ERROR.value
@@ -108,14 +111,26 @@ class Tasks:
         if _is_eager():
             case.app.runtime.request_store.time()  # raises soon; a worker would retry for a minute
             return case.execute_here(test)
-        request = copy(current_task.request) if current_task else None
+        return case.execute_on_worker(test, _finisher(case, copy(current_task.request) if current_task else None))
 
-        def finish(runner: BaseRunner) -> None:
-            report = _report_of(case, runner)
-            if report is not None and request is not None:
-                finish_task(case.app.app, EXECUTE, request, report.state.value)
+    def begin(self, request: Any) -> bool:
+        """Begin the test of a message on the event loop, without a slot; return whether it has begun.
 
-        return case.execute_on_worker(test, _with_logged_errors(EXECUTE, finish))
+        Not that of a sync case, nor if the message cannot be executed or there is no place: the task then does the
+        rest.
+        """
+        try:
+            context = request.context()
+            kwargs = dict(context.kwargs)
+            name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
+            kwargs.pop(LAYOUT_KEYWORD, None)
+            case = self._declared(name, prefix)
+            if case is None or case.holds_slot:
+                return False
+            test = _parse(case, carried, tuple(context.args), kwargs, context)
+        except (LiveCheckError, TypeError, ValueError):
+            return False
+        return case.begin_on_worker(test, _finisher(case, context))
 
     def revoked(self, request: Any) -> None:
         """Record SKIP for the test of a task that was revoked, so that the verdict agrees with the task's state."""
@@ -138,7 +153,7 @@ class Tasks:
             return None
         try:
             case = self._case(request.kwargs.get(CASE_KEYWORD), request.kwargs.get(PREFIX_KEYWORD))
-            return case, _parse(case, carried, (), {}), f"revoked:{request.id}"
+            return case, _parse(case, carried, (), {}, None), f"revoked:{request.id}"
         except LiveCheckError as exc:
             throttled.warning("tasks: a revoked test keeps its verdict: %s", exc)
             return None
@@ -189,19 +204,24 @@ class Tasks:
             ForeignMessage: the message is of another environment.
             UnknownCase: the case is not declared.
         """
-        livechecks = [each for each in self._livechecks if prefix in (None, each.settings.prefix)]
-        if not livechecks:
+        if not self._of(prefix):
             self._livechecks[0].runtime.outbox.count(FOREIGN)
             raise ForeignMessage(
                 f"a message of the environment with prefix {prefix!r:.80} came to the queue of this one; environments "
                 "that share a broker need different values of livecheck_prefix, or of livecheck_queue and "
                 "livecheck_schedule_queue"
             )
-        known = [livecheck.cases for livecheck in livechecks] if isinstance(name, str) else []
-        case = next((cases[name] for cases in known if name in cases), None)
+        case = self._declared(name, prefix)
         if case is None:
             raise UnknownCase(f"unknown case {name!r:.200}; add its module to this worker's imports or livecheck_cases")
         return case
+
+    def _of(self, prefix: Any) -> list[Installed]:
+        return [each for each in self._livechecks if prefix in (None, each.settings.prefix)]
+
+    def _declared(self, name: Any, prefix: Any) -> BaseCase | None:
+        known = [livecheck.cases for livecheck in self._of(prefix)] if isinstance(name, str) else []
+        return next((cases[name] for cases in known if name in cases), None)
 
     def _refuse(self, case_name: str, error: UnknownCase | InvalidPayload) -> None:
         """Log and report a message that cannot be executed; it is not retried."""
@@ -273,8 +293,21 @@ def _with_logged_errors(name: str, function: Callable[..., Any]) -> Callable[...
     return task
 
 
-def _parse(case: BaseCase, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> TestExecution:
-    request = current_task.request if current_task else None  # none for a task that a worker revokes
+def _finisher(case: BaseCase, request: Context | None) -> Callable[[BaseRunner], object]:
+    """Return what to call when the test of a ``request`` has ended on the event loop."""
+
+    def finish(runner: BaseRunner) -> None:
+        report = _report_of(case, runner)
+        if report is not None and request is not None:
+            finish_task(case.app.app, EXECUTE, request, report.state.value)
+
+    return _with_logged_errors(EXECUTE, finish)
+
+
+def _parse(
+    case: BaseCase, carried: Any, args: tuple[Any, ...], kwargs: dict[str, Any], request: Context | None
+) -> TestExecution:
+    """Return the test of a message; ``request`` is None for a task that a worker revokes."""
     if carried is None:  # from a chain, a group or a link; no trigger has built an execution
         test_id, args, kwargs = split_id(args, kwargs)
         # The task id as test id, so that a message delivered twice is one test.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from celery.app.task import Task
+from celery.app.task import Context, Task
 from celery.concurrency.base import BasePool
 from celery.worker.request import Request
 
@@ -32,6 +32,12 @@ class OwnRequest(Request):
             options.update(body=message.payload, decoded=True)
         super().__init__(message, **options)
 
+    def context(self) -> Context:
+        """Return what the running task has as its ``request``."""
+        args, kwargs, embed = self.body
+        about = {"args": args, "kwargs": kwargs, "hostname": self.hostname, "is_eager": False, "called_directly": False}
+        return Context(self.request_dict, **about, **(embed or {}))
+
     def terminate(self, pool: Any, signal: Any = None) -> None:
         """Terminate the running task, after its test is no longer the one of the process that executes it."""
         # A pool of threads terminates nothing; the one of processes has the method in its instance.
@@ -57,6 +63,7 @@ class OwnTask(_Task):
 
     Attributes:
         livechecks: the LiveChecks whose queues the task is sent to.
+        begin: called with a request before it is given to the pool; returns whether it needs no pool any more.
         before_terminate: called with the request of a task that is terminated.
     """
 
@@ -69,6 +76,7 @@ class OwnTask(_Task):
     time_limit = UNLIMITED
     soft_time_limit = UNLIMITED
     livechecks: ClassVar[Sequence[Installed]] = ()
+    begin: ClassVar[Callable[[Any], bool]] = staticmethod(lambda _: False)
     before_terminate: ClassVar[Callable[[Any], None]] = staticmethod(lambda _: None)
 
     @classmethod

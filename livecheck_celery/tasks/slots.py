@@ -7,6 +7,7 @@ beside the worker's prefetch count, so that messages behind it are received. It 
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -86,6 +87,7 @@ class Slots:
         for livecheck in livechecks:
             for party in fake_requests_of(livecheck.cases):
                 self._share.expect(party)
+            livecheck.runtime.async_tests.on_room(self._fill_again)
         self._consumer.on_task_request = self.receive
 
     @property
@@ -191,6 +193,11 @@ class Slots:
             if request.revoked():
                 self._free(request)
                 continue
+            if not self._is_forking and request.task.begin(request):  # each child of a pool has a loop of its own
+                request.on_accepted(os.getpid(), time.monotonic())
+                state.task_ready(request)
+                self._free(request)
+                continue
             for name in ("on_success", "on_failure", "on_timeout"):
                 setattr(request, name, self._then_release(request, getattr(request, name)))
             try:
@@ -241,7 +248,11 @@ class Slots:
 
     def _release(self, request: Any) -> None:
         """Execute the next message in the slot of ``request``, which has ended."""
-        if not self._free(request) or not self._waiting:
+        if self._free(request):
+            self._fill_again()
+
+    def _fill_again(self) -> None:
+        if not self._waiting:
             return
         if self._worker.pool.is_green:
             # The pool blocks until there is a slot, and this greenlet still has its own.

@@ -8,7 +8,9 @@ from collections.abc import Awaitable, Callable, Iterator
 
 import pytest
 
+from livecheck_celery.execution import drivers
 from livecheck_celery.execution.drivers import LoopDriver, Threads
+from tests.helpers.waiting import wait_until
 
 
 @pytest.fixture
@@ -45,6 +47,25 @@ def test_cancelled_task_ends_after_the_call(driver: LoopDriver) -> None:
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(call.cancelled(lambda: driver.blocking(call)))
     assert call.ended
+
+
+def test_calls_that_wait_for_a_thread_are_known(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(drivers, "_MANY", 3)
+    threads, may_end, has_room = Threads(), threading.Event(), threading.Event()
+    threads.on_room = has_room.set
+
+    async def call_all() -> None:
+        tasks = [asyncio.ensure_future(threads.call(may_end.wait, 10)) for _ in range(4)]
+        await asyncio.to_thread(wait_until, lambda: threads.is_behind)
+        assert not has_room.is_set()
+        may_end.set()
+        assert all(await asyncio.gather(*tasks))
+
+    assert not threads.is_behind
+    asyncio.run(call_all())
+    assert has_room.is_set()
+    assert not threads.is_behind
+    threads.close()
 
 
 def test_cancellation_is_too_late_for_what_is_recorded(driver: LoopDriver) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.app.task import Context
 from celery.worker import state
 from kombu.common import QoS
 
@@ -38,6 +40,13 @@ class Request:
 
     def revoked(self) -> bool:
         return self.is_revoked
+
+    def context(self) -> Context:
+        return Context(id=self.id, args=[], kwargs=self.kwargs)
+
+    def on_accepted(self, pid: int, time_accepted: float) -> None:
+        assert pid == os.getpid()
+        self.acknowledge()
 
     def acknowledge(self) -> None:
         if not self.acknowledged:
@@ -120,6 +129,30 @@ def test_messages_wait_beside_the_prefetch_count_and_run_when_a_slot_is_free(wor
     assert worker.prefetched == 4 + 5
     assert requests[4] in state.reserved_requests
     assert not worker.acknowledged
+
+
+def test_test_that_begins_on_the_event_loop_takes_no_slot(
+    worker: Worker, receive: Any, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[Request] = []
+    monkeypatch.setattr(livecheck.app.tasks[EXECUTE], "begin", lambda request: begun.append(request) or len(begun) < 7)
+    requests = [receive(number) for number in range(8)]
+    assert begun[:6] == worker.acknowledged == requests[:6]
+    assert worker.running == requests[6:], "no place: a slot waits for one"
+    assert not any(request in state.reserved_requests for request in requests[:6])
+
+
+def test_messages_that_waited_for_the_event_loop_begin_when_it_has_room(
+    worker: Worker, receive: Any, shared: Slots, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = 0
+    monkeypatch.setattr(Slots, "_has_place", lambda *_: places > 0)
+    monkeypatch.setattr(livecheck.app.tasks[EXECUTE], "begin", lambda _: True)
+    requests = [receive(number) for number in range(3)]
+    assert not worker.acknowledged
+    places = 1
+    livecheck.runtime.threads.on_room()
+    assert worker.acknowledged == requests
 
 
 @pytest.mark.parametrize("end", ["on_success", "on_failure", "on_timeout"])
