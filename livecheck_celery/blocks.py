@@ -92,9 +92,12 @@ class Block:
         if tests or mark is not None:
             self.is_empty = False
             self._tests = tests
-            if mark is None:
-                mark = next(filter(None, [test.mark for test in tests]), None)
-            self._mark = mark
+            for test in tests:
+                if mark is not None:
+                    break
+                mark = test.mark
+            if mark is not None:
+                self._mark = mark
         if isolated:
             self._isolated = True
         if not expires:
@@ -267,7 +270,9 @@ class _Lingering(Block):
 
 def _surrounding(opened: tuple[Block, ...]) -> tuple[Block, ...]:
     """Return the blocks of ``opened`` that a new block is part of: those not ended, at most the latest ones."""
-    live = tuple(block for block in opened if not block.ended)
+    if not opened:
+        return opened
+    live = tuple([block for block in opened if not block.ended])
     if len(live) < MAX_OPEN:
         return live
     oldest = next((place for place, block in enumerate(live) if not isinstance(block, Work | _Lingering)), 0)

@@ -18,11 +18,6 @@ def current_test() -> TestExecution | None:
     return next(iter(blocks.tests_in_force()), None) if blocks.is_anything_in_force() else None
 
 
-def current_test_of(case_name: str) -> TestExecution | None:
-    """Return the innermost test of a case that the running code is part of, if any."""
-    return next((test for test in blocks.tests_in_force() if test.case_name == case_name), None)
-
-
 def current_tests() -> list[TestExecution]:
     """Return all tests that the running code is part of, the innermost first."""
     return _unique(blocks.tests_in_force())

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from random import getrandbits
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, Field, TypeAdapter, ValidationError
@@ -23,6 +23,8 @@ from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_message
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
+
+T = TypeVar("T")
 
 #: Version of the layout of records, messages, headers and stored JSON. Two versions run side by side during an upgrade:
 #: a reader leaves what has a newer layout to processes of the newer version.
@@ -87,6 +89,16 @@ def id_of(value: object) -> str | None:
 def new_send_id() -> str:
     """Return an id of a send, unique among those of one signal of one test."""
     return f"{getrandbits(48):012x}"
+
+
+def made(kind: type[T], **fields: Any) -> T:
+    """Return an instance of a frozen dataclass of this module, from all of its fields.
+
+    Its constructor takes three times as long, for which requests wait.
+    """
+    instance = object.__new__(kind)
+    vars(instance).update(fields)
+    return instance
 
 
 class State(StrEnum):
@@ -168,8 +180,12 @@ class TestExecution:
     @property
     def use(self) -> str:
         """Identifies this use of the id, among all tests that have the id: the time of the trigger, and the nonce."""
-        seconds = f"{self.timestamp.timestamp():.6f}"
-        return f"{seconds}-{self.nonce}" if self.nonce else seconds
+        # Kept with the test, since each of its signals and its record have it.
+        use: str | None = vars(self).get("_use")
+        if use is None:
+            seconds = f"{self.timestamp.timestamp():.6f}"
+            use = vars(self)["_use"] = f"{seconds}-{self.nonce}" if self.nonce else seconds
+        return use
 
     def used_at(self, use: str) -> TestExecution:
         """Return the test as that of another use of its id."""

@@ -10,11 +10,11 @@ from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, to_json
 
+from livecheck_celery.blocks import mark_in_force
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
-from livecheck_celery.context import mark_in_force
 from livecheck_celery.errors import InvalidPayload
-from livecheck_celery.models import MAX_ID, TestExecution, id_of, new_send_id
+from livecheck_celery.models import MAX_ID, TestExecution, id_of, made, new_send_id
 from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.utils import clock
 from livecheck_celery.utils.sanitize import message_of
@@ -38,7 +38,7 @@ def build(
         InvalidPayload: the arguments are not JSON, or the id has no text or is too long.
     """
     try:
-        test_id = id_of(id) or _new_id()
+        test_id = id if type(id) is str and id and id.isascii() else id_of(id) or _new_id()
     except InvalidPayload as exc:
         raise InvalidPayload(f"case {case.name}: {exc}") from exc
     if len(test_id) > MAX_ID:
@@ -47,7 +47,8 @@ def build(
         )
     now = clock.now()
     limit = case.app.settings.max_payload
-    return TestExecution(
+    return made(
+        TestExecution,
         id=test_id,
         case_name=case.name,
         timestamp=now,
@@ -56,6 +57,8 @@ def build(
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         mark=mark_in_force(),
         traceparent=traceparent(),
+        recorded_at=None,
+        message_options=None,
         nonce=new_send_id(),
     )
 

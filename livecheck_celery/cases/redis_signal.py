@@ -10,9 +10,10 @@ from typing import Any, Final, Self, cast
 
 from pydantic import PydanticUserError
 
+from livecheck_celery.blocks import tests_in_force
 from livecheck_celery.cases.base_signal import UNDECORATED, BaseSignal, T
+from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.config import NOT_GIVEN
-from livecheck_celery.context import current_test, current_test_of
 from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import PAYLOAD
 from livecheck_celery.errors import (
@@ -25,7 +26,7 @@ from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.guard import GUARD
-from livecheck_celery.models import MAX_ID, JSONText, SignalEvent, TestExecution, id_of
+from livecheck_celery.models import MAX_ID, JSONText, SignalEvent, TestExecution, id_of, made, new_send_id
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.routes import check_route
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
@@ -136,25 +137,25 @@ class RedisSignal(BaseSignal[T]):
         Raises:
             ConfigurationError: forced outside a test, without the argument ``key`` or without a case.
         """
-        test = current_test()
-        if self._case is None and not (force and test is None):  # not raised, since the caller may be a request
+        tests = tests_in_force()
+        if self._case is None and not (force and not tests):  # not raised, since the caller may be a request
             if GUARD.throttle(f"undecorated {self.name}"):
                 logger.error("signal %s: %s; dropping its values", self.name, UNDECORATED)
-        elif test is not None or force:
-            self._send(value, test, key)
+        elif tests or force:
+            self._send(value, tests, key)
         return _SENT
 
-    def _send(self, value: T | None, test: TestExecution | None, key: object) -> None:
-        if test is None and key is NOT_GIVEN:
+    def _send(self, value: T | None, tests: Sequence[TestExecution], key: object) -> None:
+        if not tests and key is NOT_GIVEN:
             raise self._keyless()
         case = self.case
         try:
             if case.app.settings.enabled:
-                test = current_test_of(case.name) or test
+                test = _receiver(tests, case.name)
                 given = None if key is NOT_GIVEN else id_of(key)
                 if given is None and test is None:
                     raise self._keyless()  # noqa: TRY301 - logged like other failures
-                self._put(value, test, given or cast("TestExecution", test).id)
+                self._put(case, value, test, given or cast("TestExecution", test).id)
         except Exception as exc:  # noqa: BLE001 - logged by the guard
             kind = f"{case.name} {self.name}"
             case.app.guard.failed(exc, kind, "case %s: failed to send signal %s; continuing", case.name, self.name)
@@ -164,9 +165,9 @@ class RedisSignal(BaseSignal[T]):
             f"case {self.case.name}: signal {self.name}: outside a test, send(force=True) requires key="
         )
 
-    def _put(self, value: T | None, test: TestExecution | None, key: str) -> None:
-        case, outbox = self.case, self.case.app.runtime.outbox
-        if len(key) > MAX_ID or not _is_encodable(key):
+    def _put(self, case: DeclaredCase, value: T | None, test: TestExecution | None, key: str) -> None:
+        outbox = case.app.runtime.outbox
+        if len(key) > MAX_ID or not (key.isascii() or _is_encodable(key)):
             why = f"case {case.name}: signal {self.name}: the key {key!a:.40} is not text of up to {MAX_ID} characters"
             outbox.drop(1, PAYLOAD, why)
         else:
@@ -201,12 +202,24 @@ class RedisSignal(BaseSignal[T]):
         case = self.case
         try:
             encoded = self.encode(value)  # type: ignore[arg-type] # T may be Optional
-            return SignalEvent(self.name, case.name, key, encoded, use=use)
         except InvalidPayload as exc:
             # The error is sent in place of the value, so that the test fails at once and not by a timeout.
             if case.app.guard.throttle(f"{case.name} {self.name} value"):
                 logger.warning("case %s: %s", case.name, exc)
             return SignalEvent(self.name, case.name, key, error=message_of(exc), use=use)
+        return made(
+            SignalEvent,
+            signal_name=self.name,
+            case_name=case.name,
+            key=key,
+            value=encoded,
+            error=None,
+            received_at=None,
+            arrivals=1,
+            first_at=None,
+            use=use,
+            send_id=new_send_id(),
+        )
 
     def _runner(self) -> BaseRunner:
         runner = current_execution()
@@ -290,6 +303,14 @@ class RedisSignal(BaseSignal[T]):
         ]
         seen = f"arrived so far: {', '.join(arrived)}" if arrived else "no signal has arrived"
         return LiveCheckTestTimeout(f"{self.described} did not arrive within {limit:g} s; {seen}")
+
+
+def _receiver(tests: Sequence[TestExecution], case_name: str) -> TestExecution | None:
+    """Return the innermost test of a case, else the innermost of all."""
+    for test in tests:
+        if test.case_name == case_name:
+            return test
+    return tests[0] if tests else None
 
 
 def _is_encodable(text: str) -> bool:

@@ -13,11 +13,11 @@ from celery import Signature
 from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
 
-from livecheck_celery.blocks import Block
+from livecheck_celery.blocks import Block, mark_in_force
 from livecheck_celery.cases.arguments import build, check_size, split_id
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
-from livecheck_celery.context import collect, mark_in_force
+from livecheck_celery.context import collect
 from livecheck_celery.delivery.items import RequestedTest
 from livecheck_celery.delivery.message_options import prepare
 from livecheck_celery.delivery.outbox import PAYLOAD
@@ -26,6 +26,7 @@ from livecheck_celery.errors import BrokerUnavailable, InvalidPayload
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.deferral import follow_frameworks
 from livecheck_celery.utils.durations import seconds
+from livecheck_celery.utils.eager import EagerSetting
 from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
@@ -182,6 +183,7 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
     work under test, which yields the TestExecution, the current test inside the block, or None. Neither the call nor
     the context manager blocks or raises.
     """
+    is_eager = EagerSetting().of
 
     def maybe_trigger(id: object = None, *args: Any, **kwargs: Any) -> MaybeTrigger:  # noqa: A002 - reference's
         try:
@@ -189,12 +191,14 @@ def make_maybe_trigger(case: DeclaredCase) -> Callable[..., MaybeTrigger]:
             outbox = livecheck.runtime.outbox
             if not outbox.running and livecheck.settings.enabled:
                 outbox.start()  # it reads the overrides, which the next lines use
-            # Fake requests for this case are always tested; probability is for real ones.
-            is_sampled = random() < case.probability  # noqa: S311 - not for secrets
-            mark = mark_in_force()
-            if not case.active or not (is_sampled or (mark is not None and mark.case_name == case.name)):
+            if not case.active:
                 return _UNTESTED
-            if not livecheck.settings.enabled or livecheck.app.conf.task_always_eager:
+            if random() >= case.probability:  # noqa: S311 - not for secrets
+                # Fake requests for this case are always tested; probability is for real ones.
+                mark = mark_in_force()
+                if mark is None or mark.case_name != case.name:
+                    return _UNTESTED
+            if not livecheck.settings.enabled or is_eager(livecheck.app):
                 return _UNTESTED  # eagerly, a test would end before the block that sends its signals
         except Exception as exc:  # noqa: BLE001 - logged by the guard
             case.app.guard.failed(exc, case.name, _FAILED, case.name)
@@ -210,23 +214,30 @@ class MaybeTrigger:
     It can be left in another context, thread or coroutine than the one in which it was entered.
     """
 
+    __slots__ = ("_arguments", "_case", "_entered")
+
     def __init__(self, case: DeclaredCase, test_id: object, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         self._case = case
         self._arguments = (test_id, args, kwargs)
         self._entered: list[Block] = []
 
     def __enter__(self) -> TestExecution | None:
-        livecheck, name = self._case.app, self._case.name
         try:
-            with livecheck.guard(name, _FAILED, name):
-                try:
-                    return self._enter()
-                except InvalidPayload as exc:
-                    livecheck.runtime.outbox.drop(1, PAYLOAD, str(exc))
+            try:
+                return self._enter()
+            except Exception as exc:  # noqa: BLE001 - logged by the guard
+                self._failed(exc)
         except BaseException:  # of a signal handler; the block is then not left by its caller
             self._leave()
             raise
         return None
+
+    def _failed(self, error: Exception) -> None:
+        livecheck, name = self._case.app, self._case.name
+        with livecheck.guard(name, _FAILED, name):
+            if not isinstance(error, InvalidPayload):
+                raise error
+            livecheck.runtime.outbox.drop(1, PAYLOAD, str(error))
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -246,29 +257,35 @@ class MaybeTrigger:
         self.__exit__(kind, error, trace)
 
     def _leave(self) -> None:
-        if self._entered:
-            with self._case.app.guard(f"{self._case.name} exit", _FAILED, self._case.name):
-                self._entered[-1].__exit__()
-                self._entered.pop()
+        if not self._entered:
+            return
+        try:
+            self._entered[-1].__exit__()
+            self._entered.pop()
+        except Exception as exc:  # noqa: BLE001 - logged by the guard
+            self._case.app.guard.failed(exc, f"{self._case.name} exit", _FAILED, self._case.name)
 
     def _enter(self) -> TestExecution | None:
         case = self._case
         test_id, args, kwargs = self._arguments
+        livecheck = case.app
         test = build(case, test_id, args, kwargs)
-        size = check_size(test, case.app.settings.max_payload)
+        size = check_size(test, livecheck.settings.max_payload)
         item = RequestedTest(test, case.test_expires.total_seconds(), size, case.max_rate)
-        accepted = case.app.runtime.outbox.put(item)
-        if not accepted:
+        if not livecheck.runtime.outbox.put(item):
             return None
         collect(test, lingers=True)
         follow_frameworks()
-        self._entered.append(Block((test,)))
-        self._entered[-1].__enter__()
+        block = Block((test,))
+        self._entered.append(block)
+        block.__enter__()
         return test
 
 
 class _Untested(MaybeTrigger):
     """The context manager of all requests that are not tested; it has no state."""
+
+    __slots__ = ()
 
     def __init__(self) -> None:
         pass
@@ -277,6 +294,16 @@ class _Untested(MaybeTrigger):
         return None
 
     def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        return None
+
+    # Not those of the base class, which call the methods above.
+
+    async def __aenter__(self) -> None:
+        return None
+
+    async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from livecheck_celery.models import SignalEvent, TestExecution, new_send_id
 from livecheck_celery.propagation.sources import Source
 
 
-@dataclass(frozen=True, slots=True)
-class RequestedTest:
+class RequestedTest(NamedTuple):
     """A test to record and execute, at most ``expires_in`` seconds from now.
 
     Attributes:
@@ -25,8 +25,7 @@ class RequestedTest:
     max_rate: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class SentSignal:
+class SentSignal(NamedTuple):
     """A signal to store for ``ttl`` seconds and publish."""
 
     event: SignalEvent

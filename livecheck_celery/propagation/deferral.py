@@ -30,15 +30,25 @@ _users: Final[WeakSet[Any]] = WeakSet()
 _followed: Final[dict[str, Replacements]] = {}
 
 
+class _Seen:
+    """How many modules were loaded when all frameworks among them were followed: each request under test asks."""
+
+    modules = -1
+
+
 def follow_frameworks() -> None:
     """Make work that is queued from now on part of the tests in force, in all frameworks that are loaded.
 
     Does nothing without a user, since nobody would restore them.
     """
-    if not _users:
+    loaded = len(sys.modules)
+    if loaded == _Seen.modules or not _users:
         return
     for name, follow in _FRAMEWORKS.items():
-        if name in _followed or (module := sys.modules.get(name)) is None or _is_being_imported(module):
+        if name in _followed or (module := sys.modules.get(name)) is None:
+            continue
+        if _is_being_imported(module):
+            loaded = -1
             continue
         # setdefault() is atomic. A lock could be held for ever, after a fork.
         replacements = Replacements()
@@ -48,6 +58,7 @@ def follow_frameworks() -> None:
             except Exception as exc:
                 reraise_from_handler(exc)
                 logger.warning("deferral: %s: work that it runs later carries no test", name, exc_info=True)
+    _Seen.modules = loaded
 
 
 def add_user(user: object) -> None:
@@ -58,6 +69,7 @@ def add_user(user: object) -> None:
 def remove_user(user: object) -> None:
     """Restore the methods, if ``user`` was the last one."""
     _users.discard(user)
+    _Seen.modules = -1
     while _followed and not _users:
         _, replacements = _followed.popitem()
         replacements.undo()

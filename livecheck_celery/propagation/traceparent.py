@@ -10,8 +10,9 @@ def traceparent() -> str | None:
 
     A process that uses OpenTelemetry has already imported ``opentelemetry.trace``; in any other there is no span.
     """
+    module = sys.modules.get("opentelemetry.trace")
     # While another thread is importing the module, it can lack the function.
-    get_current_span = getattr(sys.modules.get("opentelemetry.trace"), "get_current_span", None)
+    get_current_span = None if module is None else getattr(module, "get_current_span", None)
     if get_current_span is None:
         return None
     context = get_current_span().get_span_context()

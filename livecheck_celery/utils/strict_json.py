@@ -104,6 +104,8 @@ def check(value: Any, limit: int) -> int:
         NotStrictJson: a part of ``value`` is an iterator, a lazy object, or another one that would be evaluated; or
             ``value`` is nested too deep, has too many parts, or an integer with more digits than JSON readers accept.
     """
+    if type(value) in _PLAIN:
+        return 0
     walk = _Walk(limit)
     walk.check(value, 0)
     return walk.not_finite

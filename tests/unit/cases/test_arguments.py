@@ -1,6 +1,7 @@
 """Arguments of a test: converted to JSON, limited in size, and independent of the caller's objects."""
 
 import math
+from dataclasses import fields
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from pydantic_core import to_json, to_jsonable_python
 
 from livecheck_celery import Case, InvalidPayload, LiveCheck
 from livecheck_celery.cases.arguments import build, check_size
-from livecheck_celery.models import EXECUTION
+from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.store.encoding import execution_json
 
@@ -45,6 +46,10 @@ def test_arguments_are_converted_to_json_up_to_the_size_limit(
     else:
         check_size(test, case.app.settings.max_payload)
         assert EXECUTION.validate_json(execution_json(test)) == test
+
+
+def test_execution_has_every_field() -> None:
+    assert vars(build(case, "o-1")).keys() == {field.name for field in fields(TestExecution)}
 
 
 def test_half_a_surrogate_pair_in_an_id_or_an_argument_becomes_its_escape() -> None:

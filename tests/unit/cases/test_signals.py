@@ -12,6 +12,7 @@ import pytest
 from pydantic import BaseModel
 
 from livecheck_celery import Case, ConfigurationError, LiveCheck, LiveCheckTestFailed, Signal, SignalEvent
+from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.models import JSONText
 
 
@@ -94,6 +95,17 @@ def test_send_outside_a_test_does_nothing_unless_forced_with_a_key(livecheck: Li
     assert livecheck._runtime is None, "nothing was queued"
     with pytest.raises(ConfigurationError, match=r"case typed: signal sent: .*send\(force=True\) requires key="):
         case.signals["sent"].send("x", force=True)
+
+
+def test_sent_signal_has_every_field(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> None:
+    case = Case(app=livecheck, name="typed", signals=[Signal("sent")])
+    items: list[SentSignal] = []
+    monkeypatch.setattr(livecheck.runtime.outbox, "put", items.append)
+    case.signals["sent"].send(1, key="o-1", force=True)
+    [item] = items
+    assert vars(item.event).keys() == {field.name for field in dataclasses.fields(SignalEvent)}
+    sent = SignalEvent("sent", "typed", "o-1", JSONText("1"), send_id=item.event.send_id)
+    assert vars(item.event) == vars(sent)
 
 
 def test_error_of_send_is_logged_once_and_not_raised(

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from livecheck_celery import blocks
 from livecheck_celery.blocks import Work
-from livecheck_celery.context import current_test, current_test_of, fake_request, under_test
+from livecheck_celery.context import current_test, fake_request, under_test
 from livecheck_celery.models import HEADER_OUTER, HEADER_SIGNATURE
 from livecheck_celery.propagation import baggage
 from livecheck_celery.propagation import celery as celery_propagation
@@ -40,9 +41,7 @@ def test_nested_tests_cross_a_hop_the_innermost_first() -> None:
     assert ignored == []
     with Work(*parse(nested())):
         assert current_test() == ORDER
-        assert current_test_of("shop.test_stock") == STOCK
-        assert current_test_of("shop.test_order") == ORDER
-        assert current_test_of("shop.another") is None
+        assert blocks.tests_in_force() == [ORDER, STOCK, PAYMENT]
         assert list(parse(outgoing()).tests) == [ORDER, STOCK, PAYMENT], "the next hop"
 
 
