@@ -31,6 +31,7 @@ from livecheck_celery.store.signals import OVERFLOW, STALE
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.compat import connect_method
 from livecheck_celery.utils.forks import at_exit_of_child, renew_after_fork
+from livecheck_celery.utils.jitter import around
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
 from livecheck_celery.utils.throttle import Throttle
@@ -239,7 +240,7 @@ class Outbox:
         with self._lock:
             self._uncounted.update(counted)
         # Without a thread, a request waits for the refresh.
-        self._refresh_at = time.monotonic() + (REFRESH_EVERY if self.running else INLINE_REFRESH_EVERY)
+        self._refresh_at = time.monotonic() + around(REFRESH_EVERY if self.running else INLINE_REFRESH_EVERY)
 
     def _send(self, items: list[Item]) -> bool:
         with self._lock:

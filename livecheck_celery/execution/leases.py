@@ -8,6 +8,7 @@ from typing import Final
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
+from livecheck_celery.utils.jitter import around
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle
 
@@ -69,7 +70,7 @@ class Leases:
             self._closed, self._thread = threading.Event(), None
 
     def _run(self) -> None:
-        while not self._closed.wait(self.lease / 3):
+        while not self._closed.wait(around(self.lease / 3)):
             if held := self.held:
                 self._renew(held)
 
