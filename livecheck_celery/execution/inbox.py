@@ -2,8 +2,10 @@
 
 A signal is stored first and published second. Claiming an execution registers this process's address with the test's
 signals and returns those already stored, in one Lua call, so no signal is lost between reading and subscribing. The
-published message has the value. The message only saves time: after a reconnect, before a timeout, and every two
-seconds, one batched read of all awaited signals finds those whose message was missed.
+published message has the value. The message only saves time: after a reconnect, and before a timeout, one batched read
+of all awaited signals finds those whose message was missed. The periodic read, every two seconds, finds the others. It
+reads each signal at intervals that double up to ten seconds, since reads of thousands of waiting tests are a large part
+of Redis' load, and messages are seldom missed.
 """
 
 from __future__ import annotations
@@ -25,14 +27,18 @@ from livecheck_celery.store.signals import Subscription
 from livecheck_celery.store.store import Store
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.interruption import Interruption
+from livecheck_celery.utils.jitter import around
 from livecheck_celery.utils.sanitize import get_logger
 from livecheck_celery.utils.throttle import Throttle, ThrottledLogger
 
 logger = get_logger(__name__)
 throttled = ThrottledLogger(logger)
 
-#: Seconds between two reads of all awaited signals, which find missed messages.
+#: Seconds between two reads of awaited signals, which find missed messages.
 BACKSTOP: Final = 2.0
+#: Longest time between two reads of one signal, in seconds; one that has been awaited for less than half of `BACKSTOP`
+#: is not read yet.
+BACKSTOP_AT_MOST: Final = 10.0
 #: Seconds between two pings, while tests run.
 PING: Final = 0.5
 #: Seconds without an answer after which there was no contact with Redis.
@@ -60,6 +66,7 @@ class Mailbox:
         self.events: dict[str, SignalEvent] = {}
         self._lock = threading.Lock()
         self._waiters: dict[str, list[Future[SignalEvent]]] = {}
+        self._reads: dict[str, _Backstop] = {}
 
     def expect(self, name: str) -> Future[SignalEvent]:
         """Return a future of the signal ``name``; it is done if the signal has been received."""
@@ -67,7 +74,9 @@ class Mailbox:
         with self._lock:
             event = self.events.get(name)
             if event is None:
-                self._waiters.setdefault(name, []).append(future)
+                if name not in self._waiters:
+                    self._waiters[name], self._reads[name] = [], _Backstop(time.monotonic())
+                self._waiters[name].append(future)
                 return future
         future.set_result(event)
         return future
@@ -105,6 +114,11 @@ class Mailbox:
         with self._lock:
             return [name for name, waiting in self._waiters.items() if waiting]
 
+    def overdue(self, now: float) -> list[str]:
+        """Return the names of the signals that are waited for, and that the periodic read at ``now`` has to read."""
+        with self._lock:
+            return [name for name, waiting in self._waiters.items() if waiting and self._reads[name].is_due(now)]
+
     def interrupt(self) -> None:
         """Wake every waiter with `Interrupted`."""
         with self._lock:
@@ -121,6 +135,20 @@ def _settle(future: Future[SignalEvent], outcome: SignalEvent | BaseException) -
         future.set_exception(outcome)
     else:
         future.set_result(outcome)
+
+
+class _Backstop:
+    """When the periodic read has to read an awaited signal; the intervals double."""
+
+    def __init__(self, since: float) -> None:
+        self._since = since
+        self._next = since + BACKSTOP / 2
+
+    def is_due(self, now: float) -> bool:
+        if now < self._next:
+            return False
+        self._next = now + min(max(now - self._since, BACKSTOP / 2), BACKSTOP_AT_MOST)
+        return True
 
 
 class Inbox:
@@ -231,7 +259,7 @@ class Inbox:
 
     def _receive(self, subscription: Subscription) -> None:
         read_at, pinged_at = 0.0, time.monotonic()
-        answered = True
+        answered = is_new = True
         while not self._is_finished():
             received = subscription.receive(_TICK)
             if received is not None:
@@ -240,7 +268,7 @@ class Inbox:
             self._interrupt_if_stopping()
             if received is not None and received.kind == "subscribed":
                 self._subscribed.set()
-                read_at = 0.0
+                read_at, is_new = 0.0, True
             elif received is not None and received.kind == "signal":
                 self._on_signal(received.event)
             if self._reads:
@@ -248,14 +276,15 @@ class Inbox:
             if time.monotonic() >= pinged_at + PING and self._mailboxes:
                 subscription.ping()
                 pinged_at = time.monotonic()
-            if time.monotonic() >= read_at + BACKSTOP:
+            if time.monotonic() >= read_at:
                 if not answered:
                     # A frozen server or a broken network does not close the connection; there may be a new primary.
                     raise RedisUnavailable("no answer on the subscription")
                 answered = False
                 subscription.ping()
-                self._read_awaited()
-                read_at = pinged_at = time.monotonic()
+                self._read_awaited(only_overdue=not is_new)
+                pinged_at = time.monotonic()
+                read_at, is_new = pinged_at + around(BACKSTOP), False
 
     def _pause(self, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -288,10 +317,15 @@ class Inbox:
         with self._lock:
             return list(self._mailboxes.values())
 
-    def _read_awaited(self) -> None:
+    def _read_awaited(self, *, only_overdue: bool = False) -> None:
         with self._lock:
             reads, self._reads = self._reads, []
-        wanted = [(box.case_name, box.key, names) for box in self._open_mailboxes() if (names := box.awaited())]
+        now = time.monotonic()
+        wanted = [
+            (box.case_name, box.key, names)
+            for box in self._open_mailboxes()
+            if (names := box.overdue(now) if only_overdue and not reads else box.awaited())
+        ]
         try:
             if wanted:
                 for events in self._store.signals.awaited(wanted):

@@ -9,7 +9,7 @@ import pytest
 
 from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.execution import inbox as inbox_module
-from livecheck_celery.execution.inbox import Inbox, Interrupted
+from livecheck_celery.execution.inbox import BACKSTOP, BACKSTOP_AT_MOST, Inbox, Interrupted, _Backstop
 from livecheck_celery.store import Store
 from livecheck_celery.utils.interruption import Interruption
 from tests.helpers.factories import CASE
@@ -96,3 +96,45 @@ def test_mailbox_of_a_process_that_stops_meanwhile_is_refused_at_once(
     monkeypatch.setattr(inbox, "_receive", lambda _: interruption.end_here(60.0))
     with pytest.raises(Interrupted):
         inbox.open(CASE, "id-1")
+
+
+def test_periodic_read_reads_a_signal_at_doubling_intervals() -> None:
+    backstop = _Backstop(100.0)
+    reads = [waited for waited in range(2, 62, 2) if backstop.is_due(100.0 + waited)]
+    assert reads == [2, 4, 8, 16, 26, 36, 46, 56]
+    assert BACKSTOP_AT_MOST == 10.0
+
+
+def test_periodic_read_leaves_out_a_signal_that_is_awaited_since_a_moment() -> None:
+    backstop = _Backstop(100.0)
+    assert not backstop.is_due(100.0)
+    assert not backstop.is_due(100.0 + BACKSTOP / 2 - 0.01)
+    assert backstop.is_due(100.0 + BACKSTOP / 2)
+
+
+def test_signal_that_is_awaited_since_a_moment_is_read_after_a_reconnect_and_before_a_timeout(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(inbox_module, "BACKSTOP", 3600.0)
+    subscription, read = Subscription(answers=True), threading.Semaphore(0)
+
+    def awaited(wanted: Any) -> list[Any]:
+        assert wanted == [(CASE, "id-1", ["sent"])]
+        read.release()
+        return []
+
+    monkeypatch.setattr(store.client, "pubsub", lambda: subscription)
+    monkeypatch.setattr(store.signals, "awaited", awaited)
+    inbox = Inbox(store, Interruption())
+    mailbox = inbox.open(CASE, "id-1")
+    mailbox.expect("sent")
+    inbox.read_awaited_soon().result(5)
+    assert read.acquire(blocking=False)
+    inbox.read_awaited_soon().result(5)  # the read of the first subscription is done, too
+    while read.acquire(blocking=False):
+        pass
+    subscription._messages.append({"type": "subscribe"})
+    assert read.acquire(timeout=5)
+    inbox.close(mailbox)
+    inbox.stop()
+    inbox.join(5)
