@@ -22,6 +22,8 @@ from livecheck_celery.errors import LiveCheckError
 from livecheck_celery.livecheck import LiveCheck
 from livecheck_celery.utils.sanitize import type_and_message
 
+#: New objects after which the garbage collector looks at them: it finds little in what a command reads and prints.
+_THRESHOLD: Final = 100_000
 #: A module or module:attribute, both with points; the name of a module cannot end with its suffix.
 _NAME: Final = re.compile(r"(?!.*\.py$)\w+(\.\w+)*(:\w+(\.\w+)*)?")
 
@@ -71,6 +73,7 @@ def _objects_kept() -> Iterator[None]:
         yield
     finally:
         gc.freeze()
+        gc.set_threshold(_THRESHOLD)
         if was_enabled:
             gc.enable()
 

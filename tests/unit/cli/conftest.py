@@ -21,9 +21,11 @@ from tests.helpers.terminals import Screen
 
 @pytest.fixture(autouse=True)
 def objects_are_collected() -> Iterator[None]:
-    """A command keeps the objects of its process."""
+    """A command keeps the objects of its process, and has fewer collections."""
+    thresholds = gc.get_threshold()
     yield
     gc.unfreeze()
+    gc.set_threshold(*thresholds)
 
 
 @pytest.fixture
