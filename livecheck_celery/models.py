@@ -194,6 +194,10 @@ class TestExecution:
         seconds, _, nonce = use.partition("-")
         return replace(self, timestamp=datetime.fromtimestamp(float(seconds), UTC), nonce=nonce)
 
+    def recorded(self, at: float) -> TestExecution:
+        """Return the test with ``recorded_at``."""
+        return made(TestExecution, **{**vars(self), "recorded_at": at})
+
     def as_message(self) -> dict[str, Any]:
         """Return the execution as JSON types, for a Celery message; nan and the infinities stay floats."""
         message: dict[str, Any] = to_jsonable_python(self, exclude={"message_options"}, inf_nan_mode="constants")

@@ -15,7 +15,6 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 from typing import Final, NamedTuple
 
 from celery.signals import worker_process_shutdown
@@ -264,7 +263,7 @@ class Outbox:
                 continue
             accepted += 1
             if isinstance(item, RequestedTest):
-                recorded.append(replace(item.test, recorded_at=outcome))
+                recorded.append(item.test.recorded(outcome))
         self.sent += accepted
         self._publish(recorded)
         return accepted > 0

@@ -27,7 +27,7 @@ from livecheck_celery.errors import BrokerUnavailable
 from livecheck_celery.models import TestExecution
 from livecheck_celery.store.redis.client import no_retry
 from livecheck_celery.utils.broker_urls import failover_urls
-from livecheck_celery.utils.compat import batch
+from livecheck_celery.utils.compat import batch, keep_client
 from livecheck_celery.utils.forks import renew_after_fork
 from livecheck_celery.utils.redis_urls import SENTINEL, scheme_of
 from livecheck_celery.utils.sanitize import message_of
@@ -74,6 +74,7 @@ class Publisher:
         self._errors: tuple[type[BaseException], ...] = (KombuError, OSError)
         self._connection: Any = None
         self._producer: Any = None
+        self._declared: Any = None
 
     def execute(self, test: TestExecution, *, countdown: float | None = None) -> AsyncResult[Any]:
         """Publish the message that makes a worker execute ``test``, with the options of the test.
@@ -97,7 +98,7 @@ class Publisher:
             if message.properties["reply_to"]:
                 # Declares the reply queue of the result backend "rpc", without which the result would be lost.
                 self._app.backend.on_task_call(producer, task_id)
-            self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
+            self._send_message(producer, message, sending)
 
         self._send(f"the message for {test.ident}", send)
         return self._app.AsyncResult(task_id)
@@ -124,7 +125,7 @@ class Publisher:
         def send(producer: Any) -> None:
             with batch(producer):
                 for message, sending in messages:
-                    self._app.amqp.send_task_message(producer, EXECUTE, message, **sending)
+                    self._send_message(producer, message, sending)
 
         self._send(f"the messages for {len(tests)} tests", send)
 
@@ -178,6 +179,13 @@ class Publisher:
             sending["queue"] = own_queue(self._app, self._queue)
         return self._app.amqp.create_task_message(name=EXECUTE, args=(), kwargs=kwargs, **message), sending
 
+    def _send_message(self, producer: Any, message: Any, sending: dict[str, Any]) -> None:
+        # kombu declares a queue once for a connection, but binds a copy of it for each message, to find that out.
+        queue = sending.get("queue")
+        declare: list[Any] | None = [] if queue is not None and queue is self._declared else None
+        self._app.amqp.send_task_message(producer, EXECUTE, message, declare=declare, **sending)
+        self._declared = queue
+
     def _addressed(self, case_name: str) -> dict[str, Any]:
         return addressed(case_name, self._prefix)
 
@@ -228,8 +236,7 @@ class Publisher:
         return url if url in untried else untried[0]
 
     def _send_and_confirm(self, send: Callable[[Any], None]) -> None:
-        producer = self._connected()
-        send(producer)
+        send(producer := self._connected())
         if self._connection.transport.driver_type == "amqp":
             # AMQP does not answer a publish. The answer to the next command shows that the broker has read the
             # messages; confirming each message would cost a round trip each, and recovery re-sends a lost one.
@@ -250,6 +257,8 @@ class Publisher:
             self._errors = (*connection.connection_errors, *connection.channel_errors, KombuError, OSError)
             self._connection = connection
             self._producer = self._app.amqp.Producer(connection, auto_declare=False)
+            self._declared = None
+            keep_client(self._producer.channel)
         return self._producer
 
     def _bounds(self) -> dict[str, Any]:

@@ -174,7 +174,7 @@ class Batch:
         self.outcomes = [self._outcome(reply) for reply in replies]
         with suppress(RedisUnavailable):  # what is not dropped has a TTL
             for place, case_name in self._cases.items():
-                if isinstance(replies[place], list):
+                if isinstance(replies[place], list) and len(replies[place]) > 1:
                     self._signals.drop(case_name, replies[place][1:])
 
     def _run_all(self) -> list[Any]:

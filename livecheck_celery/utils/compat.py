@@ -7,6 +7,7 @@ from base64 import urlsafe_b64decode
 from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, Final
 
@@ -36,6 +37,15 @@ def is_configured(app: Any) -> bool:
 def batch(producer: Any) -> AbstractContextManager[Any]:
     """Send the messages of the block together; before kombu 5.7, one by one."""
     return producer.batch() if hasattr(producer, "batch") else nullcontext()
+
+
+def keep_client(channel: Any) -> None:
+    """Make a channel of kombu's Redis transport keep its Redis client.
+
+    It makes a client for each batch, with a table of all commands, which takes longer than to encode a message.
+    """
+    if hasattr(channel, "Client"):
+        channel.Client = lru_cache(maxsize=1)(channel.Client)
 
 
 def add_queue(queues: Any, queue: Any) -> Any:

@@ -34,6 +34,24 @@ def test_outbox_over_its_byte_limit_drops_items(monkeypatch: pytest.MonkeyPatch)
         assert case.app.runtime.outbox.dropped > 50
 
 
+def test_batches_share_one_client_of_the_broker(redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, made = make_order_case(redis_url), []
+    make = redis.Redis.__init__
+
+    def count(self: Any, *args: Any, **kwargs: Any) -> None:
+        made.append(self)
+        make(self, *args, **kwargs)
+
+    for number in range(3):
+        with case.maybe_trigger(f"o-{number}"):
+            case.sent.send("x")
+        assert case.app.runtime.outbox.flush()
+        monkeypatch.setattr(redis.Redis, "__init__", count)  # all connections are open
+    assert made == []
+    with redis.Redis.from_url(redis_url) as client:
+        assert client.llen("livecheck") == 3
+
+
 @pytest.mark.promise("Queued items are delivered when the process exits.", theme="requests")
 def test_queued_items_are_sent_at_process_exit(redis_url: str) -> None:
     script = (

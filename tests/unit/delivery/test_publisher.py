@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import repeat
 from types import SimpleNamespace
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from celery import Celery
 from celery.app.task import Context
+from celery.signals import before_task_publish
 from kombu import Queue
 
 from livecheck_celery import BrokerUnavailable
@@ -95,6 +97,31 @@ def test_message_has_the_options_of_its_test_each_time(publisher: Any, queues: A
         assert embed["callbacks"][0]["task"] == "shop.next"
         assert "message_options" not in kwargs["livecheck_test"]
         assert message.headers["ignore_result"] is False
+
+
+def test_queue_is_declared_once_for_a_connection(publisher: Any, queues: Any) -> None:
+    declared: list[list[str]] = []
+
+    def note(declare: Any, **_: Any) -> None:
+        declared.append([queue.name for queue in declare])
+
+    text = prepare(publisher._app, {"queue": "eu"}, owner="o-1", limit=1000)
+    with connected(before_task_publish, note):
+        publisher.execute_all([make_test(), make_test()])
+        publisher.execute(make_test())
+        publisher.execute(make_test(message_options=text))
+        publisher.close()
+        publisher.execute(make_test())
+    assert declared == [["livecheck"], [], [], ["eu"], ["livecheck"]]
+
+
+@contextmanager
+def connected(signal: Any, receiver: Any) -> Iterator[None]:
+    signal.connect(receiver, weak=False)
+    try:
+        yield
+    finally:
+        signal.disconnect(receiver)
 
 
 @pytest.mark.parametrize("routing_key", ["eu", ""], ids=["topic", "fanout"])
