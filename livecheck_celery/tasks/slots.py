@@ -27,8 +27,9 @@ from livecheck_celery.utils.sanitize import get_logger
 
 logger = get_logger(__name__)
 
-#: Messages that can wait for each slot, and at most.
+#: Messages of a case that is alone that can wait for each slot; others stay in the broker, for other workers.
 WAITING_PER_SLOT: Final = 10
+#: Messages that can wait; of several cases, one that is given up is sent again and again while many wait.
 MAX_WAITING: Final = 1000
 #: Seconds between two checks, while messages wait.
 _TICK: Final = 0.2
@@ -153,7 +154,8 @@ class Slots:
     @property
     def _room(self) -> int:
         """The number of messages that can wait before one is given up."""
-        room = min(WAITING_PER_SLOT * self.count, MAX_WAITING)
+        is_alone = bool(self._waiting) and self._share.is_alone(self._largest)
+        room = min(WAITING_PER_SLOT * self.count, MAX_WAITING) if is_alone else MAX_WAITING
         prefetched = self._consumer.initial_prefetch_count
         return room if self._can_raise_prefetch or not prefetched else max(1, min(room, prefetched - 1))
 
@@ -171,12 +173,17 @@ class Slots:
 
         If no other party is expected, the worker leaves further messages to the broker instead.
         """
-        party = max(self._waiting, key=lambda one: len(self._waiting[one]))
+        party = self._largest
         key, last = next(reversed(self._waiting[party].items()))
         if not self._share.is_alone(party) and self._put_off.give_up(last.request):
             self._remove(party, key)
             last.leave(self._consumer.qos).acknowledge()
             state.task_ready(last.request)
+
+    @property
+    def _largest(self) -> Party:
+        """The party with most messages that wait."""
+        return max(self._waiting, key=lambda one: len(self._waiting[one]))
 
     def _remove(self, party: Party, key: Key) -> _Waiting:
         waiting = self._waiting.pop(party)

@@ -20,8 +20,17 @@ from tests.helpers.reading import run
 
 #: A program that is ready at once, and runs until it is ended.
 RUNNING = "import time; print('{}', flush=True); time.sleep(60)"
-#: The same, which sends a signal to dev.
-STOPPING = "import os, time; print('{}', flush=True); os.kill(os.getppid(), {}); time.sleep(60)"
+#: A worker that notes in a file that it is ready.
+READY = "import pathlib, time; print('celery@here ready.', flush=True); pathlib.Path('{}').touch(); time.sleep(60)"
+#: A beat that sends a signal to dev when the worker is ready.
+STOPPING = """
+import os, pathlib, time
+print("beat: Starting", flush=True)
+while not pathlib.Path("{ready}").exists():
+    time.sleep(0.01)
+os.kill(os.getppid(), {number})
+time.sleep(60)
+"""
 #: The same, when it has printed the record of dev for other commands.
 REPORTING = """
 import os, pathlib, time
@@ -37,7 +46,8 @@ time.sleep(60)
 class Programs:
     """The Celery programs that dev starts."""
 
-    def __init__(self) -> None:
+    def __init__(self, directory: Path) -> None:
+        self._ready = directory / "ready"
         self.started: dict[str, tuple[str, ...]] = {}
         self.codes = {"worker": RUNNING.format("celery@here ready."), "beat": RUNNING.format("beat: Starting")}
 
@@ -47,13 +57,14 @@ class Programs:
         return [sys.executable, "-c", self.codes[name]]
 
     def stop_dev(self, number: signal.Signals) -> None:
-        """Have beat send a signal to dev when it has started."""
-        self.codes["beat"] = STOPPING.format("beat: Starting", int(number))
+        """Have beat send a signal to dev when both have started."""
+        self.codes["worker"] = READY.format(self._ready)
+        self.codes["beat"] = STOPPING.format(ready=self._ready, number=int(number))
 
 
 @pytest.fixture
 def programs(livecheck: LiveCheck, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Programs:
-    programs = Programs()
+    programs = Programs(tmp_path)
     monkeypatch.setattr(dev_module, "celery_command", programs.command)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     for variable in URL_VARIABLES:

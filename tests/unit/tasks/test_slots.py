@@ -233,7 +233,18 @@ def test_alone_case_leaves_messages_over_the_bound_to_the_broker(worker: Worker,
     assert not worker.acknowledged
 
 
-def test_over_the_bound_the_case_with_most_gives_its_latest_back(worker: Worker, receive: Any, shared: Slots) -> None:
+def test_tests_of_several_cases_wait_in_the_worker(worker: Worker, receive: Any) -> None:
+    receive(0, OTHER).on_success()
+    for number in range(4 + 500):
+        receive(number)
+    assert worker.prefetched == 4 + 500
+    assert not worker.acknowledged[1:]
+
+
+def test_over_the_bound_the_case_with_most_gives_its_latest_back(
+    worker: Worker, receive: Any, shared: Slots, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slots, "MAX_WAITING", 40)
     receive(0, OTHER).on_success()
     requests = [receive(number) for number in range(4 + 40)]
     last = receive(0, OTHER)
