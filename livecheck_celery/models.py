@@ -88,7 +88,7 @@ def id_of(value: object) -> str | None:
 
 def new_send_id() -> str:
     """Return an id of a send, unique among those of one signal of one test."""
-    return f"{getrandbits(48):012x}"
+    return getrandbits(48).to_bytes(6, "big").hex()
 
 
 def made(kind: type[T], **fields: Any) -> T:

@@ -37,8 +37,26 @@ def build(
     Raises:
         InvalidPayload: the arguments are not JSON, or the id has no text or is too long.
     """
+    return _build(case, id, args, kwargs or {}, expires_in)[0]
+
+
+def build_checked(
+    case: DeclaredCase, test_id: object, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[TestExecution, int]:
+    """Build an execution as `build`, and check its size as `check_size`; return both."""
+    test, length = _build(case, test_id, args, kwargs, None)
+    limit = case.app.settings.max_payload
+    if length is not None and length * _LONGEST_ESCAPE < limit:
+        return test, length
+    return test, check_size(test, limit)
+
+
+def _build(
+    case: DeclaredCase, given: object, args: tuple[Any, ...], kwargs: dict[str, Any], expires_in: float | None
+) -> tuple[TestExecution, int | None]:
+    """Return an execution, and the approximate length of its id and arguments as JSON, if no serializer is needed."""
     try:
-        test_id = id if type(id) is str and id and id.isascii() else id_of(id) or _new_id()
+        test_id = given if type(given) is str and given and given.isascii() else id_of(given) or _new_id()
     except InvalidPayload as exc:
         raise InvalidPayload(f"case {case.name}: {exc}") from exc
     if len(test_id) > MAX_ID:
@@ -47,13 +65,15 @@ def build(
         )
     now = clock.now()
     limit = case.app.settings.max_payload
-    return made(
+    positional = _json_length(args) if args else 0
+    named = _json_length(kwargs.values()) if kwargs else 0
+    test = made(
         TestExecution,
         id=test_id,
         case_name=case.name,
         timestamp=now,
-        test_args=list(args) if _json_length(args) is not None else as_json(args, limit),
-        test_kwargs=as_json(kwargs, limit) if kwargs and _json_length(kwargs.values()) is None else dict(kwargs or {}),
+        test_args=as_json(args, limit) if positional is None else list(args),
+        test_kwargs=as_json(kwargs, limit) if named is None else dict(kwargs),
         expires=now + (case.test_expires if expires_in is None else timedelta(seconds=expires_in)),
         mark=mark_in_force(),
         traceparent=traceparent(),
@@ -61,6 +81,10 @@ def build(
         message_options=None,
         nonce=new_send_id(),
     )
+    names = _json_length((test_id, *kwargs))
+    if positional is None or named is None or names is None:
+        return test, None
+    return test, positional + named + names
 
 
 def _new_id() -> str:
@@ -85,9 +109,6 @@ def check_size(test: TestExecution, limit: int) -> int:
     Raises:
         InvalidPayload: they have no JSON form, or are over the limit.
     """
-    length = _json_length((test.id, *test.test_args, *test.test_kwargs, *test.test_kwargs.values()))
-    if length is not None and length * _LONGEST_ESCAPE < limit:
-        return length
     try:
         size = len(to_json((test.id, test.test_args, test.test_kwargs)))
     except PydanticSerializationError as exc:  # half a surrogate pair, in the id or an argument

@@ -12,7 +12,7 @@ from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypeVar
 
 from livecheck_celery.cases.protocols import DeclaredCase
-from livecheck_celery.cases.serialization import encode
+from livecheck_celery.cases.serialization import encode, plain_json
 from livecheck_celery.cases.value_types import value_type_of
 from livecheck_celery.errors import ConfigurationError, InvalidPayload, LiveCheckTestFailed
 from livecheck_celery.models import JSONText, SignalEvent, times_in_words
@@ -30,6 +30,8 @@ T = TypeVar("T", default=Any)
 UNDECORATED: Final = "its class is not registered as a case; decorate it with @livecheck.case()"
 
 
+#: Attributes that the type of the values determines.
+_OF_TYPE: Final = ("adapter", "_takes_plain_values")
 #: The arguments of a `BaseSignal` that can be given by position.
 _POSITIONAL: Final = ("name", "case", "index", "value_type", "source")
 
@@ -130,7 +132,8 @@ class BaseSignal(Generic[T]):
     def annotate(self, value_type: Any) -> None:
         """Set the value type, from an annotation."""
         self._value_type = value_type
-        vars(self).pop("adapter", None)
+        for name in _OF_TYPE:
+            vars(self).pop(name, None)
 
     def clone(self, **kwargs: Any) -> Self:
         """Return a copy of the signal, made with the same arguments, except ``kwargs`` (reference: ``clone``)."""
@@ -138,7 +141,7 @@ class BaseSignal(Generic[T]):
         if "value_type" not in kwargs:
             signal.annotate(self.value_type)
         for name, value in vars(self).items():
-            is_given = name in kwargs or name == "adapter"
+            is_given = name in kwargs or name in _OF_TYPE
             if not is_given and (name in {"source", "times"} or name not in vars(signal)):
                 setattr(signal, name, value)
         return signal
@@ -166,6 +169,12 @@ class BaseSignal(Generic[T]):
         """The adapter that converts values to JSON and back."""
         return adapter_of(self.value_type)
 
+    @lazy
+    def _takes_plain_values(self) -> bool:
+        """Whether the adapter converts plain values as `plain_json` does."""
+        is_plain = any(self.value_type is kind for kind in (Any, str, int, bool))
+        return is_plain and type(self).adapter is BaseSignal.adapter
+
     def encode(self, value: T) -> JSONText:
         """Convert ``value`` to JSON.
 
@@ -173,16 +182,18 @@ class BaseSignal(Generic[T]):
             InvalidPayload: the value has no JSON form, or is over ``max_payload`` bytes.
         """
         limit = self.case.app.settings.max_payload
-        try:
-            text = encode(self.adapter, value, limit)
-        except Exception as exc:
-            reraise_from_handler(exc)
-            raise InvalidPayload(f"{self.described}: value cannot be sent as JSON: {message_of(exc)}") from exc
+        text: str | bytes | None = plain_json(value) if self._takes_plain_values else None
+        if text is None:
+            try:
+                text = encode(self.adapter, value, limit)
+            except Exception as exc:
+                reraise_from_handler(exc)
+                raise InvalidPayload(f"{self.described}: value cannot be sent as JSON: {message_of(exc)}") from exc
         if len(text) > limit:
             raise InvalidPayload(
                 f"{self.described}: value is {len(text)} bytes, over the limit of {limit} (livecheck_max_payload)"
             )
-        return JSONText(text.decode())
+        return JSONText(text if isinstance(text, str) else text.decode())
 
     def decode(self, event: SignalEvent) -> T:
         """Convert the value of ``event`` to ``T``.

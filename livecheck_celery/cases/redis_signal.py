@@ -26,7 +26,7 @@ from livecheck_celery.execution.drivers import Driver
 from livecheck_celery.execution.runner import BaseRunner, current_execution
 from livecheck_celery.execution.waiting import Wait
 from livecheck_celery.guard import GUARD
-from livecheck_celery.models import MAX_ID, JSONText, SignalEvent, TestExecution, id_of, made, new_send_id
+from livecheck_celery.models import MAX_ID, NULL, JSONText, SignalEvent, TestExecution, id_of
 from livecheck_celery.propagation import django
 from livecheck_celery.propagation.routes import check_route
 from livecheck_celery.propagation.sources import DJANGO, REQUEST, SPAN, TASK, Source
@@ -172,10 +172,10 @@ class RedisSignal(BaseSignal[T]):
             outbox.drop(1, PAYLOAD, why)
         else:
             # Redis knows the lifetime of a test; a signal for another key is stored as if the key were a test.
-            to_itself = test is not None and (test.case_name, test.id) == (case.name, key)
-            ttl = 0.0 if to_itself else case.test_expires.total_seconds()
-            use = test.use if test is not None and to_itself else ""
-            outbox.put(SentSignal(self._event(value, key, use), ttl))
+            receiver = test if test is not None and test.id == key and test.case_name == case.name else None
+            ttl = case.test_expires.total_seconds() if receiver is None else 0.0
+            text, error = self._encoded(value)
+            outbox.put(SentSignal(self.name, case.name, key, text, error, receiver, ttl))
 
     def _resolve(self, key: object, event: SignalEvent) -> None:
         case = self.case
@@ -198,28 +198,15 @@ class RedisSignal(BaseSignal[T]):
             raise InvalidPayload(str(exc)) from exc.__cause__
         return text
 
-    def _event(self, value: T | None, key: str, use: str = "") -> SignalEvent:
-        case = self.case
+    def _encoded(self, value: T | None) -> tuple[JSONText, str | None]:
+        """Return the value as JSON, or an error in its place, so that the test fails at once and not by a timeout."""
         try:
-            encoded = self.encode(value)  # type: ignore[arg-type] # T may be Optional
+            return self.encode(value), None  # type: ignore[arg-type] # T may be Optional
         except InvalidPayload as exc:
-            # The error is sent in place of the value, so that the test fails at once and not by a timeout.
+            case = self.case
             if case.app.guard.throttle(f"{case.name} {self.name} value"):
                 logger.warning("case %s: %s", case.name, exc)
-            return SignalEvent(self.name, case.name, key, error=message_of(exc), use=use)
-        return made(
-            SignalEvent,
-            signal_name=self.name,
-            case_name=case.name,
-            key=key,
-            value=encoded,
-            error=None,
-            received_at=None,
-            arrivals=1,
-            first_at=None,
-            use=use,
-            send_id=new_send_id(),
-        )
+            return NULL, message_of(exc)
 
     def _runner(self) -> BaseRunner:
         runner = current_execution()

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any
+from json.encoder import encode_basestring
+from typing import Any, Final
 
 from pydantic import TypeAdapter
 from pydantic_core import to_json
@@ -11,6 +12,8 @@ from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import strict_json
 from livecheck_celery.utils.sanitize import message_of
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
+
+_LARGE: Final = 2**63
 
 
 def as_json(value: Any, limit: int) -> Any:
@@ -28,6 +31,21 @@ def as_json(value: Any, limit: int) -> Any:
     except Exception as exc:  # unknown types, cycles, and objects that raise when read
         reraise_from_handler(exc)
         raise InvalidPayload(f"arguments of a test must be JSON: {message_of(exc)}") from exc
+
+
+def plain_json(value: Any) -> str | None:
+    """Return the JSON of ASCII text, a small integer, a bool or None; None for other values, which need a serializer.
+
+    Most signals have such a value, and requests wait for its conversion.
+    """
+    kind = type(value)
+    if kind is str:
+        return encode_basestring(value) if value.isascii() else None
+    if kind is int:
+        return str(value) if -_LARGE < value < _LARGE else None
+    if kind is bool:
+        return "true" if value else "false"
+    return "null" if value is None else None
 
 
 def encode(adapter: TypeAdapter[Any], value: Any, limit: int) -> bytes:

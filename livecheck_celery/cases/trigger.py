@@ -14,7 +14,7 @@ from celery.result import AsyncResult
 from celery.utils.time import maybe_make_aware
 
 from livecheck_celery.blocks import Block, mark_in_force
-from livecheck_celery.cases.arguments import build, check_size, split_id
+from livecheck_celery.cases.arguments import build, build_checked, check_size, split_id
 from livecheck_celery.cases.protocols import DeclaredCase
 from livecheck_celery.cases.serialization import as_json
 from livecheck_celery.context import collect
@@ -267,10 +267,8 @@ class MaybeTrigger:
 
     def _enter(self) -> TestExecution | None:
         case = self._case
-        test_id, args, kwargs = self._arguments
         livecheck = case.app
-        test = build(case, test_id, args, kwargs)
-        size = check_size(test, livecheck.settings.max_payload)
+        test, size = build_checked(case, *self._arguments)
         item = RequestedTest(test, case.test_expires.total_seconds(), size, case.max_rate)
         if not livecheck.runtime.outbox.put(item):
             return None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from livecheck_celery.models import SignalEvent, TestExecution, new_send_id
+from livecheck_celery.models import JSONText, SignalEvent, TestExecution, new_send_id
 from livecheck_celery.propagation.sources import Source
 
 
@@ -26,15 +26,35 @@ class RequestedTest(NamedTuple):
 
 
 class SentSignal(NamedTuple):
-    """A signal to store for ``ttl`` seconds and publish."""
+    """A signal to store and publish, as parts of its event, which the thread of the outbox makes.
 
-    event: SignalEvent
-    ttl: float
+    Attributes:
+        signal_name: name of the signal on its case.
+        case_name: full name of the case.
+        key: id of the receiving test.
+        value: the value, as JSON.
+        error: why the value could not be encoded; None if it could.
+        test: the test that receives it, if the sender is part of it.
+        ttl: seconds for which to store it.
+    """
+
+    signal_name: str
+    case_name: str
+    key: str
+    value: JSONText
+    error: str | None = None
+    test: TestExecution | None = None
+    ttl: float = 0.0
 
     @property
     def size(self) -> int:
         """Approximate bytes."""
-        return len(self.event.value) + len(self.event.error or "")
+        return len(self.value) + len(self.error or "")
+
+    def event(self) -> SignalEvent:
+        """Make the event, with an id of its own."""
+        use = "" if self.test is None else self.test.use
+        return SignalEvent(self.signal_name, self.case_name, self.key, self.value, self.error, use=use)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def _queue(item: Item, batch: Batch, shared_config: SharedConfig) -> None:
     if isinstance(item, RequestedTest):
         batch.record(item.test, expires_in=item.expires_in, max_rate=item.max_rate)
     elif isinstance(item, SentSignal):
-        batch.signal(item.event, ttl=item.ttl)
+        batch.signal(item.event(), ttl=item.ttl)
     else:
         for event in _events(item, shared_config):
             batch.signal(event, ttl=0.0)

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from livecheck_celery.config import MAX_HOP_AGE, Settings
-from livecheck_celery.models import UNACKNOWLEDGED, SignalEvent, State, TestExecution, TestReport
+from livecheck_celery.delivery.items import SentSignal
+from livecheck_celery.models import UNACKNOWLEDGED, JSONText, SignalEvent, State, TestExecution, TestReport
 from livecheck_celery.propagation.gate import Gate, Policy
 from livecheck_celery.propagation.signatures import Keyring
 from livecheck_celery.utils.hosts import Hosts
@@ -40,6 +41,11 @@ def make_test(test_id: str = "id-1", case_name: str = CASE, *, synthetic: bool =
 def make_signal(name: str = "order_sent", value: str = '"v"', key: str = "id-1", case_name: str = CASE) -> SignalEvent:
     """Build a signal whose value is the JSON text ``value``."""
     return SignalEvent(signal_name=name, case_name=case_name, key=key, value=value)
+
+
+def make_sent(key: str = "id-1", value: str = '"v"') -> SentSignal:
+    """Build an item of the outbox: a signal whose value is the JSON text ``value``."""
+    return SentSignal("order_sent", CASE, key, JSONText(value), ttl=60.0)
 
 
 def make_report(

@@ -14,7 +14,7 @@ import redis
 
 from livecheck_celery import current_test
 from livecheck_celery.delivery.items import SentSignal
-from tests.helpers.factories import make_signal
+from tests.helpers.factories import make_sent
 from tests.helpers.order_case import make_order_case
 from tests.helpers.scripts import run_script
 from tests.helpers.unavailable_redis import frozen, silent
@@ -22,7 +22,7 @@ from tests.helpers.waiting import wait_until
 
 
 def make_item(test_id: str) -> SentSignal:
-    return SentSignal(make_signal(key=test_id), 60.0)
+    return make_sent(key=test_id)
 
 
 def test_outbox_over_its_byte_limit_drops_items(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ def sent(livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch) -> list[tuple[st
 
     def put(item: Any) -> bool:
         if isinstance(item, SentSignal):
-            sent.append((item.event.case_name, item.event.key))
+            sent.append((item.case_name, item.key))
         return True
 
     monkeypatch.setattr(livecheck.runtime.outbox, "put", put)

@@ -12,7 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from pydantic_core import to_json, to_jsonable_python
 
 from livecheck_celery import Case, InvalidPayload, LiveCheck
-from livecheck_celery.cases.arguments import build, check_size
+from livecheck_celery.cases import arguments
+from livecheck_celery.cases.arguments import build, build_checked, check_size
 from livecheck_celery.models import EXECUTION, TestExecution
 from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.store.encoding import execution_json
@@ -43,13 +44,29 @@ def test_arguments_are_converted_to_json_up_to_the_size_limit(
     if size > LIMIT:
         with pytest.raises(InvalidPayload, match=f"are {size} bytes, over the limit of {LIMIT}"):
             check_size(test, case.app.settings.max_payload)
+        with pytest.raises(InvalidPayload, match=f"are {size} bytes, over the limit of {LIMIT}"):
+            build_checked(case, test_id, args, kwargs)
     else:
-        check_size(test, case.app.settings.max_payload)
+        assert check_size(test, case.app.settings.max_payload) == size
+        checked, approximate = build_checked(case, test_id, args, kwargs)
+        assert (checked.test_args, checked.test_kwargs) == (test.test_args, test.test_kwargs)
+        assert approximate * 6 >= size
         assert EXECUTION.validate_json(execution_json(test)) == test
 
 
 def test_execution_has_every_field() -> None:
     assert vars(build(case, "o-1")).keys() == {field.name for field in fields(TestExecution)}
+
+
+@pytest.mark.parametrize(("args", "serialized"), [(("buy", 3, True, None), 0), (((3,),), 1), (("caf\xe9",), 1)])
+def test_arguments_of_a_request_are_serialized_at_most_once(
+    args: tuple[Any, ...], serialized: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[object] = []
+    monkeypatch.setattr(arguments, "to_json", lambda value: calls.append(value) or to_json(value))
+    test, size = build_checked(case, "o-1", args, {"side": "buy"})
+    assert len(calls) == serialized
+    assert size >= len(to_json((test.id, test.test_args, test.test_kwargs))) // 6
 
 
 def test_half_a_surrogate_pair_in_an_id_or_an_argument_becomes_its_escape() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from livecheck_celery.delivery.automatic_signals import AutomaticSignals
 from livecheck_celery.delivery.items import FinishedOperation, SentSignal
-from livecheck_celery.models import SignalEvent
+from livecheck_celery.models import NULL
 from livecheck_celery.propagation.sources import Source, SourceIndex
 from tests.helpers.factories import make_test
 
@@ -46,7 +46,7 @@ def test_error_is_cut_and_counts_against_the_outbox() -> None:
     [item] = Recorder(SOURCES).finish(error="task orders.store raised " + "x" * 30_000_000)
     assert item.error is not None
     assert (len(item.error), item.size) == (2_000, 2_000 + len("null") + len("orders.store"))
-    signal = SentSignal(SignalEvent("stored", "shop.test_order", "o-1", error="x" * 2_000), 60.0)
+    signal = SentSignal("stored", "shop.test_order", "o-1", NULL, "x" * 2_000)
     assert signal.size == 2_000 + len("null")
 
 

@@ -10,7 +10,7 @@ import pytest
 import redis
 
 from livecheck_celery.delivery import outbox as outbox_module
-from livecheck_celery.delivery.items import FinishedOperation, RequestedTest, SentSignal
+from livecheck_celery.delivery.items import FinishedOperation, RequestedTest
 from livecheck_celery.delivery.outbox import Outbox, Servers
 from livecheck_celery.delivery.shared_config import SharedConfig
 from livecheck_celery.delivery.writes import write
@@ -18,10 +18,10 @@ from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import TestExecution
 from livecheck_celery.propagation.sources import Source
 from livecheck_celery.store import Store
-from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.factories import CASE, make_sent, make_test
 from tests.helpers.waiting import wait_until
 
-ITEM = SentSignal(make_signal(), 60.0)
+ITEM = make_sent()
 
 
 @pytest.fixture
@@ -65,7 +65,7 @@ def test_failed_write_of_a_batch_is_the_only_one_that_is_dropped(
     monkeypatch.setattr(outbox, "start", lambda: None)
     for test_id in ("a", "of-others", "b"):
         outbox.put(RequestedTest(make_test(test_id), 60.0, 10))
-        outbox.put(SentSignal(make_signal(key=test_id), 60.0))
+        outbox.put(make_sent(key=test_id))
     outbox.put(RequestedTest(make_test("not-json", test_args=[object()]), 60.0, 10))
     assert outbox.flush()
     assert [test.id for tests in messages for test in tests] == ["a", "b"]
@@ -164,7 +164,7 @@ def test_server_that_just_failed_is_not_tried_again_by_the_calling_thread(
 
 def test_sent_items_free_their_bytes(outbox: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(outbox_module, "MAX_BYTES", 1000)
-    item = SentSignal(make_signal(value=f'"{"x" * 398}"'), 60.0)
+    item = make_sent(value=f'"{"x" * 398}"')
     for _ in range(5):
         assert outbox.put(item)
         assert outbox.put(item)

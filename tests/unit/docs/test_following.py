@@ -118,7 +118,7 @@ def test_signals_of_nested_blocks_go_to_their_own_tests(
     monkeypatch.setattr(outbox, "put", lambda item: items.append(item) or True)
     monkeypatch.setattr(outbox, "start", lambda: None)
     example["place"]("o-1")
-    signals = {item.event.signal_name: (item.event.case_name, item.event.key) for item in items[2:]}
+    signals = {item.signal_name: (item.case_name, item.key) for item in items[2:]}
     names = [example["test_order"].name, example["test_stock"].name]
     assert signals == {"order_stored": (names[0], "o-1"), "stock_reserved": (names[1], "o-1")}
 

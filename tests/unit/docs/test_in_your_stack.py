@@ -40,7 +40,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, str]]]:
 
     def put(item: Any) -> bool:
         if hasattr(item, "event"):
-            signals.append((item.event.signal_name, item.event.key))
+            signals.append((item.signal_name, item.key))
         return True
 
     monkeypatch.setattr(livecheck.runtime.outbox, "put", put)

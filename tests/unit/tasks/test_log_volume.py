@@ -10,7 +10,6 @@ from celery.exceptions import Ignore
 
 from livecheck_celery import Case, LiveCheck, RedisUnavailable, State
 from livecheck_celery.cases.runner import TestRunner
-from livecheck_celery.delivery.items import SentSignal
 from livecheck_celery.delivery.outbox import Outbox
 from livecheck_celery.delivery.publisher import CASE_KEYWORD, TEST_KEYWORD
 from livecheck_celery.models import EXECUTION
@@ -19,7 +18,7 @@ from livecheck_celery.tasks.handlers import Tasks
 from livecheck_celery.tasks.lifecycle import Lifecycle
 from livecheck_celery.tasks.recovery import sweep
 from livecheck_celery.utils.throttle import ThrottledLogger
-from tests.helpers.factories import CASE, make_signal, make_test
+from tests.helpers.factories import CASE, make_sent, make_test
 
 
 @pytest.fixture
@@ -113,7 +112,7 @@ def test_10000_dropped_signals(livecheck: LiveCheck, caplog: pytest.LogCaptureFi
     servers: Any = None
     outbox = Outbox(servers, servers, runtime.shared_config, max_items=0)
     for _ in range(10_000):
-        assert not outbox.put(SentSignal(make_signal(), 60.0))
+        assert not outbox.put(make_sent())
     assert caplog.messages == ["outbox: dropped 1 items so far (full): the outbox is full"]
 
 
