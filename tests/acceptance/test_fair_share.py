@@ -6,6 +6,7 @@ import pytest
 
 from livecheck_celery import Case, State
 from livecheck_celery.store import executions
+from livecheck_celery.store.counters import PUT_OFF, RESENT
 from tests.helpers.livecheck_client import Client, report_of, reports_of, send_all
 from tests.helpers.programs import Program, Programs
 from tests.helpers.waiting import wait_until
@@ -63,7 +64,9 @@ def test_flooded_case_leaves_slots_to_fake_requests(programs: Programs, client: 
         wait_for_fake_requests(case)
     assert client.store.executions.open_count("flooded") >= FLOOD
     assert running() >= SLOTS - SLOTS // 10
-    wait_until(lambda: client.store.counters.read().counts.get("tests put off"), 20, "the count of tests put off")
+    counts = client.store.counters.read().counts
+    assert not counts.get(PUT_OFF), "all wait in the worker"
+    assert not counts.get(RESENT), "and have one message each"
 
 
 def test_flooded_case_leaves_places_of_the_event_loop_to_fake_requests(programs: Programs, client: Client) -> None:
