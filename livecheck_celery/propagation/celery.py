@@ -49,6 +49,7 @@ def connect() -> None:
     """Connect to Celery's signals, for the tasks of every app in this process. Idempotent."""
     before_task_publish.connect(_before_publish, weak=False)
     task_prerun.connect(_before_task, weak=False)
+    _followed.prepare()
 
 
 def add_listener(listener: Listener) -> None:

@@ -11,6 +11,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Interface, IPv4Network, IPv6Address, IPv6Interface, IPv6Network
 from typing import Any, Final
 
+from celery.utils.dispatch import Signal
 from pydantic import ConfigDict, TypeAdapter
 from pydantic_core import SchemaValidator, core_schema
 
@@ -104,3 +105,12 @@ def _reading_base64(schema: Any) -> Any:
 
 def _decode(value: Any) -> Any:
     return urlsafe_b64decode(value) if isinstance(value, str) else value
+
+
+def signal_keeps_its_list() -> bool:
+    """Return whether a signal of Celery changes its list of receivers in place, as from Celery 5.7 on."""
+    signal: Any = Signal()
+    receivers = signal.receivers
+    signal._dead_receivers = True  # noqa: SLF001 - what the end of a receiver sets
+    signal.connect(lambda **_: None, weak=False)
+    return signal.receivers is receivers

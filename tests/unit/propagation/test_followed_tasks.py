@@ -49,8 +49,9 @@ class Listener:
 
 
 @pytest.fixture
-def listener() -> Iterator[Any]:
+def listener(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     celery_propagation.connect()
+    monkeypatch.setattr(celery_propagation._followed, "_always", False)
     listener: Any = Listener()
     celery_propagation.add_listener(listener)
     for _ in range(MAX_UNUSED + 1):  # earlier tests of this process can have followed a task
@@ -257,3 +258,18 @@ def test_each_livecheck_shares_the_receivers(listener: Any) -> None:
     for name in ("shop", "stock"):
         LiveCheck(Celery(name, broker="redis://localhost:1/0", set_as_current=False))
     assert len(task_prerun.receivers) == len(before_task_publish.receivers) == 1
+
+
+def test_receivers_stay_connected_where_a_signal_replaces_its_list(
+    listener: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There, the tracer of a task holds the list of the time at which it was made, and sees none that come later."""
+    assert count_of_receivers() == [0, 0, 0]
+    monkeypatch.setattr(celery_propagation._followed, "_always", True)
+    celery_propagation.connect()
+    assert count_of_receivers() == [1, 1, 1]
+    for _ in range(2 * MAX_UNUSED):
+        run()
+    assert count_of_receivers() == [1, 1, 1]
+    run(headers=TEST.as_headers())
+    assert len(listener.finished) == 1

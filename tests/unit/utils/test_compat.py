@@ -52,3 +52,15 @@ def test_bytes_are_read_as_written(kind: Any, can_validate: bool, monkeypatch: p
     values = {bytes: b"\x00\xff", list[bytes]: [b"\xfe"], dict[str, tuple[bytes, ...]]: {"a": (b"\xff", b"")}}
     value = values.get(kind, b"\xff")
     assert adapter.validate_json(adapter.dump_json(value)) == value
+
+
+@pytest.mark.parametrize("in_place", [True, False])
+def test_signal_that_replaces_its_list_of_receivers_is_found(monkeypatch: pytest.MonkeyPatch, in_place: bool) -> None:
+    def clear(signal: Signal) -> None:
+        if in_place:
+            signal.receivers[:] = []
+        else:
+            signal.receivers = []
+
+    monkeypatch.setattr(Signal, "_clear_dead_receivers", clear)
+    assert compat.signal_keeps_its_list() == in_place
