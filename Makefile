@@ -10,7 +10,7 @@ COMPILE := python -W ignore -m compileall -qq -j 0
 # A file at a time, in the order of tests/conftest.py.
 SPREAD := --dist loadfile --no-loadscope-reorder
 
-.PHONY: help install demo lint audit test test-acceptance test-oldest wheel test-wheel recipe-pretix docs bench bench-outage chaos clean
+.PHONY: help install demo lint audit test test-acceptance test-oldest wheel test-wheel recipe-pretix docs bench bench-outage bench-scale chaos clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1#/p' $(firstword $(MAKEFILE_LIST)) | awk -F'#' '{printf "make %-14s %s\n", $$1, $$2}'
@@ -119,6 +119,9 @@ bench: install ## measure what LiveCheck costs, and write docs/performance.md: 1
 
 bench-outage: install ## measure what an outage costs a request, compared with stock Celery; ARGS="--rows frozen"
 	@$(BIN)/python -m benchmarks.outage $(ARGS)
+
+bench-scale: install ## measure what an execution costs a cluster, and write docs/scale.md: a minute; ARGS=--quick
+	@$(BIN)/python -m benchmarks.scale --json benchmarks/results/scale.json --page docs/scale.md $(ARGS)
 
 chaos: install ## kill every process while tests run, and audit every verdict; ARGS="--seed 7"
 	@$(BIN)/python -m chaos $(ARGS)

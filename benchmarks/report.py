@@ -87,14 +87,14 @@ def _line(cells: Sequence[str]) -> list[str]:
     return [f"| {' | '.join(cell.replace('|', '/') for cell in cells)} |"]
 
 
-def with_table(text: str, table: str) -> str:
+def with_table(text: str, table: str, begin_line: str = BEGIN, end_line: str = END) -> str:
     """Return the page with ``table`` between the two markers.
 
     Raises:
         ValueError: the page lacks the markers.
     """
-    before, begin, rest = text.partition(BEGIN)
-    _, end, after = rest.partition(END)
+    before, begin, rest = text.partition(begin_line)
+    _, end, after = rest.partition(end_line)
     if not begin or not end:
-        raise ValueError(f"the page lacks the lines {BEGIN} and {END}")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+        raise ValueError(f"the page lacks the lines {begin_line} and {end_line}")
+    return f"{before}{begin}\n\n{table}\n\n{end}{after}"

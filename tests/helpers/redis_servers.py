@@ -193,12 +193,22 @@ class RedisCluster:
         url: for ``redis_url``.
     """
 
-    def __init__(self, directory: Path, stack: ExitStack, *, replicas: int = 0, password: str = "") -> None:
+    def __init__(
+        self,
+        directory: Path,
+        stack: ExitStack,
+        *,
+        replicas: int = 0,
+        password: str = "",
+        executable: str | Path | None = None,
+    ) -> None:
         options = ("--cluster-enabled yes", "--cluster-node-timeout 1000", "--cluster-replica-validity-factor 0")
         # The default is the port plus 10000, which can be above the highest port.
         buses = [free_port() for _ in range(3 * (1 + replicas))]
         self.servers = [
-            stack.enter_context(server(directory, *options, f"--cluster-port {bus}", password=password))
+            stack.enter_context(
+                server(directory, *options, f"--cluster-port {bus}", password=password, executable=executable)
+            )
             for bus in buses
         ]
         first = self.servers[0]

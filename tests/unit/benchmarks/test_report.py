@@ -15,7 +15,7 @@ from benchmarks.report import BEGIN, END, LATEST, PAGE, machine, markdown, read,
 
 FOLDER = PAGE.parents[1] / "benchmarks"
 #: Modules that are programs, and have tables of their own in the docs.
-OTHERS = {"outage", "outage_client", "worker_memory"}
+OTHERS = {"outage", "outage_client", "scale", "worker_memory"}
 
 
 def result(what: str, value: float) -> dict[str, object]:
