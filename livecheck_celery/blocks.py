@@ -301,7 +301,10 @@ def tests_in_force() -> list[Any]:
 
 def mark_in_force() -> Mark | None:
     """Return the mark of the fake request that the running code is part of; of several, the innermost."""
-    for block in reversed(_open.get()):
+    opened = _open.get()
+    if not opened:
+        return None
+    for block in reversed(opened):
         if not block.is_empty and not block.ended and (mark := block.mark) is not None:
             return mark
     return None

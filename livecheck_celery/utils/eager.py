@@ -26,7 +26,7 @@ class EagerSetting:
         if maps is not self._maps:
             if not hasattr(conf, "_to_keys"):
                 return bool(conf.task_always_eager)
-            self._names = conf._to_keys(_NAME)  # noqa: SLF001 - with the namespace of the configuration
+            self._names = tuple(dict.fromkeys(conf._to_keys(_NAME)))  # noqa: SLF001 - with its namespace
             self._maps = maps
         for mapping in maps or ():
             for name in self._names:
