@@ -91,7 +91,7 @@ def test_plain_value_needs_no_serializer(livecheck: LiveCheck, monkeypatch: pyte
 
 def test_plain_value_of_a_signal_with_its_own_adapter_is_sent_by_it(livecheck: LiveCheck) -> None:
     class Loud(Signal[str]):
-        adapter = TypeAdapter(Annotated[str, PlainSerializer(str.upper)])  # type: ignore[assignment]
+        adapter = TypeAdapter(Annotated[str, PlainSerializer(lambda text: text.upper())])  # type: ignore[assignment]
 
     signal = Case(app=livecheck, name="typed", signals=[Loud("sent")]).signals["sent"]
     assert signal.encode("x") == '"X"'
