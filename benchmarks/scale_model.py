@@ -24,6 +24,8 @@ PLANNED: Final = 0.5
 SECOND: Final = 1e6
 #: Connections that a server of Redis accepts, unless ``maxclients`` is raised.
 MAX_CLIENTS: Final = 10_000
+#: Seconds that a round trip takes between two machines, with what the caller does: assumed.
+ROUND_TRIP: Final = 0.0005
 #: Seconds between two heartbeats that a worker of Celery sends to all others.
 HEARTBEAT: Final = 2.0
 
@@ -190,6 +192,7 @@ class Demand:
         bytes: per second on the network of all servers, both ways, without PUBLISH between servers.
         memory: bytes of executions, with those of the last two minutes, without reports.
         heartbeats: of Celery's workers that other workers get per second, unless started ``--without-gossip``.
+        recovery: seconds in which one pass of the sweep finds the tests of a tenth of the workers, which have died.
         connections: to each server.
     """
 
@@ -204,6 +207,7 @@ class Demand:
     bytes: float
     memory: float
     heartbeats: float
+    recovery: float
     connections: float
 
     @property
@@ -268,5 +272,6 @@ def demand(step: Step, measured: Measured) -> Demand:
         bytes=sum(each * (costs[name].bytes_in + costs[name].bytes_out) for name, each in known.items()),
         memory=step.waiting * measured.open_bytes + step.kept * measured.kept_bytes,
         heartbeats=step.workers**2 / HEARTBEAT,
+        recovery=step.waiting / 10 * ROUND_TRIP,
         connections=step.workers * per_worker + step.services * per_service,
     )

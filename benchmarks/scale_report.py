@@ -90,6 +90,7 @@ def rows_of_steps(stored: Mapping[str, Any]) -> _Rows:
     add("connections to each server", [number(round(one.connections)) for one in demands])
     add("messages per second on a Redis broker, of its processor", [_share(one.broker) for one in demands])
     add("heartbeats of Celery that the broker delivers per second", [number(one.heartbeats) for one in demands])
+    add("one sweep, if a tenth of the workers die", [f"{number(one.recovery)} s" for one in demands])
     add("over half of one processor, or of `maxclients`, the worst first", [_broken(one) for one in demands])
     return rows
 

@@ -77,6 +77,7 @@ def test_demand_grows_with_the_executions() -> None:
     assert ten.memory == 10 * one.memory == pytest.approx(10 * (10_000 * 3_000 + 120_000 * 1_000))
     assert ten.broker == pytest.approx(10 * one.broker) == pytest.approx(0.1)
     assert one.connections == 10 * 4 + 20 * 2
+    assert one.recovery == 0.5  # a tenth of 10,000 tests that wait
     assert next(iter(ten.limits)) == max(ten.limits, key=lambda name: ten.limits[name])
 
 
