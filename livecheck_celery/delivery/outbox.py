@@ -124,11 +124,12 @@ class Outbox:
 
     def put(self, item: Item) -> bool:
         """Queue ``item``; return False if the queue is full and the item was dropped."""
-        if self._queue.qsize() >= self._max_items or self._bytes + item.size > MAX_BYTES:
+        size = item.size
+        if self._queue.qsize() >= self._max_items or self._bytes + size > MAX_BYTES:
             self.drop(1, FULL, "the outbox is full")
             return False
         with self._lock:
-            self._bytes += item.size
+            self._bytes += size
         self._queue.put(item)
         if not self.running:
             self.start()
