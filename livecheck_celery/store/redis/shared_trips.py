@@ -141,7 +141,14 @@ class SharedTrips:
                 self._pool.release(connection)
             for command in batch:
                 if not command.is_done:
-                    command.end(None, copy.copy(error))  # since each thread adds its own traceback
+                    command.end(None, _copy(error))
+
+
+def _copy(error: Exception) -> Exception:
+    """Return an error as ``error``: each thread adds its own traceback."""
+    copied = copy.copy(error)
+    copied.__cause__, copied.__context__ = error.__cause__, error.__context__
+    return copied
 
 
 def _packed(parts: Iterable[str | float]) -> bytes:

@@ -98,11 +98,14 @@ def test_messages_return_to_their_queues_when_the_channel_is_closed(
     assert not redis_client.exists(*UNACKED)
 
 
+@pytest.mark.parametrize("error", [redis.ConnectionError("refused"), AttributeError("no attribute 'hostname'")])
 def test_channel_that_cannot_return_messages_is_closed(
-    connection: Connection, channel: Any, monkeypatch: pytest.MonkeyPatch
+    connection: Connection, channel: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
+    """Kombu asks its connection for the host, and raises an AttributeError if that was closed before."""
+
     def fail(*_: Any) -> None:
-        raise redis.ConnectionError("refused")
+        raise error
 
     receive(connection, channel, EXECUTE, RECORDED)
     monkeypatch.setattr(channel, "_put", fail)

@@ -124,12 +124,13 @@ def test_broken_connection_fails_the_commands_without_a_reply_each_with_an_error
     server: Server, trips: SharedTrips, error: redis.RedisError
 ) -> None:
     error.livecheck_not_sent = True  # type: ignore[attr-defined] # as the pool notes
+    error.__cause__ = OSError(111, "Connection refused")
     server.replies["c"] = error
     a, b, c, d = together(server, trips, ["a", "b", "c", "d"])
     assert [a.result(), b.result()] == ["a", "b"]
     errors: list[Any] = [each.exception() for each in (c, d)]
     assert [(type(each), str(each)) for each in errors] == [(type(error), str(error))] * 2
-    assert all(each.livecheck_not_sent for each in errors)
+    assert all(each.livecheck_not_sent and each.__cause__ is error.__cause__ for each in errors)
     assert errors[0] is not errors[1]
     assert (server.disconnected, server.taken) == (1, 0)
     assert trips.execute("PING", "e") == "e"
