@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from livecheck_celery import RedisUnavailable
+from livecheck_celery.execution import leases as leases_module
 from livecheck_celery.execution.leases import Held, Leases
 from tests.helpers.factories import CASE
 from tests.helpers.waiting import wait_until
@@ -53,6 +54,21 @@ def test_all_leases_are_renewed_together_until_they_are_dropped(leases: Leases, 
     leases.drop(held(1))
     executions.renewed.clear()
     wait_until(lambda: [held(2)] in executions.renewed)
+
+
+def test_each_process_renews_in_periods_of_its_own(executions: Executions, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[float] = []
+
+    def around(seconds: float) -> float:
+        asked.append(seconds)
+        return 0.01
+
+    monkeypatch.setattr(leases_module, "around", around)
+    leases = Leases(SimpleNamespace(executions=executions), lease=9.0)  # type: ignore[arg-type] # the one part it uses
+    leases.hold(held(1))
+    wait_until(lambda: len(executions.renewed) > 1)
+    leases.close()
+    assert set(asked) == {3.0}
 
 
 def test_nothing_is_renewed_without_a_lease(leases: Leases, executions: Executions) -> None:
