@@ -34,6 +34,8 @@ PERIOD: Final = 1.0
 _LONG: Final = 2_000
 #: Seconds in which a process exits after its grace period, as promised.
 EXIT_WITHIN: Final = 5.0
+#: How often the queues are looked at, and found empty, before the workers are stopped.
+_LOOKS: Final = 4
 #: Seconds of the limit that are reserved for stopping the processes and for the audit.
 _RESERVED: Final = 20.0
 
@@ -268,7 +270,9 @@ class _Run:
             beat.running.terminate()
         for beat in beats:  # until then, it can send a message
             await self._injector.wait_exit(beat)
-        await self._wait(lambda: not any(self._pending_messages().values()))
+        for _ in range(_LOOKS):  # a message that a worker has received is in no queue, and can return to one
+            await self._wait(lambda: not any(self._pending_messages().values()))
+            await asyncio.sleep(0.3)
         self._progress.phase("stopping the processes")
         for process in processes.values():
             process.running.terminate()
