@@ -25,7 +25,8 @@ from tests.helpers.waiting import wait_until
 TESTS: Final = 10_000
 QUICK: Final = 500
 WARM: Final = 200
-WAIT: Final = 5.0
+#: Several periods of all that a worker does by itself, which are 2 to 10 s.
+WAIT: Final = 20.0
 TIMEOUT: Final = 300.0
 OPTIONS: Final = "-P threads -c 8 -Q livecheck --loglevel WARNING"
 _CHUNK: Final = 2_000
