@@ -158,9 +158,7 @@ if refusal then
   return refusal
 end
 
-for at_field = 1, #changes, 2 do
-  redis.call('HSET', suite, changes[at_field], changes[at_field + 1])
-end
+redis.call('HSET', suite, unpack(changes))
 if suite_change == 'recovered' then
   redis.call('HDEL', suite, 'failing_since')
 end
