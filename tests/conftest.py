@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Generator, Iterator
 
 import pluggy
@@ -37,6 +38,12 @@ LONGEST = [
     "tests/acceptance/test_stopping.py",
     "tests/acceptance/test_recovery.py",
 ]
+
+
+def pytest_configure() -> None:
+    """Let programs that tests start be interrupted: of a command in the background, a shell has SIGINT ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
