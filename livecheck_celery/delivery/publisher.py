@@ -182,7 +182,8 @@ class Publisher:
     def _send_message(self, producer: Any, message: Any, sending: dict[str, Any]) -> None:
         # kombu declares a queue once for a connection, but binds a copy of it for each message, to find that out.
         queue = sending.get("queue")
-        declare: list[Any] | None = [] if queue is not None and queue is self._declared else None
+        is_declared = queue is not None and queue is self._declared and queue.can_cache_declaration
+        declare: list[Any] | None = [] if is_declared else None
         self._app.amqp.send_task_message(producer, EXECUTE, message, declare=declare, **sending)
         self._declared = queue
 

@@ -24,7 +24,7 @@ from livecheck_celery.utils.throttle import ThrottledLogger
 
 throttled = ThrottledLogger(get_logger(__name__))
 
-FIND_OPEN: Final = Script("find_open", keys=("open_cases", "checks"))
+FIND_OPEN: Final = Script("find_open", keys=("open_cases", "checks"), args=("passes",))
 NOTE_OPEN: Final = Script("note_open", keys=("open_cases",), args=("*cases",))
 DROP_OPEN: Final = Script("drop_open", keys=("open_cases",), args=("delay", "*cases"))
 
@@ -46,6 +46,11 @@ class Due(NamedTuple):
 
     executions: list[str]
     runs: list[str]
+
+
+def passes_of(first_case: str) -> str:
+    """Return the field with the number of passes over the cases of which this is the first one."""
+    return f" {first_case}"
 
 
 class OpenCases:
@@ -132,7 +137,7 @@ class OpenCases:
         found = self._find(case_names, scheduled)
         calls = {name: scripts.DUE(open=self._database.keys.open(name), limit=1) for name in found}
         due = {name for name, ids in self._database.run_each(calls).items() if ids}
-        if len(found) < len(case_names):
+        if len(case_names) > LOOK_AT:
             with suppress(RedisUnavailable):  # the next pass forgets them
                 self.drop([name for name in found if name not in due], scheduled)
         return Due([name for name in found if name in due], [name for name in found if name in scheduled])
@@ -143,7 +148,9 @@ class OpenCases:
             return list(case_names)
         keys = self._database.keys
         try:
-            turn, *indexed = self._database.run(FIND_OPEN(open_cases=keys.open_cases, checks=keys.checks))
+            # Those of other cases, of which another LiveCheck takes turns with this one, are counted by themselves.
+            call = FIND_OPEN(open_cases=keys.open_cases, checks=keys.checks, passes=passes_of(case_names[0]))
+            turn, *indexed = self._database.run(call)
         except UnreadableKey as exc:
             self._database.unreadable.skip(keys.open_cases, exc)
             return list(case_names)

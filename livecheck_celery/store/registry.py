@@ -12,6 +12,7 @@ from pydantic import Field, TypeAdapter
 from livecheck_celery.config import OVERRIDABLE
 from livecheck_celery.errors import InvalidPayload, UnreadableKey
 from livecheck_celery.store.database import Database, as_dict
+from livecheck_celery.store.open_cases import passes_of
 from livecheck_celery.store.registered import checked, checked_settings, checked_sources
 from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.unreadable import parse
@@ -227,7 +228,7 @@ class Registry:
         doomed = [key(case_name, test_id) for test_id in ids for key in (keys.test, keys.signals)]
         with self._database.errors_translated():
             self._database.client.zrem(keys.open_cases, case_name)
-            self._database.client.hdel(keys.checks, case_name)
+            self._database.client.hdel(keys.checks, case_name, passes_of(case_name))
         doomed += keys.of_case(case_name)  # last, so that a call that fails can be repeated
         for start in range(0, len(doomed), _BATCH):
             pipeline = self._database.pipeline()

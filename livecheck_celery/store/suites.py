@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import Final, NamedTuple
 
+from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import State, TestReport
 from livecheck_celery.store.database import REPORT_LIMITS, Database, as_dict
 from livecheck_celery.store.keys import Keys
+from livecheck_celery.store.redis.cluster import Cluster
 from livecheck_celery.store.scripts import Script
 from livecheck_celery.store.stall_checks import StallChecks
 from livecheck_celery.store.statistics import (
@@ -122,7 +125,9 @@ class Suites:
     ) -> dict[str, tuple[str, str, str]]:
         """Return the replies for the suites that were looked at."""
         active = {name: limit for name, limit in cases.items() if limit is not None}
-        due = self.stall_checks.due(active, everything=everything)
+        # In a cluster, the suites can be unavailable while the times of the checks are not.
+        is_cluster = isinstance(self._database.client, Cluster)
+        due = self.stall_checks.due(active, everything=everything or is_cluster)
         calls = {
             name: STALLED(
                 suite=self._database.keys.suite(name),
@@ -134,7 +139,8 @@ class Suites:
             if limit is None or name in due
         }
         replies: dict[str, tuple[str, str, str]] = self._database.run_each(calls)
-        self.stall_checks.note({name: (at, since) for name, (_, at, since) in replies.items() if name in due})
+        with suppress(RedisUnavailable):  # a stall that was found must be reported; the next check looks again
+            self.stall_checks.note({name: (at, since) for name, (_, at, since) in replies.items() if name in due})
         return replies
 
     def statistics(self, case_name: str, *, stalled_after: float | None = None) -> Statistics:

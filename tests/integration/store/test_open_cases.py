@@ -64,6 +64,24 @@ def test_passes_of_several_workers_look_at_all_cases_in_turn(store: Store) -> No
     assert [len(names) for names in found] == list(range(1, TURNS + 1))
 
 
+def test_passes_over_the_cases_of_two_livechecks_take_turns_of_their_own(store: Store) -> None:
+    """Both at each beat: with one count of the passes, one of them would have the even turns."""
+    ours, theirs = NAMES[: 4 * LOOK_AT], NAMES[4 * LOOK_AT : 8 * LOOK_AT]
+    for name in ours:
+        store.client.zadd(store.keys.open(name), {"id-1": 9e9})
+    for _ in range(4):
+        for names in (ours, theirs):
+            store.executions.open_cases.due(names)
+    assert set(indexed(store)) == set(ours)
+
+
+def test_index_of_all_cases_shrinks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(open_cases, "STAYS", 0.0)
+    store.executions.open_cases.note(NAMES)
+    due(store)
+    assert indexed(store) == []
+
+
 def test_run_of_a_dead_worker_is_found_in_each_pass(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(open_cases, "STAYS", 0.0)
     assert store.schedule_runs.claim(LAST, Window(60.0, 1.0), token="dead", lease=9.0)

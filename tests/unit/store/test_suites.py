@@ -5,8 +5,10 @@ import uuid
 import pytest
 import redis
 
+from livecheck_celery.errors import RedisUnavailable
 from livecheck_celery.models import State
-from livecheck_celery.store import Store
+from livecheck_celery.store import Store, suites
+from livecheck_celery.store.redis.cluster import Cluster
 from tests.helpers.executions import claim, judge
 from tests.helpers.factories import CASE, make_report, make_test
 from tests.helpers.waiting import wait_until
@@ -103,6 +105,30 @@ def test_stall_is_reported_once_in_each_period_without_a_test(store: Store) -> N
     assert stalled(store, 0.3) is None
     second = wait_until(lambda: stalled(store, 0.3))
     assert second > first + 0.3
+
+
+def test_stall_is_reported_although_redis_fails_after_it_was_found(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> None:
+        raise RedisUnavailable("did not answer")
+
+    receive_test(store)
+    monkeypatch.setattr(store.suites.stall_checks, "note", fail)
+    assert wait_until(lambda: stalled(store, 0.1))
+
+
+def test_checks_of_a_cluster_look_at_each_suite(
+    store: Store, redis_client: redis.Redis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server can be down while that of the times of the checks is not; that time is no silence."""
+    key = store.keys.suite(CASE)
+    for is_cluster in (False, True):
+        monkeypatch.setattr(suites, "Cluster", type(store.client) if is_cluster else Cluster)
+        stalled(store, 60)
+        redis_client.hset(key, "checked_at", 1)
+        stalled(store, 60)
+        assert (redis_client.hget(key, "checked_at") != "1") == is_cluster
 
 
 def test_each_case_stalls_after_its_own_time(store: Store) -> None:
