@@ -20,6 +20,9 @@ from livecheck_celery.execution.event_loop import EventLoop
 from livecheck_celery.execution.results import is_awaitable, outcome_of, refuse_awaitable, result
 from livecheck_celery.execution.waiting import done_within
 from livecheck_celery.utils.forks import renew_after_fork
+from livecheck_celery.utils.sanitize import get_logger
+
+logger = get_logger(__name__)
 
 #: Threads of one process for the blocking calls of coroutines.
 _THREADS: Final = 16
@@ -129,7 +132,6 @@ class Threads:
     """
 
     def __init__(self) -> None:
-        self.on_room: Callable[[], object] = lambda: None
         self.after_fork()
         renew_after_fork(self)
 
@@ -138,6 +140,7 @@ class Threads:
         self._executor = ThreadPoolExecutor(_THREADS, thread_name_prefix="livecheck-blocking")
         self._lock = threading.Lock()
         self._calls = 0
+        self.on_room: Callable[[], object] = lambda: None
 
     @property
     def is_behind(self) -> bool:
@@ -166,7 +169,13 @@ class Threads:
             with self._lock:
                 self._calls -= 1
             if not self.is_behind:
-                self.on_room()
+                self._notify()
+
+    def _notify(self) -> None:
+        try:
+            self.on_room()
+        except Exception:  # it is not that of the call
+            logger.exception("event loop: failed to begin tests that wait")
 
     def close(self) -> None:
         """End the threads when their calls have returned."""

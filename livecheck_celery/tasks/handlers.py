@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextvars
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -116,8 +117,8 @@ class Tasks:
     def begin(self, request: Any) -> bool:
         """Begin the test of a message on the event loop, without a slot; return whether it has begun.
 
-        Not that of a sync case, nor if the message cannot be executed or there is no place: the task then does the
-        rest.
+        Not that of a sync case, nor of a message of a chain, whose mark Celery's signals bring, nor if the message
+        cannot be executed or there is no place: the task then does the rest.
         """
         try:
             context = request.context()
@@ -125,12 +126,13 @@ class Tasks:
             name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
             kwargs.pop(LAYOUT_KEYWORD, None)
             case = self._declared(name, prefix)
-            if case is None or case.holds_slot:
+            if case is None or case.holds_slot or carried is None:
                 return False
             test = _parse(case, carried, tuple(context.args), kwargs, context)
         except (LiveCheckError, TypeError, ValueError):
             return False
-        return case.begin_on_worker(test, _finisher(case, context))
+        # In a context of its own: this thread can be that of a task, or of another test.
+        return contextvars.Context().run(case.begin_on_worker, test, _finisher(case, context))
 
     def revoked(self, request: Any) -> None:
         """Record SKIP for the test of a task that was revoked, so that the verdict agrees with the task's state."""

@@ -24,16 +24,17 @@ def install(channel: Any) -> None:
 
     Call it before the channel delivers a message.
     """
-    if type(getattr(channel, "qos", None)) is redis.QoS:
-        channel._qos = LedgerQoS(channel, channel.qos.prefetch_count)  # noqa: SLF001 - kombu makes it on first use
+    qos: Any = getattr(channel, "qos", None)
+    if type(qos) is redis.QoS:
+        # In place, since Celery has changed the object: with worker_disable_prefetch, it replaces a method.
+        vars(qos)["_recorded"] = {}
+        qos.__class__ = LedgerQoS
 
 
 class LedgerQoS(redis.QoS):
     """Counts the messages of recorded tests; acknowledges others as kombu does."""
 
-    def __init__(self, *args: Any, **options: Any) -> None:
-        self._recorded: dict[str, Any] = {}
-        super().__init__(*args, **options)
+    _recorded: dict[str, Any]
 
     def append(self, message: Any, delivery_tag: str) -> None:
         """Count a message that was received."""
@@ -56,20 +57,31 @@ class LedgerQoS(redis.QoS):
         if message is None:
             super().reject(delivery_tag, requeue=requeue)
             return
-        if requeue:
-            _return(self.channel, message)
+        if requeue:  # behind others, as kombu does
+            virtual.Channel._restore(self.channel, message)  # noqa: SLF001 - that of Redis expects the emulation
         virtual.QoS.ack(self, delivery_tag)
 
     def restore_unacked(self, client: Any = None) -> Any:
-        """Return the messages to their queues, when the worker stops."""
+        """Return the messages to their queues, before those that wait there, when the worker stops."""
         recorded, self._recorded = self._recorded, {}
         delivered: Any = self._delivered
-        for delivery_tag, message in recorded.items():
+        for delivery_tag in recorded:
             delivered.pop(delivery_tag, None)
-            # The broker can be gone, and kombu raises errors of any type then. The sweep sends the test.
-            with suppress(Exception):
-                _return(message.channel, message)
+        # The broker can be gone, and kombu raises errors of any type then. The sweep sends the tests.
+        with suppress(Exception):
+            self._return(list(recorded.values()))
         return super().restore_unacked(client) if delivered else None
+
+    def _return(self, messages: list[Any]) -> None:
+        if not messages:
+            return
+        channel: Any = self.channel
+        with channel.conn_or_acquire() as client:
+            pipeline = client.pipeline()
+            for message in reversed(messages):
+                place = message.delivery_info
+                channel._do_restore_message(message._raw, place["exchange"], place["routing_key"], pipeline)  # noqa: SLF001 - kombu's
+            pipeline.execute()
 
 
 def is_recorded(message: Any) -> bool:
@@ -82,8 +94,3 @@ def is_recorded(message: Any) -> bool:
         return keywords[TEST_KEYWORD]["recorded_at"] is not None
     except Exception:  # noqa: BLE001 - what others can put into a message; the message filter says what is wrong
         return False
-
-
-def _return(channel: Any, message: Any) -> None:
-    """Return a message to its queue, as kombu does with ``ack_emulation=False``."""
-    virtual.Channel._restore(channel, message)  # noqa: SLF001 - that of a subclass expects the emulation

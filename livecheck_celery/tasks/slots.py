@@ -88,7 +88,8 @@ class Slots:
         for livecheck in livechecks:
             for party in fake_requests_of(livecheck.cases):
                 self._share.expect(party)
-            livecheck.runtime.async_tests.on_room(self._fill_again)
+            if not self._is_forking:  # the slots are not those of a child of the pool
+                livecheck.runtime.async_tests.on_room(self._fill_again)
         self._consumer.on_task_request = self.receive
 
     @property
@@ -200,20 +201,27 @@ class Slots:
             if request.revoked():
                 self._free(request)
                 continue
-            if not self._is_forking and request.task.begin(request):  # each child of a pool has a loop of its own
-                request.on_accepted(os.getpid(), time.monotonic())
-                state.task_ready(request)
-                self._free(request)
-                continue
-            for name in ("on_success", "on_failure", "on_timeout"):
-                setattr(request, name, self._then_release(request, getattr(request, name)))
             try:
+                if self._begins(request):
+                    self._free(request)
+                    continue
+                for name in ("on_success", "on_failure", "on_timeout"):
+                    setattr(request, name, self._then_release(request, getattr(request, name)))
                 self._execute(request)
             except BaseException:
                 self._free(request)
                 raise
             if getattr(request, "_already_revoked", False):  # meanwhile; Celery has not executed it
                 self._free(request)
+
+    def _begins(self, request: Any) -> bool:
+        """Begin the test of a message on the event loop, if it needs no slot; return whether it has begun."""
+        if self._is_forking or not request.task.begin(request):  # each child of a pool has a loop of its own
+            return False
+        request.on_accepted(os.getpid(), time.monotonic())
+        request.acknowledge()  # also with acks_late, in an annotation
+        state.task_ready(request)
+        return True
 
     def _next(self) -> Any:
         with self._lock:

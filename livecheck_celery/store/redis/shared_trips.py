@@ -75,7 +75,7 @@ class SharedTrips:
         """
         me = threading.get_ident()
         command = _Command(_packed(parts), me)
-        if self._sender == me:  # called by a signal handler that interrupts this thread, which would wait for itself
+        if self._interrupts(me):
             self._send([command])
             return command.result()
         try:
@@ -91,6 +91,11 @@ class SharedTrips:
         finally:  # also after an exception that a signal handler has raised anywhere in it
             if self._sender == me or not command.is_done:
                 self._leave(command)
+
+    def _interrupts(self, me: int) -> bool:
+        """Return whether a signal handler calls this, in a thread that sends or waits, and would wait for itself."""
+        with self._lock:
+            return self._sender == me or any(each.owner == me for each in self._waiting)
 
     def execute_all(self, commands: Iterable[Iterable[str | float]]) -> list[Any]:
         """Send commands in a round trip of their own, and return their replies; errors are replies.

@@ -98,6 +98,18 @@ def test_messages_return_to_their_queues_when_the_channel_is_closed(
     assert not redis_client.exists(*UNACKED)
 
 
+def test_messages_return_before_those_that_wait_in_the_queue(
+    connection: Connection, channel: Any, redis_client: redis.Redis
+) -> None:
+    for number in range(2):
+        receive(connection, channel, EXECUTE, ([number], *RECORDED[1:]))
+    with connection.Producer() as producer:
+        producer.publish(([2], *RECORDED[1:]), routing_key="tests", exchange=QUEUE.exchange, headers={"task": EXECUTE})
+    channel.close()
+    another: Any = connection.channel()
+    assert [QUEUE(another).get(no_ack=True).payload[0] for _ in range(3)] == [[0], [1], [2]]
+
+
 @pytest.mark.parametrize("error", [redis.ConnectionError("refused"), AttributeError("no attribute 'hostname'")])
 def test_channel_that_cannot_return_messages_is_closed(
     connection: Connection, channel: Any, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -108,7 +120,7 @@ def test_channel_that_cannot_return_messages_is_closed(
         raise error
 
     receive(connection, channel, EXECUTE, RECORDED)
-    monkeypatch.setattr(channel, "_put", fail)
+    monkeypatch.setattr(channel, "conn_or_acquire", fail)
     channel.close()
     assert channel.closed
 
@@ -120,7 +132,9 @@ def test_only_channels_of_redis_are_changed(channel: Any) -> None:
         ledger_acks.install(other)
         assert other.qos is before
     changed = channel.qos
+    changed.can_consume = lambda: False  # as Celery does with worker_disable_prefetch
     ledger_acks.install(channel)
     assert channel.qos is changed
     assert type(changed) is LedgerQoS
+    assert not changed.can_consume()
     assert issubclass(LedgerQoS, QoS)

@@ -68,6 +68,25 @@ def test_calls_that_wait_for_a_thread_are_known(monkeypatch: pytest.MonkeyPatch)
     threads.close()
 
 
+def test_call_has_its_result_although_tests_that_wait_cannot_begin(caplog: pytest.LogCaptureFixture) -> None:
+    def fail() -> None:
+        raise RuntimeError("cannot start a thread")
+
+    threads = Threads()
+    threads.on_room = fail
+    assert asyncio.run(threads.call(lambda: "result")) == "result"
+    assert caplog.messages == ["event loop: failed to begin tests that wait"]
+    threads.close()
+
+
+def test_child_begins_none_of_the_tests_that_wait_in_its_parent() -> None:
+    threads = Threads()
+    threads.on_room = lambda: pytest.fail("they are the parent's")
+    threads.after_fork()
+    assert asyncio.run(threads.call(lambda: "result")) == "result"
+    threads.close()
+
+
 def test_cancellation_is_too_late_for_what_is_recorded(driver: LoopDriver) -> None:
     call = Call()
 

@@ -142,6 +142,18 @@ def test_test_that_begins_on_the_event_loop_takes_no_slot(
     assert not any(request in state.reserved_requests for request in requests[:6])
 
 
+def test_slot_of_a_test_that_cannot_begin_is_free(
+    worker: Worker, receive: Any, shared: Slots, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(_: object) -> bool:
+        raise RuntimeError("cannot start a thread")
+
+    monkeypatch.setattr(livecheck.app.tasks[EXECUTE], "begin", fail)
+    with pytest.raises(RuntimeError):
+        receive(0)
+    assert not shared._running
+
+
 def test_messages_that_waited_for_the_event_loop_begin_when_it_has_room(
     worker: Worker, receive: Any, shared: Slots, livecheck: LiveCheck, monkeypatch: pytest.MonkeyPatch
 ) -> None:

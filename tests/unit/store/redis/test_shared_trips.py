@@ -200,6 +200,14 @@ def test_signal_handler_can_send_while_its_thread_does(server: Server, trips: Sh
     assert server.trips == [["handler"], ["a"]]
 
 
+def test_signal_handler_can_send_while_its_thread_waits(server: Server, trips: SharedTrips) -> None:
+    mine = shared_trips._Command(b"", threading.get_ident())
+    trips._sender = -1  # another thread
+    trips._waiting.append(mine)
+    assert trips.execute("PING", "handler") == "handler"
+    assert list(trips._waiting) == [mine]
+
+
 def test_commands_of_one_thread_are_a_round_trip_of_their_own(server: Server, trips: SharedTrips) -> None:
     error = server.replies["b"] = redis.ResponseError("WRONGTYPE")
     assert trips.execute_all([("PING", "a"), ("PING", "b"), ("PING", "c")]) == ["a", error, "c"]
