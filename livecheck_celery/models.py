@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
-from random import getrandbits
 from typing import Annotated, Any, Final, TypeVar
 from urllib.parse import quote, unquote
 
@@ -21,6 +20,7 @@ from livecheck_celery.binding import bind_to
 from livecheck_celery.blocks import Mark
 from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.utils import clock
+from livecheck_celery.utils.own_random import OWN
 from livecheck_celery.utils.sanitize import encodable, sanitize, type_and_message
 from livecheck_celery.utils.signal_handlers import reraise_from_handler
 
@@ -88,7 +88,7 @@ def id_of(value: object) -> str | None:
 
 def new_send_id() -> str:
     """Return an id of a send, unique among those of one signal of one test."""
-    return getrandbits(48).to_bytes(6, "big").hex()
+    return OWN.getrandbits(48).to_bytes(6, "big").hex()
 
 
 def made(kind: type[T], **fields: Any) -> T:

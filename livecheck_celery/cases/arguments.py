@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import timedelta
-from random import getrandbits
 from typing import Any, Final
 
 from pydantic_core import PydanticSerializationError, to_json
@@ -17,6 +16,7 @@ from livecheck_celery.errors import InvalidPayload
 from livecheck_celery.models import MAX_ID, TestExecution, id_of, made, new_send_id
 from livecheck_celery.propagation.traceparent import traceparent
 from livecheck_celery.utils import clock
+from livecheck_celery.utils.own_random import OWN
 from livecheck_celery.utils.sanitize import message_of
 
 #: Longest JSON escape of one character.
@@ -89,7 +89,7 @@ def _build(
 
 def _new_id() -> str:
     # Not uuid4(): it reads the system's random source, and releases the interpreter lock meanwhile.
-    return str(uuid.UUID(int=getrandbits(128), version=4))
+    return str(uuid.UUID(int=OWN.getrandbits(128), version=4))
 
 
 def split_id(args: Sequence[Any], kwargs: Mapping[str, Any]) -> tuple[Any, tuple[Any, ...], dict[str, Any]]:

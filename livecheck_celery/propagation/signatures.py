@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from random import getrandbits
 from typing import Any, Final, TypeGuard
 
 from livecheck_celery.models import HEADER_AUDIENCE, HEADER_LAYOUT, HEADER_OUTER, HEADER_SIGNATURE
 from livecheck_celery.propagation.headers import HEADERS, MAX_HEADER
+from livecheck_celery.utils.own_random import OWN
 from livecheck_celery.utils.signing import Signatures
 
 #: What the signature covers, if it is there. The signature of the outer tests is in their value, so that receivers can
@@ -36,7 +36,7 @@ class Keyring:
 
     def sign(self, headers: Mapping[str, str]) -> dict[str, str]:
         """Return ``headers`` with a signature made with the first key, which differs each time."""
-        nonce = f"{getrandbits(64):016x}"
+        nonce = f"{OWN.getrandbits(64):016x}"
         signature = f"{self._signatures.sign(_text(headers, nonce))}.{nonce}"
         signed = {**headers, HEADER_SIGNATURE: signature}
         if HEADER_OUTER in headers:

@@ -45,8 +45,8 @@ def keep_client(channel: Any) -> None:
 
     It makes a client for each batch, with a table of all commands, which takes longer than to encode a message.
     """
-    if hasattr(channel, "Client"):
-        channel.Client = lru_cache(maxsize=1)(channel.Client)
+    if hasattr(channel, "_create_client"):
+        channel._create_client = lru_cache(maxsize=2)(channel._create_client)  # noqa: SLF001 - there is no public way
 
 
 def add_queue(queues: Any, queue: Any) -> Any:

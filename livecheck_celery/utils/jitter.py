@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import random
 from typing import Final
+
+from livecheck_celery.utils.own_random import OWN
 
 #: Maximum share of a period by which it is shorter or longer.
 SHARE: Final = 0.2
@@ -14,4 +15,4 @@ def around(seconds: float) -> float:
 
     Processes that a deploy starts together, or that an outage of Redis ends together, do not keep in step.
     """
-    return seconds * random.uniform(1 - SHARE, 1 + SHARE)  # noqa: S311 - no secret
+    return seconds * OWN.uniform(1 - SHARE, 1 + SHARE)

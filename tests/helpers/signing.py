@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import SimpleNamespace
 from typing import Any
 from unittest.mock import patch
 
@@ -21,7 +22,7 @@ def headers_of(test: TestExecution) -> dict[str, str]:
 
 def same_signatures() -> Any:
     """Sign the same headers with the same signature, in the block."""
-    return patch.object(signatures, "getrandbits", lambda _: 0)
+    return patch.object(signatures, "OWN", SimpleNamespace(getrandbits=lambda _: 0))
 
 
 def sign(headers: Mapping[str, str], keys: tuple[str, ...]) -> dict[str, str]:
