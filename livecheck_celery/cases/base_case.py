@@ -256,11 +256,7 @@ class BaseCase(CaseOptions, Declaration):
         return self.execute_here(test)
 
     def begin_on_worker(self, test: TestExecution, done: Callable[[BaseRunner], object]) -> bool:  # noqa: ARG002 - of the other face
-        """Begin ``test`` on the event loop, as `execute_on_worker`, if that needs no slot and there is a place for it.
-
-        Returns:
-            Whether it has begun.
-        """
+        """Begin ``test`` on the event loop, if it needs no slot and there is a place; return whether it has begun."""
         return False
 
     def fail_suite(self, exc: SuiteFailed, new_state: State = State.FAIL) -> None:

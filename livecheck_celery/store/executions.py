@@ -183,10 +183,8 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer; some may have been renewed.
         """
-        keys = self._database.keys
         calls = [
-            scripts.RENEW(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token, lease=lease)
-            for case, test_id, token in leases
+            scripts.RENEW(**self._named(case, test_id), token=token, lease=lease) for case, test_id, token in leases
         ]
         replies = self._run_for_each(calls)
         return [held for held, renewed in zip(leases, replies, strict=True) if renewed == 0]
@@ -200,9 +198,7 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        keys = self._database.keys
-        call = scripts.RELEASE(test=keys.test(case_name, test_id), open=keys.open(case_name), id=test_id, token=token)
-        return bool(self._database.run(call))
+        return bool(self._database.run(scripts.RELEASE(**self._named(case_name, test_id), token=token)))
 
     def release_all(self, leases: Sequence[tuple[str, str, str]]) -> None:
         """Release executions, each (case name, test id, token), in one round trip; as `release` does.
@@ -210,13 +206,14 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        keys = self._database.keys
         self._run_for_each(
-            [
-                scripts.RELEASE(test=keys.test(case, test_id), open=keys.open(case), id=test_id, token=token)
-                for case, test_id, token in leases
-            ]
+            [scripts.RELEASE(**self._named(case, test_id), token=token) for case, test_id, token in leases]
         )
+
+    def _named(self, case_name: str, test_id: str) -> dict[str, str]:
+        """Return the keys and the argument by which most scripts know an execution."""
+        keys = self._database.keys
+        return {"test": keys.test(case_name, test_id), "open": keys.open(case_name), "id": test_id}
 
     def _run_for_each(self, calls: Sequence[Call]) -> list[Any]:
         """Run scripts in one round trip; the reply is None for a record that LiveCheck did not write.
@@ -310,15 +307,10 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        keys, taken = self._database.keys, {"send": "1", "again": "put off"}
+        taken = {"send": "1", "again": "put off"}
         self._run_for_each(
             [
-                scripts.UNSENT(
-                    test=keys.test(one.test.case_name, one.test.id),
-                    open=keys.open(one.test.case_name),
-                    id=one.test.id,
-                    taken=taken.get(one.action),
-                )
+                scripts.UNSENT(**self._named(one.test.case_name, one.test.id), taken=taken.get(one.action))
                 for one in found
                 if one.test is not None
             ]
@@ -351,13 +343,10 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        keys = self._database.keys
         self._database.run_all(
             [
                 scripts.PUT_OFF(
-                    test=keys.test(test.case_name, test.id),
-                    open=keys.open(test.case_name),
-                    id=test.id,
+                    **self._named(test.case_name, test.id),
                     recorded_at=test.recorded_at,
                     resend_after=seconds,
                     max_resend=most,
@@ -372,11 +361,8 @@ class Executions:
         Raises:
             RedisUnavailable: Redis did not answer.
         """
-        keys = self._database.keys
         call = scripts.REVOKE(
-            test=keys.test(test.case_name, test.id),
-            open=keys.open(test.case_name),
-            id=test.id,
+            **self._named(test.case_name, test.id),
             token=token,
             recorded_at=test.recorded_at,
             closing_lease=CLOSING_LEASE,
@@ -393,10 +379,8 @@ class Executions:
         """
         key = self._database.keys.test(case_name, test_id)
         call = scripts.RECOVER(
-            test=key,
-            open=self._database.keys.open(case_name),
+            **self._named(case_name, test_id),
             suite=self._database.keys.suite(case_name),
-            id=test_id,
             token=token,
             max_attempts=MAX_ATTEMPTS,
             resend_after=RESEND_AFTER,

@@ -122,14 +122,12 @@ class Tasks:
         """
         try:
             context = request.context()
-            kwargs = dict(context.kwargs)
-            name, prefix, carried = (kwargs.pop(each, None) for each in (CASE_KEYWORD, PREFIX_KEYWORD, TEST_KEYWORD))
-            kwargs.pop(LAYOUT_KEYWORD, None)
-            case = self._declared(name, prefix)
+            case = self._declared(context.kwargs.get(CASE_KEYWORD), context.kwargs.get(PREFIX_KEYWORD))
+            carried = context.kwargs.get(TEST_KEYWORD)
             if case is None or case.holds_slot or carried is None:
                 return False
-            test = _parse(case, carried, tuple(context.args), kwargs, context)
-        except (LiveCheckError, TypeError, ValueError):
+            test = _parse(case, carried, (), {}, context)
+        except (LiveCheckError, AttributeError, TypeError, ValueError):
             return False
         # In a context of its own: this thread can be that of a task, or of another test.
         return contextvars.Context().run(case.begin_on_worker, test, _finisher(case, context))

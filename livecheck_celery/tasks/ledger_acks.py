@@ -14,9 +14,6 @@ from kombu.transport import redis, virtual
 
 from livecheck_celery.delivery.publisher import EXECUTE, TEST_KEYWORD
 from livecheck_celery.tasks.own_task import JSON
-from livecheck_celery.utils.sanitize import get_logger
-
-logger = get_logger(__name__)
 
 
 def install(channel: Any) -> None:
