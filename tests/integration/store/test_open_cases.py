@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import redis
 
 from livecheck_celery.models import State
 from livecheck_celery.store import Store, open_cases
@@ -14,6 +12,7 @@ from livecheck_celery.store.open_cases import LOOK_AT
 from livecheck_celery.store.schedule_runs import Window
 from tests.helpers import executions
 from tests.helpers.factories import make_settings, make_test
+from tests.helpers.redis_clients import calls
 
 NAMES = [f"shop.test_{number:05}" for number in range(10_000)]
 LAST = NAMES[-1]
@@ -26,12 +25,6 @@ def store(redis_url: str) -> Iterator[Store]:
     yield store
     store.client.flushall()
     store.client.close()
-
-
-def calls(client: redis.Redis) -> int:
-    """Return the number of commands so far, with those of scripts."""
-    stats: dict[str, Any] = client.info("commandstats")
-    return sum(one["calls"] for name, one in stats.items() if name != "cmdstat_info")
 
 
 def due(store: Store) -> list[str]:

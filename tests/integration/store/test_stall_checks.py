@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-import redis
 
 from livecheck_celery.models import State
 from livecheck_celery.store import Store
 from tests.helpers import executions
 from tests.helpers.factories import make_settings, make_test
+from tests.helpers.redis_clients import calls
 
 MANY = {f"shop.test_{number:05}": 1800.0 for number in range(10_000)}
 NAME = "shop.test_00007"
@@ -23,12 +22,6 @@ def store(redis_url: str) -> Iterator[Store]:
     yield store
     store.client.flushall()
     store.client.close()
-
-
-def calls(client: redis.Redis) -> int:
-    """Return the number of commands so far, with those of scripts."""
-    stats: dict[str, Any] = client.info("commandstats")
-    return sum(one["calls"] for name, one in stats.items() if name != "cmdstat_info")
 
 
 def shift(store: Store, seconds: float, *names: str) -> None:
